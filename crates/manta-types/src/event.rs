@@ -1,0 +1,276 @@
+//! The history of a swarm: what the engine decided, complete enough to rebuild the swarm's state from nothing else.
+//!
+//! The JSON form of these types is both what the store keeps and what the API shows (see ADR 0003), so a variant or a
+//! field is only ever added, and unknown kinds are kept and shown.
+use serde::{Deserialize, Serialize};
+
+use crate::state::AttemptChange;
+use crate::{AttemptFailure, AttemptId, AttemptState, Blob, NodeName, OutcomeClass, SwarmId, TaskRunState};
+
+/// One entry of a swarm's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Whose history.
+    pub swarm: SwarmId,
+    /// Position in it, from 1 without gaps.
+    pub seq: u64,
+    /// Wall clock in ms since 1970, for people only.
+    pub time_ms: u64,
+    /// What happened.
+    pub what: SwarmEvent,
+}
+
+/// A value that an attempt published under a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The name.
+    pub name: String,
+    /// The encoded value.
+    pub blob: Blob,
+}
+
+/// A global's new value and who gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlobalWrite {
+    /// The global's name.
+    pub name: String,
+    /// The encoded value.
+    pub blob: Blob,
+    /// The swarm-wide revision at which it became visible.
+    pub revision: u64,
+    /// The node whose write won.
+    pub writer: NodeName,
+}
+
+/// A request for one more iteration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextIteration {
+    /// The task whose nodes are named, by alias.
+    pub task: Option<String>,
+    /// The nodes it shall run on, in place of its method and maximum.
+    pub nodes: Option<Vec<NodeName>>,
+}
+
+/// How long the phases of an attempt took, in milliseconds, by the node's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Timings {
+    /// Waiting for a free slot.
+    pub queue_ms: u64,
+    /// Fetching code and inputs.
+    pub prepare_ms: u64,
+    /// From the sandbox's start to the first line of `run()`.
+    pub start_ms: u64,
+    /// Inside `run()`.
+    pub run_ms: u64,
+    /// Sending what was published.
+    pub upload_ms: u64,
+}
+
+/// What an accepted attempt leaves behind, all of it at once.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Outputs {
+    /// Results, in the order they were first published.
+    pub results: Vec<Published>,
+    /// Globals written.
+    pub globals: Vec<Published>,
+    /// Requests for another iteration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_iterations: Vec<NextIteration>,
+    /// Whether it asked that the swarm end after this iteration.
+    #[serde(default)]
+    pub stop_swarm: bool,
+}
+
+/// What can happen in a swarm's life.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields named after glossary terms: `task` is a position in the graph, `slot` one in the task run")]
+pub enum SwarmEvent {
+    /// It passed validation and will run.
+    SwarmAdmitted,
+    /// A pass through the graph began.
+    IterationStarted {
+        /// Counted from 0.
+        iteration: u32,
+        /// Nodes named for tasks by requests of the iteration before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        requests: Vec<NextIteration>,
+    },
+    /// All predecessors of a task have closed.
+    TaskRunReady { iteration: u32, task: usize },
+    /// A task will not run in this iteration.
+    TaskRunSkipped { iteration: u32, task: usize, reason: String },
+    /// A task's nodes were chosen, and what it reads was pinned.
+    TaskRunStarted {
+        iteration: u32,
+        task: usize,
+        /// One slot each, in this order.
+        nodes: Vec<NodeName>,
+        /// Whether a slot may move to another node.
+        movable: bool,
+        /// The revision of the globals that its attempts read.
+        globals_revision: u64,
+    },
+    /// A node was told to try; the lease epoch of a slot rises with every offer.
+    AttemptOffered {
+        attempt: AttemptId,
+        iteration: u32,
+        task: usize,
+        slot: usize,
+        node: NodeName,
+        epoch: u32,
+        /// Why this attempt exists: `first`, `retry after user_error`, `node-3 lost`.
+        reason: String,
+    },
+    /// An attempt went on to another phase.
+    AttemptProgressed { attempt: AttemptId, state: AttemptStateName },
+    /// What it published counts.
+    AttemptAccepted { attempt: AttemptId, outputs: Outputs, timings: Timings },
+    /// It ended badly; what it published is kept for people only.
+    AttemptFailed {
+        attempt: AttemptId,
+        failure: Failure,
+        results: Vec<Published>,
+        timings: Timings,
+        /// Milliseconds to wait before the next attempt, where there will be one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    },
+    /// It will never count: its node went, or a newer epoch took its place.
+    AttemptLost { attempt: AttemptId, reason: String },
+    /// It was no longer wanted.
+    AttemptCancelled { attempt: AttemptId, reason: String },
+    /// A task goes on without a node that must run it.
+    NodeExcused { iteration: u32, task: usize, slot: usize, node: NodeName, reason: String },
+    /// A task run closed; its accepted global writes became visible.
+    TaskRunClosed {
+        iteration: u32,
+        task: usize,
+        /// `succeeded` or `failed`.
+        succeeded: bool,
+        /// The rule that fired, in words.
+        reason: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        globals: Vec<GlobalWrite>,
+        /// Names to which nodes wrote different values, with the writers.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        conflicts: Vec<String>,
+    },
+    /// All tasks of an iteration have closed.
+    IterationFinished { iteration: u32, elapsed_ms: u64 },
+    /// The swarm ended well.
+    SwarmSucceeded { reason: String },
+    /// The swarm could not go on.
+    SwarmFailed { reason: String, attempt: Option<AttemptId> },
+    /// A person ended it.
+    SwarmStopped { reason: String },
+}
+
+/// A live phase of an attempt, as written in events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptStateName {
+    /// The node has it.
+    Preparing,
+    /// User code runs.
+    Running,
+    /// The node's lease lapsed.
+    Silent,
+    /// User code ended well; values are on their way.
+    Uploading,
+}
+
+impl AttemptStateName {
+    /// The change that leads to this phase.
+    pub const fn change(self) -> AttemptChange {
+        match self {
+            Self::Preparing => AttemptChange::Prepare,
+            Self::Running => AttemptChange::Start,
+            Self::Silent => AttemptChange::FallSilent,
+            Self::Uploading => AttemptChange::Upload,
+        }
+    }
+
+    /// The state of that name.
+    pub const fn state(self) -> AttemptState {
+        match self {
+            Self::Preparing => AttemptState::Preparing,
+            Self::Running => AttemptState::Running,
+            Self::Silent => AttemptState::Silent,
+            Self::Uploading => AttemptState::Uploading,
+        }
+    }
+}
+
+/// [`AttemptFailure`] as written in events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The class's stable name.
+    pub class: String,
+    /// One sentence.
+    pub message: String,
+    /// The Python traceback, user frames first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub traceback: String,
+    /// The user's file and line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// The last log lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+}
+
+impl From<AttemptFailure> for Failure {
+    fn from(failure: AttemptFailure) -> Self {
+        let AttemptFailure { class, message, traceback, location, log_tail } = failure;
+        Self { class: class.name().to_owned(), message, traceback, location, log_tail }
+    }
+}
+
+impl From<Failure> for AttemptFailure {
+    fn from(failure: Failure) -> Self {
+        let Failure { class, message, traceback, location, log_tail } = failure;
+        let class = OutcomeClass::from_name(&class).unwrap_or(OutcomeClass::Platform);
+        Self { class, message, traceback, location, log_tail }
+    }
+}
+
+impl SwarmEvent {
+    /// The stable name of the kind of event.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::SwarmAdmitted => "swarm_admitted",
+            Self::IterationStarted { .. } => "iteration_started",
+            Self::TaskRunReady { .. } => "task_run_ready",
+            Self::TaskRunSkipped { .. } => "task_run_skipped",
+            Self::TaskRunStarted { .. } => "task_run_started",
+            Self::AttemptOffered { .. } => "attempt_offered",
+            Self::AttemptProgressed { .. } => "attempt_progressed",
+            Self::AttemptAccepted { .. } => "attempt_accepted",
+            Self::AttemptFailed { .. } => "attempt_failed",
+            Self::AttemptLost { .. } => "attempt_lost",
+            Self::AttemptCancelled { .. } => "attempt_cancelled",
+            Self::NodeExcused { .. } => "node_excused",
+            Self::TaskRunClosed { .. } => "task_run_closed",
+            Self::IterationFinished { .. } => "iteration_finished",
+            Self::SwarmSucceeded { .. } => "swarm_succeeded",
+            Self::SwarmFailed { .. } => "swarm_failed",
+            Self::SwarmStopped { .. } => "swarm_stopped",
+        }
+    }
+
+    /// Whether nothing can follow it.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::SwarmSucceeded { .. } | Self::SwarmFailed { .. } | Self::SwarmStopped { .. })
+    }
+
+    /// The state that closes a task run, where this event does so.
+    pub const fn closed_as(&self) -> Option<TaskRunState> {
+        match self {
+            Self::TaskRunClosed { succeeded: true, .. } => Some(TaskRunState::Succeeded),
+            Self::TaskRunClosed { succeeded: false, .. } => Some(TaskRunState::Failed),
+            Self::TaskRunSkipped { .. } => Some(TaskRunState::Skipped),
+            _ => None,
+        }
+    }
+}

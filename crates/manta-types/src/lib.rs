@@ -1,0 +1,45 @@
+//! The words of Manta: ids, names, units, limits, specifications, states and their transitions.
+//!
+//! Nothing here does IO, reads a clock or draws randomness. Only events and the ids in them have a serialised form
+//! (ADR 0003); every other wire and disk form lives in `manta-api`, `manta-store` and the bundle manifest.
+#![forbid(unsafe_code)]
+
+/// Serialises a type as the text that it prints and parses.
+macro_rules! text_form {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use text_form;
+
+pub mod digest;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod name;
+pub mod outcome;
+pub mod spec;
+pub mod state;
+pub mod time;
+
+pub use digest::{Blob, Digest};
+pub use event::{Event, GlobalWrite, NextIteration, Published, SwarmEvent};
+pub use ids::{AttemptId, ClusterId, NodeId, SwarmId};
+pub use name::{NameError, NodeName};
+pub use outcome::{AttemptFailure, OutcomeClass};
+pub use spec::{
+    FailurePolicy, Method, NodeLimit, OnDisconnect, OnFailure, Quorum, Resources, SwarmSpec, TaskIndex, TaskSpec,
+};
+pub use state::{AttemptState, IllegalTransition, NodeState, SwarmState, TaskRunState};
+pub use time::Timestamp;

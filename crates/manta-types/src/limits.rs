@@ -1,0 +1,51 @@
+//! Every limit in one place: its unit, why it is there, and the error that names it.
+use std::time::Duration;
+
+/// Bytes in the name of a task, global, result or dataset; longer names are refused where they are given.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Tasks (vertices) in one swarm; keeps a submission's validation in milliseconds.
+pub const TASKS_PER_SWARM_MAX: usize = 10_000;
+/// Iterations of one swarm; a loop that nobody bounded ends here, failed, with this limit named.
+pub const ITERATIONS_MAX: u32 = 1_000_000;
+/// Results that one attempt may publish.
+pub const RESULTS_PER_ATTEMPT_MAX: usize = 10_000;
+/// Globals that one swarm may hold.
+pub const GLOBALS_PER_SWARM_MAX: usize = 10_000;
+/// Files in one bundle; packaging refuses more, naming the largest folders.
+pub const BUNDLE_FILES_MAX: usize = 10_000;
+/// Bytes in one bundle.
+pub const BUNDLE_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a JSON request body; values travel as blobs beside it.
+pub const REQUEST_BODY_BYTES_MAX: usize = 16 << 20;
+/// Bytes in one blob.
+pub const BLOB_BYTES_MAX: u64 = 1 << 40;
+/// Bytes in one frame of the light protocol.
+pub const LIGHT_FRAME_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one log line; the rest of a longer line is cut and counted.
+pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;
+/// Bytes of log output that one attempt may send; what follows is counted, not kept.
+pub const LOG_BYTES_PER_ATTEMPT_MAX: u64 = 64 << 20;
+/// Log lines kept with a failed attempt.
+pub const FAILURE_LOG_LINES: usize = 50;
+/// Bytes of a traceback kept with a failed attempt.
+pub const TRACEBACK_BYTES_MAX: usize = 64 << 10;
+/// Attempts lost to platform, image or node trouble before an assignment is given up.
+pub const LOST_ATTEMPTS_MAX: u32 = 5;
+
+/// How often a node says that it lives.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long a node's word lasts: silent for longer, its attempts are `silent`.
+pub const LEASE: Duration = Duration::from_secs(6);
+/// How long a node may be silent before a task that must run on it goes on without it.
+pub const NODE_GRACE: Duration = Duration::from_secs(20);
+/// The first wait before user code that failed is tried again; doubled each time.
+pub const RETRY_BACKOFF: Duration = Duration::from_millis(500);
+/// The longest wait before user code that failed is tried again.
+pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Memory of an attempt when the node's own share cannot be told, in bytes.
+pub const MEMORY_BYTES_DEFAULT: u64 = 2 << 30;
+/// Processes and threads of one attempt.
+pub const PIDS_DEFAULT: u32 = 256;
+/// Private scratch of one attempt, in bytes.
+pub const TMP_BYTES_DEFAULT: u64 = 1 << 30;
