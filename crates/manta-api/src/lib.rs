@@ -1,0 +1,22 @@
+//! What crosses the wire: the public HTTP API's types, the node protocol, protocol versions and the error catalogue.
+//!
+//! Manager, node, client and command line meet here and nowhere else.
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod submission;
+pub mod version;
+pub mod view;
+
+/// The node protocol, generated from `proto/node.proto`.
+#[expect(missing_docs, clippy::all, reason = "generated")]
+pub mod node {
+    tonic::include_proto!("manta.node.v1");
+}
+
+pub use error::{ErrorCode, Problem};
+pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
+pub use view::{
+    AttemptInputs, EventView, GlobalView, InputResult, IterationView, LogLine, MissingInput, NodeView, ResultView,
+    SwarmView, TaskRunView, WaitingNode, WaitingView,
+};

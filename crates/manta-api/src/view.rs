@@ -1,0 +1,246 @@
+//! What the public API answers.
+use std::collections::BTreeMap;
+
+use manta_types::{AttemptId, Blob, Event, SwarmId};
+use serde::{Deserialize, Serialize};
+
+/// A swarm, as shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SwarmView {
+    /// `sw_…`.
+    #[schema(value_type = String)]
+    pub id: SwarmId,
+    /// Its name.
+    pub name: String,
+    /// `pending`, `running`, `succeeded`, …
+    pub state: String,
+    /// Why it is in that state, in one sentence.
+    pub reason: String,
+    /// The current or last iteration, from 0; absent before the first.
+    pub iteration: Option<u32>,
+    /// Iterations to loop to, where bounded.
+    pub max_iteration: Option<u32>,
+    /// Wall clock, ms since 1970.
+    pub created_ms: u64,
+    /// Wall clock, ms since 1970, once it is over.
+    pub finished_ms: Option<u64>,
+    /// Task aliases, in the order of the graph.
+    pub tasks: Vec<String>,
+    /// What waits now, and why.
+    pub waiting: Vec<WaitingView>,
+    /// The task runs of the current iteration.
+    pub task_runs: Vec<TaskRunView>,
+}
+
+/// A task run, as shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TaskRunView {
+    /// The task's alias.
+    pub task: String,
+    /// From 0.
+    pub iteration: u32,
+    /// `waiting`, `ready`, `running`, …
+    pub state: String,
+    /// Nodes chosen.
+    pub nodes: u32,
+    /// Nodes whose attempt was accepted.
+    pub accepted: u32,
+    /// Why it is in that state.
+    pub reason: String,
+}
+
+/// Something that waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WaitingView {
+    /// The task's alias.
+    pub task: String,
+    /// From 0.
+    pub iteration: u32,
+    /// What it waits for, in one sentence.
+    pub reason: String,
+    /// Each node that cannot be used, with its cause.
+    pub nodes: Vec<WaitingNode>,
+}
+
+/// A node that something waits for, or cannot use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WaitingNode {
+    /// The node's name.
+    pub node: String,
+    /// Why.
+    pub cause: String,
+}
+
+/// An iteration that has ended, as shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct IterationView {
+    /// From 0.
+    pub iteration: u32,
+    /// Milliseconds from its start to its end.
+    pub elapsed_ms: u64,
+}
+
+/// An event, as shown and streamed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Position in the swarm's history, from 1.
+    pub seq: u64,
+    /// Wall clock, ms since 1970.
+    pub time_ms: u64,
+    /// The task's alias, where it concerns one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_name: Option<String>,
+    /// The node's name, where it concerns one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// One sentence.
+    pub message: String,
+    /// The event itself: `{"kind": …}` and its fields.
+    pub event: serde_json::Value,
+}
+
+impl EventView {
+    /// The event's kind.
+    pub fn kind(&self) -> &str {
+        self.event.get("kind").and_then(serde_json::Value::as_str).unwrap_or("unknown")
+    }
+
+    /// The event as the engine wrote it, where this build knows its kind.
+    pub fn parsed(&self, swarm: SwarmId) -> Option<Event> {
+        let what = serde_json::from_value(self.event.clone()).ok()?;
+        Some(Event { swarm, seq: self.seq, time_ms: self.time_ms, what })
+    }
+}
+
+/// A line of a task's log, a metric or a progress report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LogLine {
+    /// Position in the swarm's log, rising.
+    pub seq: u64,
+    /// Wall clock of the node, ms since 1970.
+    pub time_ms: u64,
+    /// Which attempt.
+    #[schema(value_type = String)]
+    pub attempt: AttemptId,
+    /// The task's alias.
+    pub task: String,
+    /// The node's name.
+    pub node: String,
+    /// From 0.
+    pub iteration: u32,
+    /// `debug`, `info`, `warning`, `error`.
+    pub level: String,
+    /// `log`, `stdout`, `stderr`, `metrics`, `progress`, `platform`.
+    pub source: String,
+    /// The text.
+    pub text: String,
+    /// For metrics `{"values": {…}, "step": n}`, for progress `{"done": x, "total": y}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object)]
+    pub data: Option<serde_json::Value>,
+}
+
+/// A published value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ResultView {
+    /// From 0.
+    pub iteration: u32,
+    /// The task's alias.
+    pub task: String,
+    /// The node's name.
+    pub node: String,
+    /// The result's name.
+    pub name: String,
+    /// Which attempt.
+    #[schema(value_type = String)]
+    pub attempt: AttemptId,
+    /// Whether it counts; results of failed attempts are kept for people only.
+    pub accepted: bool,
+    /// The encoded value.
+    #[schema(value_type = Object)]
+    pub blob: Blob,
+}
+
+/// A global's current value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct GlobalView {
+    /// The name.
+    pub name: String,
+    /// The swarm-wide revision at which it became visible; 0 for values of the submission.
+    pub revision: u64,
+    /// The node that wrote it.
+    pub writer: Option<String>,
+    /// The encoded value.
+    #[schema(value_type = Object)]
+    pub blob: Blob,
+}
+
+/// A node, as shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NodeView {
+    /// `nd_…`.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `online`, `unreachable`, …
+    pub state: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Names of the datasets it offers.
+    pub datasets: Vec<String>,
+    /// Attempts it runs at once.
+    pub slots: u32,
+    /// Attempts offered to it and not over.
+    pub attempts: u32,
+    /// `full`, `rootless`, `reduced`.
+    pub tier: String,
+    /// What its host cannot enforce.
+    pub notes: Vec<String>,
+    /// Seconds since it was heard; absent if not since the manager started.
+    pub heard_s: Option<f64>,
+}
+
+/// What an attempt may read: pinned when its task run started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptInputs {
+    /// Globals at the pinned revision.
+    pub globals: Vec<GlobalView>,
+    /// Accepted results in scope, ordered by distance, then node name, then task.
+    pub results: Vec<InputResult>,
+    /// Nodes that left nothing, with the reason, per task.
+    pub missing: Vec<MissingInput>,
+    /// Every task alias of the swarm.
+    pub tasks: Vec<String>,
+    /// Every node name of the cluster.
+    pub nodes: Vec<String>,
+}
+
+/// A result in an attempt's scope.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputResult {
+    /// The task that published it.
+    pub task: String,
+    /// From 0.
+    pub iteration: u32,
+    /// The node's name.
+    pub node: String,
+    /// The node's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The result's name.
+    pub name: String,
+    /// The encoded value.
+    pub blob: Blob,
+    /// Steps back in the graph; `select` takes the nearest task that published the name.
+    pub distance: u32,
+}
+
+/// A node that left nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingInput {
+    /// The task.
+    pub task: String,
+    /// The node's name.
+    pub node: String,
+    /// Why.
+    pub reason: String,
+}
