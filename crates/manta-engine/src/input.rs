@@ -1,0 +1,196 @@
+//! What goes into a step and what comes out.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use manta_types::event::{Outputs, Published, Timings};
+use manta_types::{AttemptFailure, AttemptId, Event, NodeName, SwarmId, SwarmSpec, Timestamp};
+
+/// The time of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// What decisions use.
+    pub monotonic: Timestamp,
+    /// Wall clock in ms since 1970; only written into events and ids.
+    pub wall_ms: u64,
+}
+
+/// What a node says of itself when it connects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeDescription {
+    /// Its name.
+    pub name: NodeName,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Names of the datasets it offers.
+    pub datasets: Vec<String>,
+    /// Images it can make; see `placement::image_matches`.
+    pub images: Vec<String>,
+    /// Attempts it runs at once; more are queued there.
+    pub slots: u32,
+    /// Processor cores.
+    pub cpu: f64,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// GPUs.
+    pub gpu_count: u32,
+}
+
+/// An attempt that a node still has when it connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Under which epoch.
+    pub epoch: u32,
+}
+
+/// A swarm to run; already checked by `validate`.
+#[derive(Debug, Clone)]
+pub struct Submit {
+    /// Its new id.
+    pub id: SwarmId,
+    /// What was asked for.
+    pub spec: Arc<SwarmSpec>,
+}
+
+/// Something that happened outside.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A swarm is to run.
+    Submit(Submit),
+    /// A person ends a swarm.
+    Stop {
+        /// Which.
+        swarm: SwarmId,
+        /// In whose words.
+        reason: String,
+    },
+    /// A node connected, or connected again.
+    NodeConnected {
+        /// What it is.
+        node: NodeDescription,
+        /// What it still has.
+        held: Vec<Held>,
+    },
+    /// A node's connection ended; its lease goes on.
+    NodeDisconnected {
+        /// Which.
+        node: NodeName,
+    },
+    /// A node shut down in order: its lease ends now.
+    NodeLeft {
+        /// Which.
+        node: NodeName,
+        /// In its words.
+        reason: String,
+    },
+    /// A node was heard.
+    NodeHeard {
+        /// Which.
+        node: NodeName,
+    },
+    /// An attempt went on to another phase.
+    Progressed {
+        /// Who says so.
+        node: NodeName,
+        /// Which.
+        attempt: AttemptId,
+        /// Under which epoch.
+        epoch: u32,
+        /// `Preparing`, `Running` or `Uploading`.
+        phase: manta_types::event::AttemptStateName,
+    },
+    /// An attempt ended well and all its blobs are stored.
+    Succeeded {
+        /// Who says so.
+        node: NodeName,
+        /// Which.
+        attempt: AttemptId,
+        /// Under which epoch.
+        epoch: u32,
+        /// What it leaves.
+        outputs: Outputs,
+        /// How long it took.
+        timings: Timings,
+    },
+    /// An attempt ended badly, or the node could not take it.
+    Failed {
+        /// Who says so.
+        node: NodeName,
+        /// Which.
+        attempt: AttemptId,
+        /// Under which epoch.
+        epoch: u32,
+        /// How.
+        failure: AttemptFailure,
+        /// What it had published, kept for people.
+        results: Vec<Published>,
+        /// How long it took.
+        timings: Timings,
+    },
+    /// Time went on.
+    Tick,
+}
+
+/// All that a node needs to begin an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offer {
+    /// To whom.
+    pub node: NodeName,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its lease epoch.
+    pub epoch: u32,
+    /// Whose.
+    pub swarm: SwarmId,
+    /// The task's position in the spec.
+    pub task: usize,
+    /// From 0.
+    pub iteration: u32,
+    /// Attempts that ran user code in this slot before.
+    pub number: u32,
+    /// A hash of (swarm, iteration, alias, node), 63 bits.
+    pub seed: u64,
+    /// What was asked for.
+    pub spec: Arc<SwarmSpec>,
+}
+
+/// Something to do, once the step's events are durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Tell a node to begin; sent again when the node connects again before it has answered.
+    Offer(Box<Offer>),
+    /// Tell a node to drop an attempt.
+    Cancel {
+        /// Whom.
+        node: NodeName,
+        /// What.
+        attempt: AttemptId,
+        /// Under which epoch.
+        epoch: u32,
+        /// In words.
+        reason: String,
+    },
+    /// Answer a node's end-of-attempt report: it may forget the attempt.
+    Verdict {
+        /// Whom.
+        node: NodeName,
+        /// What.
+        attempt: AttemptId,
+        /// Under which epoch.
+        epoch: u32,
+        /// Whether its outputs count.
+        accepted: bool,
+        /// In words.
+        reason: String,
+    },
+}
+
+/// What a step decided.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Step {
+    /// What happened, to be made durable before anything else.
+    pub events: Vec<Event>,
+    /// What to do then.
+    pub commands: Vec<Command>,
+}

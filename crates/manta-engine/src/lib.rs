@@ -1,0 +1,26 @@
+//! The pure brain: decides what a cluster does next, and never does it.
+//!
+//! [`Engine::step`] takes one [`Input`] and the time, and gives the [`Event`](manta_types::Event)s that happened (to be
+//! made durable first) and the [`Command`]s that follow (to be carried out once they are). The same inputs give the same
+//! outputs: no clock, no randomness but the seed, no IO.
+#![forbid(unsafe_code)]
+
+mod describe;
+mod engine;
+mod input;
+mod inputs;
+mod node;
+mod placement;
+mod random;
+mod rules;
+mod swarm;
+mod validate;
+
+pub use describe::{Described, History};
+pub use engine::{Engine, RestoreError};
+pub use input::{Command, Held, Input, NodeDescription, Now, Offer, Step, Submit};
+pub use inputs::{InputResult, Inputs, Missing, Waiting};
+pub use node::Node;
+pub use placement::image_matches;
+pub use swarm::{Attempt, GlobalValue, Globals, Slot, SlotOutcome, SwarmRun, TaskRun};
+pub use validate::{Refusal, RefusalKind};

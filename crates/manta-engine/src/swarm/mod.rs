@@ -1,0 +1,203 @@
+//! A swarm's state, rebuilt at any time from its events alone.
+mod apply;
+mod task_run;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use manta_types::event::{GlobalWrite, NextIteration};
+use manta_types::{AttemptId, Blob, NodeName, SwarmId, SwarmSpec, SwarmState, TaskIndex, Timestamp};
+
+pub(crate) use apply::count;
+pub(crate) use task_run::Counts;
+pub use task_run::{Attempt, Slot, SlotOutcome, TaskRun};
+
+/// A global's value at some revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GlobalValue {
+    /// The encoded value.
+    pub blob: Blob,
+    /// The revision at which it became visible; 0 for values of the submission.
+    pub revision: u64,
+    /// Who wrote it; absent for values of the submission.
+    pub writer: Option<NodeName>,
+}
+
+/// Globals at one revision.
+pub type Globals = BTreeMap<String, GlobalValue>;
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) iteration: u32,
+    pub(crate) task: TaskIndex,
+    pub(crate) slot: usize,
+}
+
+/// A deployed swarm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SwarmRun {
+    pub(crate) id: SwarmId,
+    pub(crate) spec: Arc<SwarmSpec>,
+    pub(crate) state: SwarmState,
+    pub(crate) reason: String,
+    pub(crate) created_ms: u64,
+    pub(crate) finished_ms: Option<u64>,
+    pub(crate) seq: u64,
+    pub(crate) iteration: Option<u32>,
+    pub(crate) iteration_started_ms: u64,
+    pub(crate) iteration_finished: bool,
+    /// Task runs of the current iteration, by task.
+    pub(crate) task_runs: Vec<TaskRun>,
+    /// Task runs of the iteration before.
+    pub(crate) previous: Vec<TaskRun>,
+    pub(crate) attempts: BTreeMap<AttemptId, Place>,
+    pub(crate) globals: Arc<Globals>,
+    pub(crate) revision: u64,
+    /// What accepted attempts of this iteration asked for the next.
+    pub(crate) requests: Vec<NextIteration>,
+    /// What was asked for this iteration.
+    pub(crate) granted: Vec<NextIteration>,
+    /// Who asked that the swarm end after this iteration.
+    pub(crate) stop_asked: Option<String>,
+    /// The choice of iteration 0 of tasks that are `fixed`.
+    pub(crate) fixed: BTreeMap<TaskIndex, Vec<NodeName>>,
+}
+
+impl SwarmRun {
+    /// A swarm that has been submitted and has no history yet.
+    pub(crate) fn new(id: SwarmId, spec: Arc<SwarmSpec>, created_ms: u64) -> Self {
+        let submitted = |blob: &Blob| GlobalValue { blob: *blob, revision: 0, writer: None };
+        let globals = spec.globals.iter().map(|(name, blob)| (name.clone(), submitted(blob))).collect();
+        Self {
+            id,
+            spec,
+            state: SwarmState::Validating,
+            reason: "being checked".to_owned(),
+            created_ms,
+            finished_ms: None,
+            seq: 0,
+            iteration: None,
+            iteration_started_ms: created_ms,
+            iteration_finished: false,
+            task_runs: Vec::new(),
+            previous: Vec::new(),
+            attempts: BTreeMap::new(),
+            globals: Arc::new(globals),
+            revision: 0,
+            requests: Vec::new(),
+            granted: Vec::new(),
+            stop_asked: None,
+            fixed: BTreeMap::new(),
+        }
+    }
+
+    /// Its id.
+    pub const fn id(&self) -> SwarmId {
+        self.id
+    }
+
+    /// What was asked for.
+    pub const fn spec(&self) -> &Arc<SwarmSpec> {
+        &self.spec
+    }
+
+    /// Its state.
+    pub const fn state(&self) -> SwarmState {
+        self.state
+    }
+
+    /// Why it is in that state.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The current or last iteration.
+    pub const fn iteration(&self) -> Option<u32> {
+        self.iteration
+    }
+
+    /// Wall clock of its submission.
+    pub const fn created_ms(&self) -> u64 {
+        self.created_ms
+    }
+
+    /// Wall clock of its end.
+    pub const fn finished_ms(&self) -> Option<u64> {
+        self.finished_ms
+    }
+
+    /// Sequence of its last event.
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Task runs of the current or last iteration.
+    pub fn task_runs(&self) -> &[TaskRun] {
+        &self.task_runs
+    }
+
+    /// Globals as they are now.
+    pub fn globals(&self) -> &Globals {
+        &self.globals
+    }
+
+    /// An attempt of this or the previous iteration, with its task run.
+    pub fn attempt(&self, id: AttemptId) -> Option<(&TaskRun, &Attempt)> {
+        let place = self.attempts.get(&id)?;
+        let run = self.run_of(*place)?;
+        run.slots[place.slot].attempts.iter().find(|attempt| attempt.id == id).map(|attempt| (run, attempt))
+    }
+
+    pub(crate) fn run_of(&self, place: Place) -> Option<&TaskRun> {
+        let runs = if Some(place.iteration) == self.iteration { &self.task_runs } else { &self.previous };
+        runs.get(place.task).filter(|run| run.iteration == place.iteration)
+    }
+
+    /// Whether everything about it is settled for ever.
+    pub fn is_over(&self) -> bool {
+        self.state.is_final()
+    }
+
+    pub(crate) fn live_attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.task_runs.iter().flat_map(|run| &run.slots).filter_map(Slot::live)
+    }
+
+    /// Accepted global writes of a task run in node-name order: what becomes visible, and who disagreed.
+    pub(crate) fn closing_writes(&self, run: &TaskRun) -> (Vec<GlobalWrite>, Vec<String>) {
+        let mut accepted: Vec<_> = run.accepted().collect();
+        accepted.sort_by(|a, b| a.node.cmp(&b.node));
+        let mut writes: BTreeMap<&str, Vec<(&NodeName, Blob)>> = BTreeMap::new();
+        for attempt in accepted {
+            for global in attempt.outputs.iter().flat_map(|outputs| &outputs.globals) {
+                writes.entry(&global.name).or_default().push((&attempt.node, global.blob));
+            }
+        }
+        let revision = self.revision + 1;
+        let mut visible = Vec::new();
+        let mut conflicts = Vec::new();
+        for (name, writers) in writes {
+            let (writer, blob) = writers[writers.len() - 1];
+            if writers.iter().any(|(_, other)| *other != blob) {
+                let names: Vec<_> = writers.iter().map(|(node, _)| node.as_str()).collect();
+                conflicts.push(format!("global `{name}`: {} wrote different values", names.join(", ")));
+            }
+            visible.push(GlobalWrite { name: name.to_owned(), blob, revision, writer: writer.clone() });
+        }
+        (visible, conflicts)
+    }
+
+    /// When something in it is due at the latest.
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        if self.is_over() {
+            return None;
+        }
+        let running = self.task_runs.iter().filter(|run| !run.state.is_final());
+        running
+            .flat_map(|run| {
+                let deadline = self.spec.tasks[run.task].policy.deadline.zip(run.started).map(|(wait, at)| at + wait);
+                run.slots.iter().filter_map(|slot| slot.retry_at).chain(deadline)
+            })
+            .min()
+    }
+}

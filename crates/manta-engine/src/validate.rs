@@ -1,0 +1,91 @@
+//! What can be refused before anything runs: needs that no node could ever meet.
+use std::collections::BTreeSet;
+
+use manta_types::name::nearest;
+use manta_types::{SwarmSpec, TaskSpec};
+
+use crate::Engine;
+use crate::placement::static_cause;
+
+/// Why a swarm is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// No node offers a dataset.
+    NoDataset,
+    /// No node could run a task, for other reasons.
+    NoNode,
+}
+
+/// A task that could never run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of what kind.
+    pub kind: RefusalKind,
+    /// The task's alias.
+    pub task: String,
+    /// One sentence.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Engine {
+    /// Checks a swarm against every node that ever joined, whatever its present state.
+    ///
+    /// # Errors
+    /// One refusal per task that no known node could run.
+    pub fn validate(&self, spec: &SwarmSpec) -> Result<(), Vec<Refusal>> {
+        let refusals: Vec<_> = spec.tasks.iter().filter_map(|task| self.refuse(task)).collect();
+        if refusals.is_empty() { Ok(()) } else { Err(refusals) }
+    }
+
+    fn refuse(&self, task: &TaskSpec) -> Option<Refusal> {
+        let alias = task.alias.clone();
+        if self.nodes.is_empty() {
+            let message = format!("task `{alias}` has nowhere to run: no node has joined this cluster");
+            let hint = Some("start one: manta node run --manager … --token-file …".to_owned());
+            return Some(Refusal { kind: RefusalKind::NoNode, task: alias, message, hint });
+        }
+        let offered: BTreeSet<&str> =
+            self.nodes.values().flat_map(|node| &node.description().datasets).map(String::as_str).collect();
+        if let Some(dataset) = task.datasets.iter().find(|name| !offered.contains(name.as_str())) {
+            let message = format!("task `{alias}` needs dataset `{dataset}`, which no node offers ({})", self.offers());
+            let hint = nearest(dataset, offered).map(|near| format!("did you mean `{near}`?"));
+            return Some(Refusal { kind: RefusalKind::NoDataset, task: alias, message, hint });
+        }
+        let named = task.specified.iter().flatten().chain(&task.excepted);
+        if let Some(stranger) = named.into_iter().find(|name| !self.nodes.contains_key(*name)) {
+            let known = self.nodes.keys().map(|name| name.as_str());
+            let message = format!("task `{alias}` names node `{stranger}`, which this cluster does not know");
+            let hint = nearest(stranger.as_str(), known).map(|near| format!("did you mean `{near}`?"));
+            return Some(Refusal { kind: RefusalKind::NoNode, task: alias, message, hint });
+        }
+        let causes: Vec<_> = self.nodes.values().map(|node| (node.name(), static_cause(task, node))).collect();
+        if causes.iter().any(|(_, cause)| cause.is_none()) {
+            return None;
+        }
+        let told: Vec<_> = causes.iter().filter_map(|(name, why)| why.as_ref().map(|why| format!("{name} {why}"))).collect();
+        let message = format!("task `{alias}` has nowhere to run: {}", shorten(&told));
+        Some(Refusal { kind: RefusalKind::NoNode, task: alias, message, hint: None })
+    }
+
+    /// `node-1 offers digits; node-2 offers nothing`.
+    fn offers(&self) -> String {
+        let told = self.nodes.values().map(|node| match node.description().datasets.as_slice() {
+            [] => format!("{} offers none", node.name()),
+            some => format!("{} offers {}", node.name(), some.join(", ")),
+        });
+        shorten(&told.collect::<Vec<_>>())
+    }
+}
+
+/// The first ten, and how many more.
+fn shorten(told: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let more = told.len().saturating_sub(SHOWN);
+    let mut text = told[..told.len() - more].join("; ");
+    if more > 0 {
+        text += &format!("; and {more} more");
+    }
+    text
+}

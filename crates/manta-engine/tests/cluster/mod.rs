@@ -1,0 +1,184 @@
+//! An engine with nodes that answer on command, on a clock that the test moves.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by several test binaries, each using a part")]
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use manta_engine::{Command, Engine, Input, NodeDescription, Now, Offer, Step, Submit, SwarmRun};
+use manta_types::event::{AttemptStateName, Outputs, Published, SwarmEvent};
+use manta_types::{
+    AttemptFailure, Blob, Digest, Event, FailurePolicy, Method, NodeLimit, NodeName, OutcomeClass, SwarmId, SwarmSpec,
+    SwarmState, TaskSpec, Timestamp,
+};
+use uuid::Uuid;
+
+pub struct Cluster {
+    pub engine: Engine,
+    pub now: Now,
+    pub events: Vec<Event>,
+    pub offers: Vec<Offer>,
+    pub commands: Vec<Command>,
+}
+
+pub fn name(text: &str) -> NodeName {
+    NodeName::new(text).unwrap()
+}
+
+pub fn blob(byte: u8) -> Blob {
+    Blob { digest: Digest::from_bytes([byte; 32]), size: u64::from(byte) }
+}
+
+pub fn task(alias: &str, after: &[usize]) -> TaskSpec {
+    TaskSpec {
+        alias: alias.to_owned(),
+        bundle: Digest::from_bytes([1; 32]),
+        module: alias.to_owned(),
+        version: "1.0.0".to_owned(),
+        image: "manta_light:latest".to_owned(),
+        datasets: Vec::new(),
+        resources: Default::default(),
+        after: after.to_vec(),
+        method: Method::All,
+        maximum: NodeLimit::Unlimited,
+        fixed: false,
+        excepted: Vec::new(),
+        specified: None,
+        labels: BTreeMap::new(),
+        policy: FailurePolicy::default(),
+    }
+}
+
+pub fn any(mut task: TaskSpec) -> TaskSpec {
+    task.method = Method::Any;
+    task
+}
+
+pub fn swarm(tasks: Vec<TaskSpec>) -> SwarmSpec {
+    SwarmSpec { name: "test".to_owned(), iterations_max: None, tasks, globals: BTreeMap::new() }
+}
+
+pub fn failure(class: OutcomeClass) -> AttemptFailure {
+    let message = "ValueError: no".to_owned();
+    AttemptFailure { class, message, traceback: String::new(), location: None, log_tail: Vec::new() }
+}
+
+pub fn outputs(results: &[(&str, u8)], globals: &[(&str, u8)]) -> Outputs {
+    let published = |pairs: &[(&str, u8)]| {
+        pairs.iter().map(|(name, byte)| Published { name: (*name).to_owned(), blob: blob(*byte) }).collect()
+    };
+    Outputs { results: published(results), globals: published(globals), ..Outputs::default() }
+}
+
+impl Cluster {
+    pub fn new(nodes: usize) -> Self {
+        let now = Now { monotonic: Timestamp::from_ms(1 << 40), wall_ms: 1_700_000_000_000 };
+        let mut cluster =
+            Self { engine: Engine::new(7), now, events: Vec::new(), offers: Vec::new(), commands: Vec::new() };
+        for index in 1..=nodes {
+            cluster.connect(&format!("node-{index}"));
+        }
+        cluster
+    }
+
+    pub fn describe(name_text: &str) -> NodeDescription {
+        NodeDescription {
+            name: name(name_text),
+            labels: BTreeMap::new(),
+            datasets: vec!["digits".to_owned()],
+            images: vec!["latest".to_owned()],
+            slots: 2,
+            cpu: 2.0,
+            memory_bytes: 8 << 30,
+            gpu_count: 0,
+        }
+    }
+
+    pub fn connect(&mut self, node: &str) {
+        self.input(Input::NodeConnected { node: Self::describe(node), held: Vec::new() });
+    }
+
+    pub fn input(&mut self, input: Input) -> Step {
+        let step = self.engine.step(self.now, input);
+        self.events.extend(step.events.iter().cloned());
+        for command in &step.commands {
+            if let Command::Offer(offer) = command {
+                self.offers.push((**offer).clone());
+            }
+        }
+        self.commands.extend(step.commands.iter().cloned());
+        step
+    }
+
+    pub fn submit(&mut self, spec: SwarmSpec) -> SwarmId {
+        let id = SwarmId::from_uuid(Uuid::from_u128(self.events.len() as u128 + 42));
+        self.input(Input::Submit(Submit { id, spec: Arc::new(spec) }));
+        id
+    }
+
+    /// Lets time pass in small steps; the named nodes send heartbeats, the others are silent.
+    pub fn pass(&mut self, seconds: u64, alive: &[&str]) {
+        for _ in 0..seconds {
+            self.now.monotonic = self.now.monotonic + Duration::from_secs(1);
+            self.now.wall_ms += 1000;
+            for node in alive {
+                self.input(Input::NodeHeard { node: name(node) });
+            }
+            self.input(Input::Tick);
+        }
+    }
+
+    pub fn take_offers(&mut self) -> Vec<Offer> {
+        let mut offers = std::mem::take(&mut self.offers);
+        offers.sort_by(|a, b| (a.task, &a.node).cmp(&(b.task, &b.node)));
+        offers
+    }
+
+    pub fn progress(&mut self, offer: &Offer, phase: AttemptStateName) {
+        let Offer { node, attempt, epoch, .. } = offer.clone();
+        self.input(Input::Progressed { node, attempt, epoch, phase });
+    }
+
+    pub fn succeed(&mut self, offer: &Offer, outputs: Outputs) -> Step {
+        let Offer { node, attempt, epoch, .. } = offer.clone();
+        self.input(Input::Succeeded { node, attempt, epoch, outputs, timings: Default::default() })
+    }
+
+    pub fn fail(&mut self, offer: &Offer, class: OutcomeClass) -> Step {
+        let Offer { node, attempt, epoch, .. } = offer.clone();
+        let (failure, results, timings) = (failure(class), Vec::new(), Default::default());
+        self.input(Input::Failed { node, attempt, epoch, failure, results, timings })
+    }
+
+    /// Accepts every offer, and those that follow, with empty outputs, until there are none.
+    pub fn finish_all(&mut self) {
+        loop {
+            let offers = self.take_offers();
+            if offers.is_empty() {
+                return;
+            }
+            for offer in offers {
+                self.succeed(&offer, Outputs::default());
+            }
+        }
+    }
+
+    pub fn state(&self, id: SwarmId) -> SwarmState {
+        self.swarm(id).state()
+    }
+
+    pub fn swarm(&self, id: SwarmId) -> &SwarmRun {
+        self.engine.swarm(id).unwrap()
+    }
+
+    pub fn kinds(&self) -> Vec<&'static str> {
+        self.events.iter().map(|event| event.what.kind()).collect()
+    }
+
+    pub fn closing_reasons(&self) -> Vec<String> {
+        let reasons = self.events.iter().filter_map(|event| match &event.what {
+            SwarmEvent::TaskRunClosed { reason, .. } | SwarmEvent::TaskRunSkipped { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        reasons.collect()
+    }
+}
