@@ -199,7 +199,9 @@ impl SwarmSubmission {
             if !seen.insert(&task.alias) {
                 return Err(InvalidSubmission { place: place(), problem: "two tasks have this alias".to_owned() });
             }
-            tasks.push(task.check(index, &self.modules).map_err(|problem| InvalidSubmission { place: place(), problem })?);
+            tasks.push(
+                task.check(index, &self.modules).map_err(|problem| InvalidSubmission { place: place(), problem })?,
+            );
         }
         Ok(SwarmSpec { name: self.name.clone(), iterations_max, tasks, globals: self.globals.clone() })
     }
@@ -208,7 +210,8 @@ impl SwarmSubmission {
 impl TaskSubmission {
     fn check(&self, index: usize, modules: &[ModuleRef]) -> Result<TaskSpec, String> {
         check_component("task", &self.alias).map_err(|e| e.to_string())?;
-        let module = modules.get(self.module).ok_or_else(|| format!("module {} is not in the submission", self.module))?;
+        let module =
+            modules.get(self.module).ok_or_else(|| format!("module {} is not in the submission", self.module))?;
         check_name("module", &module.name).map_err(|e| e.to_string())?;
         for dataset in &module.datasets {
             check_component("dataset", dataset).map_err(|e| e.to_string())?;

@@ -37,7 +37,8 @@ impl History {
             self.attempts.insert(*attempt, (*task, node.to_string()));
         }
         let (task, node) = self.subject(&event.what);
-        let task = task.map(|task| self.spec.tasks.get(task).map_or_else(|| task.to_string(), |spec| spec.alias.clone()));
+        let task =
+            task.map(|task| self.spec.tasks.get(task).map_or_else(|| task.to_string(), |spec| spec.alias.clone()));
         let whole = |text: &str| text.to_owned();
         let on = |verb: &str| {
             let (task, node) = (task.as_deref().unwrap_or("?"), node.as_deref().unwrap_or("?"));

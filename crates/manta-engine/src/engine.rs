@@ -96,7 +96,8 @@ impl Engine {
     pub fn step(&mut self, now: Now, input: Input) -> Step {
         let mut step = Step::default();
         let mut judged = false;
-        if let Input::NodeHeard { node } | Input::NodeConnected { node: NodeDescription { name: node, .. }, .. } = &input
+        if let Input::NodeHeard { node } | Input::NodeConnected { node: NodeDescription { name: node, .. }, .. } =
+            &input
             && let Some(known) = self.nodes.get_mut(node)
         {
             judged = known.state() != NodeState::Online;
@@ -286,7 +287,12 @@ impl Engine {
         }
         for (id, attempt) in self.live_on(name) {
             if attempt.state == AttemptState::Silent {
-                self.emit(now, id, E::AttemptProgressed { attempt: attempt.id, state: AttemptStateName::Running }, step);
+                self.emit(
+                    now,
+                    id,
+                    E::AttemptProgressed { attempt: attempt.id, state: AttemptStateName::Running },
+                    step,
+                );
             }
         }
     }
@@ -365,7 +371,9 @@ impl Engine {
     fn verdict_again(&self, node: &NodeName, attempt: AttemptId, epoch: u32) -> (bool, String) {
         let known = self.swarm_of(attempt).and_then(|swarm| swarm.attempt(attempt));
         match known {
-            Some((_, found)) if found.node != *node || found.epoch != epoch => (false, "it is another node's".to_owned()),
+            Some((_, found)) if found.node != *node || found.epoch != epoch => {
+                (false, "it is another node's".to_owned())
+            }
             Some((_, found)) if found.state == AttemptState::Accepted => (true, "accepted before".to_owned()),
             Some((_, found)) => (false, format!("it is {} already", found.state)),
             None => (false, "nobody waits for it".to_owned()),

@@ -87,7 +87,8 @@ impl Engine {
                 inputs.missing.push(Missing { task: task.clone(), node: slot.node.clone(), reason });
                 continue;
             };
-            let labels = self.nodes.get(&attempt.node).map(|node| node.description().labels.clone()).unwrap_or_default();
+            let labels =
+                self.nodes.get(&attempt.node).map(|node| node.description().labels.clone()).unwrap_or_default();
             for result in attempt.outputs.iter().flat_map(|outputs| &outputs.results) {
                 inputs.results.push(InputResult {
                     task: task.clone(),

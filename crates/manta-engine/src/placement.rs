@@ -102,7 +102,10 @@ pub(crate) fn place(swarm: &SwarmRun, task: TaskIndex, nodes: &Nodes, now: Times
     }
     let everyone = asked.is_some() || matches!(spec.method, Method::All | Method::Tag(_));
     if everyone && !expected.is_empty() {
-        return Placement::Wait { reason: "waits for nodes that were here before the manager restarted".into(), causes };
+        return Placement::Wait {
+            reason: "waits for nodes that were here before the manager restarted".into(),
+            causes,
+        };
     }
     if eligible.is_empty() {
         return Placement::Wait { reason: no_one(spec, nodes), causes };
@@ -269,8 +272,10 @@ fn quotas(group: &[(TaskIndex, f64)], nodes: usize) -> BTreeMap<TaskIndex, usize
     let total = part(sum.min(1.0), nodes);
     let exact = |share: f64| share * nodes as f64;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count fits")]
-    let mut quota: Vec<(TaskIndex, usize, f64)> =
-        group.iter().map(|(task, share)| (*task, (exact(*share) + 1e-9).floor() as usize, exact(*share).fract())).collect();
+    let mut quota: Vec<(TaskIndex, usize, f64)> = group
+        .iter()
+        .map(|(task, share)| (*task, (exact(*share) + 1e-9).floor() as usize, exact(*share).fract()))
+        .collect();
     let mut left = total.saturating_sub(quota.iter().map(|(_, whole, _)| whole).sum());
     let mut by_remainder: Vec<usize> = (0..quota.len()).collect();
     by_remainder.sort_by(|a, b| quota[*b].2.total_cmp(&quota[*a].2).then(a.cmp(b)));
@@ -315,7 +320,8 @@ pub(crate) fn replacement(
 ) -> Option<NodeName> {
     let spec = &swarm.spec.tasks[task];
     let free = nodes.values().filter(|node| !used.contains(node.name()) && cause(spec, node, now).is_none());
-    free.min_by_key(|node| (!node.connected, node.load, rank(swarm, spec, 0, node.name()))).map(|node| node.name().clone())
+    free.min_by_key(|node| (!node.connected, node.load, rank(swarm, spec, 0, node.name())))
+        .map(|node| node.name().clone())
 }
 
 #[cfg(test)]
@@ -336,7 +342,9 @@ mod tests {
     #[test]
     fn images_match_by_short_name() {
         let has = ["latest".to_owned(), "numpy".to_owned()];
-        assert!(["manta_light:latest", "numpy", "manta_light:numpy", "numpy:2.0+"].iter().all(|i| image_matches(i, &has)));
+        assert!(
+            ["manta_light:latest", "numpy", "manta_light:numpy", "numpy:2.0+"].iter().all(|i| image_matches(i, &has))
+        );
         assert!(!image_matches("manta_light:pytorch", &has));
     }
 }

@@ -2,9 +2,7 @@
 use std::collections::BTreeSet;
 
 use manta_types::event::{AttemptStateName, SwarmEvent as E};
-use manta_types::{
-    AttemptState, NodeName, OnFailure, Quorum, SwarmState, TaskIndex, TaskRunState, Timestamp, limits,
-};
+use manta_types::{AttemptState, NodeName, OnFailure, Quorum, SwarmState, TaskIndex, TaskRunState, Timestamp, limits};
 
 use crate::Now;
 use crate::placement::{self, Nodes, Placement};
@@ -210,7 +208,8 @@ fn offer(
     let spec = &swarm.spec.tasks[run.task];
     let again = !slot.attempts.is_empty();
     let here = nodes.get(&slot.node).filter(|node| placement::cause(spec, node, at).is_none());
-    let elsewhere = (run.movable && again).then(|| placement::replacement(swarm, run.task, nodes, at, &used(run))).flatten();
+    let elsewhere =
+        (run.movable && again).then(|| placement::replacement(swarm, run.task, nodes, at, &used(run))).flatten();
     let node = match (elsewhere, here) {
         (Some(node), _) => node,
         (None, Some(node)) => node.name().clone(),

@@ -38,7 +38,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 
 fn play(happenings: &[Happening]) -> (Cluster, manta_types::SwarmId) {
     let mut cluster = Cluster::new(3);
-    let mut spec = swarm(vec![task("a", &[]), any_node(task("b", &[0])), task("c", &[0]), any_node(task("d", &[1, 2]))]);
+    let mut spec =
+        swarm(vec![task("a", &[]), any_node(task("b", &[0])), task("c", &[0]), any_node(task("d", &[1, 2]))]);
     spec.iterations_max = NonZeroU32::new(4);
     let id = cluster.submit(spec);
     for happening in happenings {

@@ -260,7 +260,8 @@ fn select_sees_all_ancestors_nearest_first_and_a_root_sees_the_iteration_before(
     cluster.succeed(&offer, outputs(&[("y", 2)], &[]));
     let last = cluster.take_offers().remove(0);
     let seen = cluster.engine.inputs(last.attempt).unwrap().results;
-    let seen: Vec<_> = seen.iter().map(|result| (result.name.as_str(), result.task.as_str(), result.distance)).collect();
+    let seen: Vec<_> =
+        seen.iter().map(|result| (result.name.as_str(), result.task.as_str(), result.distance)).collect();
     assert_eq!(seen, [("y", "b", 1), ("x", "a", 2), ("x", "a", 2)]);
     cluster.succeed(&last, outputs(&[("z", 3)], &[]));
     let root = cluster.take_offers().remove(0);
@@ -342,7 +343,11 @@ fn an_image_that_nobody_has_and_an_unknown_node_are_refused() {
     let mut worker = task("worker", &[]);
     worker.image = "manta_light:pytorch".to_owned();
     let refusal = &cluster.engine.validate(&swarm(vec![worker])).unwrap_err()[0];
-    assert!(refusal.message.ends_with("node-1 has no image `manta_light:pytorch` (it has: latest)"), "{}", refusal.message);
+    assert!(
+        refusal.message.ends_with("node-1 has no image `manta_light:pytorch` (it has: latest)"),
+        "{}",
+        refusal.message
+    );
     let mut worker = task("worker", &[]);
     worker.specified = Some(vec![name("node-7")]);
     let refusal = &cluster.engine.validate(&swarm(vec![worker])).unwrap_err()[0];

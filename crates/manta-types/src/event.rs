@@ -84,7 +84,10 @@ pub struct Outputs {
 /// What can happen in a swarm's life.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "fields named after glossary terms: `task` is a position in the graph, `slot` one in the task run")]
+#[expect(
+    missing_docs,
+    reason = "fields named after glossary terms: `task` is a position in the graph, `slot` one in the task run"
+)]
 pub enum SwarmEvent {
     /// It passed validation and will run.
     SwarmAdmitted,

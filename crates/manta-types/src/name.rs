@@ -51,7 +51,10 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), NameError> {
     if name.len() > limits::NAME_BYTES_MAX {
         return Err(refuse(what, name, "is longer than 255 bytes"));
     }
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
     if name.chars().any(hidden) {
         return Err(refuse(what, name, "holds control or direction-changing characters"));
     }

@@ -62,7 +62,11 @@ impl SwarmRun {
             E::AttemptFailed { attempt, failure, timings, retry_after_ms, .. } => {
                 let slot = self.change_attempt(*attempt, AttemptChange::Fail);
                 let failure = AttemptFailure::from(failure.clone());
-                if failure.class.counts_as_try() { slot.tries += 1 } else { slot.lost += 1 }
+                if failure.class.counts_as_try() {
+                    slot.tries += 1
+                } else {
+                    slot.lost += 1
+                }
                 match retry_after_ms {
                     Some(wait) => slot.retry_at = Some(at + Duration::from_millis(*wait)),
                     None => slot.outcome = SlotOutcome::Failed,

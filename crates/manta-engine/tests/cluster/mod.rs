@@ -1,5 +1,10 @@
 //! An engine with nodes that answer on command, on a clock that the test moves.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by several test binaries, each using a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared by several test binaries, each using a part"
+)]
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,7 +181,9 @@ impl Cluster {
 
     pub fn closing_reasons(&self) -> Vec<String> {
         let reasons = self.events.iter().filter_map(|event| match &event.what {
-            SwarmEvent::TaskRunClosed { reason, .. } | SwarmEvent::TaskRunSkipped { reason, .. } => Some(reason.clone()),
+            SwarmEvent::TaskRunClosed { reason, .. } | SwarmEvent::TaskRunSkipped { reason, .. } => {
+                Some(reason.clone())
+            }
             _ => None,
         });
         reasons.collect()

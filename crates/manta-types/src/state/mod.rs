@@ -86,13 +86,8 @@ mod tests {
 
     #[test]
     fn every_pair_of_attempt_and_change_is_as_the_table_says() {
-        let rows = table(
-            AttemptState::ALL,
-            AttemptChange::ALL,
-            AttemptState::next,
-            AttemptState::name,
-            AttemptChange::name,
-        );
+        let rows =
+            table(AttemptState::ALL, AttemptChange::ALL, AttemptState::next, AttemptState::name, AttemptChange::name);
         assert_eq!(
             rows,
             "\

@@ -1,0 +1,158 @@
+//! Blobs as files of one directory: `ab/<64 hexadecimal digits>`, and `tmp/` for what is being written.
+//!
+//! A file gets its name only after its bytes are on the disk, and the name is on the disk before anyone hears of it.
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use manta_types::{Blob, Digest};
+
+use super::contract::{Hasher, check};
+use super::{BlobError, BlobRead, BlobStore, BlobWriter};
+
+/// Blobs in a directory, for one process at a time: opening removes what an earlier one left half-written.
+#[derive(Debug, Clone)]
+pub struct DirBlobs {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    /// Numbers the files in `tmp/`.
+    drafts: AtomicU64,
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> BlobError {
+    let path = path.display().to_string();
+    move |source| BlobError::Io { path, source }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), BlobError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
+}
+
+/// Nothing, where the file is not there.
+fn if_there<T>(outcome: io::Result<T>, path: &Path) -> Result<Option<T>, BlobError> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_at(path)(error)),
+    }
+}
+
+impl DirBlobs {
+    /// Opens the blobs of a directory, making it where it is not there.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read.
+    pub fn open(dir: &Path) -> Result<Self, BlobError> {
+        let make = |dir: &Path| DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_at(dir));
+        let drafts = dir.join("tmp");
+        make(&drafts)?;
+        for leftover in fs::read_dir(&drafts).map_err(io_at(&drafts))? {
+            let leftover = leftover.map_err(io_at(&drafts))?.path();
+            fs::remove_file(&leftover).map_err(io_at(&leftover))?;
+        }
+        // All folders are made and synced here, so that later only the folder of a new file needs to be.
+        for shard in 0..=u8::MAX {
+            make(&dir.join(format!("{shard:02x}")))?;
+        }
+        sync_dir(dir)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_dir(parent)?;
+        }
+        Ok(Self { shared: Arc::new(Shared { dir: dir.to_owned(), drafts: AtomicU64::new(0) }) })
+    }
+
+    /// Where a blob's file is, or would be.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.shared.path(digest)
+    }
+
+    /// Opens a blob's file for reading, if it is stored: for ranges, and for descriptors that travel.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn open_file(&self, digest: &Digest) -> Result<Option<File>, BlobError> {
+        let path = self.path(digest);
+        if_there(File::open(&path), &path)
+    }
+}
+
+impl Shared {
+    fn path(&self, digest: &Digest) -> PathBuf {
+        let name = digest.to_string();
+        self.dir.join(&name[..2]).join(name)
+    }
+}
+
+impl BlobStore for DirBlobs {
+    fn begin(&self) -> Result<Box<dyn BlobWriter>, BlobError> {
+        let number = self.shared.drafts.fetch_add(1, Ordering::Relaxed);
+        let path = self.shared.dir.join("tmp").join(number.to_string());
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path).map_err(io_at(&path))?;
+        Ok(Box::new(Draft { shared: Arc::clone(&self.shared), path, file, hasher: Hasher::default() }))
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn BlobRead>>, BlobError> {
+        Ok(self.open_file(digest)?.map(|file| Box::new(file) as Box<dyn BlobRead>))
+    }
+
+    fn size(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
+        let path = self.path(digest);
+        Ok(if_there(fs::metadata(&path), &path)?.map(|metadata| metadata.len()))
+    }
+}
+
+/// A file in `tmp/`; removed when dropped, unless it has been given its name.
+struct Draft {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    file: File,
+    hasher: Hasher,
+}
+
+impl Draft {
+    fn keep(&mut self, blob: Blob) -> Result<Blob, BlobError> {
+        let target = self.shared.path(&blob.digest);
+        let dir = target.parent().expect("every blob's file is in a folder");
+        if !target.try_exists().map_err(io_at(&target))? {
+            self.file.sync_all().map_err(io_at(&self.path))?;
+            fs::rename(&self.path, &target).map_err(io_at(&target))?;
+        }
+        // Also where it was there: whoever put it may not have come to this line yet.
+        sync_dir(dir)?;
+        Ok(blob)
+    }
+}
+
+impl BlobWriter for Draft {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.hasher.update(bytes)?;
+        self.file.write_all(bytes).map_err(io_at(&self.path))
+    }
+
+    fn finish(mut self: Box<Self>, expected: &Digest) -> Result<Blob, BlobError> {
+        let blob = check(self.hasher.blob(), expected)?;
+        self.keep(blob)
+    }
+
+    fn seal(mut self: Box<Self>) -> Result<Blob, BlobError> {
+        let blob = self.hasher.blob();
+        self.keep(blob)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // It is not there any more once it has its name; anything else is removed at the next opening.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Blobs in a directory, under the common suite and as files.
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::DirBlobs;
+use crate::conformance::blob::name;
+use crate::{BlobError, BlobStore};
+
+fn fresh() -> (DirBlobs, TempDir) {
+    let dir = TempDir::new().unwrap();
+    (DirBlobs::open(&dir.path().join("blobs")).unwrap(), dir)
+}
+
+crate::blob_conformance!(fresh);
+
+fn drafts(dir: &TempDir) -> usize {
+    fs::read_dir(dir.path().join("blobs/tmp")).unwrap().count()
+}
+
+fn put(store: &DirBlobs, bytes: &[u8]) {
+    store.put(&name(bytes).digest, &mut &*bytes).unwrap();
+}
+
+#[test]
+fn a_blob_is_one_private_file_named_by_its_digest() {
+    let (store, dir) = fresh();
+    put(&store, b"value");
+    let digest = name(b"value").digest;
+    let path = dir.path().join("blobs").join(&digest.to_string()[..2]).join(digest.to_string());
+    assert_eq!(store.path(&digest), path);
+    assert_eq!(fs::read(&path).unwrap(), b"value");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(path.parent().unwrap()), mode(&dir.path().join("blobs"))), (0o400, 0o700, 0o700));
+    assert!(store.open_file(&digest).unwrap().is_some());
+}
+
+#[test]
+fn no_draft_outlives_its_write() {
+    let (store, dir) = fresh();
+    put(&store, b"kept");
+    let again = |bytes: &[u8]| {
+        let mut writer = store.begin().unwrap();
+        writer.write(bytes).unwrap();
+        writer
+    };
+    again(b"kept").seal().unwrap();
+    again(b"other").finish(&name(b"kept").digest).unwrap_err();
+    let unfinished = again(b"dropped");
+    assert_eq!(drafts(&dir), 1);
+    drop(unfinished);
+    assert_eq!(drafts(&dir), 0);
+}
+
+#[test]
+fn opening_keeps_blobs_and_removes_what_a_dead_process_left() {
+    let (store, dir) = fresh();
+    put(&store, b"value");
+    fs::write(dir.path().join("blobs/tmp/0"), "half").unwrap();
+    drop(store);
+    let store = DirBlobs::open(&dir.path().join("blobs")).unwrap();
+    assert_eq!(drafts(&dir), 0);
+    assert_eq!(store.verify(&name(b"value").digest).unwrap(), name(b"value"));
+    put(&store, b"another");
+}
+
+#[test]
+fn a_damaged_blob_fails_verification() {
+    let (store, _dir) = fresh();
+    put(&store, b"value");
+    let digest = name(b"value").digest;
+    fs::remove_file(store.path(&digest)).unwrap();
+    fs::write(store.path(&digest), b"valuE").unwrap();
+    let error = store.verify(&digest).unwrap_err();
+    assert!(matches!(error, BlobError::Damaged { found, .. } if found == name(b"valuE").digest), "{error:?}");
+}
+
+#[test]
+fn a_store_that_lost_its_folders_says_which_file_it_could_not_use() {
+    let (store, dir) = fresh();
+    fs::remove_dir_all(dir.path().join("blobs")).unwrap();
+    let Err(BlobError::Io { path, .. }) = store.begin() else { panic!("it wrote into nothing") };
+    assert_eq!(path, dir.path().join("blobs/tmp/0").display().to_string());
+}

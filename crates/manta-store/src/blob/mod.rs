@@ -1,0 +1,8 @@
+//! Bytes named by their BLAKE3 digest: written once, checked while they are written, never changed.
+mod contract;
+mod dir;
+mod memory;
+
+pub use contract::{BlobError, BlobRead, BlobStore, BlobWriter};
+pub use dir::DirBlobs;
+pub use memory::MemoryBlobs;

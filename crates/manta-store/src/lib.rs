@@ -1,0 +1,23 @@
+//! What outlives a process: the state of clusters behind [`StateStore`], bytes behind [`BlobStore`], and live logs.
+//!
+//! State and bytes have two backends each (disk; memory, for tests) and one conformance suite that every backend runs.
+//! All calls block; an async caller moves them to a thread that may.
+#![forbid(unsafe_code)]
+
+pub mod blob;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod faulty;
+mod logs;
+mod memory;
+mod sqlite;
+pub mod state;
+
+pub use blob::{BlobError, BlobRead, BlobStore, BlobWriter, DirBlobs, MemoryBlobs};
+pub use faulty::{Fault, Faulty};
+pub use logs::{LogFilter, LogStore};
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+pub use state::{
+    CommitError, GlobalRecord, NewSwarm, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord, Transaction,
+};

@@ -1,0 +1,166 @@
+//! Lines of tasks' logs, metrics and progress: live, beside the history, in a file of their own.
+//!
+//! Lines of the last moments may be gone after a power cut; what is there is in order and whole.
+use std::path::Path;
+
+use manta_api::view::LogLine;
+use manta_types::{AttemptId, ClusterId, SwarmId};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, TransactionBehavior, params};
+
+use crate::StoreError;
+use crate::sqlite::database::{self, Format, StoredId};
+
+const LOG_FILE: &str = "logs.db";
+const LOGS: Format = Format {
+    application_id: i32::from_be_bytes(*b"MnLg"),
+    version: 1,
+    schema: include_str!("logs.sql"),
+    synchronous: "NORMAL",
+};
+
+/// Which lines are wanted; what is absent does not matter.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogFilter {
+    /// The task's alias.
+    pub task: Option<String>,
+    /// The node's name.
+    pub node: Option<String>,
+    /// From 0.
+    pub iteration: Option<u32>,
+    /// This level or a worse one: `debug`, `info`, `warning`, `error`.
+    pub level: Option<String>,
+    /// The attempt.
+    pub attempt: Option<AttemptId>,
+    /// `log`, `stdout`, `stderr`, `metrics`, `progress`, `platform`.
+    pub source: Option<String>,
+}
+
+/// The logs of a manager's swarms.
+#[derive(Debug)]
+pub struct LogStore {
+    connection: Connection,
+}
+
+/// A level as a number; what nobody knows is taken for `info`.
+fn severity(level: &str) -> i64 {
+    match level {
+        "debug" => 10,
+        "warning" => 30,
+        "error" => 40,
+        _ => 20,
+    }
+}
+
+impl LogStore {
+    /// Opens the logs in a data directory, making both where they are not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for a foreign or damaged file, [`StoreError::Version`] for another format.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        database::make_private_dir(dir)?;
+        Ok(Self { connection: database::open(&dir.join(LOG_FILE), &LOGS)? })
+    }
+
+    /// Logs that live as long as this value.
+    ///
+    /// # Errors
+    /// When SQLite cannot work at all.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Ok(Self { connection: database::open_in_memory(&LOGS)? })
+    }
+
+    /// Adds lines at the end of a swarm's log and gives each its `seq`: rising, from 1, also across restarts.
+    ///
+    /// # Errors
+    /// When the storage fails; then no line was added.
+    pub fn append(&mut self, cluster: &ClusterId, swarm: SwarmId, lines: &mut [LogLine]) -> Result<(), StoreError> {
+        let writing = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let last: u64 = writing
+                .prepare_cached("SELECT COALESCE(MAX(seq), 0) FROM log_lines WHERE cluster_id = ?1 AND swarm_id = ?2")?
+                .query_row(params![cluster.as_str(), swarm.bytes()], |row| row.get(0))?;
+            let mut insert = writing.prepare_cached(
+                "INSERT INTO log_lines (cluster_id, swarm_id, seq, time_ms, attempt_id, task, node, iteration, level, \
+                 severity, source, text, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            )?;
+            for (seq, line) in (last + 1..).zip(lines.iter_mut()) {
+                line.seq = seq;
+                insert.execute(params![
+                    cluster.as_str(),
+                    swarm.bytes(),
+                    seq,
+                    line.time_ms,
+                    line.attempt.bytes(),
+                    line.task,
+                    line.node,
+                    line.iteration,
+                    line.level,
+                    severity(&line.level),
+                    line.source,
+                    line.text,
+                    line.data.as_ref().map(serde_json::Value::to_string),
+                ])?;
+            }
+        }
+        Ok(writing.commit()?)
+    }
+
+    /// The lines of a swarm after a `seq` that pass the filter, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn query(
+        &mut self,
+        cluster: &ClusterId,
+        swarm: SwarmId,
+        after: u64,
+        filter: &LogFilter,
+        limit: usize,
+    ) -> Result<Vec<LogLine>, StoreError> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT seq, time_ms, attempt_id, task, node, iteration, level, source, text, data FROM log_lines \
+             WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 \
+             AND (?4 IS NULL OR task = ?4) AND (?5 IS NULL OR node = ?5) AND (?6 IS NULL OR iteration = ?6) \
+             AND (?7 IS NULL OR severity >= ?7) AND (?8 IS NULL OR attempt_id = ?8) AND (?9 IS NULL OR source = ?9) \
+             ORDER BY seq LIMIT ?10",
+        )?;
+        let values = params![
+            cluster.as_str(),
+            swarm.bytes(),
+            i64::try_from(after).unwrap_or(i64::MAX), // SQLite counts in 63 bits; no log comes near
+            filter.task,
+            filter.node,
+            filter.iteration,
+            filter.level.as_deref().map(severity),
+            filter.attempt.map(AttemptId::bytes),
+            filter.source,
+            i64::try_from(limit).unwrap_or(i64::MAX),
+        ];
+        let lines = select.query_map(values, line)?;
+        Ok(lines.collect::<Result<_, _>>()?)
+    }
+}
+
+fn line(row: &Row<'_>) -> rusqlite::Result<LogLine> {
+    let data: Option<String> = row.get(9)?;
+    let parse = |text: String| {
+        serde_json::from_str(&text)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(9, Type::Text, error.into()))
+    };
+    Ok(LogLine {
+        seq: row.get(0)?,
+        time_ms: row.get(1)?,
+        attempt: AttemptId::from_uuid(row.get::<_, StoredId>(2)?.0),
+        task: row.get(3)?,
+        node: row.get(4)?,
+        iteration: row.get(5)?,
+        level: row.get(6)?,
+        source: row.get(7)?,
+        text: row.get(8)?,
+        data: data.map(parse).transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Logs are numbered, filtered and kept.
+use std::fs;
+
+use manta_api::LogLine;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{LogFilter, LogStore};
+use crate::conformance::sample::{attempt_id, cluster, swarm_id};
+
+fn line(number: u64, level: &str) -> LogLine {
+    LogLine {
+        seq: 0,
+        time_ms: number,
+        attempt: attempt_id(u128::from(number % 2)),
+        task: format!("task {}", number % 3),
+        node: format!("node-{}", number % 4),
+        iteration: u32::try_from(number % 5).unwrap(),
+        level: level.to_owned(),
+        source: if number.is_multiple_of(6) { "stderr" } else { "log" }.to_owned(),
+        text: format!("line {number} \u{1f41f}"),
+        data: (number == 0).then(|| json!({"values": {"loss": 0.25}, "step": 3})),
+    }
+}
+
+const LEVELS: [&str; 5] = ["debug", "info", "warning", "error", "weird"];
+
+fn filled() -> (LogStore, Vec<LogLine>) {
+    let mut store = LogStore::in_memory().unwrap();
+    let mut lines: Vec<_> = (0..60).map(|number| line(number, LEVELS[(number / 12) as usize])).collect();
+    let (first, second) = lines.split_at_mut(7);
+    store.append(&cluster(), swarm_id(1), first).unwrap();
+    store.append(&cluster(), swarm_id(2), &mut [line(99, "info")]).unwrap();
+    store.append(&cluster(), swarm_id(1), second).unwrap();
+    (store, lines)
+}
+
+#[test]
+fn lines_are_numbered_from_one_per_swarm_and_read_back() {
+    let (mut store, lines) = filled();
+    assert!(lines.iter().map(|line| line.seq).eq(1..=60));
+    let all = store.query(&cluster(), swarm_id(1), 0, &LogFilter::default(), usize::MAX).unwrap();
+    assert_eq!(all, lines);
+    let page = store.query(&cluster(), swarm_id(1), 57, &LogFilter::default(), 2).unwrap();
+    assert_eq!(page, lines[57..59]);
+    assert_eq!(store.query(&cluster(), swarm_id(2), 0, &LogFilter::default(), 9).unwrap()[0].seq, 1);
+    assert_eq!(store.query(&cluster(), swarm_id(3), 0, &LogFilter::default(), 9).unwrap(), []);
+}
+
+#[test]
+fn each_filter_narrows_and_all_of_them_hold_together() {
+    let (mut store, lines) = filled();
+    let mut check = |filter: LogFilter, wanted: &dyn Fn(&LogLine) -> bool| {
+        let expected: Vec<_> = lines.iter().filter(|line| wanted(line)).cloned().collect();
+        assert!(!expected.is_empty(), "{filter:?} filters everything");
+        assert_eq!(store.query(&cluster(), swarm_id(1), 0, &filter, 1000).unwrap(), expected, "{filter:?}");
+    };
+    let none = LogFilter::default;
+    check(LogFilter { task: Some("task 1".to_owned()), ..none() }, &|line| line.task == "task 1");
+    check(LogFilter { node: Some("node-3".to_owned()), ..none() }, &|line| line.node == "node-3");
+    check(LogFilter { iteration: Some(4), ..none() }, &|line| line.iteration == 4);
+    check(LogFilter { attempt: Some(attempt_id(1)), ..none() }, &|line| line.attempt == attempt_id(1));
+    check(LogFilter { source: Some("stderr".to_owned()), ..none() }, &|line| line.source == "stderr");
+    check(LogFilter { level: Some("debug".to_owned()), ..none() }, &|_| true);
+    check(LogFilter { level: Some("info".to_owned()), ..none() }, &|line| line.level != "debug");
+    check(LogFilter { level: Some("warning".to_owned()), ..none() }, &|line| {
+        matches!(&*line.level, "warning" | "error")
+    });
+    check(LogFilter { level: Some("error".to_owned()), ..none() }, &|line| line.level == "error");
+    let both = LogFilter { task: Some("task 1".to_owned()), level: Some("error".to_owned()), ..none() };
+    check(both, &|line| line.task == "task 1" && line.level == "error");
+}
+
+#[test]
+fn numbers_go_on_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    for expected in [1, 3] {
+        let mut store = LogStore::open(dir.path()).unwrap();
+        let mut lines = [line(0, "info"), line(1, "info")];
+        store.append(&cluster(), swarm_id(1), &mut lines).unwrap();
+        assert_eq!([lines[0].seq, lines[1].seq], [expected, expected + 1]);
+    }
+}
+
+#[test]
+fn a_file_of_state_is_not_taken_for_logs() {
+    let dir = TempDir::new().unwrap();
+    drop(crate::SqliteStore::open(dir.path()).unwrap());
+    fs::rename(dir.path().join("state.db"), dir.path().join("logs.db")).unwrap();
+    let error = LogStore::open(dir.path()).unwrap_err().to_string();
+    assert!(error.ends_with("logs.db` cannot be read: it is empty or was not made by Manta"), "{error}");
+}

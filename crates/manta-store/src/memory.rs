@@ -1,0 +1,257 @@
+//! State in memory, for tests: the same rules as on disk, nothing kept.
+use std::collections::BTreeMap;
+
+use manta_types::event::{GlobalWrite, Published};
+use manta_types::{AttemptId, ClusterId, Event, NodeName, SwarmEvent, SwarmId};
+
+use crate::{
+    CommitError, GlobalRecord, NewSwarm, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord, Transaction,
+};
+
+/// The state of clusters in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    clusters: BTreeMap<ClusterId, Cluster>,
+}
+
+#[derive(Debug, Default)]
+struct Cluster {
+    /// In the order in which they were committed.
+    order: Vec<SwarmId>,
+    swarms: BTreeMap<SwarmId, Swarm>,
+    nodes: BTreeMap<NodeName, NodeRecord>,
+    keys: BTreeMap<String, (SwarmId, String)>,
+}
+
+#[derive(Debug)]
+struct Swarm {
+    new: NewSwarm,
+    events: Vec<Event>,
+    derived: Derived,
+}
+
+/// What follows from a swarm's history; always equal to a fold over it.
+#[derive(Debug, Default)]
+struct Derived {
+    attempts: BTreeMap<AttemptId, Offer>,
+    slots: BTreeMap<SlotKey, Slot>,
+    results: BTreeMap<ResultKey, ResultRecord>,
+    globals: BTreeMap<String, GlobalRecord>,
+    finished: bool,
+}
+
+/// Iteration, task, slot.
+type SlotKey = (u32, usize, usize);
+/// Iteration, task, node, attempt, order of publication.
+type ResultKey = (u32, usize, NodeName, AttemptId, usize);
+
+#[derive(Debug, Clone)]
+struct Offer {
+    slot: SlotKey,
+    node: NodeName,
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct Slot {
+    attempt: AttemptId,
+    epoch: u32,
+    accepted: bool,
+}
+
+/// How to undo a transaction: how long everything was.
+struct Before {
+    swarms: usize,
+    histories: BTreeMap<SwarmId, usize>,
+    nodes: BTreeMap<NodeName, NodeRecord>,
+}
+
+impl Cluster {
+    fn before(&self, transaction: &Transaction) -> Before {
+        let length = |id: SwarmId| self.swarms.get(&id).map(|swarm| (id, swarm.events.len()));
+        let nodes = if transaction.nodes.is_empty() { BTreeMap::new() } else { self.nodes.clone() };
+        let histories = transaction.events.iter().filter_map(|event| length(event.swarm)).collect();
+        Before { swarms: self.order.len(), histories, nodes }
+    }
+
+    fn undo(&mut self, transaction: &Transaction, before: Before) {
+        for new in self.order.drain(before.swarms..) {
+            self.swarms.remove(&new);
+        }
+        self.keys.retain(|_, (swarm, _)| self.swarms.contains_key(swarm));
+        if !transaction.nodes.is_empty() {
+            self.nodes = before.nodes;
+        }
+        for (id, length) in before.histories {
+            let swarm = self.swarms.get_mut(&id).expect("a swarm that was there before stays");
+            swarm.events.truncate(length);
+            swarm.derived = Derived::default();
+            for event in &swarm.events {
+                swarm.derived.apply(&event.what).expect("this history was accepted before");
+            }
+        }
+    }
+
+    fn apply(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
+        let Transaction { swarms, events, nodes } = transaction;
+        swarms.iter().try_for_each(|swarm| self.add_swarm(swarm))?;
+        nodes.iter().try_for_each(|node| self.put_node(node))?;
+        events.iter().try_for_each(|event| self.add_event(event))
+    }
+
+    fn add_swarm(&mut self, new: &NewSwarm) -> Result<(), CommitError> {
+        if let Some((key, request)) = &new.idempotency
+            && let Some((made, earlier)) = self.keys.get(key)
+        {
+            return Err(CommitError::KeyUsed { swarm: *made, same_request: earlier == request });
+        }
+        if self.swarms.contains_key(&new.id) {
+            return Err(CommitError::SwarmKnown { swarm: new.id });
+        }
+        if let Some((key, request)) = new.idempotency.clone() {
+            self.keys.insert(key, (new.id, request));
+        }
+        self.order.push(new.id);
+        self.swarms.insert(new.id, Swarm { new: new.clone(), events: Vec::new(), derived: Derived::default() });
+        Ok(())
+    }
+
+    fn put_node(&mut self, node: &NodeRecord) -> Result<(), CommitError> {
+        if self.nodes.get(&node.name).is_some_and(|owner| owner.id != node.id) {
+            return Err(CommitError::NameTaken { name: node.name.clone() });
+        }
+        let mut joined_ms = node.joined_ms;
+        if let Some(known) = self.nodes.values().find(|known| known.id == node.id) {
+            if known.name != node.name {
+                let (name, wanted) = (known.name.clone(), node.name.clone());
+                return Err(CommitError::Renamed { id: node.id, name, wanted });
+            }
+            joined_ms = known.joined_ms;
+        }
+        self.nodes.insert(node.name.clone(), NodeRecord { joined_ms, ..node.clone() });
+        Ok(())
+    }
+
+    fn add_event(&mut self, event: &Event) -> Result<(), CommitError> {
+        let swarm = self.swarms.get_mut(&event.swarm).ok_or(CommitError::UnknownSwarm { swarm: event.swarm })?;
+        let stored = swarm.events.len() as u64;
+        if event.seq != stored + 1 {
+            return Err(CommitError::OutOfOrder { swarm: event.swarm, stored, given: event.seq });
+        }
+        swarm.events.push(event.clone());
+        swarm.derived.apply(&event.what).map_err(|attempt| CommitError::Fenced { attempt })
+    }
+}
+
+impl Derived {
+    /// Follows an event, or names the attempt that the fence keeps out.
+    fn apply(&mut self, what: &SwarmEvent) -> Result<(), AttemptId> {
+        match what {
+            SwarmEvent::AttemptOffered { attempt, iteration, task, slot, node, epoch, .. } => {
+                self.offer(*attempt, Offer { slot: (*iteration, *task, *slot), node: node.clone(), epoch: *epoch })?;
+            }
+            SwarmEvent::AttemptAccepted { attempt, outputs, .. } => {
+                let offer = self.attempts.get(attempt).ok_or(*attempt)?.clone();
+                let slot = self.slots.get_mut(&offer.slot).expect("an offer makes its slot");
+                if slot.attempt != *attempt || slot.epoch != offer.epoch || slot.accepted {
+                    return Err(*attempt);
+                }
+                slot.accepted = true;
+                self.add_results(*attempt, &offer, &outputs.results, true);
+            }
+            SwarmEvent::AttemptFailed { attempt, results, .. } => {
+                let offer = self.attempts.get(attempt).ok_or(*attempt)?.clone();
+                self.add_results(*attempt, &offer, results, false);
+            }
+            SwarmEvent::TaskRunClosed { globals, .. } => {
+                for GlobalWrite { name, blob, revision, writer } in globals {
+                    let (blob, revision, writer) = (*blob, *revision, writer.clone());
+                    self.globals.insert(name.clone(), GlobalRecord { name: name.clone(), revision, writer, blob });
+                }
+            }
+            other => self.finished |= other.is_final(),
+        }
+        Ok(())
+    }
+
+    fn offer(&mut self, attempt: AttemptId, offer: Offer) -> Result<(), AttemptId> {
+        let fenced = self.slots.get(&offer.slot).is_some_and(|slot| slot.accepted || slot.epoch >= offer.epoch);
+        if fenced || self.attempts.contains_key(&attempt) {
+            return Err(attempt);
+        }
+        self.slots.insert(offer.slot, Slot { attempt, epoch: offer.epoch, accepted: false });
+        self.attempts.insert(attempt, offer);
+        Ok(())
+    }
+
+    fn add_results(&mut self, attempt: AttemptId, offer: &Offer, results: &[Published], accepted: bool) {
+        let (iteration, task, _) = offer.slot;
+        for (position, Published { name, blob }) in results.iter().enumerate() {
+            let (node, name, blob) = (offer.node.clone(), name.clone(), *blob);
+            let key = (iteration, task, node.clone(), attempt, position);
+            self.results.insert(key, ResultRecord { iteration, task, node, name, blob, attempt, accepted });
+        }
+    }
+}
+
+impl MemoryStore {
+    fn swarm(&self, cluster: &ClusterId, swarm: SwarmId) -> Option<&Swarm> {
+        self.clusters.get(cluster)?.swarms.get(&swarm)
+    }
+}
+
+impl StateStore for MemoryStore {
+    fn commit(&mut self, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
+        let cluster = self.clusters.entry(cluster.clone()).or_default();
+        let before = cluster.before(transaction);
+        let outcome = cluster.apply(transaction);
+        if outcome.is_err() {
+            cluster.undo(transaction, before);
+        }
+        outcome
+    }
+
+    fn swarms(&mut self, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {
+        let Some(cluster) = self.clusters.get(cluster) else { return Ok(Vec::new()) };
+        let record = |id: &SwarmId| {
+            let Swarm { new, derived, .. } = &cluster.swarms[id];
+            let (name, submission) = (new.name.clone(), new.submission.clone());
+            SwarmRecord { id: *id, name, submission, created_ms: new.created_ms, finished: derived.finished }
+        };
+        Ok(cluster.order.iter().map(record).collect())
+    }
+
+    fn events(
+        &mut self,
+        cluster: &ClusterId,
+        swarm: SwarmId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let Some(swarm) = self.swarm(cluster, swarm) else { return Ok(Vec::new()) };
+        let after = usize::try_from(after).unwrap_or(usize::MAX);
+        Ok(swarm.events.iter().skip(after).take(limit).cloned().collect())
+    }
+
+    fn idempotency(&mut self, cluster: &ClusterId, key: &str) -> Result<Option<(SwarmId, String)>, StoreError> {
+        Ok(self.clusters.get(cluster).and_then(|cluster| cluster.keys.get(key).cloned()))
+    }
+
+    fn nodes(&mut self, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError> {
+        let nodes = self.clusters.get(cluster).map(|cluster| cluster.nodes.values().cloned().collect());
+        Ok(nodes.unwrap_or_default())
+    }
+
+    fn results(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<Vec<ResultRecord>, StoreError> {
+        let results = self.swarm(cluster, swarm).map(|swarm| swarm.derived.results.values().cloned().collect());
+        Ok(results.unwrap_or_default())
+    }
+
+    fn globals(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<Vec<GlobalRecord>, StoreError> {
+        let globals = self.swarm(cluster, swarm).map(|swarm| swarm.derived.globals.values().cloned().collect());
+        Ok(globals.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! Opens a SQLite file of ours: makes it whole or not at all, refuses what is foreign, cut short or of another format.
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OpenFlags};
+use uuid::Uuid;
+
+use crate::{CommitError, StoreError};
+
+/// What marks a file as ours, and how it is kept.
+pub(crate) struct Format {
+    /// SQLite's `application_id`: which kind of file this is.
+    pub(crate) application_id: i32,
+    /// SQLite's `user_version`: the version of the schema.
+    pub(crate) version: i64,
+    /// The tables.
+    pub(crate) schema: &'static str,
+    /// `FULL` where a commit must outlive a power cut, `NORMAL` where the last moments may go.
+    pub(crate) synchronous: &'static str,
+}
+
+const STATEMENTS_CACHED: usize = 64;
+
+/// The 16 bytes of a stored id.
+pub(crate) struct StoredId(pub(crate) Uuid);
+
+impl FromSql for StoredId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 16]>::column_result(value).map(|bytes| Self(Uuid::from_bytes(bytes)))
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match error.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => corrupt("the database", &error.to_string()),
+            _ => Self::Database(error.to_string()),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for CommitError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+pub(crate) fn corrupt(what: &str, problem: &str) -> StoreError {
+    StoreError::Corrupt { what: what.to_owned(), problem: problem.to_owned() }
+}
+
+/// Names the path of an I/O error.
+pub(crate) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.display().to_string();
+    move |source| StoreError::Io { path, source }
+}
+
+/// Makes a private directory, with the ones above it, unless it is there.
+pub(crate) fn make_private_dir(dir: &Path) -> Result<(), StoreError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_at(dir))
+}
+
+/// Opens the database at `path`, after making it where nothing is.
+///
+/// # Errors
+/// `Corrupt` and `Version` name the path and leave the file as it is.
+pub(crate) fn open(path: &Path, format: &Format) -> Result<Connection, StoreError> {
+    if !path.try_exists().map_err(io_at(path))? {
+        create(path, format)?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    let opened = check(&connection, path, format)
+        .and_then(|()| configure(&connection, format.synchronous))
+        .and_then(|()| check_length(&connection, path));
+    match opened {
+        Ok(()) => Ok(connection),
+        Err(StoreError::Corrupt { problem, .. }) => Err(corrupt(&name(path), &problem)),
+        Err(other) => Err(other),
+    }
+}
+
+/// A database that lives and dies with its connection.
+pub(crate) fn open_in_memory(format: &Format) -> Result<Connection, StoreError> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(format.schema)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(connection)
+}
+
+fn name(path: &Path) -> String {
+    format!("`{}`", path.display())
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Writes the schema under another name first, so that a crash leaves either no database or a whole one.
+fn create(path: &Path, format: &Format) -> Result<(), StoreError> {
+    if fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
+        return Err(corrupt(&name(path), "its write-ahead log is there, the database itself is missing"));
+    }
+    let draft = beside(path, ".new");
+    for leftover in [&draft, &beside(&draft, "-journal")] {
+        match fs::remove_file(leftover) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_at(leftover)(error)),
+            _ => {}
+        }
+    }
+    // SQLite gives its log the mode of the database, so making the file privately makes all of them private.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io_at(&draft))?;
+    let mut connection = Connection::open_with_flags(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(format.schema)?;
+    transaction.pragma_update(None, "application_id", format.application_id)?;
+    transaction.pragma_update(None, "user_version", format.version)?;
+    transaction.commit()?;
+    connection.close().map_err(|(_, error)| error)?;
+    File::open(&draft).and_then(|file| file.sync_all()).map_err(io_at(&draft))?;
+    fs::rename(&draft, path).map_err(io_at(path))?;
+    let dir = path.parent().expect("a database's path has a directory");
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
+}
+
+/// Reads the marks before anything is changed.
+fn check(connection: &Connection, path: &Path, format: &Format) -> Result<(), StoreError> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if pragma("application_id")? != i64::from(format.application_id) {
+        return Err(corrupt(&name(path), "it is empty or was not made by Manta"));
+    }
+    let found = pragma("user_version")?;
+    if found != format.version {
+        return Err(StoreError::Version { path: path.display().to_string(), found, wanted: format.version });
+    }
+    Ok(())
+}
+
+fn configure(connection: &Connection, synchronous: &str) -> Result<(), StoreError> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let journal: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if journal != "wal" {
+        return Err(StoreError::Database(format!(
+            "write-ahead logging cannot be had, the journal mode is `{journal}`"
+        )));
+    }
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(())
+}
+
+/// Finds a file that lost its end: SQLite sees whole pages that are missing, but reads a torn last page as zeros.
+fn check_length(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    let wanted = number("page_count")? * number("page_size")?;
+    let found = fs::metadata(path).map_err(io_at(path))?.len();
+    if found < wanted {
+        return Err(corrupt(&name(path), &format!("it has {found} bytes of {wanted}")));
+    }
+    Ok(())
+}

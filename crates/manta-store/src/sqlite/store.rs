@@ -1,0 +1,92 @@
+//! [`SqliteStore`]: the state of a manager's clusters in `state.db`.
+use std::path::Path;
+
+use manta_types::{ClusterId, Event, SwarmId};
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::database::{self, Format};
+use super::lock::DataLock;
+use super::{commit, query};
+use crate::{CommitError, GlobalRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord, Transaction};
+
+const STATE_FILE: &str = "state.db";
+pub(super) const STATE: Format = Format {
+    application_id: i32::from_be_bytes(*b"MnSt"),
+    version: 1,
+    schema: include_str!("state.sql"),
+    synchronous: "FULL",
+};
+
+/// The state of a manager's clusters in one SQLite file; holds the data directory's lock for its whole life.
+#[derive(Debug)]
+pub struct SqliteStore {
+    pub(super) connection: Connection,
+    /// Set by a commit that failed in the storage: what the disk holds is in doubt until the file is opened anew.
+    in_doubt: bool,
+    _lock: DataLock,
+}
+
+impl SqliteStore {
+    /// Opens the state in a data directory, making both where they are not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] at once where a living manager has the directory; [`StoreError::Corrupt`] for a foreign or
+    /// damaged file; [`StoreError::Version`] for another format. A refused file is left as it is.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        database::make_private_dir(dir)?;
+        let lock = DataLock::take(dir)?;
+        let connection = database::open(&dir.join(STATE_FILE), &STATE)?;
+        Ok(Self { connection, in_doubt: false, _lock: lock })
+    }
+
+    fn commit_all(&mut self, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
+        let writing = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        commit::write(&writing, cluster, transaction)?; // dropping `writing` rolls back
+        Ok(writing.commit()?)
+    }
+}
+
+impl StateStore for SqliteStore {
+    fn commit(&mut self, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
+        if self.in_doubt {
+            let problem = "an earlier commit failed; the manager must be restarted".to_owned();
+            return Err(StoreError::Database(problem).into());
+        }
+        let outcome = self.commit_all(cluster, transaction);
+        self.in_doubt = matches!(outcome, Err(CommitError::Store(_)));
+        outcome
+    }
+
+    fn swarms(&mut self, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {
+        query::swarms(&self.connection, cluster)
+    }
+
+    fn events(
+        &mut self,
+        cluster: &ClusterId,
+        swarm: SwarmId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        query::events(&self.connection, cluster, swarm, after, limit)
+    }
+
+    fn idempotency(&mut self, cluster: &ClusterId, key: &str) -> Result<Option<(SwarmId, String)>, StoreError> {
+        query::idempotency(&self.connection, cluster, key)
+    }
+
+    fn nodes(&mut self, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError> {
+        query::nodes(&self.connection, cluster)
+    }
+
+    fn results(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<Vec<ResultRecord>, StoreError> {
+        query::results(&self.connection, cluster, swarm)
+    }
+
+    fn globals(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<Vec<GlobalRecord>, StoreError> {
+        query::globals(&self.connection, cluster, swarm)
+    }
+}
+
+#[cfg(test)]
+mod tests;

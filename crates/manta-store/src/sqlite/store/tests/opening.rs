@@ -1,0 +1,129 @@
+//! Who may open a data directory, and which files are refused.
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::OnDisk;
+use crate::conformance::fault::workload;
+use crate::conformance::sample::cluster;
+use crate::conformance::state::Bench;
+use crate::sqlite::SqliteStore;
+use crate::{StateStore, StoreError};
+
+#[test]
+fn a_second_manager_is_turned_away_with_the_number_of_the_first() {
+    let mut bench = OnDisk::new();
+    let error = SqliteStore::open(bench.dir.path()).unwrap_err();
+    let (own, lock) = (std::process::id(), bench.dir.path().join("manager.lock"));
+    let expected = format!("`{}` is held by a running manager (process {own})", lock.display());
+    assert_eq!(error.to_string(), expected);
+    assert!(matches!(error, StoreError::Locked { pid, .. } if pid == Some(own)));
+    bench.reopen();
+}
+
+#[test]
+fn a_lock_file_whose_manager_died_is_taken_over() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("manager.lock"), "4194305, a number longer than ours\n").unwrap();
+    let _store = SqliteStore::open(dir.path()).unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("manager.lock")).unwrap(), format!("{}\n", std::process::id()));
+}
+
+#[test]
+fn every_file_is_private() {
+    let outer = TempDir::new().unwrap();
+    let dir = outer.path().join("a/data");
+    let mut store = SqliteStore::open(&dir).unwrap();
+    store.commit(&cluster(), &workload()[0]).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    let mut names: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["manager.lock", "state.db", "state.db-shm", "state.db-wal"]);
+    for name in names {
+        assert_eq!(mode(&dir.join(&name)), 0o600, "{name:?}");
+    }
+}
+
+/// Spoils a sound `state.db` and gives what opening it says; the spoilt file must stay as it is.
+fn open_after(spoil: impl FnOnce(&Path)) -> String {
+    let mut bench = OnDisk::new();
+    for transaction in workload() {
+        bench.store().commit(&cluster(), &transaction).unwrap();
+    }
+    bench.store = None;
+    let path = bench.dir.path().join("state.db");
+    spoil(&path);
+    let before = fs::read(&path).ok();
+    let error = SqliteStore::open(bench.dir.path()).unwrap_err().to_string();
+    assert_eq!(fs::read(&path).ok(), before, "a refused file was changed");
+    error.replace(&path.display().to_string(), "state.db")
+}
+
+fn set_pragma(name: &'static str, value: i64) -> impl FnOnce(&Path) {
+    move |path| Connection::open(path).unwrap().pragma_update(None, name, value).unwrap()
+}
+
+#[test]
+fn another_format_is_refused() {
+    for found in [0, 2, 9] {
+        let error = open_after(set_pragma("user_version", found));
+        assert_eq!(error, format!("`state.db` has format {found}, this manager reads format 1"));
+    }
+}
+
+#[test]
+fn a_foreign_file_is_refused() {
+    let foreign = "`state.db` cannot be read: it is empty or was not made by Manta";
+    assert_eq!(open_after(set_pragma("application_id", 7)), foreign);
+    assert_eq!(open_after(|path| fs::write(path, "").unwrap()), foreign);
+    let error = open_after(|path| fs::write(path, "no database at all, ".repeat(1000)).unwrap());
+    assert_eq!(error, "`state.db` cannot be read: file is not a database");
+}
+
+#[test]
+fn a_truncated_file_is_refused() {
+    let cut = |bytes: u64| {
+        move |path: &Path| {
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+        }
+    };
+    for bytes in [1, 4096, 20_000] {
+        let error = open_after(cut(bytes));
+        assert!(error.starts_with("`state.db` cannot be read: "), "without {bytes} bytes: {error}");
+    }
+}
+
+#[test]
+fn a_log_without_its_database_is_refused() {
+    let error = open_after(|path| {
+        fs::remove_file(path).unwrap();
+        fs::write(path.with_extension("db-wal"), "frames").unwrap();
+    });
+    assert_eq!(error, "`state.db` cannot be read: its write-ahead log is there, the database itself is missing");
+}
+
+#[test]
+fn a_creation_that_was_cut_off_is_begun_anew() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("state.db.new"), "half a database").unwrap();
+    let mut store = SqliteStore::open(dir.path()).unwrap();
+    assert_eq!(store.swarms(&cluster()).unwrap(), []);
+}
+
+#[test]
+fn an_event_that_cannot_be_read_is_named() {
+    let mut bench = OnDisk::new();
+    for transaction in workload() {
+        bench.store().commit(&cluster(), &transaction).unwrap();
+    }
+    let store = bench.store.as_mut().unwrap();
+    store.connection.execute("UPDATE events SET event = '{\"kind\":\"unheard_of\"}' WHERE seq = 2", []).unwrap();
+    let swarm = workload()[1].swarms[0].id;
+    let error = store.events(&cluster(), swarm, 0, 9).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("event 2 of swarm `{swarm}` cannot be read: unknown variant")), "{error}");
+}
