@@ -45,6 +45,10 @@ catalogue! {
     UnboundName = "0109", 422, 4, "a name in an `except` clause is never bound";
     /// Another argument that cannot be used.
     BadArgument = "0110", 422, 4, "an argument cannot be used";
+    /// Something that a later release brings.
+    NotOffered = "0111", 422, 4, "this release does not offer it yet";
+    /// The SDK cannot find the `manta` binary.
+    NoBinary = "0112", 500, 4, "the `manta` program cannot be found";
     /// No node offers a dataset that a task needs.
     NoDataset = "0201", 422, 4, "no node offers the dataset";
     /// No node could ever run a task.
@@ -85,6 +89,28 @@ catalogue! {
     VersionMismatch = "0606", 409, 8, "the versions do not work together";
     /// The disk is full or failing.
     Storage = "0701", 507, 1, "the storage failed";
+    /// In a task: the platform said no, in words of its own.
+    TaskRefused = "0800", 422, 1, "the platform refused";
+    /// In a task: touched outside of an attempt.
+    NoTask = "0801", 422, 1, "this process runs no task";
+    /// In a task: a dataset that the module does not list.
+    DatasetNotAuthorized = "0802", 403, 1, "the module does not list the dataset";
+    /// In a task: a result that nobody published.
+    ResultNotFound = "0803", 404, 1, "no such result was published";
+    /// In a task: a global that the swarm does not have.
+    GlobalNotFound = "0804", 404, 1, "the swarm has no such global";
+    /// In a task: bytes that fail their check.
+    DataCorruption = "0805", 422, 1, "data is damaged";
+    /// In a task: a limit is reached.
+    ResourceExhaustion = "0806", 507, 1, "a resource is exhausted";
+    /// In a task: its node's agent is gone.
+    AgentGone = "0807", 503, 1, "the node's agent no longer answers";
+    /// In a task: a task or node that the swarm does not know.
+    UnknownTaskOrNode = "0808", 404, 1, "the swarm knows no such task or node";
+    /// In a task: an argument of `manta.light` that cannot be used.
+    TaskArgument = "0809", 400, 1, "an argument cannot be used";
+    /// In a task: a dataset that the node no longer has.
+    DatasetMissing = "0810", 404, 1, "the node lacks the dataset's file";
     /// Our own fault.
     Internal = "0900", 500, 1, "an internal error";
 }

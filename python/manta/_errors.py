@@ -1,0 +1,32 @@
+"""Errors of authoring: made where a module, task or swarm is, or when a swarm is traced."""
+
+from __future__ import annotations
+
+from manta import _codes
+from manta.light.errors import MantaError
+
+
+class AuthoringError(MantaError, ValueError):
+    """A module, task or swarm that cannot be deployed as it is written.
+
+    Parameters
+    ----------
+    code : str
+        One of ``manta._codes``.
+    message : str
+        One sentence.
+    hint : str, optional
+        What to write instead.
+    where : str, optional
+        ``file:line``, where it is known better than from the traceback.
+    """
+
+    def __init__(self, code: str, message: str, *, hint: str | None = None, where: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.where = where
+
+
+def bad_argument(message: str, *, hint: str | None = None) -> AuthoringError:
+    """Return the error of an argument that cannot be used."""
+    return AuthoringError(_codes.BAD_ARGUMENT, message, hint=hint)

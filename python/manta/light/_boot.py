@@ -1,0 +1,102 @@
+"""Runs one attempt: loads the bundle, calls the user's code, and tells the agent how it ended."""
+
+import inspect
+import os
+import random
+import socket
+import sys
+from typing import Any, Callable, Dict, Mapping, Optional
+
+from . import _attempt
+from ._loader import load_entry
+from ._traceback import user_location, user_traceback
+from .errors import MantaError
+
+AGENT_FD = 3
+"""The descriptor of the socket that the agent left open."""
+
+CODE_ROOT = "/code"
+"""Where the bundle is, read-only, unless the agent tells another place."""
+
+
+def main() -> None:
+    """Run the attempt of this process, and exit with 0 if it succeeded, 1 if not."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    attempt = _attempt.Attempt(socket.socket(fileno=AGENT_FD))
+    _attempt.bind(attempt)
+    failure = run_attempt(attempt, str(attempt.info.get("code", CODE_ROOT)))
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if failure is None:
+        attempt.request("finished", ok=True)
+    else:
+        attempt.request("finished", ok=False, error=failure)
+    os._exit(0 if failure is None else 1)
+
+
+def run_attempt(attempt: _attempt.Attempt, root: str) -> Optional[Dict[str, Any]]:
+    """Load and run the bundle at ``root``; return ``None``, or what went wrong."""
+    module = attempt.info["module"]
+    seed = int(attempt.info["seed"])
+    try:
+        random.seed(seed)
+        call = entry_point(str(module["name"]), root, module["entry"])
+        offer_seed(seed)
+        attempt.notify("started")
+        finish(call())
+    except SystemExit as exit_:
+        return None if exit_.code in (None, 0) else _exit_failure(exit_, root)
+    except BaseException as error:
+        return failure_of(error, root)
+    return None
+
+
+def entry_point(name: str, root: str, entry: Mapping[str, Any]) -> Callable[[], Any]:
+    """Import the bundle and return what to call: ``main``, or ``run`` of a new task object.
+
+    Raises
+    ------
+    MantaError
+        If the entry file lacks what the bundle's manifest names.
+    """
+    loaded = load_entry(name, root, entry)
+    wanted = str(entry["call"] if "call" in entry else entry["class"])
+    found = getattr(loaded, wanted, None)
+    if not callable(found):
+        raise MantaError(f"{entry['file']} has no {wanted}")
+    return found if "call" in entry else found().run  # type: ignore[no-any-return]
+
+
+def finish(outcome: Any) -> None:
+    """Wait for a ``main`` or ``run`` that is a coroutine function."""
+    if inspect.iscoroutine(outcome):
+        import asyncio
+
+        asyncio.run(outcome)
+
+
+def offer_seed(seed: int) -> None:
+    """Seed the random modules that are imported: Python's own, and numpy's legacy generator."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        import numpy
+
+        numpy.random.seed(seed % 2**32)
+
+
+def failure_of(error: BaseException, root: Optional[str]) -> Dict[str, Any]:
+    """Return what the agent is told about an error in the user's code."""
+    message = error.message if isinstance(error, MantaError) else str(error)
+    return {
+        "type": type(error).__name__,
+        "message": message[:4096],
+        "traceback": user_traceback(error),
+        "where": user_location(error, root),
+    }
+
+
+def _exit_failure(exit_: SystemExit, root: str) -> Dict[str, Any]:
+    failure = failure_of(exit_, root)
+    told = f"with {exit_.code!r}" if isinstance(exit_.code, int) else f"saying: {exit_.code}"
+    return {**failure, "message": f"the task called sys.exit {told}"}

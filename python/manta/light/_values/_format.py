@@ -1,0 +1,57 @@
+"""The layout of an encoded value: magic, header, and buffers aligned for reading in place."""
+
+import json
+import struct
+from typing import Any, List, Sequence, Tuple
+
+MAGIC = b"MANTAVAL"
+VERSION = 1
+PREFIX = struct.Struct("<8sIIQ")
+"""Magic, version, zero, and the header's length in bytes."""
+
+ALIGNMENT = 64
+"""Every buffer begins at a multiple of this, counted from the first byte."""
+
+DEPTH_MAX = 64
+"""Containers inside containers."""
+
+NODES_MAX = 1_000_000
+"""Entries of the tree: every scalar, container and tagged object counts one."""
+
+HEADER_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of the JSON header."""
+
+INLINE_TEXT_MAX = 64 * 1024
+"""UTF-8 bytes of a string that stays in the header; longer strings become buffers."""
+
+PACKED_LIST_MIN = 1024
+"""Entries from which a list of floats only, or of 64-bit ints only, becomes a buffer."""
+
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+
+
+def align(offset: int) -> int:
+    """Return the first multiple of :data:`ALIGNMENT` that is not below ``offset``."""
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def place(sizes: Sequence[int], header_bytes: int) -> List[Tuple[int, int]]:
+    """Return (offset, size) of each buffer behind a header of that length."""
+    places = []
+    end = PREFIX.size + header_bytes
+    for size in sizes:
+        start = align(end)
+        places.append((start, size))
+        end = start + size
+    return places
+
+
+def total_bytes(places: Sequence[Tuple[int, int]], header_bytes: int) -> int:
+    """Return the length of the whole value; padding follows the header, not the last buffer."""
+    return places[-1][0] + places[-1][1] if places else align(PREFIX.size + header_bytes)
+
+
+def dump_json(document: Any) -> bytes:
+    """Return the compact UTF-8 JSON form; it refuses NaN and infinities."""
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8")

@@ -1,0 +1,203 @@
+"""What the node offers to the task that it runs."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping
+
+from . import _attempt
+from ._datasets import Dataset, open_dataset, read_numpy
+from ._memory import open_value, seal_value
+from ._names import check_name, did_you_mean, quoted
+from .errors import DatasetNotAuthorized, DatasetUnavailable
+
+__all__ = ["Local", "Resources"]
+
+
+class Resources:
+    """What this attempt may use: its limits, not what the machine has.
+
+    Attributes
+    ----------
+    cpu_count : float
+        Processors.
+    cpu_memory : int
+        Bytes of memory.
+    gpu_available : bool
+        Whether the attempt has a GPU.
+    gpu_count : int
+        GPUs.
+    gpu_memory : int
+        Bytes of memory on each GPU; 0 without one.
+    disk : int
+        Bytes of private space under ``/tmp``.
+    """
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        self.cpu_count = float(told.get("cpu_count", 1))
+        self.cpu_memory = int(told.get("cpu_memory", 0))
+        self.gpu_available = bool(told.get("gpu_available", False))
+        self.gpu_count = int(told.get("gpu_count", 0))
+        self.gpu_memory = int(told.get("gpu_memory", 0))
+        self.disk = int(told.get("disk", 0))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"Resources({fields})"
+
+
+class Local:
+    """The node as a task sees it."""
+
+    def get_dataset(self, name: str) -> Dataset:
+        """Return a dataset in the form that its files have.
+
+        Parameters
+        ----------
+        name : str
+            A name from the module's ``datasets``.
+
+        Returns
+        -------
+        Dataset
+            ``.npy``: a memory-mapped, read-only array. ``.npz``: a mapping of arrays. ``.csv``: a
+            table. A directory: a tree of files. Any other file: a file. Every form has ``.name``,
+            ``.path`` and ``.shape``.
+
+        Raises
+        ------
+        DatasetNotAuthorized
+            If the module does not list the dataset; says what to add.
+        DataCorruptionError
+            If the files are damaged.
+        """
+        path, file_name = self._locate(name)
+        return open_dataset(name, path, file_name)
+
+    def get_binary_data(self, name: str) -> io.BufferedReader:
+        """Open a dataset's file, or ``"dataset/path"`` inside a directory, for reading bytes."""
+        return open(self._file(name), "rb")
+
+    def get_numpy_data(self, name: str) -> Any:
+        """Return the array of a ``.npy`` file, or the mapping of arrays of a ``.npz`` file."""
+        return read_numpy(name, self._file(name))
+
+    def list_dir(self, name: str) -> List[str]:
+        """Return the sorted names in a dataset's directory, or in ``"dataset/path"``."""
+        path = self._path(name)
+        if not path.is_dir():
+            raise DatasetUnavailable(f'"{name}" is no directory')
+        return sorted(os.listdir(path))
+
+    def read_file_lines(self, name: str, encoding: str = "utf-8") -> Iterator[str]:
+        """Yield the lines of a dataset's text file, or of ``"dataset/path"``, without line ends."""
+        with open(self._file(name), encoding=encoding) as file:
+            for line in file:
+                yield line.rstrip("\r\n")
+
+    def exists(self, name: str) -> bool:
+        """Return whether the dataset, or ``"dataset/path"``, is there and this module may read it."""
+        try:
+            return self._path(name).exists()
+        except (DatasetNotAuthorized, DatasetUnavailable):
+            return False
+
+    def get_resources(self) -> Resources:
+        """Return what this attempt may use."""
+        return Resources(_attempt.current("local").info.get("resources", {}))
+
+    def get_performance_metrics(self) -> Dict[str, float]:
+        """Return how busy the node is now.
+
+        Returns
+        -------
+        dict of str to float
+            ``cpu_usage``, ``memory_usage`` and ``gpu_usage`` in [0, 1], the ``load`` average of one
+            minute, and what else the node measures.
+        """
+        fields = _attempt.current("local").request("metrics_now").fields
+        usage = {name: float(value) for name, value in fields.items() if _is_number(value)}
+        return {"cpu_usage": 0.0, "memory_usage": 0.0, "gpu_usage": 0.0, "load": 0.0, **usage}
+
+    def get_network_quality(self) -> float:
+        """Return how good the node's connection to the manager is, in [0, 1].
+
+        Returns
+        -------
+        float
+            ``(1 - loss) / (1 + round_trip_s / 0.1)``, of the agent's last heartbeats: the share
+            that was not answered, and the smoothed round trip. 1 is perfect, 0.5 is a round trip
+            of 100 ms without loss, 0 means cut off.
+        """
+        return float(_attempt.current("local").request("network_quality").fields["quality"])
+
+    def get_state(self, name: str, default: Any = None) -> Any:
+        """Return what an earlier attempt of this task kept on this node, or ``default``."""
+        check_name("state", name)
+        reply = _attempt.current("local").request("state_get", name=name)
+        if not reply.fields.get("found"):
+            return default
+        return open_value(reply.take_descriptor(), f'state "{name}"')
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Keep ``value`` on this node for this task of this swarm.
+
+        It is there in later iterations, invisible to other swarms, and counts only if this
+        attempt is accepted.
+        """
+        fd = seal_value(value, f'state "{check_name("state", name)}"')
+        try:
+            _attempt.current("local").request("state_set", name=name, fds=[fd])
+        finally:
+            os.close(fd)
+
+    def _locate(self, name: str) -> "tuple[Path, str]":
+        check_name("dataset", name)
+        attempt = _attempt.current("local")
+        listed = [str(entry) for entry in attempt.info.get("datasets", [])]
+        if name not in listed:
+            raise _not_listed(name, listed)
+        fields = attempt.request("dataset", name=name).fields
+        path = Path(fields["path"])
+        return path, str(fields.get("file") or path.name)
+
+    def _path(self, name: str) -> Path:
+        check_name("dataset", name)
+        dataset, _, inner = name.strip("/").partition("/")
+        listed = [str(entry) for entry in _attempt.current("local").info.get("datasets", [])]
+        stem = dataset.rpartition(".")[0]
+        if dataset not in listed and stem in listed:
+            dataset = stem
+        path = self._locate(dataset)[0]
+        if not inner:
+            return path
+        if ".." in inner.split("/"):
+            raise DatasetUnavailable(f'"{name}" leads out of the dataset "{dataset}"')
+        return path / inner
+
+    def _file(self, name: str) -> Path:
+        path = self._path(name)
+        if path.is_dir():
+            names = sorted(os.listdir(path))
+            if len(names) == 1 and (path / names[0]).is_file():
+                return path / names[0]
+            hint = f'name a file in it, e.g. "{name}/{names[0]}"' if names else None
+            raise DatasetUnavailable(f'"{name}" is a directory of {len(names)} entries, not a file', hint=hint)
+        if not path.exists():
+            near = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
+            raise DatasetUnavailable(f'there is no file "{name}"', hint=did_you_mean(path.name, near))
+        return path
+
+
+def _not_listed(name: str, listed: List[str]) -> DatasetNotAuthorized:
+    have = f"it lists {quoted(listed)}" if listed else "it lists none"
+    guess = did_you_mean(name, listed)
+    add = f"add it where the module is made: Module(..., datasets={[*listed, name]!r})"
+    return DatasetNotAuthorized(
+        f'the module does not list the dataset "{name}", so the task cannot open it; {have}',
+        hint=f"{guess} If not, {add}" if guess else add,
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,206 @@
+"""What tasks publish for the tasks behind them."""
+
+import os
+from typing import Any, Dict, Iterator, List, Mapping, Optional, TypeVar, Union, overload
+
+from . import _attempt
+from ._memory import open_value, seal_value
+from ._names import check_name, did_you_mean, quoted
+from .errors import ResultNotFound
+
+__all__ = ["ResultKey", "Results", "Selection"]
+
+_Default = TypeVar("_Default")
+_MISSING = object()
+
+
+class ResultKey(str):
+    """The key of one published result: the node's name, or ``node/alias`` where one name is not enough.
+
+    Attributes
+    ----------
+    node : str
+        The node that published it.
+    task : str
+        The alias of the task that published it.
+    iteration : int
+        The iteration in which it was published.
+    labels : mapping of str to str
+        The node's labels.
+    """
+
+    node: str
+    task: str
+    iteration: int
+    labels: Mapping[str, str]
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> "ResultKey":
+        """Return the key of one entry of the agent's answer."""
+        key = cls(entry["key"])
+        key.node, key.task = str(entry["node"]), str(entry["task"])
+        key.iteration = int(entry["iteration"])
+        key.labels = {str(name): str(value) for name, value in entry.get("labels", {}).items()}
+        return key
+
+
+class Selection(Mapping[str, Any]):
+    """An ordered, read-only mapping of the results published under one name.
+
+    Values are fetched one at a time, when they are asked for, and not kept: going through
+    ``values()`` needs the memory of one of them. Two selections of the same predecessors have
+    the same order.
+
+    Attributes
+    ----------
+    name : str
+        The name under which the results were published.
+    missing : mapping of str to str
+        Nodes of which no result is there, each with the reason.
+    """
+
+    def __init__(self, name: str, refs: Mapping[ResultKey, int], missing: Mapping[str, str]) -> None:
+        self.name = name
+        self.missing = dict(missing)
+        self._refs = dict(refs)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._refs:
+            raise self._no_such_key(key)
+        reply = _attempt.current("world.results").request("fetch", ref=self._refs[key])  # type: ignore[index]
+        return open_value(reply.take_descriptor(), f'result "{self.name}" of "{key}"')
+
+    def __iter__(self) -> Iterator[ResultKey]:
+        return iter(self._refs)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._refs
+
+    def group_by(self, label: str) -> "Dict[Optional[str], Selection]":
+        """Split the selection by a label of the nodes.
+
+        Parameters
+        ----------
+        label : str
+            The label's name.
+
+        Returns
+        -------
+        dict of (str or None) to Selection
+            One selection a value of the label, in the order of first appearance; nodes without
+            the label stand under ``None``.
+        """
+        groups: Dict[Optional[str], Dict[ResultKey, int]] = {}
+        for key, ref in self._refs.items():
+            groups.setdefault(key.labels.get(label), {})[key] = ref
+        return {value: Selection(self.name, refs, {}) for value, refs in groups.items()}
+
+    def __repr__(self) -> str:
+        lost = f", {len(self.missing)} missing" if self.missing else ""
+        return f'Selection("{self.name}": {quoted(self._refs)}{lost})'
+
+    def _no_such_key(self, key: str) -> ResultNotFound:
+        if key in self.missing:
+            return ResultNotFound(f'result "{self.name}" of "{key}" is missing: {self.missing[key]}')
+        message = f'result "{self.name}" has nothing from "{key}"; there is {quoted(self._refs)}'
+        return ResultNotFound(message, hint=did_you_mean(str(key), self._refs))
+
+
+class Results:
+    """Publish results, and select those of the tasks before this one."""
+
+    def add(self, name: str, value: Any) -> None:
+        """Publish ``value`` under ``name``.
+
+        It counts if the attempt is accepted. A second ``add`` of a name replaces the first.
+
+        Parameters
+        ----------
+        name : str
+            The name that ``select`` will ask for.
+        value : object
+            Anything that the value format carries, of any size.
+
+        Raises
+        ------
+        ValueNotCarried
+            If some part of the value cannot be carried; names the part and what to write instead.
+        """
+        attempt = _attempt.current("world.results")
+        fd = seal_value(value, f'result "{check_name("result", name)}"')
+        try:
+            attempt.request("result_add", name=name, fds=[fd])
+        finally:
+            os.close(fd)
+
+    @overload
+    def select(self, name: str, *, task: Optional[str] = ..., iteration: Optional[int] = ...) -> Selection: ...
+
+    @overload
+    def select(
+        self, name: str, *, task: Optional[str] = ..., iteration: Optional[int] = ..., default: _Default
+    ) -> Union[Selection, _Default]: ...
+
+    def select(
+        self,
+        name: str,
+        *,
+        task: Optional[str] = None,
+        iteration: Optional[int] = None,
+        default: Any = _MISSING,
+    ) -> Any:
+        """Return what the tasks before this one published under ``name``.
+
+        Parameters
+        ----------
+        name : str
+            The name given to ``add``.
+        task : str, optional
+            Only results of the task with this alias.
+        iteration : int, optional
+            Results of that iteration. Left out: this one's, or in a task without predecessors
+            the previous one's.
+        default : object, optional
+            What to return where there is nothing; left out, that is an error.
+
+        Returns
+        -------
+        Selection
+            Node to value, in a stable order.
+
+        Raises
+        ------
+        ResultNotFound
+            If nobody published the name; says what was published.
+        """
+        check_name("result", name)
+        attempt = _attempt.current("world.results")
+        fields = attempt.request("select", name=name, task=task, iteration=iteration).fields
+        if fields.get("found") and fields["entries"]:
+            refs = {ResultKey.from_entry(entry): int(entry["ref"]) for entry in fields["entries"]}
+            return Selection(name, refs, fields.get("missing", {}))
+        if default is not _MISSING:
+            return default
+        raise _nothing_found(name, fields)
+
+
+def _nothing_found(name: str, fields: Mapping[str, Any]) -> ResultNotFound:
+    missing = fields.get("missing", {})
+    if missing:
+        reasons = "; ".join(f"{node}: {reason}" for node, reason in missing.items())
+        return ResultNotFound(f'no node left a result "{name}": {reasons}')
+    published: List[Mapping[str, Any]] = fields.get("published", [])
+    names = [str(entry["name"]) for entry in published]
+    if not names:
+        return ResultNotFound(f'no result "{name}": the tasks before this one published nothing')
+    publishers: Dict[str, List[str]] = {}
+    for entry in published:
+        publishers.setdefault(str(entry["name"]), []).append(str(entry["task"]))
+    listed = "; ".join(f'"{entry}" by {", ".join(sorted(set(by)))}' for entry, by in publishers.items())
+    return ResultNotFound(
+        f'no result "{name}" was published by the tasks before this one; there is {listed}',
+        hint=did_you_mean(name, names),
+    )

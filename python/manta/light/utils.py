@@ -1,0 +1,76 @@
+"""Values as bytes, for code that keeps or sends bytes itself. Publishing needs none of this."""
+
+from typing import Any, Dict, Mapping, Union
+
+from ._values import decode, encode
+from .errors import DataCorruptionError, InvalidArgument
+
+__all__ = ["bytes_to_dict", "bytes_to_numpy", "dict_to_bytes", "numpy_to_bytes"]
+
+_Bytes = Union[bytes, bytearray, memoryview]
+
+
+def numpy_to_bytes(value: Any) -> bytes:
+    """Return an array, or any nesting of arrays, as bytes.
+
+    Raises
+    ------
+    ValueNotCarried
+        If some part cannot be carried.
+    """
+    return encode(value).to_bytes()
+
+
+def bytes_to_numpy(data: Union[_Bytes, Mapping[str, Any]]) -> Any:
+    """Return what :func:`numpy_to_bytes` was given.
+
+    Parameters
+    ----------
+    data : bytes-like, or mapping of str to bytes-like
+        Of a mapping, such as what ``select`` returns, each value is decoded.
+
+    Returns
+    -------
+    object
+        The value with writable arrays, or a dict of such values.
+
+    Raises
+    ------
+    DataCorruptionError
+        If the bytes are no encoded value.
+    """
+    if isinstance(data, Mapping):
+        return {key: bytes_to_numpy(entry) for key, entry in data.items()}
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise InvalidArgument(f"bytes are needed, not {type(data).__name__}")
+    try:
+        return decode(data)
+    except ValueError as error:
+        raise DataCorruptionError(f"the bytes are no encoded value: {error}") from error
+
+
+def dict_to_bytes(value: Dict[Any, Any]) -> bytes:
+    """Return a dict as bytes.
+
+    Raises
+    ------
+    ValueNotCarried
+        If some part cannot be carried.
+    """
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"a dict is needed, not {type(value).__name__}")
+    return encode(value).to_bytes()
+
+
+def bytes_to_dict(data: _Bytes) -> Dict[Any, Any]:
+    """Return the dict that :func:`dict_to_bytes` was given.
+
+    Raises
+    ------
+    DataCorruptionError
+        If the bytes hold no encoded dict.
+    """
+    value = bytes_to_numpy(data)
+    if not isinstance(value, dict):
+        raise DataCorruptionError("the bytes hold a value that is no dict")
+    return value

@@ -1,0 +1,136 @@
+"""Run one task in this process, without a platform, through the same protocol as on a node."""
+
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from manta._testing_agent import Agent, GivenResults
+from manta.light import _attempt
+from manta.light._boot import finish, offer_seed
+
+__all__ = ["LogLine", "TaskOutcome", "run_task"]
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line that the task logged."""
+
+    level: str
+    message: str
+
+
+@dataclass
+class TaskOutcome:
+    """What a task left behind.
+
+    Attributes
+    ----------
+    results : dict of str to object
+        What it published.
+    globals : dict of str to object
+        The globals that it set.
+    state : dict of str to object
+        The state on its node: what was given, and what it stored.
+    logs : list of LogLine
+        What it logged.
+    metrics : list of (dict of str to float, int or None)
+        What it charted, with the step.
+    progress : list of (float, float or None)
+        Done and total.
+    next_iteration : list of dict
+        Its calls of ``schedule_next_iter``, each as ``{"node_ids": ..., "task": ...}``.
+    stopped : bool
+        Whether it called ``stop_swarm``.
+    error : BaseException or None
+        What it raised, where ``check=False``.
+    """
+
+    results: dict[str, Any] = field(default_factory=dict)
+    globals: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+    logs: list[LogLine] = field(default_factory=list)
+    metrics: list[tuple[dict[str, float], int | None]] = field(default_factory=list)
+    progress: list[tuple[float, float | None]] = field(default_factory=list)
+    next_iteration: list[dict[str, Any]] = field(default_factory=list)
+    stopped: bool = False
+    error: BaseException | None = None
+
+
+def run_task(
+    task: Callable[[], Any],
+    *,
+    datasets: Mapping[str, Any] | None = None,
+    globals: Mapping[str, Any] | None = None,
+    results: Mapping[str, Mapping[str, Any] | Sequence[Any]] | None = None,
+    state: Mapping[str, Any] | None = None,
+    node: str = "node-0",
+    labels: Mapping[str, Mapping[str, str]] | None = None,
+    iteration: int = 0,
+    seed: int = 0,
+    check: bool = True,
+) -> TaskOutcome:
+    """Run a task class, or a ``main`` function, and return what it left behind.
+
+    Parameters
+    ----------
+    task : type or callable
+        A subclass of ``manta.light.Task``, made and run; or a function, called.
+    datasets : mapping, optional
+        Dataset name to a path, a numpy array, a dict of arrays, or bytes. A path is used in place.
+    globals : mapping, optional
+        The swarm's globals.
+    results : mapping, optional
+        What predecessors published: name to a dict of node and value, or a list of values, whose
+        nodes are then called ``node-0``, ``node-1`` and so on.
+    state : mapping, optional
+        What earlier attempts stored on the node.
+    node : str
+        The node's name.
+    labels : mapping, optional
+        Node name to its labels.
+    iteration : int
+        The iteration, counted from 0.
+    seed : int
+        The value of ``self.seed``.
+    check : bool
+        Raise what the task raises; else it is in ``outcome.error``, beside what was published.
+
+    Returns
+    -------
+    TaskOutcome
+        What was published, logged and stored.
+    """
+    if _attempt.bound() is not None:
+        raise RuntimeError("run_task cannot run inside another task")
+    outcome = TaskOutcome()
+    ours, theirs = socket.socketpair()
+    with TemporaryDirectory(prefix="manta-task-") as directory:
+        given = GivenResults(results or {}, labels or {})
+        agent = Agent(theirs, Path(directory), outcome, given)
+        agent.offer(datasets or {}, globals or {}, state or {})
+        agent.describe(node, dict((labels or {}).get(node, {})), iteration, seed)
+        thread = threading.Thread(target=agent.serve, name="manta-testing-agent", daemon=True)
+        thread.start()
+        attempt = _attempt.Attempt(ours)
+        _attempt.bind(attempt)
+        try:
+            _call(task, seed)
+        except BaseException as error:
+            if check:
+                raise
+            outcome.error = error
+        finally:
+            _attempt.bind(None)
+            attempt.close()
+            thread.join()
+    return outcome
+
+
+def _call(task: Callable[[], Any], seed: int) -> None:
+    offer_seed(seed)
+    made = task()
+    finish(made.run() if isinstance(task, type) else made)

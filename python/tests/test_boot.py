@@ -1,0 +1,267 @@
+"""A whole task process: the bundle is loaded by path, run, and its end told to the agent."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import manta
+from manta._testing_agent import Agent, GivenResults
+from manta.testing import TaskOutcome
+
+BOOT = """
+import sys
+sys.path.insert(0, __file__.rpartition("/")[0])
+from manta.light._boot import main
+main()
+"""
+
+ON_THREE = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
+
+
+class Ended(Agent):
+    """An agent that also hears how the task ended."""
+
+    def __init__(self, sock: socket.socket, directory: Path, outcome: TaskOutcome, entry: dict[str, Any]) -> None:
+        super().__init__(sock, directory, outcome, GivenResults({}, {}))
+        self.told: list[str] = []
+        self.end: dict[str, Any] = {}
+        self._entry = entry
+        self._code = directory / "code"
+        self.describe("node-0", {}, 0, 11)
+
+    def _on_hello(self, body: dict[str, Any], fds: list[int]) -> Any:
+        module = {"name": self._entry.get("name", "worker"), "version": "1.0.0", "entry": self._entry}
+        return {**self._info, "module": module, "code": str(self._code)}, []
+
+    def _note(self, body: dict[str, Any]) -> None:
+        self.told.append(body["op"])
+        super()._note(body)
+
+    def _on_finished(self, body: dict[str, Any], fds: list[int]) -> Any:
+        self.end = body
+        return {}, []
+
+
+class Process:
+    """How one task process went."""
+
+    def __init__(self, agent: Ended, outcome: TaskOutcome, done: subprocess.CompletedProcess[str]) -> None:
+        self.end, self.told, self.outcome = agent.end, agent.told, outcome
+        self.exit_code, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr
+
+    @property
+    def error(self) -> Any:
+        return self.end["error"]
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Run a bundle of the given files in a process of its own."""
+    home = tmp_path / "manta-home"
+    source = Path(manta.__file__).parent
+    shutil.copytree(source / "light", home / "manta" / "light", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(source / "__init__.py", home / "manta")
+    (home / "boot.py").write_text(BOOT)
+
+    def run(files: Mapping[str, str], entry: dict[str, Any], **environment: str) -> Process:
+        for name, text in files.items():
+            path = tmp_path / "code" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text))
+        ours, theirs = socket.socketpair()
+        outcome = TaskOutcome()
+        agent = Ended(ours, tmp_path, outcome, entry)
+        child = subprocess.Popen(
+            [sys.executable, "-c", ON_THREE, str(theirs.fileno()), sys.executable, "-I", "-B", str(home / "boot.py")],
+            pass_fds=[theirs.fileno()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], **environment},
+        )
+        theirs.close()
+        agent.serve()
+        stdout, stderr = child.communicate(timeout=60)
+        return Process(agent, outcome, subprocess.CompletedProcess([], child.returncode, stdout, stderr))
+
+    return run
+
+
+MAIN = {"file": "worker.py", "call": "main"}
+
+
+def test_main_is_called_and_success_told(start: Start) -> None:
+    process = start(
+        {
+            "worker.py": """
+                from manta.light.task import Task
+                class Worker(Task):
+                    def run(self):
+                        print("hello")
+                        self.world.results.add("x", self.seed)
+                def main():
+                    Worker().run()
+            """
+        },
+        MAIN,
+    )
+    assert process.end == {"op": "finished", "id": process.end["id"], "ok": True}, process.stderr
+    assert (process.exit_code, process.stdout, process.stderr) == (0, "hello\n", "")
+    assert process.told == ["started"] and process.outcome.results == {"x": 11}
+
+
+def test_a_task_class_of_a_package_is_made_and_run(start: Start) -> None:
+    process = start(
+        {
+            "__init__.py": "from .task import Worker\n",
+            "task.py": """
+                from manta.light.task import Task
+                from .model import SIZE
+                import helper
+                class Worker(Task):
+                    def run(self):
+                        self.world.results.add("size", [SIZE, helper.NAME])
+            """,
+            "model.py": "SIZE = 3\n",
+            "helper.py": "NAME = 'sibling'\n",
+        },
+        {"file": "__init__.py", "class": "Worker"},
+    )
+    assert process.exit_code == 0, process.stderr
+    assert process.outcome.results == {"size": [3, "sibling"]}
+
+
+@pytest.mark.parametrize("name", ["json", "manta", "1 strange-name.v2", "random"])
+def test_a_module_may_have_any_name_and_file_name(start: Start, name: str) -> None:
+    code = "import json, random\nfrom manta.light import World\n"
+    code += "def main(): World().results.add('n', json.dumps(__name__))\n"
+    process = start({"worker_v1.0.py": code}, {"file": "worker_v1.0.py", "call": "main", "name": name})
+    assert process.exit_code == 0, process.stderr
+    assert process.outcome.results["n"].strip('"') not in sys.stdlib_module_names
+
+
+def test_a_task_that_needs_no_arrays_imports_no_numpy(start: Start) -> None:
+    code = "import sys\nfrom manta.light import World\ndef main(): World().results.add('m', list(sys.modules))\n"
+    loaded = start({"worker.py": code}, MAIN).outcome.results["m"]
+    assert not {"numpy", "pandas", "asyncio"} & set(loaded)
+
+
+def test_the_light_package_needs_the_standard_library_only() -> None:
+    on_use = {"numpy", "pandas"}
+    for path in (Path(manta.__file__).parent / "light").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [str(node.module)]
+            roots = {name.partition(".")[0] for name in names}
+            top = node.col_offset == 0 if names else False
+            assert roots <= (sys.stdlib_module_names if top else sys.stdlib_module_names | on_use), path
+
+
+def test_an_error_shows_the_users_frames_and_no_others(start: Start) -> None:
+    process = start(
+        {
+            "worker.py": """
+                from manta.light import World
+                def helper():
+                    World().globals["rate"]
+                def main():
+                    World().results.add("status", "failed_unknown")
+                    helper()
+            """
+        },
+        MAIN,
+    )
+    error = process.error
+    assert (process.exit_code, process.end["ok"], process.told) == (1, False, ["started"])
+    assert (error["type"], error["where"]) == ("GlobalNotFound", "worker.py:4")
+    assert 'the swarm has no global "rate"' in error["message"]
+    assert "in helper" in error["traceback"] and "manta/light" not in error["traceback"]
+    assert process.outcome.results == {"status": "failed_unknown"}
+
+
+def test_platform_frames_can_be_asked_for(start: Start) -> None:
+    code = "def main():\n    1 / 0\n"
+    assert "_boot.py" in start({"worker.py": code}, MAIN, MANTA_TRACEBACK="1").error["traceback"]
+    error = start({"worker.py": code}, MAIN).error
+    assert (error["type"], error["where"]) == ("ZeroDivisionError", "worker.py:2")
+    assert "_boot.py" not in error["traceback"]
+
+
+def test_the_cause_of_an_error_is_shown_too(start: Start) -> None:
+    code = """
+        def main():
+            try:
+                open("/nothing/there")
+            except OSError as error:
+                raise RuntimeError("no data") from error
+    """
+    error = start({"worker.py": code}, MAIN).error
+    assert "FileNotFoundError" in error["traceback"] and "direct cause" in error["traceback"]
+    assert error["where"] == "worker.py:6"
+
+
+def test_code_that_cannot_be_imported_fails_before_it_is_started(start: Start) -> None:
+    process = start({"worker.py": "import no_such_package\ndef main(): pass\n"}, MAIN)
+    assert (process.error["type"], process.error["where"]) == ("ModuleNotFoundError", "worker.py:1")
+    assert process.told == []
+    assert start({"worker.py": "def main(:\n"}, MAIN).error["where"] == "worker.py:1"
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"), [("sys.exit()", 0), ("sys.exit(0)", 0), ("sys.exit(3)", 1), ("sys.exit('no')", 1)]
+)
+def test_sys_exit_is_success_only_with_zero(start: Start, statement: str, code: int) -> None:
+    process = start({"worker.py": f"import sys\ndef main():\n    {statement}\n"}, MAIN)
+    assert process.exit_code == code and process.end["ok"] is (code == 0)
+    if code:
+        assert process.error["type"] == "SystemExit" and "sys.exit" in process.error["message"]
+
+
+def test_a_child_process_cannot_speak_for_the_task(start: Start) -> None:
+    code = """
+        import os
+        from manta.light import World
+        from manta.light.errors import OutsideSandbox
+        def main():
+            child = os.fork()
+            if child == 0:
+                try:
+                    World().results.add("x", 1)
+                except OutsideSandbox:
+                    os._exit(7)
+                os._exit(0)
+            World().results.add("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert start({"worker.py": code}, MAIN).outcome.results == {"code": 7}
+
+
+def test_threads_of_a_task_may_all_publish(start: Start) -> None:
+    code = """
+        from concurrent.futures import ThreadPoolExecutor
+        from manta.light import World
+        def publish(n):
+            World().results.add(f"r{n}", "x" * 10 * n)
+            return len(World().globals)
+        def main():
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(publish, range(100)))
+    """
+    process = start({"worker.py": code}, MAIN)
+    assert process.exit_code == 0, process.error
+    assert len(process.outcome.results) == 100
