@@ -79,11 +79,13 @@ fn closing(swarm: &SwarmRun, run: &TaskRun, now: Timestamp) -> Option<Verdict> {
     let enough = counts.accepted >= needed && counts.accepted > 0;
     let due = policy.deadline.zip(run.started).is_some_and(|(wait, started)| now >= started + wait);
     let total = counts.total();
-    if counts.accepted + counts.open < needed {
-        return Some(Verdict { succeeded: false, reason: impossible(swarm, run, counts, needed) });
+    // Successors run on what succeeded, so what still runs may add to it.
+    let hopeful = policy.on_failure == OnFailure::Continue && policy.quorum == Quorum::All;
+    if counts.open == 0 && enough {
+        return Some(Verdict { succeeded: true, reason: settled(swarm, run, counts) });
     }
-    if counts.open == 0 {
-        return Some(Verdict { succeeded: enough, reason: settled(swarm, run, counts) });
+    if counts.open == 0 || (counts.accepted + counts.open < needed && !hopeful) {
+        return Some(Verdict { succeeded: false, reason: impossible(swarm, run, counts, needed) });
     }
     if due {
         let reason = format!("{}/{total} by its deadline", counts.accepted);
