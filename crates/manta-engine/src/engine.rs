@@ -36,6 +36,8 @@ pub struct Engine {
     pub(crate) nodes: Nodes,
     pub(crate) swarms: BTreeMap<SwarmId, SwarmRun>,
     random: Random,
+    /// When the last step was: what was due by then has been looked at.
+    stepped: Timestamp,
     #[cfg(feature = "planted-bugs")]
     /// Skips the fencing check, so that the simulation can show that it finds this.
     pub accept_stale_attempts: bool,
@@ -48,6 +50,7 @@ impl Engine {
             nodes: BTreeMap::new(),
             swarms: BTreeMap::new(),
             random: Random::new(seed),
+            stepped: Timestamp::default(),
             #[cfg(feature = "planted-bugs")]
             accept_stale_attempts: false,
         }
@@ -95,6 +98,7 @@ impl Engine {
     /// Takes one input at one time.
     pub fn step(&mut self, now: Now, input: Input) -> Step {
         let mut step = Step::default();
+        self.stepped = now.monotonic;
         let mut judged = false;
         if let Input::NodeHeard { node } | Input::NodeConnected { node: NodeDescription { name: node, .. }, .. } =
             &input
@@ -119,7 +123,8 @@ impl Engine {
     /// When a [`Input::Tick`] is due at the latest.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let nodes = self.nodes.values().filter_map(Node::next_judgement);
-        nodes.chain(self.swarms.values().filter_map(SwarmRun::next_wake)).min()
+        let swarms = self.swarms.values().flat_map(SwarmRun::wakes);
+        nodes.chain(swarms).filter(|due| *due > self.stepped).min()
     }
 
     /// A swarm by id.

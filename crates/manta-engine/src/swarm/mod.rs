@@ -187,17 +187,12 @@ impl SwarmRun {
         (visible, conflicts)
     }
 
-    /// When something in it is due at the latest.
-    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        if self.is_over() {
-            return None;
-        }
-        let running = self.task_runs.iter().filter(|run| !run.state.is_final());
-        running
-            .flat_map(|run| {
-                let deadline = self.spec.tasks[run.task].policy.deadline.zip(run.started).map(|(wait, at)| at + wait);
-                run.slots.iter().filter_map(|slot| slot.retry_at).chain(deadline)
-            })
-            .min()
+    /// When something in it is due: retries and deadlines of open task runs.
+    pub(crate) fn wakes(&self) -> impl Iterator<Item = Timestamp> {
+        let open = self.task_runs.iter().filter(|run| !self.is_over() && !run.state.is_final());
+        open.flat_map(|run| {
+            let deadline = self.spec.tasks[run.task].policy.deadline.zip(run.started).map(|(wait, at)| at + wait);
+            run.slots.iter().filter_map(|slot| slot.retry_at).chain(deadline)
+        })
     }
 }

@@ -1,0 +1,55 @@
+//! The parts of a running manager that its routes and sessions share.
+use std::ops::Deref;
+use std::sync::Arc;
+
+use manta_store::{BlobStore, StateStore};
+use manta_types::ClusterId;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::logs::Logs;
+use crate::orchestrator::Handle;
+use crate::settings::Listen;
+use crate::supervisor::Supervisor;
+use crate::threads::Owned;
+use crate::tokens::Tokens;
+
+/// Uploads that are written at the same time; further ones wait their turn.
+const UPLOADS_MAX: usize = 64;
+
+/// The shared parts.
+pub(crate) struct Parts {
+    pub(crate) cluster: ClusterId,
+    pub(crate) address: Listen,
+    pub(crate) tokens: Tokens,
+    pub(crate) handle: Handle,
+    pub(crate) store: Owned<Box<dyn StateStore>>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) logs: Logs,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) uploads: Semaphore,
+}
+
+/// A clonable handle on the shared parts.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Parts>);
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The permits for uploads.
+    pub(crate) fn upload_permits() -> Semaphore {
+        Semaphore::new(UPLOADS_MAX)
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

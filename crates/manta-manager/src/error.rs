@@ -1,0 +1,121 @@
+//! Why a manager cannot start, or had to stop.
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use manta_api::ErrorCode;
+use manta_engine::RestoreError;
+use manta_store::{BlobError, CommitError, StoreError};
+
+/// What ends a manager, or keeps it from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerError {
+    /// An address that others can reach.
+    #[error("the manager listens on loopback addresses only, and `{0}` is not one")]
+    NotLoopback(SocketAddr),
+    /// An address that is no address.
+    #[error("`{0}` is no address to listen on")]
+    Listen(String),
+    /// Another process has the address.
+    #[error("another process listens on `{0}` already")]
+    AddressInUse(String),
+    /// The address cannot be had for another reason.
+    #[error("cannot listen on `{address}`: {source}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The data directory or a file in it cannot be used.
+    #[error("cannot use `{path}`: {source}")]
+    DataDir {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A living manager holds the data directory.
+    #[error("another manager{} has the data directory `{path}`", pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    DataDirLocked {
+        /// The directory.
+        path: String,
+        /// Whose it is.
+        pid: Option<u32>,
+    },
+    /// A token that others can read.
+    #[error("the token in `{path}` can be read by others: its mode is {mode:03o}, 600 is needed")]
+    TokenMode {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A token file that holds none.
+    #[error("the token in `{path}` cannot be used: {problem}")]
+    TokenUnusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: &'static str,
+    },
+    /// The state cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The blobs cannot be read.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// A change could not be made durable.
+    #[error("a change could not be stored, so the manager stopped: {0}")]
+    Commit(#[from] CommitError),
+    /// A stored history that this build cannot follow.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// A stored record that this build cannot read.
+    #[error("the stored {what} cannot be read: {problem}")]
+    Unreadable {
+        /// Which record.
+        what: String,
+        /// Why.
+        problem: String,
+    },
+    /// It is on its way down.
+    #[error("the manager is stopping")]
+    Stopping,
+    /// Our own fault.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl ManagerError {
+    /// The catalogue's entry.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotLoopback(_) => ErrorCode::NotLoopback,
+            Self::Listen(_) => ErrorCode::BadArgument,
+            Self::AddressInUse(_) => ErrorCode::PortInUse,
+            Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
+            Self::Stopping => ErrorCode::Unreachable,
+            Self::Internal(_) => ErrorCode::Internal,
+            _ => ErrorCode::Storage,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotLoopback(_) => {
+                "listen on 127.0.0.1 and let other machines in through an SSH tunnel, or use unix:/path".to_owned()
+            }
+            Self::Listen(_) => "write 127.0.0.1:7766, [::1]:7766 or unix:/path/to/socket".to_owned(),
+            Self::AddressInUse(_) => "end that process, or choose another address (port 0 takes a free one)".to_owned(),
+            Self::Stopping => "try again when it is back".to_owned(),
+            Self::DataDirLocked { .. } => "end that manager, or give this one a data directory of its own".to_owned(),
+            Self::TokenMode { path, .. } => {
+                format!("chmod 600 '{}'; if others may have read it, remove it and a new one is made", path.display())
+            }
+            Self::TokenUnusable { path, .. } => format!("remove '{}', and a new one is made", path.display()),
+            _ => return None,
+        })
+    }
+}

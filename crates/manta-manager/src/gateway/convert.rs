@@ -1,0 +1,223 @@
+//! Between the node protocol's messages and the manager's own types; what a node sends is checked here.
+use manta_api::node::{self as wire, manager_message, node_message};
+use manta_engine::{Command, Held, Offer};
+use manta_types::event::{AttemptStateName, Timings};
+use manta_types::name::{check_component, check_name};
+use manta_types::{AttemptFailure, AttemptId, NodeId, NodeName, OnDisconnect, OutcomeClass, limits};
+
+use crate::orchestrator::NodeProfile;
+
+/// Sentences, labels, datasets and images that a node may name.
+const ENTRIES_MAX: usize = 1000;
+/// Attempts that one node may run at once.
+const SLOTS_MAX: u32 = 65_536;
+/// Bytes of a node's sentence.
+const SENTENCE_BYTES_MAX: usize = 4096;
+
+/// A node's introduction, checked.
+#[derive(Debug)]
+pub(super) struct Introduction {
+    pub(super) name: NodeName,
+    pub(super) id: Option<NodeId>,
+    pub(super) profile: NodeProfile,
+    pub(super) held: Vec<Held>,
+}
+
+/// Checks a node's introduction.
+///
+/// # Errors
+/// A sentence that names what cannot be used.
+pub(super) fn introduction(hello: wire::Hello) -> Result<Introduction, String> {
+    let name = NodeName::new(&hello.name).map_err(|error| error.to_string())?;
+    let id = match hello.node_id.as_str() {
+        "" => None,
+        text => Some(text.parse::<NodeId>().map_err(|error| error.to_string())?),
+    };
+    let counts = [hello.datasets.len(), hello.labels.len(), hello.images.len(), hello.notes.len()];
+    if let Some(count) = counts.into_iter().find(|count| *count > ENTRIES_MAX) {
+        return Err(format!(
+            "node `{name}` names {count} datasets, labels, images or notes; {ENTRIES_MAX} are the limit"
+        ));
+    }
+    let has_cores = hello.cpu_count.is_finite() && hello.cpu_count > 0.0;
+    if !has_cores || !(1..=SLOTS_MAX).contains(&hello.slots) {
+        return Err(format!("node `{name}` offers {} slots on {} cores", hello.slots, hello.cpu_count));
+    }
+    for dataset in &hello.datasets {
+        check_component("dataset", &dataset.name).map_err(|error| error.to_string())?;
+    }
+    for (key, value) in &hello.labels {
+        check_name("label", key).and_then(|()| check_name("label", value)).map_err(|error| error.to_string())?;
+    }
+    let held = hello.held.iter().map(|held| Ok(Held { attempt: attempt(&held.attempt)?, epoch: held.epoch }));
+    let held = held.collect::<Result<_, String>>()?;
+    let clip_all = |texts: Vec<String>| texts.into_iter().map(|text| clip(text, SENTENCE_BYTES_MAX)).collect();
+    let profile = NodeProfile {
+        labels: hello.labels.into_iter().collect(),
+        datasets: hello.datasets.into_iter().map(|dataset| (dataset.name, clip(dataset.form, 32))).collect(),
+        images: clip_all(hello.images),
+        slots: hello.slots,
+        cpu_count: hello.cpu_count,
+        memory_bytes: hello.memory_bytes,
+        tier: clip(hello.tier, 32),
+        notes: clip_all(hello.notes),
+        agent_version: clip(hello.agent_version, 64),
+        python_version: clip(hello.python_version, 64),
+    };
+    Ok(Introduction { name, id, profile, held })
+}
+
+/// Reads an attempt's id.
+///
+/// # Errors
+/// A sentence that names the text.
+pub(super) fn attempt(text: &str) -> Result<AttemptId, String> {
+    text.parse().map_err(|error: manta_types::ids::IdError| error.to_string())
+}
+
+/// Reads the phase of an attempt.
+///
+/// # Errors
+/// A sentence that names the text.
+pub(super) fn phase(text: &str) -> Result<AttemptStateName, String> {
+    Ok(match text {
+        "preparing" => AttemptStateName::Preparing,
+        "running" => AttemptStateName::Running,
+        "uploading" => AttemptStateName::Uploading,
+        other => return Err(format!("`{}` is no phase of an attempt", clip(other.to_owned(), 32))),
+    })
+}
+
+pub(super) fn timings(sent: Option<wire::Timings>) -> Timings {
+    let wire::Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms } = sent.unwrap_or_default();
+    Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms }
+}
+
+pub(super) fn failure(sent: wire::Failure) -> AttemptFailure {
+    let tail = sent.log_tail.len().saturating_sub(limits::FAILURE_LOG_LINES);
+    AttemptFailure {
+        class: OutcomeClass::from_name(&sent.class).unwrap_or(OutcomeClass::Platform),
+        message: clip(sent.message, SENTENCE_BYTES_MAX),
+        traceback: clip(sent.traceback, limits::TRACEBACK_BYTES_MAX),
+        location: Some(clip(sent.location, SENTENCE_BYTES_MAX)).filter(|place| !place.is_empty()),
+        log_tail: sent.log_tail.into_iter().skip(tail).map(|line| clip(line, limits::LOG_LINE_BYTES_MAX)).collect(),
+    }
+}
+
+/// Cuts a text at a character, so that it has at most so many bytes.
+pub(super) fn clip(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
+/// The kind of a message that a node sent, for the log.
+pub(super) const fn kind_name(kind: &node_message::Kind) -> &'static str {
+    match kind {
+        node_message::Kind::Hello(_) => "hello",
+        node_message::Kind::Heartbeat(_) => "heartbeat",
+        node_message::Kind::Progress(_) => "progress",
+        node_message::Kind::Finished(_) => "finished",
+        node_message::Kind::Logs(_) => "logs",
+        node_message::Kind::Goodbye(_) => "goodbye",
+        node_message::Kind::Refused(_) => "refused",
+    }
+}
+
+/// A message to a node.
+pub(super) fn message(kind: manager_message::Kind) -> wire::ManagerMessage {
+    wire::ManagerMessage { kind: Some(kind) }
+}
+
+/// A command in the node protocol's form.
+pub(crate) fn to_wire(command: &Command) -> wire::ManagerMessage {
+    message(match command {
+        Command::Offer(offer) => manager_message::Kind::Offer(offer_to_wire(offer)),
+        Command::Cancel { attempt, epoch, reason, .. } => manager_message::Kind::Cancel(wire::Cancel {
+            attempt: attempt.to_string(),
+            epoch: *epoch,
+            reason: reason.clone(),
+        }),
+        Command::Verdict { attempt, epoch, accepted, reason, .. } => manager_message::Kind::Verdict(wire::Verdict {
+            attempt: attempt.to_string(),
+            epoch: *epoch,
+            accepted: *accepted,
+            reason: reason.clone(),
+        }),
+    })
+}
+
+fn offer_to_wire(offer: &Offer) -> wire::Offer {
+    let task = &offer.spec.tasks[offer.task];
+    let ms = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
+    let stop_after_ms = match task.policy.on_disconnect {
+        OnDisconnect::Keep => 0,
+        OnDisconnect::StopAfter(wait) => ms(wait),
+    };
+    wire::Offer {
+        attempt: offer.attempt.to_string(),
+        epoch: offer.epoch,
+        swarm: offer.swarm.to_string(),
+        swarm_name: offer.spec.name.clone(),
+        task: task.alias.clone(),
+        iteration: offer.iteration,
+        number: offer.number,
+        seed: offer.seed,
+        bundle: task.bundle.to_string(),
+        datasets: task.datasets.clone(),
+        image: task.image.clone(),
+        limits: Some(wire::Limits {
+            cpu: task.resources.cpu.unwrap_or(0.0),
+            memory_bytes: task.resources.memory_bytes.unwrap_or(0),
+            tmp_bytes: task.resources.tmp_bytes.unwrap_or(0),
+            pids: task.resources.pids.unwrap_or(0),
+            gpu_count: task.resources.gpu_count,
+        }),
+        timeout_ms: task.policy.timeout.map_or(0, ms),
+        stop_after_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> wire::Hello {
+        wire::Hello { name: "node-1".into(), slots: 2, cpu_count: 2.0, ..wire::Hello::default() }
+    }
+
+    #[test]
+    fn a_plain_introduction_is_taken() {
+        let taken = introduction(hello()).unwrap();
+        assert_eq!((taken.name.as_str(), taken.id, taken.held.len()), ("node-1", None, 0));
+    }
+
+    #[test]
+    fn introductions_that_break_a_rule_are_refused_in_words() {
+        let check = |change: fn(&mut wire::Hello), words: &str| {
+            let mut hello = hello();
+            change(&mut hello);
+            let error = introduction(hello).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        };
+        check(|hello| hello.name = "Node 1".into(), "may hold only");
+        check(|hello| hello.node_id = "nd_x".into(), "not a node id");
+        check(|hello| hello.slots = 0, "0 slots");
+        check(|hello| hello.cpu_count = f64::NAN, "NaN cores");
+        check(|hello| hello.datasets.push(wire::Dataset { name: "../etc".into(), ..Default::default() }), "slashes");
+        check(|hello| hello.notes = vec![String::new(); 1001], "1001");
+        check(
+            |hello| hello.held.push(wire::Held { attempt: "sw_1".into(), ..Default::default() }),
+            "not an attempt id",
+        );
+    }
+
+    #[test]
+    fn texts_are_cut_at_characters() {
+        assert_eq!(clip("héllo".into(), 2), "h");
+        assert_eq!(clip("héllo".into(), 3), "hé");
+        assert_eq!(clip("short".into(), 64), "short");
+    }
+}

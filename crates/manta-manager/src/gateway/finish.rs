@@ -1,0 +1,110 @@
+//! The end of an attempt, as a node reports it: taken at its word only where every value is stored and every rule is kept.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use manta_api::node as wire;
+use manta_engine::Input;
+use manta_store::{BlobError, BlobStore};
+use manta_types::event::{NextIteration, Outputs, Published};
+use manta_types::name::check_name;
+use manta_types::{AttemptFailure, Blob, NodeName, OutcomeClass, limits};
+
+use super::convert;
+use crate::ManagerError;
+
+/// Turns a report into what the engine takes. A report that breaks a rule is a failure of the platform, so that the
+/// attempt ends in any case.
+pub(super) async fn judge(
+    node: &NodeName,
+    report: wire::AttemptFinished,
+    blobs: &Arc<dyn BlobStore>,
+) -> Result<Input, ManagerError> {
+    let attempt = convert::attempt(&report.attempt).map_err(ManagerError::Internal)?;
+    let (epoch, timings) = (report.epoch, convert::timings(report.timings));
+    let failed = report.failure.clone().map(convert::failure);
+    let checked = match outputs(report) {
+        Err(problem) => Err(problem),
+        Ok(outputs) => match stored(&outputs, blobs).await? {
+            Ok(()) => Ok(outputs),
+            Err(problem) => Err(problem),
+        },
+    };
+    let node = node.clone();
+    Ok(match (checked, failed) {
+        (Ok(outputs), None) => Input::Succeeded { node, attempt, epoch, outputs, timings },
+        (Ok(outputs), Some(failure)) => {
+            Input::Failed { node, attempt, epoch, failure, results: outputs.results, timings }
+        }
+        (Err(problem), failed) => {
+            let failure = failed.unwrap_or_else(|| platform(format!("the node's report cannot be used: {problem}")));
+            Input::Failed { node, attempt, epoch, failure, results: Vec::new(), timings }
+        }
+    })
+}
+
+/// A failure that is nobody's but ours.
+pub(super) const fn platform(message: String) -> AttemptFailure {
+    AttemptFailure {
+        class: OutcomeClass::Platform,
+        message,
+        traceback: String::new(),
+        location: None,
+        log_tail: Vec::new(),
+    }
+}
+
+fn outputs(report: wire::AttemptFinished) -> Result<Outputs, String> {
+    Ok(Outputs {
+        results: published("result", report.results, limits::RESULTS_PER_ATTEMPT_MAX)?,
+        globals: published("global", report.globals, limits::GLOBALS_PER_SWARM_MAX)?,
+        next_iterations: report.next_iterations.into_iter().map(next_iteration).collect::<Result<_, _>>()?,
+        stop_swarm: report.stop_swarm,
+    })
+}
+
+fn published(what: &'static str, sent: Vec<wire::Published>, most: usize) -> Result<Vec<Published>, String> {
+    if sent.len() > most {
+        return Err(format!("{} {what}s, {most} are the limit", sent.len()));
+    }
+    let mut seen = BTreeSet::new();
+    let one = |sent: wire::Published| {
+        check_name(what, &sent.name).map_err(|error| error.to_string())?;
+        if !seen.insert(sent.name.clone()) {
+            return Err(format!("{what} `{}` is there twice", sent.name));
+        }
+        let blob = sent.blob.ok_or_else(|| format!("{what} `{}` has no value", sent.name))?;
+        let digest = blob.digest.parse().map_err(|error: manta_types::digest::DigestError| error.to_string())?;
+        Ok(Published { name: sent.name, blob: Blob { digest, size: blob.size } })
+    };
+    sent.into_iter().map(one).collect()
+}
+
+fn next_iteration(sent: wire::NextIteration) -> Result<NextIteration, String> {
+    let nodes = sent.nodes.iter().map(|name| NodeName::new(name).map_err(|error| error.to_string()));
+    let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+    Ok(NextIteration { task: Some(sent.task).filter(|task| !task.is_empty()), nodes: sent.has_nodes.then_some(nodes) })
+}
+
+/// Whether every value is stored, in the size that was said.
+async fn stored(outputs: &Outputs, blobs: &Arc<dyn BlobStore>) -> Result<Result<(), String>, ManagerError> {
+    let wanted: Vec<Published> = outputs.results.iter().chain(&outputs.globals).cloned().collect();
+    if wanted.is_empty() {
+        return Ok(Ok(()));
+    }
+    let blobs = Arc::clone(blobs);
+    let look = move || -> Result<Result<(), String>, BlobError> {
+        for value in wanted {
+            match blobs.size(&value.blob.digest)? {
+                None => return Ok(Err(format!("the value of `{}` is not stored", value.name))),
+                Some(size) if size != value.blob.size => {
+                    let said = value.blob.size;
+                    return Ok(Err(format!("the value of `{}` has {size} bytes, not {said}", value.name)));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(Ok(()))
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    Ok(looked.map_err(|error| ManagerError::Internal(error.to_string()))??)
+}

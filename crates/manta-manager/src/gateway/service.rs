@@ -1,0 +1,102 @@
+//! Opens sessions: checks the introduction, makes the node known, and only then welcomes it.
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use manta_api::node::node_gateway_server::NodeGateway;
+use manta_api::node::{self as wire, manager_message, node_message};
+use manta_api::version;
+use manta_types::limits;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{self, Introduction};
+use super::session::NodeSession;
+use crate::app::App;
+use crate::orchestrator::{Connect, ConnectRefusal, session_channel};
+use crate::supervisor::Kind;
+
+/// How long a connection may stay without an introduction.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// The gRPC service that nodes dial.
+pub(crate) struct Gateway {
+    app: App,
+}
+
+impl Gateway {
+    pub(crate) const fn new(app: App) -> Self {
+        Self { app }
+    }
+}
+
+#[tonic::async_trait]
+impl NodeGateway for Gateway {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<wire::ManagerMessage, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::NodeMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut inbound = request.into_inner();
+        let hello = read_hello(&mut inbound).await?;
+        check_version(&hello)?;
+        let Introduction { name, id, profile, held } =
+            convert::introduction(hello).map_err(Status::invalid_argument)?;
+        let (session, outbound) = session_channel();
+        let (reply, welcomed) = oneshot::channel();
+        let (app, tier) = (&self.app, profile.tier.clone());
+        let connect = Connect { name: name.clone(), id, profile, held, session: session.clone(), reply };
+        let stopping = || Status::unavailable("the manager is stopping");
+        app.handle.connect(connect).await.map_err(|_| stopping())?;
+        let id = welcomed.await.map_err(|_| stopping())?.map_err(|refusal| match refusal {
+            ConnectRefusal::NameTaken { .. } => Status::already_exists(refusal.to_string()),
+            ConnectRefusal::Renamed { .. } => Status::invalid_argument(refusal.to_string()),
+        })?;
+        tracing::info!(node = %name, tier, "node connected");
+        let welcome = tokio_stream::once(convert::message(manager_message::Kind::Welcome(wire::Welcome {
+            node_id: id.to_string(),
+            cluster: app.cluster.as_str().to_owned(),
+            manager_version: version::PRODUCT.to_owned(),
+            heartbeat_ms: ms(limits::HEARTBEAT),
+            lease_ms: ms(limits::LEASE),
+        })));
+        let over = session.over.clone().cancelled_owned();
+        let reader = NodeSession::new(name, session, app.handle.clone(), app.blobs.clone(), app.logs.clone());
+        app.supervisor.spawn("node session", Kind::Session, reader.read(inbound, app.supervisor.stopping()));
+        let outbound = welcome.chain(ReceiverStream::new(outbound)).map(Ok).take_until(over);
+        Ok(Response::new(Box::pin(outbound)))
+    }
+}
+
+async fn read_hello(inbound: &mut Streaming<wire::NodeMessage>) -> Result<wire::Hello, Status> {
+    let first = tokio::time::timeout(HELLO_WITHIN, inbound.message());
+    let first = first.await.map_err(|_| Status::deadline_exceeded("no hello came within 10 s"))??;
+    match first.and_then(|message| message.kind) {
+        Some(node_message::Kind::Hello(hello)) => Ok(hello),
+        _ => Err(Status::invalid_argument("a session begins with a hello")),
+    }
+}
+
+fn check_version(hello: &wire::Hello) -> Result<(), Status> {
+    let (ours, theirs) = (version::NODE_PROTOCOL, hello.protocol);
+    let (manager, agent) = (version::PRODUCT, convert::clip(hello.agent_version.clone(), 32));
+    if theirs > ours {
+        return Err(Status::failed_precondition(format!(
+            "the node is newer than the manager: it speaks node protocol {theirs} (manta {agent}), the manager {ours} \
+             (manta {manager}); upgrade the manager first"
+        )));
+    }
+    if theirs + 1 < ours || theirs == 0 {
+        return Err(Status::failed_precondition(format!(
+            "the node is too old for the manager: it speaks node protocol {theirs} (manta {agent}), the manager {ours} \
+             (manta {manager}); upgrade the node"
+        )));
+    }
+    Ok(())
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,121 @@
+//! One node's session after its welcome: reads what the node says until either side ends it.
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use manta_api::node::{self as wire, manager_message, node_message};
+use manta_engine::Input;
+use manta_store::BlobStore;
+use manta_types::event::Timings;
+use manta_types::{NodeName, OutcomeClass};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::log_intake::LogIntake;
+use super::{convert, finish};
+use crate::ManagerError;
+use crate::logs::Logs;
+use crate::orchestrator::{Handle, Session};
+
+/// The reading half of a session.
+pub(super) struct NodeSession {
+    node: NodeName,
+    session: Session,
+    handle: Handle,
+    blobs: Arc<dyn BlobStore>,
+    logs: LogIntake,
+}
+
+/// Whether a session goes on.
+enum Next {
+    Read,
+    End,
+}
+
+impl NodeSession {
+    pub(super) fn new(node: NodeName, session: Session, handle: Handle, blobs: Arc<dyn BlobStore>, logs: Logs) -> Self {
+        let logs = LogIntake::new(node.clone(), handle.clone(), logs);
+        Self { node, session, handle, blobs, logs }
+    }
+
+    /// Reads until the stream ends, the session is replaced, or the manager stops.
+    pub(super) async fn read(
+        mut self,
+        mut inbound: impl Stream<Item = Result<wire::NodeMessage, Status>> + Unpin,
+        stop: CancellationToken,
+    ) -> Result<(), ManagerError> {
+        let over = self.session.over.clone();
+        let outcome = loop {
+            let message = tokio::select! {
+                biased;
+                () = over.cancelled() => break Ok(()),
+                () = stop.cancelled() => break Ok(()),
+                message = inbound.next() => message,
+            };
+            let Some(Ok(message)) = message else { break Ok(()) };
+            self.handle.heard(&self.node);
+            match self.take(message).await {
+                Ok(Next::Read) => {}
+                Ok(Next::End) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        over.cancel();
+        let ended = self.handle.disconnect(self.node.clone(), self.session.id).await;
+        tracing::debug!(node = %self.node, "session ended");
+        outcome.and(ended)
+    }
+
+    async fn take(&mut self, message: wire::NodeMessage) -> Result<Next, ManagerError> {
+        use node_message::Kind as K;
+        let Some(kind) = message.kind else { return Ok(Next::Read) };
+        let what = convert::kind_name(&kind);
+        let taken = match kind {
+            K::Heartbeat(beat) => {
+                let reply = wire::HeartbeatReply { count: beat.count };
+                self.session.send(convert::message(manager_message::Kind::Heartbeat(reply)));
+                Ok(())
+            }
+            K::Progress(progress) => self.progress(progress).await?,
+            K::Finished(report) => match convert::attempt(&report.attempt) {
+                Ok(_) => {
+                    let input = finish::judge(&self.node, report, &self.blobs).await?;
+                    self.handle.report(input).await.map(Ok)?
+                }
+                Err(problem) => Err(problem),
+            },
+            K::Refused(refused) => self.refused(refused).await?,
+            K::Logs(batch) => self.logs.take(batch).await.map(Ok)?,
+            K::Goodbye(goodbye) => {
+                let reason = convert::clip(goodbye.reason, 256);
+                self.handle.leave(self.node.clone(), self.session.id, reason).await?;
+                return Ok(Next::End);
+            }
+            K::Hello(_) => Err("a session has one hello".to_owned()),
+        };
+        if let Err(problem) = taken {
+            tracing::warn!(node = %self.node, what, problem, "a message cannot be used");
+        }
+        Ok(Next::Read)
+    }
+
+    async fn progress(&self, progress: wire::AttemptProgress) -> Result<Result<(), String>, ManagerError> {
+        let (attempt, phase) = match (convert::attempt(&progress.attempt), convert::phase(&progress.phase)) {
+            (Ok(attempt), Ok(phase)) => (attempt, phase),
+            (Err(problem), _) | (_, Err(problem)) => return Ok(Err(problem)),
+        };
+        let node = self.node.clone();
+        self.handle.report(Input::Progressed { node, attempt, epoch: progress.epoch, phase }).await.map(Ok)
+    }
+
+    async fn refused(&self, refused: wire::Refused) -> Result<Result<(), String>, ManagerError> {
+        let attempt = match convert::attempt(&refused.attempt) {
+            Ok(attempt) => attempt,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let mut failure = finish::platform(convert::clip(refused.reason, 4096));
+        failure.class = OutcomeClass::from_name(&refused.class).unwrap_or(OutcomeClass::Platform);
+        let (node, epoch) = (self.node.clone(), refused.epoch);
+        let input = Input::Failed { node, attempt, epoch, failure, results: Vec::new(), timings: Timings::default() };
+        self.handle.report(input).await.map(Ok)
+    }
+}

@@ -1,0 +1,182 @@
+//! Blobs over HTTP: streamed in while their digest is checked, streamed out in ranges, never whole in memory.
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
+use http::{HeaderValue, StatusCode, header};
+use manta_api::{ErrorCode, Problem};
+use manta_store::{BlobError, BlobRead, BlobWriter};
+use manta_types::{Digest, limits};
+use serde::{Deserialize, Serialize};
+
+use super::call::{Answer, Call, json};
+use super::problem::internal;
+use super::range::{Part, part};
+use crate::ManagerError;
+use crate::app::App;
+
+/// Bytes that are read or written in one go on a blocking thread.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Digests in one question.
+const DIGESTS_MAX: usize = 10_000;
+
+/// What `POST blobs/missing` takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Digests {
+    digests: Vec<Digest>,
+}
+
+/// What it gives.
+#[derive(Debug, Serialize)]
+struct Missing {
+    missing: Vec<Digest>,
+}
+
+pub(super) async fn missing(app: App, call: Call) -> Answer {
+    let Digests { digests } = call.json().await?;
+    if digests.len() > DIGESTS_MAX {
+        let count = digests.len();
+        return Err(Problem::new(ErrorCode::TooLarge, format!("{count} digests; {DIGESTS_MAX} at once are the limit")));
+    }
+    let blobs = Arc::clone(&app.blobs);
+    let missing = blocking(move || blobs.missing(&digests)).await?;
+    json(StatusCode::OK, &Missing { missing })
+}
+
+pub(super) async fn head(app: App, call: Call) -> Answer {
+    let digest = digest(&call)?;
+    let blobs = Arc::clone(&app.blobs);
+    let size = blocking(move || blobs.size(&digest)).await?.ok_or_else(|| not_stored(&digest))?;
+    Ok(described(&digest, Body::empty(), size))
+}
+
+pub(super) async fn get(app: App, call: Call) -> Answer {
+    let digest = digest(&call)?;
+    let blobs = Arc::clone(&app.blobs);
+    let opened = blocking(move || Ok(blobs.open(&digest)?.zip(blobs.size(&digest)?))).await?;
+    let (reader, size) = opened.ok_or_else(|| not_stored(&digest))?;
+    match part(call.header(header::RANGE), size) {
+        Part::Whole => Ok(described(&digest, Body::from_stream(chunks(reader, size)), size)),
+        Part::Unsatisfiable => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            response.headers_mut().insert(header::CONTENT_RANGE, text(format!("bytes */{size}")));
+            Ok(response)
+        }
+        Part::Range { first, last } => {
+            let reader = seek(reader, first).await?;
+            let length = last - first + 1;
+            let mut response = described(&digest, Body::from_stream(chunks(reader, length)), length);
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            response.headers_mut().insert(header::CONTENT_RANGE, text(format!("bytes {first}-{last}/{size}")));
+            Ok(response)
+        }
+    }
+}
+
+pub(super) async fn put(app: App, call: Call) -> Answer {
+    let digest = digest(&call)?;
+    let length = call.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limits::BLOB_BYTES_MAX) {
+        return Err(too_large());
+    }
+    let mut body = call.body.into_data_stream();
+    let blobs = Arc::clone(&app.blobs);
+    if blocking(move || blobs.size(&digest)).await?.is_some() {
+        while body.next().await.transpose().map_err(broken_off)?.is_some() {}
+        return Ok(Response::new(Body::empty()));
+    }
+    let _turn = app.uploads.acquire().await.map_err(internal)?;
+    let blobs = Arc::clone(&app.blobs);
+    let mut writer = blocking(move || blobs.begin()).await?;
+    let mut buffer = BytesMut::new();
+    let mut received: u64 = 0;
+    while let Some(bytes) = body.next().await.transpose().map_err(broken_off)? {
+        received += bytes.len() as u64;
+        if received > limits::BLOB_BYTES_MAX {
+            return Err(too_large());
+        }
+        buffer.extend_from_slice(&bytes);
+        if buffer.len() >= CHUNK_BYTES {
+            writer = write(writer, buffer.split().freeze()).await?;
+        }
+    }
+    writer = write(writer, buffer.freeze()).await?;
+    blocking(move || writer.finish(&digest)).await?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::CREATED;
+    Ok(response)
+}
+
+async fn write(mut writer: Box<dyn BlobWriter>, bytes: Bytes) -> Result<Box<dyn BlobWriter>, Problem> {
+    blocking(move || writer.write(&bytes).map(|()| writer)).await
+}
+
+async fn seek(mut reader: Box<dyn BlobRead>, first: u64) -> Result<Box<dyn BlobRead>, Problem> {
+    let sought = tokio::task::spawn_blocking(move || reader.seek(SeekFrom::Start(first)).map(|_| reader)).await;
+    sought.map_err(internal)?.map_err(internal)
+}
+
+/// So many bytes of a reader. No thread is held while the client takes its time.
+fn chunks(reader: Box<dyn BlobRead>, length: u64) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+    stream::try_unfold((reader, length), |(mut reader, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let read = move || {
+            let want = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let mut chunk = vec![0; want];
+            reader.read_exact(&mut chunk).map(|()| (reader, chunk))
+        };
+        let (reader, chunk) = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)??;
+        let left = left - chunk.len() as u64;
+        Ok(Some((Bytes::from(chunk), (reader, left))))
+    })
+}
+
+/// Runs a call of the blob store where it may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(job).await.map_err(internal)?.map_err(|error| match error {
+        BlobError::Mismatch { .. } => Problem::new(ErrorCode::DigestMismatch, error.to_string()),
+        BlobError::TooLarge { .. } => Problem::new(ErrorCode::TooLarge, error.to_string()),
+        BlobError::Missing { .. } => Problem::new(ErrorCode::NotFound, error.to_string()),
+        other => ManagerError::from(other).into(),
+    })
+}
+
+fn digest(call: &Call) -> Result<Digest, Problem> {
+    let refuse = |error: manta_types::digest::DigestError| Problem::new(ErrorCode::BadRequest, error.to_string());
+    call.param("digest").parse().map_err(refuse)
+}
+
+fn described(digest: &Digest, body: Body, length: u64) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::ETAG, text(format!("\"{digest}\"")));
+    response
+}
+
+fn text(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("digits and punctuation are a header's value")
+}
+
+fn not_stored(digest: &Digest) -> Problem {
+    Problem::new(ErrorCode::NotFound, format!("blob `{}` is not stored", digest.short()))
+}
+
+fn too_large() -> Problem {
+    Problem::new(ErrorCode::TooLarge, format!("the blob has more than {} bytes", limits::BLOB_BYTES_MAX))
+}
+
+fn broken_off(error: impl std::fmt::Display) -> Problem {
+    Problem::new(ErrorCode::BadRequest, format!("the blob broke off: {error}"))
+}

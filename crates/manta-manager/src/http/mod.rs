@@ -1,0 +1,19 @@
+//! The public API: one table of routes, a guard that denies what the table does not allow, and a file per kind of thing.
+mod attempts;
+mod auth;
+mod blobs;
+mod call;
+mod events;
+mod host;
+mod logs;
+mod nodes;
+mod openapi;
+mod problem;
+mod range;
+mod routes;
+mod stream;
+mod swarms;
+
+pub use openapi::openapi;
+pub(crate) use problem::internal;
+pub(crate) use routes::router;

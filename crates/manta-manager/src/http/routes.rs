@@ -1,0 +1,183 @@
+//! The one table of routes. The router, the guard and the OpenAPI document are all made from it, so that a route without
+//! a row of who may use it cannot exist.
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter};
+use http::Method;
+use manta_api::node::node_gateway_server::NodeGatewayServer;
+use manta_api::{ErrorCode, Problem};
+
+use super::auth::guard;
+use super::call::{Answering, Call, handle};
+use super::problem::respond;
+use super::{attempts, blobs, events, logs, nodes, swarms};
+use crate::app::App;
+use crate::gateway::Gateway;
+use crate::tokens::Role;
+
+/// Bytes of one message of a node; a report of many thousand results fits.
+const NODE_MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anyone who reaches the port.
+    Open,
+    /// Bearers of a token of one of these roles.
+    Only(&'static [Role]),
+}
+
+/// What answers a route.
+#[derive(Clone, Copy)]
+pub(super) enum Serves {
+    /// One call, one answer.
+    Call(fn(App, Call) -> Answering),
+    /// The node gateway.
+    Gateway,
+}
+
+/// What a body holds, for the OpenAPI document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    Nothing,
+    /// JSON of the named schema.
+    Json(&'static str),
+    /// A JSON array of the named schema.
+    List(&'static str),
+    /// The same, or a stream of server-sent events.
+    Events(&'static str),
+    Bytes,
+}
+
+/// A row of the table.
+pub(super) struct Route {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) access: Access,
+    pub(super) serves: Serves,
+    pub(super) summary: &'static str,
+    pub(super) takes: Content,
+    pub(super) gives: Content,
+    pub(super) query: &'static [&'static str],
+}
+
+const USER: Access = Access::Only(&[Role::User]);
+const NODE: Access = Access::Only(&[Role::Node]);
+const BOTH: Access = Access::Only(&[Role::User, Role::Node]);
+
+macro_rules! route {
+    ($method:ident $path:literal $access:expr, $handler:path, $summary:literal, $takes:expr => $gives:expr $(, [$($query:literal),+])?) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            access: $access,
+            serves: Serves::Call(|app, call| Box::pin($handler(app, call))),
+            summary: $summary,
+            takes: $takes,
+            gives: $gives,
+            query: &[$($($query),+)?],
+        }
+    };
+}
+
+/// Every route.
+pub(super) static ROUTES: [Route; 16] = {
+    use Content::{Bytes, Events, Json, List, Nothing};
+    [
+        route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
+        route!(POST "/v1/clusters/{cluster}/blobs/missing" BOTH, blobs::missing, "Which blobs are not stored",
+            Json("Digests") => Json("Missing")),
+        route!(PUT "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::put, "Store a blob", Bytes => Nothing),
+        route!(GET "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::get, "Read a blob, or one range of it", Nothing => Bytes),
+        route!(HEAD "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::head, "Whether a blob is stored, and its size",
+            Nothing => Nothing),
+        route!(POST "/v1/clusters/{cluster}/swarms" USER, swarms::submit, "Deploy a swarm",
+            Json("SwarmSubmission") => Json("SwarmView")),
+        route!(GET "/v1/clusters/{cluster}/swarms" USER, swarms::list, "All swarms, oldest first", Nothing => List("SwarmView")),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}" USER, swarms::show, "One swarm", Nothing => Json("SwarmView")),
+        route!(POST "/v1/clusters/{cluster}/swarms/{id}/stop" USER, swarms::stop, "End a swarm", Nothing => Json("SwarmView")),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/events" USER, events::read, "A swarm's history", Nothing => Events("EventView"),
+            ["after", "follow"]),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/logs" USER, logs::read, "A swarm's log", Nothing => Events("LogLine"),
+            ["after", "follow", "task", "node", "iteration", "level", "attempt", "source"]),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/results" USER, swarms::results, "What attempts published",
+            Nothing => List("ResultView")),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/globals" USER, swarms::globals, "A swarm's globals as they are now",
+            Nothing => List("GlobalView")),
+        route!(GET "/v1/clusters/{cluster}/nodes" USER, nodes::list, "All nodes, by name", Nothing => List("NodeView")),
+        route!(GET "/v1/clusters/{cluster}/attempts/{id}/inputs" NODE, attempts::inputs, "What an attempt may read",
+            Nothing => Json("AttemptInputs")),
+        Route {
+            method: Method::POST,
+            path: "/manta.node.v1.NodeGateway/{*rest}",
+            access: NODE,
+            serves: Serves::Gateway,
+            summary: "The node protocol (gRPC)",
+            takes: Nothing,
+            gives: Nothing,
+            query: &[],
+        },
+    ]
+};
+
+/// Who may use a route; nothing where the table has no such row.
+pub(super) fn access_of(method: &Method, path: &str) -> Option<Access> {
+    let find =
+        |method: &Method| ROUTES.iter().find(|row| row.path == path && row.method == *method).map(|row| row.access);
+    find(method).or_else(|| if method == Method::HEAD { find(&Method::GET) } else { None })
+}
+
+/// The router, made from the table, behind the guard.
+pub(crate) fn router(app: &App) -> Router {
+    let mut paths: BTreeMap<&str, MethodRouter> = BTreeMap::new();
+    for row in &ROUTES {
+        let filter = MethodFilter::try_from(row.method.clone()).expect("the table holds standard methods only");
+        let methods = paths.remove(row.path).unwrap_or_else(|| MethodRouter::new().fallback(no_such_method));
+        let methods = match row.serves {
+            Serves::Call(call) => {
+                let (app, query) = (app.clone(), row.query);
+                methods.on(filter, move |request: Request| handle(app, call, query, request))
+            }
+            Serves::Gateway => {
+                let gateway = NodeGatewayServer::new(Gateway::new(app.clone()));
+                methods.on_service(filter, gateway.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
+            }
+        };
+        paths.insert(row.path, methods);
+    }
+    let router = paths.into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+    router.fallback(no_such_route).layer(from_fn_with_state(app.clone(), guard))
+}
+
+async fn no_such_route(request: Request) -> Response {
+    let path: String = request.uri().path().chars().take(120).collect();
+    respond(&Problem::new(ErrorCode::NotFound, format!("there is no route `{path}`")))
+}
+
+async fn no_such_method(request: Request) -> Response {
+    let mut problem = Problem::new(ErrorCode::BadRequest, format!("`{}` is not done here", request.method()));
+    problem.status = 405;
+    respond(&problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_health_check_is_open() {
+        let open: Vec<_> = ROUTES.iter().filter(|row| row.access == Access::Open).map(|row| row.path).collect();
+        assert_eq!(open, ["/healthz"]);
+    }
+
+    #[test]
+    fn what_the_table_does_not_hold_has_no_access() {
+        assert_eq!(access_of(&Method::DELETE, "/v1/clusters/{cluster}/swarms"), None);
+        assert_eq!(access_of(&Method::GET, "/v1/clusters/{cluster}/secrets"), None);
+        assert_eq!(access_of(&Method::HEAD, "/v1/clusters/{cluster}/nodes"), Some(USER));
+    }
+}

@@ -1,0 +1,120 @@
+//! Swarms: deploy, list, show, stop, and what they left.
+use std::sync::Arc;
+
+use http::StatusCode;
+use manta_api::{ErrorCode, Problem};
+use manta_engine::{Input, SwarmRun};
+use manta_types::name::nearest;
+use manta_types::{SwarmId, SwarmSpec, SwarmState};
+
+use super::call::{Answer, Call, clip, json};
+use crate::ManagerError;
+use crate::app::App;
+use crate::orchestrator::View;
+use crate::{submit, view};
+
+/// The header under which a client may submit the same request twice and make one swarm.
+const KEY_HEADER: &str = "idempotency-key";
+/// Characters of an id, after its prefix, that may stand for all of it.
+const ID_PREFIX_MIN: usize = 6;
+
+/// A swarm that a request names.
+pub(super) struct Found {
+    pub(super) id: SwarmId,
+    pub(super) spec: Arc<SwarmSpec>,
+}
+
+pub(super) async fn submit(app: App, call: Call) -> Answer {
+    let key = match call.headers.get(KEY_HEADER).map(|key| key.to_str()) {
+        None => None,
+        Some(Ok(key)) => Some(key.to_owned()),
+        Some(Err(_)) => return Err(Problem::new(ErrorCode::BadRequest, "the idempotency key is not plain ASCII text")),
+    };
+    let body = call.bytes().await?;
+    let taken = submit::submit(&app, &body, key).await?;
+    let status = if taken.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    show_id(&app, taken.swarm, status).await
+}
+
+pub(super) async fn list(app: App, _call: Call) -> Answer {
+    let swarms = app.handle.ask(|view| view.engine.swarms().map(|swarm| view::swarm(view, swarm)).collect::<Vec<_>>());
+    json(StatusCode::OK, &swarms.await?)
+}
+
+pub(super) async fn show(app: App, call: Call) -> Answer {
+    let found = find(&app, call.param("id")).await?;
+    show_id(&app, found.id, StatusCode::OK).await
+}
+
+pub(super) async fn stop(app: App, call: Call) -> Answer {
+    let found = find(&app, call.param("id")).await?;
+    app.handle.step(Input::Stop { swarm: found.id, reason: "stopped by a user".to_owned() }).await?;
+    let state = app.handle.ask(move |view| view.engine.swarm(found.id).map(SwarmRun::state)).await?;
+    match state {
+        Some(SwarmState::Stopped) => show_id(&app, found.id, StatusCode::OK).await,
+        other => {
+            let state = other.map_or("gone", SwarmState::name);
+            Err(Problem::new(ErrorCode::Conflict, format!("swarm `{}` has {state} already", found.id)))
+        }
+    }
+}
+
+pub(super) async fn results(app: App, call: Call) -> Answer {
+    let Found { id, spec } = find(&app, call.param("id")).await?;
+    let cluster = app.cluster.clone();
+    let records = app.store.run(move |store| store.results(&cluster, id)).await?.map_err(ManagerError::from)?;
+    let views: Vec<_> = records.into_iter().map(|record| view::result(&spec, record)).collect();
+    json(StatusCode::OK, &views)
+}
+
+pub(super) async fn globals(app: App, call: Call) -> Answer {
+    let Found { id, spec } = find(&app, call.param("id")).await?;
+    let cluster = app.cluster.clone();
+    let records = app.store.run(move |store| store.globals(&cluster, id)).await?.map_err(ManagerError::from)?;
+    json(StatusCode::OK, &view::globals(&spec, records))
+}
+
+async fn show_id(app: &App, id: SwarmId, status: StatusCode) -> Answer {
+    let shown = app.handle.ask(move |view| view.engine.swarm(id).map(|swarm| view::swarm(view, swarm))).await?;
+    json(status, &shown.ok_or_else(|| Problem::new(ErrorCode::NotFound, format!("there is no swarm `{id}`")))?)
+}
+
+/// The swarm that a request's path names: by id, by the beginning of an id, or by a name that only one swarm has.
+pub(super) async fn find(app: &App, wanted: &str) -> Result<Found, Problem> {
+    let wanted = wanted.to_owned();
+    app.handle.ask(move |view| look_up(view, &wanted)).await?
+}
+
+fn look_up(view: &View<'_>, wanted: &str) -> Result<Found, Problem> {
+    if let Ok(id) = wanted.parse()
+        && let Some(swarm) = view.engine.swarm(id)
+    {
+        return Ok(found(swarm));
+    }
+    let beginning = wanted.strip_prefix(SwarmId::PREFIX).filter(|rest| rest.len() >= ID_PREFIX_MIN);
+    let fits = |swarm: &&SwarmRun| match beginning {
+        Some(_) => swarm.id().to_string().starts_with(&wanted.to_ascii_lowercase()),
+        None => swarm.spec().name == wanted,
+    };
+    let fitting: Vec<_> = view.engine.swarms().filter(fits).collect();
+    match fitting.as_slice() {
+        [one] => Ok(found(one)),
+        [] => {
+            let names = view.engine.swarms().map(|swarm| swarm.spec().name.as_str());
+            let problem = Problem::new(ErrorCode::NotFound, format!("there is no swarm `{}`", clip(wanted)));
+            Err(match nearest(wanted, names) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem,
+            })
+        }
+        [.., last] => {
+            let count = fitting.len();
+            let problem = Problem::new(ErrorCode::Conflict, format!("`{}` fits {count} swarms", clip(wanted)));
+            Err(problem.hint(format!("give the id; the newest is {}", last.id())))
+        }
+    }
+}
+
+fn found(swarm: &SwarmRun) -> Found {
+    Found { id: swarm.id(), spec: Arc::clone(swarm.spec()) }
+}

@@ -1,0 +1,31 @@
+//! The control plane: public API, node gateway, and the service loop that owns the engine.
+//!
+//! [`open`] takes the data directory, [`bind`] the address, [`run`] serves until told to stop. Nothing is acknowledged
+//! before it is durable; a storage that fails stops the manager.
+#![forbid(unsafe_code)]
+#![expect(clippy::result_large_err, reason = "a problem is made at most once per request, and then sent")]
+
+mod app;
+mod clock;
+mod error;
+mod gateway;
+mod http;
+mod logs;
+mod open;
+mod orchestrator;
+mod run;
+mod serve;
+mod settings;
+mod submit;
+mod supervisor;
+mod threads;
+mod tokens;
+mod view;
+
+pub use clock::{Clock, RealClock};
+pub use error::ManagerError;
+pub use http::openapi;
+pub use open::{Opened, open};
+pub use run::run;
+pub use settings::{Bound, Listen, Settings, bind};
+pub use tokens::{NODE_TOKEN_FILE, TOKEN_FILE};

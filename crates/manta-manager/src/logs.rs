@@ -1,0 +1,54 @@
+//! The live log of each swarm: appended by nodes' sessions, read by clients, outside the event history.
+use std::sync::Arc;
+
+use manta_api::LogLine;
+use manta_store::{LogFilter, LogStore};
+use manta_types::{ClusterId, SwarmId};
+use tokio::sync::watch;
+
+use crate::ManagerError;
+use crate::orchestrator::Watches;
+use crate::threads::Owned;
+
+/// The log store on its thread, and word of what is new in it.
+#[derive(Clone)]
+pub(crate) struct Logs {
+    store: Owned<LogStore>,
+    news: Arc<Watches>,
+    cluster: ClusterId,
+}
+
+impl Logs {
+    pub(crate) fn new(store: Owned<LogStore>, cluster: ClusterId) -> Self {
+        Self { store, news: Arc::default(), cluster }
+    }
+
+    /// Appends lines, in order, and tells those who follow the swarm's log.
+    pub(crate) async fn append(&self, swarm: SwarmId, mut lines: Vec<LogLine>) -> Result<(), ManagerError> {
+        let cluster = self.cluster.clone();
+        let appended = self.store.run(move |store| {
+            store.append(&cluster, swarm, &mut lines)?;
+            Ok::<_, ManagerError>(lines.last().map_or(0, |line| line.seq))
+        });
+        let last = appended.await??;
+        self.news.raise(swarm, last);
+        Ok(())
+    }
+
+    /// Lines after a sequence, oldest first.
+    pub(crate) async fn read(
+        &self,
+        swarm: SwarmId,
+        after: u64,
+        filter: LogFilter,
+        limit: usize,
+    ) -> Result<Vec<LogLine>, ManagerError> {
+        let cluster = self.cluster.clone();
+        Ok(self.store.run(move |store| store.query(&cluster, swarm, after, &filter, limit)).await??)
+    }
+
+    /// Resolves whenever lines are new.
+    pub(crate) fn follow(&self, swarm: SwarmId) -> watch::Receiver<u64> {
+        self.news.subscribe(swarm)
+    }
+}

@@ -1,0 +1,48 @@
+//! Everything on disk that a manager needs, taken before it serves: directory, lock, tokens, stores.
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use manta_store::{BlobStore, DirBlobs, LogStore, SqliteStore, StateStore, StoreError};
+
+use crate::tokens::Tokens;
+use crate::{ManagerError, Settings};
+
+const BLOBS: &str = "blobs";
+
+/// A data directory that is this manager's alone.
+pub struct Opened {
+    pub(crate) state: Box<dyn StateStore>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) logs: LogStore,
+    pub(crate) tokens: Tokens,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").finish_non_exhaustive()
+    }
+}
+
+/// Makes or takes the data directory. Blocks for a moment.
+///
+/// # Errors
+/// When a living manager has it, when others can read a token in it, or when the storage fails.
+pub fn open(settings: &Settings) -> Result<Opened, ManagerError> {
+    let dir = &settings.data_dir;
+    make_private(dir).map_err(|source| ManagerError::DataDir { path: dir.clone(), source })?;
+    let state = SqliteStore::open(dir).map_err(|error| match error {
+        StoreError::Locked { pid, .. } => ManagerError::DataDirLocked { path: dir.display().to_string(), pid },
+        other => ManagerError::Store(other),
+    })?;
+    let tokens = Tokens::open(dir)?;
+    let blobs = DirBlobs::open(&dir.join(BLOBS))?;
+    Ok(Opened { state: Box::new(state), blobs: Arc::new(blobs), logs: LogStore::open(dir)?, tokens })
+}
+
+fn make_private(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+}

@@ -1,0 +1,120 @@
+//! How the rest of the manager speaks to the service loop.
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use manta_engine::Input;
+use manta_store::NewSwarm;
+use manta_types::{NodeName, SwarmSpec};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::message::{Connect, Message, Release, SubmitOutcome, View};
+use super::publish::{SessionId, Watches};
+use crate::ManagerError;
+
+/// Nodes heard since the last turn: a thousand heartbeats between two turns cost one entry each.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    nodes: Mutex<BTreeSet<NodeName>>,
+    news: Notify,
+}
+
+impl Heard {
+    pub(super) fn take(&self) -> BTreeSet<NodeName> {
+        std::mem::take(&mut self.nodes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets that a node was heard, because something later says that it is gone.
+    pub(super) fn forget(&self, node: &NodeName) {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+    }
+
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    fn add(&self, node: &NodeName) {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !nodes.contains(node) {
+            nodes.insert(node.clone());
+            self.news.notify_one();
+        }
+    }
+}
+
+/// A clonable handle on the service loop.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(super) inbox: mpsc::Sender<Message>,
+    pub(super) heard: Arc<Heard>,
+    pub(super) watches: Arc<Watches>,
+}
+
+impl Handle {
+    /// The last durable sequence of each swarm.
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
+    /// Asks about the present state; answered when all that it shows is durable.
+    pub(crate) async fn ask<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&View<'_>) -> R + Send + 'static,
+    ) -> Result<R, ManagerError> {
+        let (reply, answer) = oneshot::channel();
+        let question = Box::new(move |view: &View<'_>| -> Release {
+            let found = question(view);
+            // The asker may have gone away.
+            Box::new(move || drop(reply.send(found)))
+        });
+        self.send(Message::Ask(question)).await?;
+        answer.await.map_err(|_| stopped())
+    }
+
+    /// Hands a checked swarm over.
+    pub(crate) async fn submit(&self, new: NewSwarm, spec: Arc<SwarmSpec>) -> Result<SubmitOutcome, ManagerError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Submit { new, spec, reply }).await?;
+        answer.await.map_err(|_| stopped())
+    }
+
+    /// Says what happened, and waits until it is durable.
+    pub(crate) async fn step(&self, input: Input) -> Result<(), ManagerError> {
+        let (done, durable) = oneshot::channel();
+        self.send(Message::Step { input, done }).await?;
+        durable.await.map_err(|_| stopped())
+    }
+
+    /// Says what happened, without waiting for it to be durable.
+    pub(crate) async fn report(&self, input: Input) -> Result<(), ManagerError> {
+        let (done, _) = oneshot::channel();
+        self.send(Message::Step { input, done }).await
+    }
+
+    /// Opens a session.
+    pub(crate) async fn connect(&self, connect: Connect) -> Result<(), ManagerError> {
+        self.send(Message::Connect(Box::new(connect))).await
+    }
+
+    /// Ends a session.
+    pub(crate) async fn disconnect(&self, node: NodeName, session: SessionId) -> Result<(), ManagerError> {
+        self.send(Message::Disconnect { node, session }).await
+    }
+
+    /// Ends a session and the node's lease.
+    pub(crate) async fn leave(&self, node: NodeName, session: SessionId, reason: String) -> Result<(), ManagerError> {
+        self.send(Message::Leave { node, session, reason }).await
+    }
+
+    /// Notes that a node lives.
+    pub(crate) fn heard(&self, node: &NodeName) {
+        self.heard.add(node);
+    }
+
+    async fn send(&self, message: Message) -> Result<(), ManagerError> {
+        self.inbox.send(message).await.map_err(|_| stopped())
+    }
+}
+
+const fn stopped() -> ManagerError {
+    ManagerError::Stopping
+}

@@ -1,0 +1,176 @@
+//! The nodes that ever joined: who has which name, and what each said of itself.
+use std::collections::{BTreeMap, BTreeSet};
+
+use manta_engine::NodeDescription;
+use manta_store::NodeRecord;
+use manta_types::{NodeId, NodeName};
+use serde::{Deserialize, Serialize};
+
+use crate::ManagerError;
+
+/// What a node says of itself; its JSON form is what the store keeps.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct NodeProfile {
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Name → form (`file`, `directory`).
+    #[serde(default)]
+    pub(crate) datasets: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) images: Vec<String>,
+    pub(crate) slots: u32,
+    pub(crate) cpu_count: f64,
+    pub(crate) memory_bytes: u64,
+    #[serde(default)]
+    pub(crate) tier: String,
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
+    #[serde(default)]
+    pub(crate) agent_version: String,
+    #[serde(default)]
+    pub(crate) python_version: String,
+}
+
+impl NodeProfile {
+    /// What decisions need of it.
+    pub(crate) fn describe(&self, name: &NodeName) -> NodeDescription {
+        NodeDescription {
+            name: name.clone(),
+            labels: self.labels.clone(),
+            datasets: self.datasets.keys().cloned().collect(),
+            images: self.images.clone(),
+            slots: self.slots,
+            cpu: self.cpu_count,
+            memory_bytes: self.memory_bytes,
+            gpu_count: 0,
+        }
+    }
+}
+
+/// A node that joined.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KnownNode {
+    pub(crate) id: NodeId,
+    pub(crate) profile: NodeProfile,
+    pub(crate) joined_ms: u64,
+}
+
+impl KnownNode {
+    /// Reads a stored node.
+    pub(crate) fn parse(record: &NodeRecord) -> Result<Self, ManagerError> {
+        let profile = serde_json::from_str(&record.description).map_err(|error| ManagerError::Unreadable {
+            what: format!("description of node `{}`", record.name),
+            problem: error.to_string(),
+        })?;
+        Ok(Self { id: record.id, profile, joined_ms: record.joined_ms })
+    }
+
+    /// The form in which the store keeps it.
+    pub(crate) fn record(&self, name: &NodeName) -> NodeRecord {
+        let description = serde_json::to_string(&self.profile).expect("text keys and finite numbers: always JSON");
+        NodeRecord { id: self.id, name: name.clone(), description, joined_ms: self.joined_ms }
+    }
+}
+
+/// Why a node may not join.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ConnectRefusal {
+    /// Another node has the name.
+    #[error(
+        "the name `{name}` belongs to another node; choose another name, or start this one with the data directory that \
+         it joined with"
+    )]
+    NameTaken { name: NodeName },
+    /// Names never change.
+    #[error(
+        "this node joined as `{name}`, and names do not change; start it with that name, or with a new data directory"
+    )]
+    Renamed { name: NodeName },
+}
+
+/// The nodes by name, and the ids given out that no node has confirmed yet.
+#[derive(Debug, Default)]
+pub(super) struct NodeTable {
+    pub(super) known: BTreeMap<NodeName, KnownNode>,
+    unconfirmed: BTreeSet<NodeName>,
+}
+
+impl NodeTable {
+    pub(super) fn new(known: BTreeMap<NodeName, KnownNode>) -> Self {
+        Self { known, unconfirmed: BTreeSet::new() }
+    }
+
+    /// The id under which a node joins. A node whose first welcome was lost on the way asks again without an id and
+    /// gets the same one.
+    pub(super) fn admit(
+        &mut self,
+        name: &NodeName,
+        id: Option<NodeId>,
+        is_connected: bool,
+        fresh: impl FnOnce() -> NodeId,
+    ) -> Result<NodeId, ConnectRefusal> {
+        let holder = self.known.get(name).map(|node| node.id);
+        match (id, holder) {
+            (Some(id), Some(holder)) if id == holder => Ok(id),
+            (None, Some(holder)) if !is_connected && self.unconfirmed.contains(name) => Ok(holder),
+            (_, Some(_)) => Err(ConnectRefusal::NameTaken { name: name.clone() }),
+            (Some(id), None) => match self.known.iter().find(|(_, node)| node.id == id) {
+                Some((name, _)) => Err(ConnectRefusal::Renamed { name: name.clone() }),
+                None => Ok(id),
+            },
+            (None, None) => {
+                self.unconfirmed.insert(name.clone());
+                Ok(fresh())
+            }
+        }
+    }
+
+    /// A message came under the id, so the node has it.
+    pub(super) fn confirm(&mut self, name: &NodeName) {
+        self.unconfirmed.remove(name);
+    }
+
+    /// Notes what a node is now; the record to store, where that is new.
+    pub(super) fn update(
+        &mut self,
+        name: &NodeName,
+        id: NodeId,
+        profile: NodeProfile,
+        wall_ms: u64,
+    ) -> Option<NodeRecord> {
+        let joined_ms = self.known.get(name).map_or(wall_ms, |node| node.joined_ms);
+        let node = KnownNode { id, profile, joined_ms };
+        if self.known.get(name) == Some(&node) {
+            return None;
+        }
+        let record = node.record(name);
+        self.known.insert(name.clone(), node);
+        Some(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u128) -> NodeId {
+        NodeId::from_uuid(uuid::Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn a_name_belongs_to_the_node_that_joined_under_it() {
+        let name = NodeName::new("a").unwrap();
+        let mut table = NodeTable::default();
+        assert_eq!(table.admit(&name, None, false, || id(1)), Ok(id(1)));
+        assert!(table.update(&name, id(1), NodeProfile::default(), 5).is_some());
+        assert!(table.update(&name, id(1), NodeProfile::default(), 9).is_none(), "nothing new");
+        assert_eq!(table.admit(&name, None, false, || id(2)), Ok(id(1)), "its welcome may have been lost");
+        assert!(table.admit(&name, None, true, || id(2)).is_err(), "another agent while it is connected");
+        table.confirm(&name);
+        assert!(table.admit(&name, None, false, || id(2)).is_err());
+        assert!(table.admit(&name, Some(id(3)), false, || id(2)).is_err());
+        assert_eq!(table.admit(&name, Some(id(1)), true, || id(2)), Ok(id(1)));
+        let other = NodeName::new("b").unwrap();
+        assert_eq!(table.admit(&other, Some(id(1)), false, || id(2)), Err(ConnectRefusal::Renamed { name }));
+    }
+}

@@ -1,0 +1,71 @@
+//! What a manager knows when it starts: nothing but what is stored, replayed.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use manta_api::SwarmSubmission;
+use manta_engine::{Engine, Now};
+use manta_store::{StateStore, SwarmRecord};
+use manta_types::{ClusterId, Event, NodeName, SwarmSpec};
+
+use super::nodes::KnownNode;
+use crate::ManagerError;
+
+/// Events read at once; bounds the time for which other readers wait.
+const EVENTS_PAGE: usize = 2000;
+
+/// The state as it was when the last commit became durable.
+pub(crate) struct Recovered {
+    pub(crate) engine: Engine,
+    pub(crate) nodes: BTreeMap<NodeName, KnownNode>,
+}
+
+/// Replays everything that is stored. Leases start in full.
+///
+/// # Errors
+/// When a record cannot be read or a history cannot be followed.
+pub(crate) fn recover(
+    store: &mut dyn StateStore,
+    cluster: &ClusterId,
+    now: Now,
+    seed: u64,
+) -> Result<Recovered, ManagerError> {
+    let mut engine = Engine::new(seed);
+    let mut nodes = BTreeMap::new();
+    for record in store.nodes(cluster)? {
+        let node = KnownNode::parse(&record)?;
+        engine.restore_node(now, node.profile.describe(&record.name));
+        nodes.insert(record.name, node);
+    }
+    let mut running = 0;
+    for record in store.swarms(cluster)? {
+        let spec = stored_spec(&record)?;
+        let events = history(store, cluster, &record)?;
+        engine.restore_swarm(now, record.id, spec, record.created_ms, &events)?;
+        running += usize::from(!record.finished);
+    }
+    if running > 0 {
+        tracing::info!(swarms = running, nodes = nodes.len(), "swarms go on from what is stored");
+    }
+    Ok(Recovered { engine, nodes })
+}
+
+fn stored_spec(record: &SwarmRecord) -> Result<Arc<SwarmSpec>, ManagerError> {
+    let unreadable =
+        |problem: String| ManagerError::Unreadable { what: format!("submission of swarm `{}`", record.id), problem };
+    let submission: SwarmSubmission =
+        serde_json::from_str(&record.submission).map_err(|error| unreadable(error.to_string()))?;
+    submission.check().map(Arc::new).map_err(|error| unreadable(error.to_string()))
+}
+
+fn history(store: &mut dyn StateStore, cluster: &ClusterId, record: &SwarmRecord) -> Result<Vec<Event>, ManagerError> {
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        let after = events.last().map_or(0, |event| event.seq);
+        let page = store.events(cluster, record.id, after, EVENTS_PAGE)?;
+        let is_last = page.len() < EVENTS_PAGE;
+        events.extend(page);
+        if is_last {
+            return Ok(events);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A manager's life: recover, serve, stop in order.
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ManagerError;
+use crate::app::{App, Parts};
+use crate::clock::Clock;
+use crate::http;
+use crate::logs::Logs;
+use crate::open::Opened;
+use crate::orchestrator::{Orchestrator, recover};
+use crate::serve;
+use crate::settings::{Bound, Listen, Settings};
+use crate::supervisor::{Kind, Supervisor};
+use crate::threads::{Ended, Owned};
+
+/// How long connections may take to end in order.
+const ENDING_WITHIN: Duration = Duration::from_millis(1500);
+/// How long the stores may take to close.
+const CLOSING_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs a manager until `shutdown` resolves.
+///
+/// # Errors
+/// When what is stored cannot be followed, or when a change could not be made durable: the manager then stops rather
+/// than acknowledge anything more.
+pub async fn run(
+    settings: Settings,
+    bound: Bound,
+    opened: Opened,
+    clock: Arc<dyn Clock>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ManagerError> {
+    let outcome = serve_until(&settings, bound, opened, clock, shutdown).await;
+    if settings.ephemeral
+        && let Err(error) = std::fs::remove_dir_all(&settings.data_dir)
+    {
+        tracing::warn!(path = %settings.data_dir.display(), %error, "the data directory could not be removed");
+    }
+    outcome
+}
+
+async fn serve_until(
+    settings: &Settings,
+    bound: Bound,
+    opened: Opened,
+    clock: Arc<dyn Clock>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ManagerError> {
+    let Opened { state, blobs, logs, tokens } = opened;
+    let supervisor = Supervisor::new();
+    let (store, state_closed) = Owned::start("manta-state", state)?;
+    let (logs, logs_closed) = Owned::start("manta-logs", logs)?;
+    let (cluster, now, seed) = (settings.cluster.clone(), clock.now(), seed()?);
+    let recovered = store.run(move |store| recover(store.as_mut(), &cluster, now, seed)).await??;
+    let (orchestrator, handle) = Orchestrator::new(
+        recovered,
+        store.clone(),
+        settings.cluster.clone(),
+        Arc::clone(&clock),
+        supervisor.stopping(),
+    );
+    let address = bound.address().clone();
+    let app = App::new(Parts {
+        cluster: settings.cluster.clone(),
+        address: address.clone(),
+        tokens,
+        handle,
+        store,
+        blobs,
+        logs: Logs::new(logs, settings.cluster.clone()),
+        clock,
+        supervisor: supervisor.clone(),
+        uploads: App::upload_permits(),
+    });
+    supervisor.spawn("orchestrator", Kind::Essential, orchestrator.serve());
+    let router = http::router(&app);
+    drop(app);
+    tracing::info!(address = bound.url(), cluster = settings.cluster.as_str(), "manager serves");
+    supervisor.spawn("listener", Kind::Essential, serve::accept(bound.socket, router, supervisor.clone()));
+    let stopping = supervisor.stopping();
+    tokio::select! {
+        () = shutdown => supervisor.stop(),
+        () = stopping.cancelled() => {}
+    }
+    end(&supervisor, state_closed, logs_closed).await;
+    if let Listen::Unix(path) = &address {
+        remove_socket(path);
+    }
+    match supervisor.take_failure() {
+        None => Ok(()),
+        Some(error) => {
+            tracing::error!(%error, "the manager stopped");
+            Err(error)
+        }
+    }
+}
+
+/// Waits for what is under way, and for the stores to close.
+async fn end(supervisor: &Supervisor, state_closed: Ended, logs_closed: Ended) {
+    if tokio::time::timeout(ENDING_WITHIN, supervisor.ended()).await.is_err() {
+        tracing::debug!("connections that do not end are dropped");
+        supervisor.abort();
+        supervisor.ended().await;
+    }
+    let closed = async {
+        // A thread that panicked has closed its store too.
+        let _ = tokio::join!(state_closed, logs_closed);
+    };
+    if tokio::time::timeout(CLOSING_WITHIN, closed).await.is_err() {
+        tracing::warn!("the stores did not close in time");
+    }
+}
+
+fn remove_socket(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), %error, "the socket file was gone");
+    }
+}
+
+/// Seeds the engine's ids and ties: never twice the same.
+fn seed() -> Result<u64, ManagerError> {
+    getrandom::u64().map_err(|error| ManagerError::Internal(format!("no random numbers: {error}")))
+}

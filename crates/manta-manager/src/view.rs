@@ -1,0 +1,138 @@
+//! What people see of swarms, nodes and attempts, made from the engine's state.
+use std::collections::BTreeMap;
+
+use manta_api::{
+    AttemptInputs, EventView, GlobalView, InputResult, MissingInput, NodeView, ResultView, SwarmView, TaskRunView,
+    WaitingNode, WaitingView,
+};
+use manta_engine::{History, Node, SwarmRun, TaskRun};
+use manta_store::{GlobalRecord, ResultRecord};
+use manta_types::{AttemptId, Event, NodeName, SwarmSpec};
+
+use crate::orchestrator::View;
+
+/// A swarm as it is now.
+pub(crate) fn swarm(view: &View<'_>, swarm: &SwarmRun) -> SwarmView {
+    let waiting = view.engine.waiting(view.now.monotonic, swarm.id()).into_iter().map(|waiting| WaitingView {
+        task: waiting.task,
+        iteration: waiting.iteration,
+        reason: waiting.reason,
+        nodes: waiting.nodes.into_iter().map(|(node, cause)| WaitingNode { node: node.to_string(), cause }).collect(),
+    });
+    SwarmView {
+        id: swarm.id(),
+        name: swarm.spec().name.clone(),
+        state: swarm.state().name().to_owned(),
+        reason: swarm.reason().to_owned(),
+        iteration: swarm.iteration(),
+        max_iteration: swarm.spec().iterations_max.map(std::num::NonZeroU32::get),
+        created_ms: swarm.created_ms(),
+        finished_ms: swarm.finished_ms(),
+        tasks: swarm.spec().tasks.iter().map(|task| task.alias.clone()).collect(),
+        waiting: waiting.collect(),
+        task_runs: swarm.task_runs().iter().map(|run| task_run(swarm.spec(), run)).collect(),
+    }
+}
+
+fn task_run(spec: &SwarmSpec, run: &TaskRun) -> TaskRunView {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    TaskRunView {
+        task: spec.tasks[run.task].alias.clone(),
+        iteration: run.iteration,
+        state: run.state.name().to_owned(),
+        nodes: count(run.slots.len()),
+        accepted: count(run.accepted().count()),
+        reason: run.reason.clone(),
+    }
+}
+
+/// A node as it is now.
+pub(crate) fn node(view: &View<'_>, node: &Node) -> NodeView {
+    let (description, known) = (node.description(), view.nodes.get(node.name()));
+    NodeView {
+        id: known.map(|known| known.id.to_string()).unwrap_or_default(),
+        name: node.name().to_string(),
+        state: node.state().name().to_owned(),
+        labels: description.labels.clone(),
+        datasets: description.datasets.clone(),
+        slots: description.slots,
+        attempts: node.load(),
+        tier: known.map(|known| known.profile.tier.clone()).unwrap_or_default(),
+        notes: known.map(|known| known.profile.notes.clone()).unwrap_or_default(),
+        heard_s: node.silent_for(view.now.monotonic).map(|silent| silent.as_secs_f64()),
+    }
+}
+
+/// What an attempt may read, if that node holds it and it may still count.
+pub(crate) fn inputs(view: &View<'_>, attempt: AttemptId, node: &NodeName) -> Option<AttemptInputs> {
+    let swarm = view.engine.swarm_of(attempt)?;
+    swarm.attempt(attempt).filter(|(_, found)| found.node == *node)?;
+    let inputs = view.engine.inputs(attempt)?;
+    let globals = inputs.globals.into_iter().map(|(name, value)| GlobalView {
+        name,
+        revision: value.revision,
+        writer: value.writer.map(|writer| writer.to_string()),
+        blob: value.blob,
+    });
+    let results = inputs.results.into_iter().map(|result| InputResult {
+        task: result.task,
+        iteration: result.iteration,
+        node: result.node.to_string(),
+        labels: result.labels,
+        name: result.name,
+        blob: result.blob,
+        distance: result.distance,
+    });
+    let missing = inputs.missing.into_iter().map(|missing| MissingInput {
+        task: missing.task,
+        node: missing.node.to_string(),
+        reason: missing.reason,
+    });
+    Some(AttemptInputs {
+        globals: globals.collect(),
+        results: results.collect(),
+        missing: missing.collect(),
+        tasks: swarm.spec().tasks.iter().map(|task| task.alias.clone()).collect(),
+        nodes: view.engine.nodes().map(|node| node.name().to_string()).collect(),
+    })
+}
+
+/// An event in words, by a reader that has read all before it.
+pub(crate) fn event(history: &mut History, event: &Event) -> EventView {
+    let described = history.describe(event);
+    EventView {
+        seq: event.seq,
+        time_ms: event.time_ms,
+        task_name: described.task,
+        node_name: described.node,
+        message: described.message,
+        event: serde_json::to_value(&event.what).expect("events have text keys: always JSON"),
+    }
+}
+
+/// A published value.
+pub(crate) fn result(spec: &SwarmSpec, record: ResultRecord) -> ResultView {
+    ResultView {
+        iteration: record.iteration,
+        task: spec.tasks.get(record.task).map_or_else(|| record.task.to_string(), |task| task.alias.clone()),
+        node: record.node.to_string(),
+        name: record.name,
+        attempt: record.attempt,
+        accepted: record.accepted,
+        blob: record.blob,
+    }
+}
+
+/// Globals as they are now: those of the submission, under those that were written since.
+pub(crate) fn globals(spec: &SwarmSpec, records: Vec<GlobalRecord>) -> Vec<GlobalView> {
+    let submitted = spec
+        .globals
+        .iter()
+        .map(|(name, blob)| (name.clone(), GlobalView { name: name.clone(), revision: 0, writer: None, blob: *blob }));
+    let mut globals: BTreeMap<String, GlobalView> = submitted.collect();
+    globals.extend(records.into_iter().map(|record| {
+        let GlobalRecord { name, revision, writer, blob } = record;
+        (name.clone(), GlobalView { name, revision, writer: Some(writer.to_string()), blob })
+    }));
+    globals.into_values().collect()
+}

@@ -1,0 +1,85 @@
+//! Blobs over HTTP.
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use manta_module::digest_of;
+use serde_json::json;
+
+use crate::harness::{BASE, Manager, tcp, unix};
+
+#[tokio::test]
+async fn a_blob_comes_back_as_it_went_over_tcp_and_unix_sockets() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes: Vec<u8> = (0..5_000_003_u32).map(|i| (i % 251) as u8).collect();
+    for (listen, expected) in [(tcp(), StatusCode::CREATED), (unix(dir.path()), StatusCode::OK)] {
+        let manager = Manager::start(dir.path(), listen).await;
+        let path = format!("/blobs/{}", digest_of(&bytes));
+        let put = manager.call(Method::PUT, &path, bytes.clone()).await;
+        assert_eq!(put.status, expected, "new the first time, kept across the restart");
+        let head = manager.call(Method::HEAD, &path, Bytes::new()).await;
+        assert_eq!((head.status, &head.headers["content-length"]), (StatusCode::OK, &"5000003".parse().unwrap()));
+        let got = manager.get(&path).await;
+        assert_eq!(got.status, StatusCode::OK);
+        assert!(got.body == bytes, "the same bytes");
+        manager.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_empty_blob_is_a_blob() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let blob = manager.put_blob(b"").await;
+    let got = manager.get(&format!("/blobs/{}", blob.digest)).await;
+    assert_eq!((got.status, got.body.len()), (StatusCode::OK, 0));
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_range_gives_just_those_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let blob = manager.put_blob(b"0123456789").await;
+    let path = format!("{BASE}/blobs/{}", blob.digest);
+    let bearer = format!("Bearer {}", manager.user);
+    for (range, status, body, content_range) in [
+        ("bytes=2-4", StatusCode::PARTIAL_CONTENT, "234", "bytes 2-4/10"),
+        ("bytes=7-", StatusCode::PARTIAL_CONTENT, "789", "bytes 7-9/10"),
+        ("bytes=-2", StatusCode::PARTIAL_CONTENT, "89", "bytes 8-9/10"),
+        ("bytes=10-", StatusCode::RANGE_NOT_SATISFIABLE, "", "bytes */10"),
+        ("bytes=0-1,3-4", StatusCode::OK, "0123456789", ""),
+    ] {
+        let headers = [("authorization", bearer.as_str()), ("range", range)];
+        let got = manager.raw(Method::GET, &path, &headers, Bytes::new()).await;
+        let told = got.headers.get("content-range").map_or("", |value| value.to_str().unwrap());
+        assert_eq!((got.status, &got.body[..], told), (status, body.as_bytes(), content_range), "{range}");
+    }
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn bytes_under_another_name_are_refused_and_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let path = format!("/blobs/{}", digest_of(b"one"));
+    let put = manager.call(Method::PUT, &path, "other").await;
+    assert_eq!((put.status, put.code().as_str()), (StatusCode::UNPROCESSABLE_ENTITY, "MANTA-0205"));
+    let got = manager.get(&path).await;
+    assert_eq!((got.status, got.code().as_str()), (StatusCode::NOT_FOUND, "MANTA-0301"));
+    let bad = manager.get("/blobs/..%2f..%2ftoken").await;
+    assert_eq!((bad.status, bad.code().as_str()), (StatusCode::BAD_REQUEST, "MANTA-0501"));
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn missing_names_only_what_is_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let stored = manager.put_blob(b"here").await.digest;
+    let absent = digest_of(b"not here");
+    let asked = json!({"digests": [stored, absent]}).to_string();
+    let answer = manager.call(Method::POST, "/blobs/missing", asked).await;
+    assert_eq!(answer.json(), json!({"missing": [absent]}));
+    let typo = manager.call(Method::POST, "/blobs/missing", r#"{"digest":[]}"#).await;
+    assert_eq!((typo.status, typo.code().as_str()), (StatusCode::BAD_REQUEST, "MANTA-0501"));
+    manager.stop().await.unwrap();
+}

@@ -1,0 +1,124 @@
+//! Live streams: nothing lost, nothing doubled, whenever a client comes back.
+use futures_util::StreamExt;
+use http::{Method, StatusCode};
+use manta_client::LogFilter;
+
+use crate::harness::{BASE, LIMIT, Manager, chain, tcp};
+use crate::node::{Node, connect, hello};
+
+async fn one_task(manager: &Manager) -> String {
+    let module = manager.put_module("worker", &[]).await;
+    manager.submit(&chain("s", &[module])).await.json()["id"].as_str().unwrap().to_owned()
+}
+
+/// The ids of a finished swarm's stream of events, after a last event id.
+async fn ids_after(manager: &Manager, id: &str, last: &str) -> Vec<String> {
+    let bearer = format!("Bearer {}", manager.user);
+    let headers = [("authorization", bearer.as_str()), ("accept", "text/event-stream"), ("last-event-id", last)];
+    let answer = manager.raw(Method::GET, &format!("{BASE}/swarms/{id}/events"), &headers, "").await;
+    assert_eq!(answer.headers["content-type"], "text/event-stream");
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    text.lines().filter_map(|line| line.strip_prefix("id: ").or(line.strip_prefix("id:"))).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_stream_of_events_ends_with_the_swarm_and_goes_on_after_any_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let mut node = connect(&manager, hello("node-1")).await;
+    let id = one_task(&manager).await;
+    let followed = follow(&manager, &id);
+    let offer = node.offer().await;
+    node.run(&offer, &[]).await;
+    let live = tokio::time::timeout(LIMIT, followed).await.expect("the stream ends").unwrap();
+    assert_eq!(live, (1..=live.len() as u64).collect::<Vec<_>>(), "followed from the first to the last");
+    let whole: Vec<_> = live.iter().map(|seq| format!("{id}:{seq}")).collect();
+    for from in 0..=live.len() {
+        assert_eq!(ids_after(&manager, &id, &format!("{id}:{from}")).await, whole[from..], "after {from}");
+    }
+    assert_eq!(ids_after(&manager, &id, "").await, whole);
+    manager.stop().await.unwrap();
+}
+
+fn follow(manager: &Manager, id: &str) -> tokio::task::JoinHandle<Vec<u64>> {
+    let mut stream = manager.client().events_stream(id.parse().unwrap(), 0);
+    tokio::spawn(async move {
+        let mut seqs = Vec::new();
+        while let Some(event) = stream.next().await {
+            seqs.push(event.unwrap().seq);
+        }
+        seqs
+    })
+}
+
+#[tokio::test]
+async fn many_followers_of_many_swarms_see_every_event_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let mut node = connect(&manager, hello("node-1")).await;
+    let mut followers = Vec::new();
+    for _ in 0..5 {
+        let id = one_task(&manager).await;
+        followers.extend((0..4).map(|_| follow(&manager, &id)));
+        serve_one(&mut node).await;
+    }
+    for follower in followers {
+        let seqs = tokio::time::timeout(LIMIT, follower).await.expect("the stream ends").unwrap();
+        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+        assert!(seqs.len() >= 8, "{seqs:?}");
+    }
+    manager.stop().await.unwrap();
+}
+
+async fn serve_one(node: &mut Node) {
+    let offer = node.offer().await;
+    node.run(&offer, &[]).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_log_lines_is_live_and_ends_with_the_swarm() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let mut node = connect(&manager, hello("node-1")).await;
+    let id = one_task(&manager).await;
+    let mut stream = manager.client().logs_stream(id.parse().unwrap(), LogFilter::default());
+    let offer = node.offer().await;
+    for number in 0..3 {
+        node.log(&offer, &format!("line {number}")).await;
+        let line = tokio::time::timeout(LIMIT, stream.next()).await.expect("a line comes").unwrap().unwrap();
+        assert_eq!((line.seq, line.text.as_str()), (number + 1, format!("line {number}").as_str()));
+    }
+    node.log(&offer, "last").await;
+    node.run(&offer, &[]).await;
+    let rest = tokio::time::timeout(LIMIT, stream.collect::<Vec<_>>()).await.expect("the stream ends");
+    assert_eq!(rest.len(), 1, "what was sent before the end is there: {rest:?}");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_id_of_another_swarm_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let _node = connect(&manager, hello("node-1")).await;
+    let id = one_task(&manager).await;
+    let bearer = format!("Bearer {}", manager.user);
+    for last in ["sw_other:1", "nonsense", &format!("{id}:x")] {
+        let headers = [("authorization", bearer.as_str()), ("last-event-id", last)];
+        let answer = manager.raw(Method::GET, &format!("{BASE}/swarms/{id}/events"), &headers, "").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{last}");
+    }
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn stopping_the_manager_ends_open_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let mut node = connect(&manager, hello("node-1")).await;
+    let id = one_task(&manager).await;
+    let mut stream = manager.client().events_stream(id.parse().unwrap(), 0);
+    stream.next().await.unwrap().unwrap();
+    node.offer().await;
+    manager.stop().await.unwrap();
+    assert_eq!(node.try_next().await, None, "the node's session too");
+}
