@@ -1,0 +1,205 @@
+//! Finds the hierarchies that this process may use, prepares a directory in each, and sweeps what dead launchers left.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Controller, Group, Version, group, v2};
+use crate::launcher::LauncherName;
+use crate::rlimits::Enforced;
+use crate::{CgroupReport, CgroupVersion, Limits, StartError};
+
+/// Directory under which all launchers of a machine keep theirs.
+const SHARED_DIR: &str = "manta";
+
+/// One mounted hierarchy, or the part of the unified one, that limits are held by.
+pub(super) struct Hierarchy {
+    pub(super) version: Version,
+    /// This launcher's directory; each sandbox has one below it.
+    pub(super) root: PathBuf,
+    pub(super) controllers: Vec<Controller>,
+}
+
+/// Makes the control groups of this launcher's sandboxes.
+pub(crate) struct Manager {
+    hierarchies: Vec<Hierarchy>,
+}
+
+impl Manager {
+    /// Uses every controller that this process may use; none is fine.
+    pub(crate) fn detect(name: &LauncherName) -> Self {
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mut hierarchies = Vec::new();
+        let mut missing = Controller::ALL.to_vec();
+        for mounted in mounted_hierarchies(&mountinfo) {
+            let prepared = match mounted.version {
+                Version::V1 => prepare_v1(&mounted, &missing, name),
+                Version::V2 => prepare_v2(&mounted, &missing, name),
+            };
+            if let Some(hierarchy) = prepared {
+                missing.retain(|controller| !hierarchy.controllers.contains(controller));
+                hierarchies.push(hierarchy);
+            }
+        }
+        Self { hierarchies }
+    }
+
+    /// What can be limited, for the host report.
+    pub(crate) fn report(&self) -> CgroupReport {
+        let has = |version| self.hierarchies.iter().any(|hierarchy| hierarchy.version == version);
+        let version = match (has(Version::V1), has(Version::V2)) {
+            (true, true) => CgroupVersion::Mixed,
+            (true, false) => CgroupVersion::V1,
+            (false, true) => CgroupVersion::V2,
+            (false, false) => CgroupVersion::None,
+        };
+        let controllers = Controller::ALL
+            .into_iter()
+            .filter(|controller| self.has(*controller))
+            .map(|controller| controller.name().to_owned());
+        CgroupReport { version, controllers: controllers.collect() }
+    }
+
+    /// Which limits need no stand-in.
+    pub(crate) fn enforced(&self) -> Enforced {
+        Enforced { memory: self.has(Controller::Memory), pids: self.has(Controller::Pids) }
+    }
+
+    /// Whether `controller` can be used.
+    pub(crate) fn has(&self, controller: Controller) -> bool {
+        self.hierarchies.iter().any(|hierarchy| hierarchy.controllers.contains(&controller))
+    }
+
+    /// Makes the groups of one sandbox.
+    pub(crate) fn create(&self, id: &str, limits: &Limits) -> Result<Group, StartError> {
+        Group::create(&self.hierarchies, id, limits)
+    }
+
+    /// Removes this launcher's directories, which must be empty by now, and the shared ones if nobody else uses them.
+    pub(crate) fn remove(&self) {
+        for hierarchy in &self.hierarchies {
+            // Another launcher's directory beside ours keeps the shared one, as it should.
+            let _ =
+                fs::remove_dir(&hierarchy.root).and_then(|()| hierarchy.root.parent().map_or(Ok(()), fs::remove_dir));
+        }
+    }
+}
+
+struct Mounted {
+    version: Version,
+    dir: PathBuf,
+    /// Names among the mount's options, of v1 controllers.
+    options: Vec<String>,
+}
+
+/// Mounted hierarchies, v1 first, from the text of `/proc/self/mountinfo` (proc(5)).
+fn mounted_hierarchies(mountinfo: &str) -> Vec<Mounted> {
+    let mut found: Vec<Mounted> = mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            let dir = PathBuf::from(before.split(' ').nth(4)?);
+            let mut fields = after.split(' ');
+            let version = match fields.next()? {
+                "cgroup" => Version::V1,
+                "cgroup2" => Version::V2,
+                _ => return None,
+            };
+            let options = fields.nth(1)?.split(',').map(str::to_owned).collect();
+            Some(Mounted { version, dir, options })
+        })
+        .collect();
+    found.sort_by_key(|mounted| mounted.version == Version::V2);
+    found
+}
+
+fn prepare_v1(mounted: &Mounted, wanted: &[Controller], name: &LauncherName) -> Option<Hierarchy> {
+    let has = |controller: &Controller| mounted.options.iter().any(|option| option == controller.name());
+    let controllers: Vec<Controller> = wanted.iter().copied().filter(has).collect();
+    if controllers.is_empty() {
+        return None;
+    }
+    let root = make_root(&mounted.dir, name).ok()?;
+    Some(Hierarchy { version: Version::V1, root, controllers })
+}
+
+fn prepare_v2(mounted: &Mounted, wanted: &[Controller], name: &LauncherName) -> Option<Hierarchy> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).map(|path| mounted.dir.join(path));
+    let bases = if rustix::process::geteuid().is_root() { vec![Some(mounted.dir.clone()), own] } else { vec![own] };
+    bases.into_iter().flatten().find_map(|base| {
+        let available = v2::available(&base);
+        let controllers: Vec<Controller> =
+            wanted.iter().copied().filter(|controller| available.contains(controller)).collect();
+        if controllers.is_empty() {
+            return None;
+        }
+        v2::pass_on(&base, &controllers).ok()?;
+        let root = make_root(&base, name).ok()?;
+        v2::pass_on(root.parent()?, &controllers).and_then(|()| v2::pass_on(&root, &controllers)).ok()?;
+        Some(Hierarchy { version: Version::V2, root, controllers })
+    })
+}
+
+/// Sweeps what dead launchers left below `base`, then makes this launcher's directory there.
+fn make_root(base: &Path, name: &LauncherName) -> io::Result<PathBuf> {
+    let shared = base.join(SHARED_DIR);
+    sweep(&shared);
+    let root = shared.join(name.to_string());
+    // A launcher that ends at this moment may remove the shared directory between the two steps inside.
+    fs::create_dir_all(&root).or_else(|_| fs::create_dir_all(&root))?;
+    Ok(root)
+}
+
+fn sweep(shared: &Path) {
+    let subdirs = |dir: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    };
+    for root in subdirs(shared) {
+        let stale = root
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(LauncherName::parse)
+            .is_some_and(|name| name.is_dead());
+        if stale {
+            for dir in subdirs(&root) {
+                crate::launcher::retry_briefly(|| group::remove_dir(&dir));
+            }
+            // What cannot be removed yet is tried again by the next launcher.
+            let _ = fs::remove_dir(&root);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_found_in_mountinfo_v1_first() {
+        let text = "22 27 0:21 / /proc rw,relatime - proc proc rw\n\
+                    41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
+                    32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n";
+        let found = mounted_hierarchies(text);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].dir, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert!(found[0].options.contains(&"cpu".to_owned()));
+        assert_eq!(found[1].version, Version::V2);
+    }
+
+    #[test]
+    fn v2_limits_land_in_the_files_of_the_kernel_interface() {
+        let tree = tempfile::tempdir().unwrap();
+        let group = tree.path().join("at_1");
+        let hierarchies =
+            [Hierarchy { version: Version::V2, root: tree.path().to_owned(), controllers: Controller::ALL.to_vec() }];
+        let limits = Limits { memory_bytes: 4096, pids: 7, cpu: 0.5 };
+        Group::create(&hierarchies, "at_1", &limits).unwrap();
+        let read = |file: &str| fs::read_to_string(group.join(file)).unwrap();
+        assert_eq!(
+            (read("memory.max"), read("pids.max"), read("cpu.max")),
+            ("4096".into(), "7".into(), "50000 100000".into())
+        );
+    }
+}

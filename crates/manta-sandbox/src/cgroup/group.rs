@@ -1,0 +1,125 @@
+//! The control groups of one sandbox: one directory in each hierarchy that is used.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::detect::Hierarchy;
+use super::{Controller, Readings, Version, v1, v2};
+use crate::{Limits, StartError};
+
+/// The groups of one sandbox. Dropping it leaves them; [`Group::remove`] takes them away.
+pub(crate) struct Group {
+    parts: Vec<Part>,
+}
+
+struct Part {
+    version: Version,
+    controllers: Vec<Controller>,
+    dir: PathBuf,
+}
+
+impl Group {
+    /// Makes the groups and sets their limits.
+    pub(super) fn create(hierarchies: &[Hierarchy], id: &str, limits: &Limits) -> Result<Self, StartError> {
+        let mut group = Self { parts: Vec::new() };
+        for hierarchy in hierarchies {
+            let dir = hierarchy.root.join(id);
+            let made = fs::create_dir(&dir);
+            group.parts.push(Part { version: hierarchy.version, controllers: hierarchy.controllers.clone(), dir });
+            let part = group.parts.last().expect("a part was just pushed");
+            if let Err(error) = made.and_then(|()| part.limit(limits)) {
+                let failure = StartError::step(format!("set limits in `{}`", part.dir.display()), error);
+                group.remove();
+                return Err(failure);
+            }
+        }
+        Ok(group)
+    }
+
+    /// Moves a process, and so all it will make, into the groups.
+    pub(crate) fn join(&self, pid: Pid) -> Result<(), StartError> {
+        for part in &self.parts {
+            let procs = part.dir.join("cgroup.procs");
+            fs::write(&procs, pid.as_raw_nonzero().to_string())
+                .map_err(|error| StartError::step(format!("join `{}`", part.dir.display()), error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether one process killed for want of memory leaves the others alive, so that somebody must watch.
+    pub(crate) fn needs_watching(&self) -> bool {
+        self.parts.iter().any(|part| part.version == Version::V1 && part.controllers.contains(&Controller::Memory))
+    }
+
+    /// What the groups tell now.
+    pub(crate) fn readings(&self) -> Readings {
+        let mut readings = Readings::default();
+        for part in &self.parts {
+            for controller in &part.controllers {
+                match part.version {
+                    Version::V1 => v1::read(*controller, &part.dir, &mut readings),
+                    Version::V2 => v2::read(*controller, &part.dir, &mut readings),
+                }
+            }
+        }
+        readings
+    }
+
+    /// Gives a tree that is about to be killed CPU time to die in, and forbids it new processes.
+    pub(crate) fn prepare_end(&self) {
+        for part in &self.parts {
+            let files = match part.version {
+                Version::V1 => v1::PREPARE_END,
+                Version::V2 => v2::PREPARE_END,
+            };
+            for (_, file, value) in files.iter().filter(|(controller, ..)| part.controllers.contains(controller)) {
+                // Without it the tree only dies more slowly.
+                let _ = fs::write(part.dir.join(file), value);
+            }
+        }
+    }
+
+    /// Removes the groups, killing what is still inside; false if some process has not gone yet.
+    pub(crate) fn remove(&self) -> bool {
+        // Every part is tried, whatever became of the others.
+        self.parts.iter().filter(|part| !remove_dir(&part.dir)).count() == 0
+    }
+}
+
+impl Part {
+    fn limit(&self, limits: &Limits) -> io::Result<()> {
+        for controller in &self.controllers {
+            let settings = match self.version {
+                Version::V1 => v1::settings(*controller, limits),
+                Version::V2 => v2::settings(*controller, limits),
+            };
+            for setting in settings {
+                let file = self.dir.join(setting.file);
+                if setting.optional && !file.exists() {
+                    continue;
+                }
+                fs::write(&file, &setting.value)
+                    .map_err(|error| io::Error::other(format!("{}: {error}", setting.file)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes one group directory after killing every process in it; true if it is gone.
+pub(super) fn remove_dir(dir: &Path) -> bool {
+    // Kernels before 5.14 and v1 lack the file; the processes are then killed one by one.
+    let _ = fs::write(dir.join(v2::KILL.0), v2::KILL.1);
+    let inside = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in inside.lines().filter_map(|line| line.parse().ok()).filter_map(Pid::from_raw) {
+        // It may have ended since the list was read.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    match fs::remove_dir(dir) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}

@@ -1,0 +1,94 @@
+//! Control groups: limits of whole process trees, on the v1 hierarchies, the unified one, or a mix of both.
+//!
+//! Groups lie at `<mount>/manta/<launcher>/<sandbox id>`. The launcher part of the name tells a later launcher whether the
+//! one that made it still lives, so that what a killed launcher left behind is swept at the next start.
+
+mod detect;
+mod group;
+mod v1;
+mod v2;
+
+pub(crate) use detect::Manager;
+pub(crate) use group::Group;
+
+/// A resource controller that limits need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Controller {
+    Memory,
+    Pids,
+    Cpu,
+}
+
+impl Controller {
+    pub(crate) const ALL: [Self; 3] = [Self::Memory, Self::Pids, Self::Cpu];
+
+    /// The kernel's name for it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
+/// Which interface a hierarchy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+/// A file of a group and what to write there; `optional` files may be missing.
+#[derive(Debug, PartialEq, Eq)]
+struct Setting {
+    file: &'static str,
+    value: String,
+    optional: bool,
+}
+
+/// What a group's files tell at one moment.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Readings {
+    /// Processes killed for want of memory.
+    pub(crate) oom_kills: u64,
+    /// Refused attempts to make a process.
+    pub(crate) pids_refused: u64,
+    /// Highest memory use, where the kernel tells.
+    pub(crate) peak_memory_bytes: Option<u64>,
+}
+
+/// Scheduler period against which CPU quotas count, in microseconds.
+const CPU_PERIOD_US: u32 = 100_000;
+
+/// Quota for a number of cores, in microseconds each period; the kernel takes no less than 1000.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to int casts saturate")]
+fn cpu_quota_us(cores: f64) -> u64 {
+    ((cores * f64::from(CPU_PERIOD_US)).round() as u64).max(1000)
+}
+
+/// The number after `key` in a file of `key number` lines.
+fn keyed_number(text: &str, key: &str) -> u64 {
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(name, _)| *name == key)
+        .and_then(|(_, number)| number.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quota_is_cores_times_period_and_never_too_small() {
+        assert_eq!(cpu_quota_us(1.5), 150_000);
+        assert_eq!(cpu_quota_us(0.000_1), 1000);
+    }
+
+    #[test]
+    fn keyed_numbers_are_found_by_whole_name() {
+        assert_eq!(keyed_number("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill"), 3);
+        assert_eq!(keyed_number("", "max"), 0);
+    }
+}

@@ -1,0 +1,136 @@
+//! What happens in a task's process between clone and exec, in one order, each step reported by name if it fails.
+//!
+//! The launcher prepares a [`Plan`] with every string, descriptor and program, so that little is left to do here. The child is a copy of
+//! the single-threaded launcher; it runs nothing of the user's before exec, and exec closes every descriptor but 0 to 3.
+
+mod keeper;
+mod namespaced;
+mod shared;
+mod steps;
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
+
+use crate::rlimits::ResourceLimits;
+use crate::{landlock, sys};
+
+pub(crate) use namespaced::{INSIDE_ID, NamespacedPlan, PlannedMount, PlannedSource};
+pub(crate) use shared::SharedPlan;
+pub(crate) use steps::{Failure, Step};
+
+use steps::{At, Outcome};
+
+/// Everything a child needs, made before it exists.
+pub(crate) struct Plan {
+    pub(crate) argv: CStrings,
+    pub(crate) env: CStrings,
+    pub(crate) fds: TaskFds,
+    /// One byte is read from here before anything is done; its end without a byte means that the launcher is gone.
+    pub(crate) go: OwnedFd,
+    /// A [`Failure`] is written here; exec closes it.
+    pub(crate) report: OwnedFd,
+    pub(crate) filter: Vec<libc::sock_filter>,
+    pub(crate) limits: ResourceLimits,
+    pub(crate) landlock: bool,
+    pub(crate) world: World,
+}
+
+/// The descriptors that the task inherits as 0, 1, 2 and 3; all numbered 10 or more here.
+pub(crate) struct TaskFds {
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) light: OwnedFd,
+}
+
+/// Whether the task gets namespaces of its own.
+pub(crate) enum World {
+    Namespaced(NamespacedPlan),
+    Shared(SharedPlan),
+}
+
+/// C strings and the null-terminated list of pointers to them.
+pub(crate) struct CStrings {
+    strings: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl CStrings {
+    pub(crate) fn new(strings: Vec<CString>) -> Self {
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
+        Self { strings, pointers }
+    }
+}
+
+/// Becomes the task; on failure says why and ends.
+pub(crate) fn run(plan: &Plan) -> ! {
+    let outcome = wait_for_go(plan).and_then(|()| match &plan.world {
+        World::Namespaced(namespaced) => namespaced::enter(namespaced).and_then(|()| become_task(plan)),
+        World::Shared(shared) => keeper::run(plan, shared),
+    });
+    if let Err(failure) = outcome {
+        // Nobody is left to tell if the launcher is gone.
+        let _ = rustix::io::write(&plan.report, &failure.to_bytes());
+    }
+    sys::exit_now(127)
+}
+
+fn wait_for_go(plan: &Plan) -> Outcome {
+    set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Go)?;
+    let mut byte = [0];
+    match rustix::io::read(&plan.go, &mut byte).at(Step::Go)? {
+        0 => sys::exit_now(126),
+        _ => Ok(()),
+    }
+}
+
+/// The last steps, equal in all tiers: what remains can only be given up, never won back.
+fn become_task(plan: &Plan) -> Outcome {
+    set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Go)?;
+    umask(rustix::fs::Mode::from_raw_mode(0o022));
+    setsid().at(Step::Session)?;
+    plan.limits.apply().at(Step::ResourceLimits)?;
+    for (fd, target) in [(&plan.fds.stdin, 0), (&plan.fds.stdout, 1), (&plan.fds.stderr, 2), (&plan.fds.light, 3)] {
+        sys::place_fd(fd.as_fd(), target).at(Step::Descriptors)?;
+    }
+    sys::close_on_exec_from(4).at(Step::Descriptors)?;
+    sys::reset_signals();
+    drop_capabilities(plan)?;
+    rustix::thread::set_no_new_privs(true).at(Step::NoNewPrivileges)?;
+    if plan.landlock {
+        close_fence(plan)?;
+    }
+    sys::install_filter(&plan.filter).at(Step::Filter)?;
+    Err(sys::exec(&plan.argv.strings[0], &plan.argv.pointers, &plan.env.pointers)).at(Step::Exec)
+}
+
+fn drop_capabilities(plan: &Plan) -> Outcome {
+    let bounded = sys::clear_bounding_set();
+    let unprivileged_shared = matches!(&plan.world, World::Shared(shared) if shared.host_id.is_none());
+    if !unprivileged_shared {
+        bounded.at(Step::Capabilities)?;
+    }
+    if let World::Shared(SharedPlan { host_id: Some(id), .. }) = &plan.world {
+        namespaced::become_id(*id)?;
+    }
+    rustix::thread::clear_ambient_capability_set().at(Step::Capabilities)?;
+    let none = rustix::thread::CapabilitySets {
+        effective: rustix::thread::CapabilitySet::empty(),
+        permitted: rustix::thread::CapabilitySet::empty(),
+        inheritable: rustix::thread::CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, none).at(Step::Capabilities)?;
+    // Both changing the uid and dropping capabilities clear it.
+    set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Go)
+}
+
+fn close_fence(plan: &Plan) -> Outcome {
+    let fence = landlock::Fence::new().at(Step::Landlock)?;
+    let fence = match &plan.world {
+        World::Namespaced(_) => namespaced::fence(fence)?,
+        World::Shared(shared) => shared::fence(fence, shared)?,
+    };
+    fence.close().at(Step::Landlock)
+}

@@ -1,0 +1,127 @@
+//! Host uids for tasks: one for each running attempt, distinct between all launchers of a machine, never that of a person.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::{StartError, sys};
+
+/// First host uid (and gid) of tasks. Far above people, subordinate ranges (100000 on) and container managers' ranges.
+const BASE: u32 = 2_000_000_000;
+
+/// In a container whose user namespace ends lower, tasks take the last uids there are but for these: `nobody` and its neighbours.
+const KEPT_AT_THE_END: u32 = 16;
+
+/// Tasks that may run at once on one machine under uids of their own.
+const SLOTS: u32 = 4096;
+
+/// Byte `n` of this file is locked while the host uid of slot `n` is in use; the kernel unlocks it when its launcher dies.
+const LOCK_DIR: &str = "/run/manta";
+const LOCK_FILE: &str = "/run/manta/task-uids.lock";
+
+/// Hands out host uids; needs root.
+pub(crate) struct HostIds {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    base: u32,
+    file: OwnedFd,
+    taken: RefCell<BTreeSet<u32>>,
+}
+
+/// A host uid (and equal gid) that no other running task has; given back when dropped.
+pub(crate) struct HostId {
+    slot: u32,
+    shared: Rc<Shared>,
+}
+
+impl HostIds {
+    /// Opens the machine's register of host uids in use.
+    pub(crate) fn open() -> Result<Self, StartError> {
+        let file = open_register().map_err(|error| StartError::step(format!("open `{LOCK_FILE}`"), error))?;
+        let known = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let base = base_within(&known)
+            .ok_or_else(|| StartError::step("find host uids for tasks", "this user namespace has too few of them"))?;
+        Ok(Self { shared: Rc::new(Shared { base, file, taken: RefCell::default() }) })
+    }
+
+    /// Takes the lowest free host uid.
+    pub(crate) fn take(&self) -> Result<HostId, StartError> {
+        let mut taken = self.shared.taken.borrow_mut();
+        for slot in (0..SLOTS).filter(|slot| !taken.contains(slot)).collect::<Vec<_>>() {
+            let locked = sys::lock_byte(self.shared.file.as_fd(), slot, true)
+                .map_err(|error| StartError::step(format!("lock `{LOCK_FILE}`"), error))?;
+            if locked {
+                taken.insert(slot);
+                return Ok(HostId { slot, shared: Rc::clone(&self.shared) });
+            }
+        }
+        Err(StartError::step("find a free host uid", format!("all {SLOTS} are in use; wait until a task ends")))
+    }
+}
+
+/// The first uid for tasks, given the text of `/proc/self/uid_map` (user_namespaces(7)).
+fn base_within(uid_map: &str) -> Option<u32> {
+    let ranges = uid_map.lines().filter_map(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        let (first, _outside, count) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some(first..first + count)
+    });
+    let bases = ranges.filter_map(|range| {
+        let wanted = u64::from(BASE)..u64::from(BASE + SLOTS);
+        if range.start <= wanted.start && wanted.end <= range.end {
+            return Some(BASE);
+        }
+        let low = range.end.checked_sub(u64::from(SLOTS + KEPT_AT_THE_END))?;
+        // Uids below a thousand belong to the system.
+        u32::try_from(low).ok().filter(|base| u64::from(*base) >= range.start.max(1000))
+    });
+    bases.max()
+}
+
+fn open_register() -> io::Result<OwnedFd> {
+    if !Path::new(LOCK_DIR).is_dir() {
+        match fs::DirBuilder::new().mode(0o755).create(LOCK_DIR) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    Ok(options.open(LOCK_FILE)?.into())
+}
+
+impl HostId {
+    /// The uid, and the gid, on the host.
+    pub(crate) fn number(&self) -> u32 {
+        self.shared.base + self.slot
+    }
+}
+
+impl Drop for HostId {
+    fn drop(&mut self) {
+        self.shared.taken.borrow_mut().remove(&self.slot);
+        // A failed unlock only keeps the slot taken until this launcher ends.
+        let _ = sys::lock_byte(self.shared.file.as_fd(), self.slot, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_take_high_uids_wherever_there_are_some() {
+        assert_eq!(base_within("         0          0 4294967295\n"), Some(BASE));
+        assert_eq!(base_within("0 100000 65536\n"), Some(65_536 - SLOTS - KEPT_AT_THE_END));
+        assert_eq!(base_within("0 1000 1\n1 100000 65536\n"), Some(65_537 - SLOTS - KEPT_AT_THE_END));
+        assert_eq!(base_within("0 1000 1\n"), None);
+        assert_eq!(base_within(""), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! User namespaces that map one owner on disk to one task's host uid, for id-mapped mounts.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::sys;
+
+/// Namespaces that are kept for the next task before the whole store is emptied.
+const KEPT_MAX: usize = 256;
+
+/// Which owner appears as which task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct IdMap {
+    /// The uid on disk.
+    pub(crate) uid: u32,
+    /// The gid on disk.
+    pub(crate) gid: u32,
+    /// The uid and gid of the task on the host.
+    pub(crate) host_id: u32,
+}
+
+/// Makes mapping namespaces and keeps them for the tasks that come next.
+#[derive(Default)]
+pub(crate) struct IdMaps {
+    namespaces: HashMap<IdMap, OwnedFd>,
+}
+
+impl IdMaps {
+    /// The namespace for `map`.
+    pub(crate) fn namespace(&mut self, map: IdMap) -> io::Result<BorrowedFd<'_>> {
+        if !self.namespaces.contains_key(&map) {
+            if self.namespaces.len() >= KEPT_MAX {
+                self.namespaces.clear();
+            }
+            let namespace = make_namespace(map)?;
+            self.namespaces.insert(map, namespace);
+        }
+        Ok(self.namespaces[&map].as_fd())
+    }
+}
+
+/// Makes a user namespace by way of a child that does nothing but exist while its maps are written.
+fn make_namespace(map: IdMap) -> io::Result<OwnedFd> {
+    let Some(holder) = sys::clone_process(libc::CLONE_NEWUSER)? else {
+        // A failure only means that the holder is ended by the kill below.
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+        loop {
+            rustix::event::pause();
+        }
+    };
+    let process = format!("/proc/{}", holder.pid.as_raw_nonzero());
+    let namespace = (|| {
+        fs::write(format!("{process}/uid_map"), format!("{} {} 1", map.uid, map.host_id))?;
+        fs::write(format!("{process}/gid_map"), format!("{} {} 1", map.gid, map.host_id))?;
+        fs::File::open(format!("{process}/ns/user")).map(OwnedFd::from)
+    })();
+    rustix::process::pidfd_send_signal(&holder.pidfd, Signal::KILL)?;
+    rustix::process::waitpid(Some(holder.pid), rustix::process::WaitOptions::empty())?;
+    namespace
+}

@@ -1,0 +1,169 @@
+//! The launcher's loop: requests in, sandboxes made and watched, events out; the end of the socket ends everything.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::protocol::{self, Event, MESSAGE_BYTES_MAX, Request, START_FDS};
+use super::scratch::Scratch;
+use super::start::Starter;
+use super::task::Task;
+use super::{probe, retry_briefly};
+use crate::cgroup::Group;
+use crate::{SandboxSpec, StartError, sys};
+
+/// How often v1 memory groups are looked at, and groups that would not go are tried again.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long the launcher waits for killed tasks when it ends itself.
+const END_MAX: Duration = Duration::from_secs(10);
+
+/// Runs the launcher on the control socket that is its standard input, until that closes. Never returns.
+///
+/// Call it first thing in the process that [`crate::Launcher::spawn`] starts, before any thread is made.
+pub fn launcher_main() -> ! {
+    // A terminal's Ctrl-C and a service manager's stop are for the agent, which closes the socket when it is done.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE] {
+        sys::ignore_signal(signal);
+    }
+    // It fails only for a leader of a process group, which has no terminal to lose then.
+    let _ = rustix::process::setsid();
+    let code = match Server::open() {
+        Ok(mut server) => {
+            let result = server.serve();
+            server.end();
+            i32::from(result.is_err())
+        }
+        Err(_) => 1,
+    };
+    std::process::exit(code)
+}
+
+struct Server {
+    control: OwnedFd,
+    starter: Starter,
+    tasks: BTreeMap<String, Task>,
+    /// Groups of ended tasks in which a process had not quite gone.
+    leftovers: Vec<Group>,
+}
+
+impl Server {
+    fn open() -> io::Result<Self> {
+        sys::close_from(3)?;
+        let control = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+        let null = std::fs::File::open("/dev/null")?;
+        sys::place_fd(null.as_fd(), 0)?;
+        Scratch::sweep();
+        Ok(Self { control, starter: Starter::new(), tasks: BTreeMap::new(), leftovers: Vec::new() })
+    }
+
+    /// Serves until the agent closes the socket or breaks the protocol.
+    fn serve(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        loop {
+            if self.wait()? {
+                match protocol::receive::<Request>(&self.control, &mut buffer)? {
+                    Some((request, fds)) => self.answer(request, fds)?,
+                    None => return Ok(()),
+                }
+            }
+            self.tasks.values_mut().for_each(Task::kill_if_out_of_memory);
+            self.leftovers.retain(|group| !group.remove());
+            for (id, exit) in self.take_ended() {
+                self.tell(&Event::Exited { id, exit })?;
+            }
+        }
+    }
+
+    /// Sleeps until something happens; true if a request waits.
+    fn wait(&self) -> io::Result<bool> {
+        let mut fds = vec![PollFd::new(&self.control, PollFlags::IN)];
+        fds.extend(self.tasks.values().map(|task| PollFd::from_borrowed_fd(task.pidfd(), PollFlags::IN)));
+        let ticking = !self.leftovers.is_empty() || self.tasks.values().any(|task| task.group.needs_watching());
+        let timeout = Timespec::try_from(TICK).expect("a tenth of a second fits");
+        match poll(&mut fds, ticking.then_some(&timeout)) {
+            Ok(_) => Ok(!fds[0].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {
+        match request {
+            Request::Start(spec) => {
+                let id = spec.id.clone();
+                let result = self.start(&spec, fds);
+                self.tell(&Event::Started { id, result })
+            }
+            Request::Kill { id } => {
+                if let Some(task) = self.tasks.get_mut(&id) {
+                    task.kill();
+                }
+                Ok(())
+            }
+            Request::Probe => {
+                let report = probe::probe(&mut self.starter);
+                self.tell(&Event::Probed(report))
+            }
+            Request::CheckMount { source } => {
+                let result = self.starter.check_mount(&source);
+                self.tell(&Event::MountChecked(result))
+            }
+        }
+    }
+
+    fn start(&mut self, spec: &SandboxSpec, fds: Vec<OwnedFd>) -> Result<(), StartError> {
+        let fds: [OwnedFd; START_FDS] = fds
+            .try_into()
+            .map_err(|_| StartError::Spec { problem: format!("{START_FDS} descriptors must come with it") })?;
+        if self.tasks.contains_key(&spec.id) {
+            return Err(StartError::Spec { problem: format!("a sandbox named `{}` is running already", spec.id) });
+        }
+        let task = self.starter.start(spec, fds)?;
+        self.tasks.insert(spec.id.clone(), task);
+        Ok(())
+    }
+
+    /// Takes out the tasks that have ended and gives back what they held.
+    fn take_ended(&mut self) -> Vec<(String, crate::Exit)> {
+        let ended: Vec<(String, crate::Exit)> =
+            self.tasks.iter().filter_map(|(id, task)| Some((id.clone(), task.poll_exit()?))).collect();
+        for (id, _) in &ended {
+            let task = self.tasks.remove(id).expect("it was found a moment ago");
+            if !task.group.remove() {
+                self.leftovers.push(task.group);
+            }
+        }
+        ended
+    }
+
+    fn tell(&self, event: &Event) -> io::Result<()> {
+        let message = serde_json::to_vec(event).map_err(io::Error::other)?;
+        protocol::send(&self.control, &message, &[])
+    }
+
+    /// Ends every task and removes everything that was made for them.
+    fn end(mut self) {
+        let deadline = Instant::now() + END_MAX;
+        self.tasks.values_mut().for_each(Task::kill);
+        while !self.tasks.is_empty() && Instant::now() < deadline {
+            let mut fds: Vec<_> = self
+                .tasks
+                .values()
+                .map(|task| PollFd::from_borrowed_fd(task.process.pidfd.as_fd(), PollFlags::IN))
+                .collect();
+            let timeout = Timespec::try_from(TICK).expect("a tenth of a second fits");
+            // An interrupted or failed wait only makes the next look come sooner.
+            let _ = poll(&mut fds, Some(&timeout));
+            drop(fds);
+            self.take_ended();
+        }
+        for group in &self.leftovers {
+            retry_briefly(|| group.remove());
+        }
+        self.starter.end();
+    }
+}

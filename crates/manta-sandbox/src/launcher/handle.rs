@@ -1,0 +1,275 @@
+//! The agent's side of the launcher: starts it, asks it, and hears from it on a thread of its own.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
+use tokio::sync::oneshot;
+
+use super::protocol::{self, Event, MESSAGE_BYTES_MAX, Request};
+use crate::{Exit, HostReport, SandboxError, SandboxSpec, StartError};
+
+/// A running launcher process. Dropping it ends every sandbox and waits until the launcher has cleaned up.
+pub struct Launcher {
+    pid: u32,
+    socket: Arc<OwnedFd>,
+    waiting: Arc<Mutex<Waiting>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// A sandbox that was started.
+#[derive(Debug)]
+pub struct Running {
+    /// The spec's id.
+    pub id: String,
+    /// Receives once how the sandbox ended. If the launcher dies, that is [`crate::ExitHow::Lost`].
+    pub exit: oneshot::Receiver<Exit>,
+}
+
+/// Who waits for which event.
+#[derive(Default)]
+struct Waiting {
+    gone: bool,
+    sandboxes: HashMap<String, Sandbox>,
+    probes: VecDeque<oneshot::Sender<HostReport>>,
+    checks: VecDeque<oneshot::Sender<Result<(), StartError>>>,
+}
+
+struct Sandbox {
+    started: Option<oneshot::Sender<Result<(), StartError>>>,
+    exit: oneshot::Sender<Exit>,
+}
+
+impl Launcher {
+    /// Starts `exe args…`, which must call [`crate::launcher_main`], with its control socket as standard input.
+    ///
+    /// Call it before making threads. The launcher gets an empty environment but for `TMPDIR`, and its standard error.
+    ///
+    /// # Errors
+    /// [`SandboxError::Spawn`] if the program cannot be started.
+    pub fn spawn(exe: &Path, args: &[&str]) -> Result<Self, SandboxError> {
+        let failed = |source| SandboxError::Spawn { exe: exe.to_owned(), source };
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|error| failed(error.into()))?;
+        protocol::make_room(&ours).map_err(failed)?;
+        protocol::make_room(&theirs).map_err(failed)?;
+        let mut command = Command::new(exe);
+        command.args(args).env_clear().stdin(theirs).stdout(Stdio::null()).current_dir("/");
+        if let Some(dir) = std::env::var_os("TMPDIR") {
+            command.env("TMPDIR", dir);
+        }
+        let process = command.spawn().map_err(failed)?;
+        let pid = process.id();
+        drop(command); // it holds a copy of the launcher's end of the socket
+        let socket = Arc::new(ours);
+        let waiting = Arc::<Mutex<Waiting>>::default();
+        let reader = std::thread::Builder::new()
+            .name("launcher-events".to_owned())
+            .spawn({
+                let (socket, waiting) = (Arc::clone(&socket), Arc::clone(&waiting));
+                move || read_events(&socket, &waiting, process)
+            })
+            .map_err(failed)?;
+        Ok(Self { pid, socket, waiting, reader: Some(reader) })
+    }
+
+    /// The launcher's process id.
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Finds out what the host can enforce, by really starting trivial sandboxes; takes some tens of milliseconds.
+    ///
+    /// # Errors
+    /// [`SandboxError::LauncherGone`].
+    pub async fn probe(&self) -> Result<HostReport, SandboxError> {
+        self.ask_probe()?.await.map_err(|_| SandboxError::LauncherGone)
+    }
+
+    /// [`Launcher::probe`] for threads outside an async runtime.
+    ///
+    /// # Errors
+    /// As [`Launcher::probe`].
+    pub fn probe_blocking(&self) -> Result<HostReport, SandboxError> {
+        self.ask_probe()?.blocking_recv().map_err(|_| SandboxError::LauncherGone)
+    }
+
+    /// Finds out whether a task could be given `source` with [`crate::MountAccess::Owner`], as for a dataset.
+    ///
+    /// # Errors
+    /// [`SandboxError::Start`] names the path, its mode and what would help.
+    pub async fn check_mount(&self, source: &Path) -> Result<(), SandboxError> {
+        Ok(self.ask_check(source)?.await.map_err(|_| SandboxError::LauncherGone)??)
+    }
+
+    /// [`Launcher::check_mount`] for threads outside an async runtime.
+    ///
+    /// # Errors
+    /// As [`Launcher::check_mount`].
+    pub fn check_mount_blocking(&self, source: &Path) -> Result<(), SandboxError> {
+        Ok(self.ask_check(source)?.blocking_recv().map_err(|_| SandboxError::LauncherGone)??)
+    }
+
+    /// Starts a sandbox; returns when its program has been entered.
+    ///
+    /// `light` becomes descriptor 3 of the task, `stdout` and `stderr` its 1 and 2; 0 is `/dev/null`. A sandbox goes on when the future
+    /// or the [`Running`] is dropped: only its own end, [`Launcher::kill`] or the end of the launcher ends it.
+    ///
+    /// # Errors
+    /// [`SandboxError::Start`] tells which step failed and why; nothing is left of the sandbox then.
+    pub async fn start(
+        &self,
+        spec: SandboxSpec,
+        light: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> Result<Running, SandboxError> {
+        let (started, running) = self.ask_start(spec, [light, stdout, stderr])?;
+        started.await.map_err(|_| SandboxError::LauncherGone)??;
+        Ok(running)
+    }
+
+    /// [`Launcher::start`] for threads outside an async runtime.
+    ///
+    /// # Errors
+    /// As [`Launcher::start`].
+    pub fn start_blocking(
+        &self,
+        spec: SandboxSpec,
+        light: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> Result<Running, SandboxError> {
+        let (started, running) = self.ask_start(spec, [light, stdout, stderr])?;
+        started.blocking_recv().map_err(|_| SandboxError::LauncherGone)??;
+        Ok(running)
+    }
+
+    /// Ends a sandbox and every process in it; its exit arrives as usual. Unknown ids are ignored.
+    pub fn kill(&self, id: &str) {
+        // A launcher that is gone has ended everything already.
+        let _ = self.send(&Request::Kill { id: id.to_owned() }, &[]);
+    }
+
+    /// Ends every sandbox and the launcher, and waits until nothing of them is left.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+
+    fn ask_probe(&self) -> Result<oneshot::Receiver<HostReport>, SandboxError> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.lock_alive()?;
+        // Asked under the lock, so that answers come in the order of the queue.
+        self.send(&Request::Probe, &[])?;
+        waiting.probes.push_back(sender);
+        Ok(receiver)
+    }
+
+    fn ask_check(&self, source: &Path) -> Result<oneshot::Receiver<Result<(), StartError>>, SandboxError> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.lock_alive()?;
+        self.send(&Request::CheckMount { source: source.to_owned() }, &[])?;
+        waiting.checks.push_back(sender);
+        Ok(receiver)
+    }
+
+    fn ask_start(
+        &self,
+        spec: SandboxSpec,
+        fds: [OwnedFd; 3],
+    ) -> Result<(oneshot::Receiver<Result<(), StartError>>, Running), SandboxError> {
+        let id = spec.id.clone();
+        let (started, start) = oneshot::channel();
+        let (exited, exit) = oneshot::channel();
+        let mut waiting = self.lock_alive()?;
+        if waiting.sandboxes.contains_key(&id) {
+            return Err(SandboxError::Duplicate { id });
+        }
+        self.send(&Request::Start(Box::new(spec)), &fds)?;
+        waiting.sandboxes.insert(id.clone(), Sandbox { started: Some(started), exit: exited });
+        Ok((start, Running { id, exit }))
+    }
+
+    fn lock_alive(&self) -> Result<MutexGuard<'_, Waiting>, SandboxError> {
+        let waiting = lock(&self.waiting);
+        if waiting.gone { Err(SandboxError::LauncherGone) } else { Ok(waiting) }
+    }
+
+    fn send(&self, request: &Request, fds: &[OwnedFd]) -> Result<(), SandboxError> {
+        let message = serde_json::to_vec(request).map_err(SandboxError::Encode)?;
+        if message.len() > MESSAGE_BYTES_MAX {
+            return Err(SandboxError::TooLarge { bytes: message.len(), max: MESSAGE_BYTES_MAX });
+        }
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        protocol::send(&*self.socket, &message, &fds).map_err(|_| SandboxError::LauncherGone)
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        // The launcher may have closed its end already.
+        let _ = shutdown(&*self.socket, Shutdown::Both);
+        if let Some(reader) = self.reader.take() {
+            // A panic of the reader was reported when it happened.
+            let _ = reader.join();
+        }
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hands events to those who wait until the launcher is gone, then tells them that it is.
+fn read_events(socket: &OwnedFd, waiting: &Mutex<Waiting>, mut process: Child) {
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    while let Ok(Some((event, _fds))) = protocol::receive::<Event>(socket, &mut buffer) {
+        deliver(&mut lock(waiting), event);
+    }
+    // A launcher that broke the protocol must end too. It may have closed its end already.
+    let _ = shutdown(socket, Shutdown::Both);
+    // It is our child and nobody else waits for it.
+    let _ = process.wait();
+    let mut waiting = lock(waiting);
+    waiting.gone = true;
+    waiting.probes.clear();
+    waiting.checks.clear();
+    for (_, sandbox) in waiting.sandboxes.drain() {
+        // Receivers that were dropped do not care.
+        let _ = sandbox.exit.send(Exit::lost());
+    }
+}
+
+fn deliver(waiting: &mut Waiting, event: Event) {
+    // Everywhere here: a receiver that was dropped does not care for its answer.
+    match event {
+        Event::Started { id, result } => {
+            let failed = result.is_err();
+            if let Some(started) = waiting.sandboxes.get_mut(&id).and_then(|sandbox| sandbox.started.take()) {
+                let _ = started.send(result);
+            }
+            if failed {
+                waiting.sandboxes.remove(&id);
+            }
+        }
+        Event::Exited { id, exit } => {
+            if let Some(sandbox) = waiting.sandboxes.remove(&id) {
+                let _ = sandbox.exit.send(exit);
+            }
+        }
+        Event::Probed(report) => {
+            if let Some(probe) = waiting.probes.pop_front() {
+                let _ = probe.send(report);
+            }
+        }
+        Event::MountChecked(result) => {
+            if let Some(check) = waiting.checks.pop_front() {
+                let _ = check.send(result);
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A running sandbox as the launcher sees it: how to end it, and what it came to when it has ended.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::scratch::Scratch;
+use crate::cgroup::Group;
+use crate::hostid::HostId;
+use crate::sys::{self, Forked, Reaped};
+use crate::{Exit, ExitHow};
+
+/// A sandbox that runs, with everything that must be given back when it ends.
+pub(super) struct Task {
+    pub(super) process: Forked,
+    /// Whether the process is a keeper, which ends its tree itself when told to.
+    pub(super) kept: bool,
+    pub(super) group: Group,
+    /// Refused forks that were counted when the task was first told to end.
+    pub(super) refused_before_kill: Option<u64>,
+    #[expect(dead_code, reason = "given back when dropped")]
+    pub(super) host_id: Option<HostId>,
+    #[expect(dead_code, reason = "removed when dropped")]
+    pub(super) scratch: Option<Scratch>,
+}
+
+impl Task {
+    /// Readable when the task has ended.
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd.as_fd()
+    }
+
+    /// Starts the end of every process of the task.
+    pub(super) fn kill(&mut self) {
+        // Forks that fail from here on are our doing.
+        self.refused_before_kill.get_or_insert_with(|| self.group.readings().pids_refused);
+        self.group.prepare_end();
+        let signal = if self.kept { Signal::TERM } else { Signal::KILL };
+        // It may have ended a moment ago.
+        let _ = pidfd_send_signal(&self.process.pidfd, signal);
+    }
+
+    /// Ends the task if the kernel killed one of its processes for want of memory and left the rest.
+    pub(super) fn kill_if_out_of_memory(&mut self) {
+        if self.group.needs_watching() && self.group.readings().oom_kills > 0 {
+            self.kill();
+        }
+    }
+
+    /// How the task ended; `None` while it runs.
+    pub(super) fn poll_exit(&self) -> Option<Exit> {
+        match sys::reap(self.process.pid) {
+            Ok(reaped) => reaped.map(|reaped| self.exit(&reaped)),
+            // Somebody else took the status, which a launcher never lets happen; the task is gone all the same.
+            Err(_) => Some(Exit::lost()),
+        }
+    }
+
+    fn exit(&self, reaped: &Reaped) -> Exit {
+        let readings = self.group.readings();
+        let how = if libc::WIFSIGNALED(reaped.status) {
+            ExitHow::Signaled(libc::WTERMSIG(reaped.status))
+        } else {
+            ExitHow::Exited(libc::WEXITSTATUS(reaped.status))
+        };
+        Exit {
+            how,
+            oom: readings.oom_kills > 0,
+            pids_limit_hit: self.refused_before_kill.unwrap_or(readings.pids_refused) > 0,
+            peak_memory_bytes: readings.peak_memory_bytes.unwrap_or(reaped.peak_memory_bytes),
+            cpu_ms: u64::try_from(reaped.cpu.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}

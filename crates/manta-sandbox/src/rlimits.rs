@@ -1,0 +1,60 @@
+//! Resource limits of a task's processes: always the fixed ones, and stand-ins for what no cgroup enforces.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::Limits;
+
+/// Open descriptors of each process.
+const OPEN_FILES: u64 = 1024;
+/// Stack of a process's first thread.
+const STACK_BYTES: u64 = 8 << 20;
+
+/// Which limits a control group enforces already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Enforced {
+    /// Memory of the tree.
+    pub(crate) memory: bool,
+    /// Processes of the tree.
+    pub(crate) pids: bool,
+}
+
+/// Limits ready to be set between clone and exec.
+pub(crate) struct ResourceLimits(Vec<(Resource, u64)>);
+
+impl ResourceLimits {
+    /// Limits for a task; `pids_in_use` are processes that its uid has already and that count against it.
+    pub(crate) fn new(limits: &Limits, enforced: Enforced, pids_in_use: u64) -> Self {
+        let mut list = vec![(Resource::Core, 0), (Resource::Nofile, OPEN_FILES), (Resource::Stack, STACK_BYTES)];
+        if !enforced.memory {
+            list.push((Resource::Data, limits.memory_bytes));
+        }
+        if !enforced.pids {
+            list.push((Resource::Nproc, pids_in_use + u64::from(limits.pids)));
+        }
+        Self(list)
+    }
+
+    /// Sets them for the calling process; a limit that is lower already stays.
+    pub(crate) fn apply(&self) -> rustix::io::Result<()> {
+        for (resource, wanted) in &self.0 {
+            let hard = rustix::process::getrlimit(*resource).maximum.unwrap_or(u64::MAX);
+            let value = Some(hard.min(*wanted));
+            setrlimit(*resource, Rlimit { current: value, maximum: value })?;
+        }
+        Ok(())
+    }
+}
+
+/// Threads that `uid` runs now, in this process namespace.
+pub(crate) fn threads_of(uid: u32) -> u64 {
+    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    processes
+        .flatten()
+        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        .filter(|entry| entry.metadata().is_ok_and(|metadata| metadata.uid() == uid))
+        .map(|entry| fs::read_dir(entry.path().join("task")).map_or(0, |threads| threads.count() as u64))
+        .sum()
+}

@@ -1,0 +1,130 @@
+//! The compiled program answers as the policy does, for every call number, on both architectures.
+
+use libc::sock_filter;
+
+use super::table::{ArgTest, Verdict, allowed};
+use super::tree::{ALLOW, KILL_PROCESS, MISSING, REFUSE};
+use super::{Arch, Policy, Variant, compile};
+
+const VARIANTS: [Variant; 3] =
+    [Variant::Namespaced, Variant::Shared { signals_scoped: true }, Variant::Shared { signals_scoped: false }];
+
+/// Interprets the few instructions that the compiler emits.
+fn run(program: &[sock_filter], arch: u32, number: u32, args: [u32; 2]) -> u32 {
+    let (mut at, mut word) = (0, 0);
+    loop {
+        let step = &program[at];
+        at += 1;
+        let branch = |hit: bool| usize::from(if hit { step.jt } else { step.jf });
+        match step.code {
+            0x20 => {
+                word = match step.k {
+                    0 => number,
+                    4 => arch,
+                    16 => args[0],
+                    24 => args[1],
+                    other => panic!("loads offset {other}"),
+                }
+            }
+            0x05 => at += step.k as usize,
+            0x15 => at += branch(word == step.k),
+            0x35 => at += branch(word >= step.k),
+            0x45 => at += branch(word & step.k != 0),
+            0x06 => return step.k,
+            other => panic!("unknown instruction {other:#x}"),
+        }
+    }
+}
+
+fn expected(verdict: Verdict, args: [u32; 2]) -> u32 {
+    match verdict {
+        Verdict::Allow => ALLOW,
+        Verdict::Refuse => REFUSE,
+        Verdict::Missing => MISSING,
+        Verdict::Check(rule) => {
+            let value = args[usize::from(rule.arg)];
+            let pass = match rule.test {
+                ArgTest::OneOf(values) => values.contains(&value),
+                ArgTest::NoneOf(values) => !values.contains(&value),
+                ArgTest::NoBits(mask) => value & mask == 0,
+            };
+            if pass { ALLOW } else { REFUSE }
+        }
+    }
+}
+
+#[test]
+fn program_answers_as_the_policy_for_every_number() {
+    let values = [0, 1, 2, 5, 0x8_0001, 10, 22, 40, 0x5412, 0x541C, 0x5413, 0x1000_0000, 0x0002_0000, 17, u32::MAX];
+    for arch in [Arch::X86_64, Arch::Aarch64] {
+        for variant in VARIANTS {
+            let policy = Policy::new(arch, variant);
+            let program = compile(&policy);
+            for number in (0..700).chain([0x4000_0001, u32::MAX]) {
+                for value in values {
+                    for args in [[value, 0], [0, value]] {
+                        let want = expected(policy.verdict(number), args);
+                        assert_eq!(run(&program, arch.audit_value(), number, args), want, "{arch:?} {number} {args:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn foreign_architecture_is_killed() {
+    let program = compile(&Policy::new(Arch::X86_64, Variant::Namespaced));
+    let i386 = 0x4000_0003;
+    assert_eq!(run(&program, i386, 0, [0, 0]), KILL_PROCESS);
+    assert_eq!(run(&program, Arch::Aarch64.audit_value(), 63, [0, 0]), KILL_PROCESS);
+}
+
+#[test]
+fn table_matches_the_numbers_of_this_machine() {
+    let native = Arch::native().expect("tests run on a covered architecture");
+    let policy = Policy::new(native, Variant::Namespaced);
+    for number in
+        [libc::SYS_read, libc::SYS_execve, libc::SYS_mmap, libc::SYS_futex, libc::SYS_sendmsg, libc::SYS_memfd_create]
+    {
+        assert_eq!(policy.verdict(u32::try_from(number).unwrap()), Verdict::Allow, "{number}");
+    }
+    for number in
+        [libc::SYS_ptrace, libc::SYS_mount, libc::SYS_bpf, libc::SYS_keyctl, libc::SYS_unshare, libc::SYS_setns]
+    {
+        assert_eq!(policy.verdict(u32::try_from(number).unwrap()), Verdict::Refuse, "{number}");
+    }
+}
+
+#[test]
+fn every_row_names_a_number_and_no_number_twice() {
+    for arch in 0..2 {
+        let mut numbers: Vec<u32> =
+            allowed().filter_map(|(_, x86_64, aarch64)| if arch == 0 { x86_64 } else { aarch64 }).collect();
+        let count = numbers.len();
+        assert!(count > 200, "only {count} rows");
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), count);
+    }
+    assert!(allowed().all(|(_, x86_64, _)| x86_64.is_some()));
+}
+
+#[test]
+fn no_variant_lets_sockets_be_made_or_connected() {
+    for variant in VARIANTS {
+        let policy = Policy::new(Arch::native().unwrap(), variant);
+        for call in [libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept4] {
+            assert_eq!(policy.verdict(u32::try_from(call).unwrap()), Verdict::Refuse, "{call}");
+        }
+    }
+}
+
+#[test]
+fn shared_variant_refuses_unscoped_signals() {
+    let number = |call: i64| u32::try_from(call).unwrap();
+    let scoped = Policy::new(Arch::native().unwrap(), Variant::Shared { signals_scoped: true });
+    let unscoped = Policy::new(Arch::native().unwrap(), Variant::Shared { signals_scoped: false });
+    assert_eq!(scoped.verdict(number(libc::SYS_kill)), Verdict::Allow);
+    assert_eq!(unscoped.verdict(number(libc::SYS_kill)), Verdict::Refuse);
+}

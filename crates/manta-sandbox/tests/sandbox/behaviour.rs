@@ -1,0 +1,143 @@
+//! What well-behaved tasks rely on works in every tier.
+
+use crate::support::{PRELUDE, all_tiers, namespaced_tiers};
+use manta_sandbox::ExitHow;
+
+#[test]
+fn output_exit_code_and_usage_are_reported() {
+    for lab in all_tiers() {
+        let outcome = lab.python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)");
+        assert_eq!(outcome.exit.how, ExitHow::Exited(7), "{:?}: {}", lab.tier, outcome.stderr);
+        assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("out\n", "err\n"));
+        assert!(outcome.exit.peak_memory_bytes > 1 << 20, "{:?}", outcome.exit);
+        assert!(!outcome.exit.oom && !outcome.exit.pids_limit_hit);
+    }
+}
+
+#[test]
+fn death_by_signal_is_reported() {
+    for lab in all_tiers() {
+        let outcome = lab.python("import ctypes; ctypes.string_at(0)");
+        assert_eq!(outcome.exit.how, ExitHow::Signaled(libc::SIGSEGV), "{:?}", lab.tier);
+    }
+}
+
+#[test]
+fn threads_and_subprocesses_work() {
+    for lab in all_tiers() {
+        let said = lab.must(
+            "import threading, subprocess, sys\n\
+             seen = []\n\
+             threads = [threading.Thread(target=seen.append, args=(n,)) for n in range(8)]\n\
+             [t.start() for t in threads]; [t.join() for t in threads]\n\
+             print(sorted(seen), subprocess.check_output([sys.executable, '-I', '-c', 'print(6 * 7)'], text=True).strip())",
+        );
+        assert_eq!(said, "[0, 1, 2, 3, 4, 5, 6, 7] 42", "{:?}", lab.tier);
+    }
+}
+
+#[test]
+fn multiprocessing_pools_work_where_there_is_a_private_shm() {
+    for lab in namespaced_tiers() {
+        let said = lab.must(
+            "import multiprocessing as mp\n\
+             ctx = mp.get_context('fork')\n\
+             with ctx.Pool(3) as pool: print(pool.map(abs, [-1, -2, -3]))",
+        );
+        assert_eq!(said, "[1, 2, 3]", "{:?}", lab.tier);
+    }
+}
+
+#[test]
+fn sealed_memory_travels_over_the_light_socket() {
+    for lab in all_tiers() {
+        let spec = lab.spec(
+            "import fcntl, mmap, os, socket\n\
+             fd = os.memfd_create('value', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)\n\
+             os.write(fd, b'sealed value')\n\
+             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)\n\
+             light = socket.socket(fileno=3)\n\
+             socket.send_fds(light, [b'x'], [fd])\n\
+             data, fds, _, _ = socket.recv_fds(light, 1, 1)\n\
+             view = mmap.mmap(fds[0], 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)\n\
+             view[:3] = b'own'\n\
+             print(view[:].decode())",
+        );
+        let (running, pipes) = lab.start(spec);
+        let fd = support_fds::receive(pipes.light());
+        support_fds::send(pipes.light(), &fd);
+        let (stdout, stderr) = pipes.read();
+        assert_eq!(running.exit.blocking_recv().unwrap().how, ExitHow::Exited(0), "{:?}: {stderr}", lab.tier);
+        assert_eq!(stdout, "ownled value\n");
+    }
+}
+
+/// Passing descriptors over a stream socket.
+mod support_fds {
+    use std::io::{IoSlice, IoSliceMut};
+    use std::mem::MaybeUninit;
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::unix::net::UnixStream;
+
+    use rustix::net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        recvmsg, sendmsg,
+    };
+
+    pub(crate) fn receive(socket: &UnixStream) -> OwnedFd {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
+        let mut fds = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        fds.next().unwrap()
+    }
+
+    pub(crate) fn send(socket: &UnixStream, fd: &OwnedFd) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fds = [fd.as_fd()];
+        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        sendmsg(socket, &[IoSlice::new(b"y")], &mut ancillary, SendFlags::empty()).unwrap();
+    }
+}
+
+#[test]
+fn surroundings_are_plain() {
+    for lab in namespaced_tiers() {
+        let said = lab.must(&format!(
+            "{PRELUDE}\nimport getpass, tempfile, resource\n\
+             print(os.getcwd(), os.getpid(), getpass.getuser(), socket.gethostname(), oct(os.umask(0)), tempfile.gettempdir(),\n\
+             os.getsid(0) == os.getpid(), resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE))"
+        ));
+        assert_eq!(said, "/tmp 1 task task 0o22 /tmp True (0, 0) (1024, 1024)", "{:?}", lab.tier);
+    }
+}
+
+#[test]
+fn temporary_files_can_be_written_and_executed() {
+    for lab in all_tiers() {
+        let said = lab.must(
+            "import os, subprocess, tempfile\n\
+             path = os.path.join(tempfile.gettempdir(), 'tool')\n\
+             open(path, 'w').write('#!/bin/sh\\necho made here\\n'); os.chmod(path, 0o755)\n\
+             print(subprocess.check_output([path], text=True))",
+        );
+        assert_eq!(said, "made here", "{:?}", lab.tier);
+    }
+}
+
+#[test]
+fn devices_answer() {
+    for lab in all_tiers() {
+        let said = lab.must(
+            "import os\n\
+             open('/dev/null', 'w').write('x'); assert len(open('/dev/urandom', 'rb').read(8)) == 8\n\
+             assert open('/dev/zero', 'rb').read(2) == b'\\0\\0'\n\
+             print(os.read(0, 1))",
+        );
+        assert_eq!(said, "b''", "{:?}", lab.tier);
+    }
+}
