@@ -98,6 +98,12 @@ fn add_missing(starter: &Starter, mut report: HostReport) -> HostReport {
             "use Linux 5.12 or newer and a local file system such as ext4, xfs or btrfs",
         );
     }
+    if report.tier == Some(Tier::Reduced) {
+        missing(
+            "there is no private file system: scratch is not limited in size, and tasks cannot change modes or owners",
+            "let ordinary users make user namespaces, or run the agent as root",
+        );
+    }
     let cgroup_cure = "run the agent as root, or as a systemd service with Delegate=cpu memory pids";
     if !starter.cgroups.has(Controller::Memory) {
         missing(

@@ -117,6 +117,28 @@ const CHECKED: &[(&str, u32, u32, Verdict)] = &[
     ("prctl", 157, 167, check(0, ArgTest::NoneOf(&[PR_SET_PDEATHSIG, PR_SET_SECCOMP]))),
 ];
 
+/// Refused besides when no mount is read-only: Landlock does not cover modes, owners, times and attributes.
+const SHARED_REFUSED: &[&str] = &[
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "chown",
+    "fchown",
+    "fchownat",
+    "lchown",
+    "utime",
+    "utimes",
+    "utimensat",
+    "futimesat",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "removexattr",
+    "lremovexattr",
+    "fremovexattr",
+];
+
 /// Refused besides when nothing else keeps signals inside the task.
 const UNSCOPED_REFUSED: &[&str] =
     &["kill", "tkill", "tgkill", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo"];
@@ -176,7 +198,9 @@ impl Policy {
 fn refused_by_variant(name: &str, variant: Variant) -> bool {
     match variant {
         Variant::Namespaced => false,
-        Variant::Shared { signals_scoped } => !signals_scoped && UNSCOPED_REFUSED.contains(&name),
+        Variant::Shared { signals_scoped } => {
+            SHARED_REFUSED.contains(&name) || (!signals_scoped && UNSCOPED_REFUSED.contains(&name))
+        }
     }
 }
 

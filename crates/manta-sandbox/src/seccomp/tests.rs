@@ -121,10 +121,11 @@ fn no_variant_lets_sockets_be_made_or_connected() {
 }
 
 #[test]
-fn shared_variant_refuses_unscoped_signals() {
+fn shared_variant_refuses_unscoped_signals_and_changed_modes() {
     let number = |call: i64| u32::try_from(call).unwrap();
     let scoped = Policy::new(Arch::native().unwrap(), Variant::Shared { signals_scoped: true });
     let unscoped = Policy::new(Arch::native().unwrap(), Variant::Shared { signals_scoped: false });
+    assert_eq!(scoped.verdict(number(libc::SYS_fchmod)), Verdict::Refuse);
     assert_eq!(scoped.verdict(number(libc::SYS_kill)), Verdict::Allow);
     assert_eq!(unscoped.verdict(number(libc::SYS_kill)), Verdict::Refuse);
 }

@@ -122,7 +122,8 @@ fn temporary_files_can_be_written_and_executed() {
         let said = lab.must(
             "import os, subprocess, tempfile\n\
              path = os.path.join(tempfile.gettempdir(), 'tool')\n\
-             open(path, 'w').write('#!/bin/sh\\necho made here\\n'); os.chmod(path, 0o755)\n\
+             fd = os.open(path, os.O_CREAT | os.O_WRONLY, 0o755)\n\
+             os.write(fd, b'#!/bin/sh\\necho made here\\n'); os.close(fd)\n\
              print(subprocess.check_output([path], text=True))",
         );
         assert_eq!(said, "made here", "{:?}", lab.tier);

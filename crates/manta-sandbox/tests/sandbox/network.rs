@@ -50,10 +50,7 @@ fn local_sockets_of_the_host_are_out_of_reach() {
         let path = lab.dir.path().join("listening");
         let _path = UnixListener::bind(&path).unwrap();
         for address in [format!("b'\\0{name}'"), format!("{path:?}")] {
-            lab.refused(
-                &format!("socket.socket(socket.AF_UNIX).connect({address})"),
-                &["EPERM"],
-            );
+            lab.refused(&format!("socket.socket(socket.AF_UNIX).connect({address})"), &["EPERM"]);
         }
     }
 }
