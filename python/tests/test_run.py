@@ -48,10 +48,11 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 ECHO = """
     options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
-    trace = json.load(open(os.path.join(sys.argv[sys.argv.index("--traced") + 1], "trace.json")))
+    traced = sys.argv[sys.argv.index("--traced") + 1]
+    trace = json.load(open(os.path.join(traced, "trace.json")))
     out = sys.argv[sys.argv.index("--out") + 1]
     os.mkdir(out)
-    os.rename(os.path.join(os.path.dirname(out), "traced", trace["globals"][0]["file"]), os.path.join(out, "g"))
+    os.rename(os.path.join(traced, trace["globals"][0]["file"]), os.path.join(out, "g"))
     print("starting")
     told = {"name": "rate", "summary": "1", "file": os.path.join(out, "g")}
     result = {**told, "iteration": 1, "task": trace["tasks"][0]["alias"], "node": "node-1", "accepted": True}
@@ -63,9 +64,9 @@ ECHO = """
 def options_of(run: Run) -> list[str]:
     """Return the options behind those that every run has."""
     argv: list[str] = run.document["argv"]
-    assert argv[:2] == ["run", "--traced"] and argv[3] == "--out"
-    assert argv[5:9] == ["--lifeline", "--json", "--python", sys.executable]
-    return argv[9:]
+    assert argv[:2] == ["run", "--traced"] and argv[3:6:2] == ["--owned-dir", "--out"]
+    assert argv[7:11] == ["--lifeline", "--json", "--python", sys.executable]
+    return argv[11:]
 
 
 def test_the_program_gets_the_trace_and_its_document_becomes_a_run(program: Any, swarm: Small) -> None:
@@ -83,7 +84,7 @@ def test_the_program_gets_the_trace_and_its_document_becomes_a_run(program: Any,
 def test_the_values_are_kept_on_disk_as_long_as_the_run_lives(program: Any, swarm: Small) -> None:
     program(ECHO)
     run = swarm.run()
-    directory = Path(run.document["argv"][4]).parent
+    directory = Path(run.document["argv"][6])
     assert directory.is_dir()
     del run
     assert not directory.exists()

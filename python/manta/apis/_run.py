@@ -131,17 +131,20 @@ def run_swarm(swarm: Swarm, nodes: Any, data: Any, timeout: float | None, args: 
         )
     binary = find_binary()
     options = [*_node_options(nodes), *_data_options(data, _node_names(nodes))]
-    directory = Path(tempfile.mkdtemp(prefix="manta-run-"))
+    # The child removes what it was given, even where this process is killed; what it saves comes to be at its end.
+    traced = Path(tempfile.mkdtemp(prefix="manta-run-"))
+    values = traced.with_name(f"{traced.name}-values")
     try:
-        traced, values = directory / "traced", directory / "values"
         write_trace(swarm, traced)
-        command = [binary, "run", "--traced", str(traced), "--out", str(values), "--lifeline", "--json"]
-        command += ["--python", sys.executable, *options, *args]
+        command = [binary, "run", "--traced", str(traced), "--owned-dir", str(traced), "--out", str(values)]
+        command += ["--lifeline", "--json", "--python", sys.executable, *options, *args]
         run = _outcome(*run_to_end(command, timeout))
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(values, ignore_errors=True)
         raise
-    weakref.finalize(run, shutil.rmtree, directory, ignore_errors=True)
+    finally:
+        shutil.rmtree(traced, ignore_errors=True)
+    weakref.finalize(run, shutil.rmtree, values, ignore_errors=True)
     return run
 
 

@@ -223,4 +223,6 @@ def _not_a_vertex(swarm: Swarm, returned: Any, entry: Any) -> AuthoringError:
     if isinstance(entry, Task):
         hint = "call the task: `return self.worker()` in place of `return self.worker`"
     message = f"{type(swarm).__name__}.execute() returned {shown}, which is no call of a task"
-    return AuthoringError(_codes.BAD_GRAPH, message, hint=hint)
+    code = type(swarm).execute.__code__
+    where = f"{code.co_filename}:{code.co_firstlineno}"
+    return AuthoringError(_codes.BAD_GRAPH, message, hint=hint, where=where)
