@@ -1,5 +1,6 @@
 """Runs one attempt: loads the bundle, calls the user's code, and tells the agent how it ended."""
 
+import contextlib
 import inspect
 import os
 import random
@@ -27,7 +28,8 @@ def main() -> None:
     _attempt.bind(attempt)
     failure = run_attempt(attempt, str(attempt.info.get("code", CODE_ROOT)))
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # the user's code may have closed or replaced it
+            stream.flush()
     if failure is None:
         attempt.request("finished", ok=True)
     else:
