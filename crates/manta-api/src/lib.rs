@@ -9,7 +9,7 @@ pub mod version;
 pub mod view;
 
 /// The node protocol, generated from `proto/node.proto`.
-#[expect(missing_docs, clippy::all, reason = "generated")]
+#[expect(missing_docs, reason = "generated")]
 pub mod node {
     tonic::include_proto!("manta.node.v1");
 }

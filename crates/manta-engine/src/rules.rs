@@ -134,15 +134,14 @@ fn excuses(run: &TaskRun) -> String {
 }
 
 fn first_failure(run: &TaskRun) -> Option<String> {
-    run.slots.iter().filter(|slot| slot.outcome == SlotOutcome::Failed).find_map(|slot| {
-        let tries = match slot.tries {
-            0 | 1 => String::new(),
-            tries => format!(" after {tries} attempts"),
-        };
-        match slot.last_failure() {
-            Some((attempt, failure)) => Some(format!("{} on {}{tries}", failure.message, attempt.node)),
-            None => Some(format!("given up on {} after {} lost attempts", slot.node, slot.lost)),
-        }
+    let slot = run.slots.iter().find(|slot| slot.outcome == SlotOutcome::Failed)?;
+    let tries = match slot.tries {
+        0 | 1 => String::new(),
+        tries => format!(" after {tries} attempts"),
+    };
+    Some(match slot.last_failure() {
+        Some((attempt, failure)) => format!("{} on {}{tries}", failure.message, attempt.node),
+        None => format!("given up on {} after {} lost attempts", slot.node, slot.lost),
     })
 }
 

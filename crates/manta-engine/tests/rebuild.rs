@@ -53,7 +53,7 @@ fn play(happenings: &[Happening]) -> (Cluster, manta_types::SwarmId) {
             }
             Happening::Succeed(index, stop) => {
                 if let Some(offer) = pick(*index) {
-                    let left = outputs(&[("x", 1)], &[("g", offer.epoch as u8)]);
+                    let left = outputs(&[("x", 1)], &[("g", u8::try_from(offer.epoch).unwrap_or(0))]);
                     cluster.succeed(&offer, Outputs { stop_swarm: *stop && *index == 0, ..left });
                 }
             }
@@ -79,7 +79,7 @@ fn play(happenings: &[Happening]) -> (Cluster, manta_types::SwarmId) {
             Happening::Stop => {}
         }
     }
-    if happenings.iter().any(|happening| matches!(happening, Happening::Stop)) && happenings.len() % 3 == 0 {
+    if happenings.iter().any(|happening| matches!(happening, Happening::Stop)) && happenings.len().is_multiple_of(3) {
         cluster.input(Input::Stop { swarm: id, reason: "stopped".to_owned() });
     }
     (cluster, id)
