@@ -1,0 +1,38 @@
+//! Lists the files of `examples/digits`, so that `manta demo` carries them in the binary.
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    let manifest_dir = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
+    let root = Path::new(&manifest_dir).join("../../examples/digits");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let mut files = Vec::new();
+    collect(&root, &mut files)?;
+    files.sort();
+    let mut table = String::from("&[\n");
+    for file in files {
+        println!("cargo::rerun-if-changed={}", file.display());
+        let name = file.strip_prefix(&root).map_err(io::Error::other)?;
+        let _ = writeln!(table, "    ({:?}, include_str!({:?})),", name, file.canonicalize()?);
+    }
+    table.push_str("]\n");
+    let out = env::var("OUT_DIR").map_err(io::Error::other)?;
+    fs::write(Path::new(&out).join("example_files.rs"), table)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') || name == "__pycache__" {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if matches!(path.extension().and_then(|ext| ext.to_str()), Some("py" | "md" | "txt" | "toml")) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! The command line: every verb, and what holds for all of them.
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::out::say;
+use crate::report::{ErrorObject, Form};
+use crate::verbs::{demo, deploy, logs, ls, manager_run, node_ls, node_run, results, run, show, stop};
+
+/// Run federated learning and analytics on nodes that keep their data.
+#[derive(Debug, Parser)]
+#[command(name = "manta", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Print JSON: data on standard output, errors as one object on standard error.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What the user wants.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// See it work: five nodes on this machine learn to read digits together.
+    Demo(demo::Args),
+    /// Run a swarm on this machine: a manager and nodes of its own, gone when it ends.
+    Run(run::Args),
+    /// Submit a swarm to a manager and return at once.
+    Deploy(deploy::Args),
+    /// List swarms.
+    Ls(ls::Args),
+    /// Show one swarm: state, tasks, what waits and why.
+    Show(show::Args),
+    /// Print a swarm's log lines.
+    Logs(logs::Args),
+    /// List what a swarm published.
+    Results(results::Args),
+    /// End a swarm.
+    Stop(stop::Args),
+    /// The control plane.
+    #[command(subcommand)]
+    Manager(ManagerVerb),
+    /// The agent that runs tasks beside the data.
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// Print the public API's description (OpenAPI).
+    #[command(name = "__openapi", hide = true)]
+    OpenApi,
+}
+
+/// Verbs of the manager.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ManagerVerb {
+    /// Run a manager in the foreground.
+    Run(manager_run::Args),
+}
+
+/// Verbs of nodes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeVerb {
+    /// Run a node's agent in the foreground.
+    Run(node_run::Args),
+    /// List the nodes of the cluster.
+    Ls(node_ls::Args),
+}
+
+impl Cli {
+    /// Whether answers are for people or for programs.
+    pub(crate) fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Text }
+    }
+}
+
+/// Reads the command line; what needs no command (help, version, mistakes) is answered here.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    let error = match Cli::try_parse() {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    let json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if error.use_stderr() && json && error.exit_code() == 2 {
+        let text = error.render().to_string();
+        let sentence = text.lines().next().unwrap_or_default();
+        let message = sentence.strip_prefix("error: ").unwrap_or(sentence).to_owned();
+        let object = ErrorObject {
+            code: Some(manta_api::ErrorCode::BadArgument.code().to_owned()),
+            message,
+            place: None,
+            hint: Some("see `manta --help`".to_owned()),
+        };
+        say(&serde_json::to_string(&object).expect("text is always JSON"));
+    } else {
+        // A reader of the help that went away is no error.
+        let _ = error.print();
+    }
+    Err(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

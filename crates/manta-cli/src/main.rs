@@ -1,0 +1,48 @@
+//! The `manta` program: commands for people, the manager, the node's agent and the privileged launcher in one binary.
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod cli;
+mod connection;
+mod data;
+mod demo;
+mod embedded;
+mod find;
+mod follow;
+mod history;
+mod home;
+mod logging;
+mod out;
+mod outputs;
+mod python;
+mod report;
+mod screen;
+mod session;
+mod shutdown;
+mod table;
+mod text;
+mod trace;
+mod upload;
+mod value;
+mod verbs;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The launcher must be a process of one thread that has touched nothing yet.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == "__launcher") {
+        manta_sandbox::launcher_main();
+    }
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == python::BOUND) {
+        return python::become_bound();
+    }
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let form = cli.form();
+    match verbs::dispatch(cli) {
+        Ok(code) => code,
+        Err(failure) => failure.report(form),
+    }
+}

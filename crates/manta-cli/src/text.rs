@@ -1,0 +1,101 @@
+//! Text that others wrote, made safe to print, and numbers made short.
+
+/// Drops what could move the cursor or hide text: control characters but line ends and tabs, and direction marks.
+pub(crate) fn clean(text: &str) -> String {
+    let hidden = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().filter(|c| !hidden(*c)).collect()
+}
+
+/// The same on one line of at most `most` characters.
+pub(crate) fn one_line(text: &str, most: usize) -> String {
+    let plain: String = clean(text).chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).collect();
+    if plain.chars().count() <= most {
+        return plain;
+    }
+    let mut cut: String = plain.chars().take(most.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+/// `1.5 MiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let mut scaled = count as f64 / 1024.0;
+    let mut unit = 0;
+    while scaled >= 1024.0 && unit + 1 < UNITS.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    format!("{scaled:.1} {}", UNITS[unit])
+}
+
+/// `0.4213`, `12.3`, `1.2e-7`: a metric in few characters.
+pub(crate) fn number(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 || !value.is_finite() {
+        format!("{value}")
+    } else if !(1e-4..1e7).contains(&size) {
+        format!("{value:.3e}")
+    } else if size < 10.0 {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.1}")
+    }
+}
+
+/// Milliseconds as seconds: `0.84 s`.
+pub(crate) fn seconds(ms: u64) -> String {
+    format!("{}.{:02} s", ms / 1000, ms % 1000 / 10)
+}
+
+/// How long ago that was: `12 s ago`, `3 h ago`.
+pub(crate) fn ago(then_ms: u64, now_ms: u64) -> String {
+    let seconds = now_ms.saturating_sub(then_ms) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+/// ISO 8601 in UTC, from milliseconds since 1970.
+pub(crate) fn iso(ms: u64) -> String {
+    let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    stamp.map_or_else(|| ms.to_string(), |stamp| format!("{stamp:.3}"))
+}
+
+/// `1 node`, `2 nodes`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_of_the_terminal_do_not_pass() {
+        assert_eq!(clean("a\x1b[31mb\u{202e}c\r\nd"), "a[31mbc\nd");
+        assert_eq!(one_line("one\ntwo three", 8), "one two…");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [number(0.94567), number(123.456), number(0.0), number(1.5e-9)],
+            ["0.9457", "123.5", "0", "1.500e-9"]
+        );
+        assert_eq!([bytes(12), bytes(1536), bytes(5 << 30)], ["12 B", "1.5 KiB", "5.0 GiB"]);
+        assert_eq!(seconds(12_345), "12.34 s");
+        assert_eq!(ago(0, 7_300_000), "2 h ago");
+        assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
+    }
+}

@@ -1,0 +1,102 @@
+//! From a traced swarm to a submitted one: pack its modules, send what the manager lacks, submit.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use futures_util::TryStreamExt;
+use manta_api::submission::ResourcesWire;
+use manta_api::{ErrorCode, ModuleRef, SwarmSubmission, SwarmView};
+use manta_client::Client;
+use manta_types::{Blob, Digest};
+
+use crate::bundle::{PackedModule, name_file, pack_module};
+use crate::report::Failure;
+use crate::trace::{TraceDocument, Traced};
+
+/// Blobs sent side by side.
+const SENT_AT_ONCE: usize = 4;
+
+/// A submission and where the bytes that it names lie.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    /// What is submitted.
+    pub(crate) submission: SwarmSubmission,
+    sources: BTreeMap<Digest, (u64, Source)>,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+/// Packs every module and names every global; reads files, sends nothing.
+pub(crate) fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
+    let TraceDocument { name, max_iteration, globals, modules, tasks, .. } = traced.document.clone();
+    let mut sources = BTreeMap::new();
+    let mut refs = Vec::with_capacity(modules.len());
+    for module in &modules {
+        let PackedModule { bundle, sources: files } = pack_module(module)?;
+        sources.extend(files.into_iter().map(|(blob, path)| (blob.digest, (blob.size, Source::File(path)))));
+        refs.push(reference(&bundle));
+        sources.insert(bundle.blob.digest, (bundle.blob.size, Source::Bytes(bundle.bytes)));
+    }
+    let mut values = BTreeMap::new();
+    for global in globals {
+        let path = traced.folder.join(&global.file);
+        let blob = name_file(&path)?;
+        sources.insert(blob.digest, (blob.size, Source::File(path)));
+        values.insert(global.name, blob);
+    }
+    let tasks = tasks.into_iter().map(Into::into).collect();
+    let submission = SwarmSubmission { name, max_iteration, globals: values, modules: refs, tasks };
+    if let Err(error) = submission.check() {
+        return Err(Failure::new(ErrorCode::InvalidSwarm, error.to_string()));
+    }
+    Ok(Packed { submission, sources })
+}
+
+fn reference(bundle: &manta_module::Bundle) -> ModuleRef {
+    let manifest = &bundle.manifest;
+    let asked = manifest.resources;
+    ModuleRef {
+        bundle: bundle.blob.digest,
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        image: manifest.image.clone(),
+        datasets: manifest.datasets.clone(),
+        resources: ResourcesWire {
+            cpu: asked.cpu,
+            memory_bytes: asked.memory_bytes,
+            tmp_bytes: asked.tmp_bytes,
+            pids: asked.pids,
+            gpu: asked.gpu,
+            gpu_memory_bytes: asked.gpu_memory_bytes,
+        },
+    }
+}
+
+/// Sends the blobs that the manager lacks, then submits.
+pub(crate) async fn submit(client: &Client, packed: &Packed) -> Result<SwarmView, Failure> {
+    let digests: Vec<Digest> = packed.sources.keys().copied().collect();
+    let missing = client.blobs_missing(&digests).await?;
+    futures_util::stream::iter(missing.into_iter().map(Ok))
+        .try_for_each_concurrent(SENT_AT_ONCE, |digest| send(client, packed, digest))
+        .await?;
+    let key = uuid::Uuid::now_v7().to_string();
+    Ok(client.submit(&packed.submission, &key).await?)
+}
+
+async fn send(client: &Client, packed: &Packed, digest: Digest) -> Result<(), Failure> {
+    let Some((size, source)) = packed.sources.get(&digest) else {
+        return Err(Failure::internal(format!("the manager asks for blob `{digest}`, which is not ours")));
+    };
+    match source {
+        Source::Bytes(bytes) => client.put_blob_bytes(bytes.clone()).await.map(drop)?,
+        Source::File(path) => {
+            let file = tokio::fs::File::open(path).await;
+            let file = file.map_err(|error| Failure::file("a file cannot be read:", path, &error))?;
+            client.put_blob_from(&Blob { digest, size: *size }, file).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! One file per verb; this one only hands over.
+use std::process::ExitCode;
+
+use crate::cli::{Cli, ManagerVerb, NodeVerb, Verb};
+use crate::out;
+use crate::report::Failure;
+
+pub(crate) mod demo;
+pub(crate) mod deploy;
+pub(crate) mod logs;
+pub(crate) mod ls;
+pub(crate) mod manager_run;
+pub(crate) mod node_ls;
+pub(crate) mod node_run;
+pub(crate) mod results;
+pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod stop;
+
+/// Does what the command line says; the exit code is the outcome.
+pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+    let form = cli.form();
+    match cli.verb {
+        Verb::Demo(args) => block_on(demo::main(args, form)),
+        Verb::Run(args) => block_on(run::main(args, form)),
+        Verb::Deploy(args) => block_on(deploy::main(args, form)),
+        Verb::Ls(args) => block_on(ls::main(args, form)),
+        Verb::Show(args) => block_on(show::main(args, form)),
+        Verb::Logs(args) => block_on(logs::main(args, form)),
+        Verb::Results(args) => block_on(results::main(args, form)),
+        Verb::Stop(args) => block_on(stop::main(args, form)),
+        Verb::Manager(ManagerVerb::Run(args)) => block_on(manager_run::main(args, form)),
+        Verb::Node(NodeVerb::Run(args)) => node_run::main(args),
+        Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
+        Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Runs a verb on a runtime that is gone at once when the verb is done.
+pub(crate) fn block_on(verb: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::internal(format!("the runtime cannot start: {error}")))?;
+    let outcome = runtime.block_on(verb);
+    runtime.shutdown_background();
+    outcome
+}

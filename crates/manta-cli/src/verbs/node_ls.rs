@@ -1,0 +1,40 @@
+//! `manta node ls`: the nodes of a cluster.
+use std::process::ExitCode;
+
+use manta_api::version::SCHEMA_VERSION;
+use serde_json::json;
+
+use crate::report::{Failure, Form};
+use crate::table::Table;
+use crate::text::one_line;
+use crate::{connection, out};
+
+/// Options of `manta node ls`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    connection: connection::ConnectionArgs,
+}
+
+/// Lists nodes.
+pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
+    let nodes = args.connection.client()?.nodes().await?;
+    if form == Form::Json {
+        out::put_json(&json!({"schema_version": SCHEMA_VERSION, "nodes": nodes}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if nodes.is_empty() {
+        out::say("there are no nodes yet; `manta node run --manager URL --token-file FILE --data NAME=PATH` adds one");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["NAME", "STATE", "ATTEMPTS", "DATASETS", "HEARD", "TIER", "LABELS"]);
+    for node in nodes {
+        let heard = node.heard_s.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0} s ago"));
+        let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let attempts = format!("{}/{}", node.attempts, node.slots);
+        let datasets = one_line(&node.datasets.join(", "), 40);
+        table.row(vec![node.name, node.state, attempts, datasets, heard, node.tier, one_line(&labels.join(", "), 40)]);
+    }
+    out::put(&table.render(out::width()))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,166 @@
+//! `manta node run`: the agent in the foreground.
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use manta_node::{NodeError, Settings};
+use manta_sandbox::{Launcher, Tier};
+use manta_types::NodeName;
+
+use crate::connection::{endpoint, parse_cluster, read_token, variable};
+use crate::data::parse_label;
+use crate::report::Failure;
+use crate::{logging, python, shutdown};
+
+/// Options of `manta node run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The manager's address [default: MANTA_MANAGER].
+    #[arg(long, value_name = "URL")]
+    manager: Option<String>,
+
+    /// The file with the node token.
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+
+    /// A dataset that tasks may be given; repeat it for each.
+    #[arg(long, alias = "dataset", value_name = "NAME=PATH")]
+    data: Vec<String>,
+
+    /// This node's name, unique in the cluster [default: the host's name].
+    #[arg(long)]
+    name: Option<String>,
+
+    /// Where the node keeps its cache, its state and its identity [default: in MANTA_HOME or ~/.local/share/manta].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// A label that placement may select by; repeat it for each.
+    #[arg(long, alias = "labels", value_name = "KEY=VALUE")]
+    label: Vec<String>,
+
+    /// Attempts run at once [default: the number of cores].
+    #[arg(long, value_name = "N")]
+    slots: Option<NonZeroU32>,
+
+    /// The Python interpreter for tasks [default: MANTA_PYTHON, the active environment, python3 on PATH].
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+
+    /// The weakest containment under which tasks are run here.
+    #[arg(long, value_name = "TIER", default_value = "rootless", value_parser = ["full", "rootless", "reduced"])]
+    isolation_min: String,
+
+    /// The cluster to join.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    cluster: String,
+
+    /// Remove the data directory at the end.
+    #[arg(long, hide = true)]
+    ephemeral: bool,
+
+    /// The folder of an embedded platform, to be removed by whoever is last.
+    #[arg(long, hide = true)]
+    shared: Option<PathBuf>,
+
+    /// End when standard input, a pipe, is closed.
+    #[arg(long, hide = true)]
+    lifeline: bool,
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        let failure = Self::new(error.code(), error.to_string());
+        Self { hint: error.hint(), ..failure }
+    }
+}
+
+/// Runs an agent until a signal or the end of its lifeline. The launcher is a process made before any thread is.
+pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
+    let settings = settings(&args)?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::internal(format!("this program's own file is not known: {error}")))?;
+    let launcher = Launcher::spawn(&program, &["__launcher"])
+        .map_err(|error| Failure::internal(format!("the sandbox launcher cannot start: {error}")))?;
+    let (lifeline, shared) = (args.lifeline.into(), args.shared.clone());
+    super::block_on(async move {
+        let ended = shutdown::listen(lifeline)?;
+        logging::start(if lifeline == shutdown::Lifeline::Stdin { "warn" } else { "info" });
+        manta_node::run(settings, launcher, ended).await?;
+        if let Some(shared) = &shared {
+            crate::embedded::leave(shared);
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn settings(args: &Args) -> Result<Settings, Failure> {
+    let address = args.manager.clone().or_else(|| variable("MANTA_MANAGER"));
+    let address =
+        address.ok_or_else(|| Failure::usage("no manager is named").hint("give its address with --manager"))?;
+    let name = match &args.name {
+        Some(name) => NodeName::new(name).map_err(|error| Failure::usage(error.to_string()))?,
+        None => host_name()?,
+    };
+    let cores = std::thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok());
+    let slots = args.slots.or_else(|| cores.and_then(NonZeroU32::new)).unwrap_or(NonZeroU32::MIN);
+    let labels = args.label.iter().flat_map(|text| text.split(',')).map(parse_label);
+    let data_dir = args.data_dir.clone().map_or_else(|| home(&name), Ok)?;
+    Ok(Settings {
+        manager: endpoint(&address)?,
+        token: read_token(&args.token_file)?,
+        cluster: parse_cluster(Some(&args.cluster))?,
+        data_dir: absolute(&data_dir)?,
+        datasets: datasets(&args.data)?,
+        labels: labels.collect::<Result<_, _>>()?,
+        slots,
+        python: python::find(args.python.as_deref())?,
+        isolation_min: tier(&args.isolation_min),
+        ephemeral: args.ephemeral,
+        name,
+    })
+}
+
+fn tier(name: &str) -> Tier {
+    match name {
+        "full" => Tier::Full,
+        "reduced" => Tier::Reduced,
+        _ => Tier::Rootless,
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::file("the path cannot be used:", path, &error))
+}
+
+fn datasets(options: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let mut datasets = BTreeMap::new();
+    for option in options {
+        let Some((name, path)) = option.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty())
+        else {
+            return Err(Failure::usage(format!("--data `{option}` is not NAME=PATH")));
+        };
+        if datasets.insert(name.to_owned(), absolute(Path::new(path))?).is_some() {
+            return Err(Failure::usage(format!("the dataset `{name}` is given twice")));
+        }
+    }
+    Ok(datasets)
+}
+
+/// The host's name as a node's name: lower case, everything else a hyphen.
+fn host_name() -> Result<NodeName, Failure> {
+    let host = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    let label: String = host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
+    NodeName::new(label.trim_matches('-')).map_err(|_| {
+        Failure::usage(format!("the host's name `{host}` cannot be a node's name")).hint("give one with --name")
+    })
+}
+
+/// `$MANTA_HOME/nodes/NAME`, else below `$XDG_DATA_HOME/manta`.
+fn home(name: &NodeName) -> Result<PathBuf, Failure> {
+    let base = crate::home::data().ok_or_else(|| {
+        Failure::usage("there is no home directory to keep the node's data in").hint("give one with --data-dir")
+    })?;
+    Ok(base.join("nodes").join(name.as_str()))
+}

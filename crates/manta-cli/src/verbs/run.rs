@@ -1,0 +1,189 @@
+//! `manta run`: a swarm on this machine, from its file to its results.
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use manta_api::EventView;
+use manta_api::version::SCHEMA_VERSION;
+use serde::Serialize;
+
+use crate::data::{self, DataOption};
+use crate::history::{FailedAttempt, IterationRow};
+use crate::outputs::Outputs;
+use crate::report::{ErrorObject, Failure, Form};
+use crate::screen::{Screen, Show};
+use crate::session::{self, Finished, Nodes, Plan};
+use crate::{out, python, shutdown, trace};
+
+/// Results that are shown at the end; `--json` tells all.
+const RESULTS_SHOWN: usize = 40;
+
+/// Options of `manta run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The swarm: a Python file, and the class where it holds several.
+    #[arg(value_name = "PATH[:CLASS]", required_unless_present = "traced")]
+    target: Option<String>,
+
+    /// Nodes to start: node-1, node-2, …
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    nodes: u32,
+
+    /// A node by name, with labels; repeat it for each, in place of --nodes.
+    #[arg(long, value_name = "NAME[:KEY=VALUE,…]")]
+    node: Vec<String>,
+
+    /// A dataset of every node, or of one; `{node}` in the path stands for the node's name.
+    #[arg(long, alias = "node-data", value_name = "[NODE:]NAME=PATH")]
+    data: Vec<String>,
+
+    /// Another value for one of the swarm's globals.
+    #[arg(long, value_name = "GLOBAL=VALUE")]
+    set: Vec<String>,
+
+    /// Iterations to loop to, in place of the swarm's own number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_iteration: Option<u32>,
+
+    /// Save the values of all globals and results in this folder.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Keep the platform's own data in this folder.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// The Python interpreter [default: MANTA_PYTHON, the active environment, python3 on PATH].
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+
+    /// Run a swarm that was traced before.
+    #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["target", "set"])]
+    traced: Option<PathBuf>,
+
+    /// Remove this folder at the end, whatever the outcome.
+    #[arg(long, value_name = "DIR", hide = true)]
+    owned_dir: Option<PathBuf>,
+
+    /// End when standard input, a pipe, is closed.
+    #[arg(long, hide = true)]
+    lifeline: bool,
+}
+
+/// What `manta run --json` prints.
+#[derive(Debug, Default, Serialize)]
+struct Document {
+    schema_version: u32,
+    swarm: Option<String>,
+    name: Option<String>,
+    status: String,
+    reason: String,
+    nodes: Vec<String>,
+    iterations: Vec<IterationRow>,
+    #[serde(flatten)]
+    outputs: Outputs,
+    failures: Vec<FailedAttempt>,
+    events: Vec<EventView>,
+    error: Option<ErrorObject>,
+}
+
+/// Runs the swarm; the exit code is its outcome.
+pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
+    let owned = args.owned_dir.clone();
+    let outcome = run(args, form).await;
+    if let Some(folder) = owned {
+        // Whoever handed it over may have removed it already.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    let failure = match &outcome {
+        Ok(finished) => failure_of(finished),
+        Err(failure) => Some(failure.clone()),
+    };
+    if form == Form::Json {
+        // Whoever reads the document may have gone; the exit code still tells the outcome.
+        let _ = out::put_json(&document(outcome.ok(), failure.as_ref()));
+    } else if let Ok(finished) = &outcome {
+        let _ = out::put(&finished.outputs.render(out::width(), Some(RESULTS_SHOWN)));
+    }
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+async fn run(args: Args, form: Form) -> Result<Finished, Failure> {
+    let ended = shutdown::listen(args.lifeline.into())?;
+    let python = python::find(args.python.as_deref())?;
+    let screen = Screen::new(form, Show::All);
+    let plan = plan(&args, python)?;
+    let finished = session::run(plan, &screen, ended, async |_, _| Ok(())).await?;
+    if let Some(ending) = finished.history.ending.as_ref().filter(|ending| ending.status == "succeeded") {
+        let name = &finished.swarm.name;
+        screen.line(&format!("swarm {name} succeeded: {}", crate::text::one_line(&ending.reason, 200)));
+    }
+    Ok(finished)
+}
+
+fn plan(args: &Args, python: PathBuf) -> Result<Plan<'_>, Failure> {
+    let named = match args.node.as_slice() {
+        [] => data::numbered(args.nodes),
+        nodes => nodes.iter().map(|node| data::parse_node(node)).collect::<Result<_, _>>()?,
+    };
+    let options = args.data.iter().map(|text| DataOption::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let nodes = if data::needs_names(&options) {
+        Nodes::AfterTracing(Box::new(move |document| data::plan(&named, &options, Some(document))))
+    } else {
+        Nodes::Known(data::plan(&named, &options, None)?)
+    };
+    let interpreter = python.clone();
+    Ok(Plan {
+        tracing: Box::new(move |folder| {
+            Box::pin(async move {
+                match (&args.traced, &args.target) {
+                    (Some(traced), _) => trace::read(traced),
+                    (None, Some(target)) => trace::trace(&interpreter, target, &args.set, &folder).await,
+                    (None, None) => Err(Failure::usage("no swarm is given")),
+                }
+            })
+        }),
+        nodes,
+        max_iteration: args.max_iteration,
+        python,
+        data_dir: args.data_dir.clone(),
+        out: args.out.clone(),
+    })
+}
+
+/// The error that a swarm ended with, where it did not succeed.
+pub(crate) fn failure_of(finished: &Finished) -> Option<Failure> {
+    let ending = finished.history.ending.as_ref()?;
+    if ending.status == "succeeded" {
+        return None;
+    }
+    let message = format!("swarm {} {}: {}", finished.swarm.name, ending.status, ending.reason);
+    let failure = Failure { code: None, message, hint: None, exit: 1, silent: false };
+    let place = finished.history.decisive_failure().map(|failed| {
+        let place = failed.failure.location.as_deref().map(|place| format!(" at {place}")).unwrap_or_default();
+        format!("see task {} on {}, iteration {}{place}", failed.task, failed.node, failed.iteration)
+    });
+    Some(Failure { hint: place, ..failure })
+}
+
+fn document(finished: Option<Finished>, failure: Option<&Failure>) -> Document {
+    let error = failure.map(Failure::object);
+    let empty = Document { schema_version: SCHEMA_VERSION, status: "error".to_owned(), ..Document::default() };
+    let Some(finished) = finished else { return Document { error, ..empty } };
+    let (status, reason) = match &finished.history.ending {
+        Some(ending) => (ending.status.to_owned(), ending.reason.clone()),
+        None => (empty.status, String::new()),
+    };
+    Document {
+        schema_version: SCHEMA_VERSION,
+        swarm: Some(finished.swarm.id.to_string()),
+        name: Some(finished.swarm.name),
+        status,
+        reason,
+        nodes: finished.nodes,
+        iterations: finished.history.rows(),
+        outputs: finished.outputs,
+        failures: finished.history.failures,
+        events: finished.history.events,
+        error,
+    }
+}

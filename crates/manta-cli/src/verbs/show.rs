@@ -1,0 +1,60 @@
+//! `manta show`: one swarm, its tasks, and what waits.
+use std::process::ExitCode;
+
+use manta_api::SwarmView;
+use manta_api::version::SCHEMA_VERSION;
+use serde_json::json;
+
+use crate::report::{Failure, Form};
+use crate::table::Table;
+use crate::text::{clean, iso, one_line};
+use crate::{connection, find, out};
+
+/// Options of `manta show`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The swarm: its id, the beginning of it, or its name.
+    swarm: String,
+
+    #[command(flatten)]
+    connection: connection::ConnectionArgs,
+}
+
+/// Shows a swarm.
+pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
+    let swarm = find::swarm(&args.connection.client()?, &args.swarm).await?;
+    match form {
+        Form::Json => out::put_json(&json!({"schema_version": SCHEMA_VERSION, "swarm": swarm}))?,
+        Form::Text => out::put(&render(&swarm, out::width()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(swarm: &SwarmView, width: Option<usize>) -> String {
+    let mut text = format!("{}  {}\nstate      {}", clean(&swarm.name), swarm.id, swarm.state);
+    if !swarm.reason.is_empty() && swarm.reason != swarm.state {
+        text.push_str(&format!(": {}", clean(&swarm.reason)));
+    }
+    let iteration = super::ls::iteration(swarm.iteration);
+    let most = swarm.max_iteration.map(|most| format!(" (counted from 0, {most} in all at most)")).unwrap_or_default();
+    text.push_str(&format!("\niteration  {iteration}{most}\ncreated    {}\n", iso(swarm.created_ms)));
+    if let Some(finished) = swarm.finished_ms {
+        text.push_str(&format!("finished   {}\n", iso(finished)));
+    }
+    if !swarm.task_runs.is_empty() {
+        let mut table = Table::new(&["TASK", "STATE", "NODES", "ACCEPTED", "REASON"]);
+        for run in &swarm.task_runs {
+            let (nodes, accepted) = (run.nodes.to_string(), run.accepted.to_string());
+            table.row(vec![one_line(&run.task, 32), run.state.clone(), nodes, accepted, one_line(&run.reason, 80)]);
+        }
+        text.push('\n');
+        text.push_str(&table.render(width));
+    }
+    for waiting in &swarm.waiting {
+        text.push_str(&format!("\nwaiting: task {}: {}\n", clean(&waiting.task), clean(&waiting.reason)));
+        for node in &waiting.nodes {
+            text.push_str(&format!("  {}: {}\n", clean(&node.node), clean(&node.cause)));
+        }
+    }
+    text
+}

@@ -1,0 +1,208 @@
+//! Blobs: what is missing, sending, and fetching with the digest checked as the bytes stream past.
+use std::io;
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RANGE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use manta_types::{Blob, Digest};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::client::{Body, empty, full, request};
+use crate::error::innermost;
+use crate::{Client, ClientError};
+
+/// Bytes read from a file at once while it is sent.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Digests asked for at once.
+const DIGESTS_PER_QUESTION: usize = 10_000;
+
+#[derive(Serialize)]
+struct Question<'a> {
+    digests: &'a [Digest],
+}
+
+#[derive(Deserialize)]
+struct Missing {
+    missing: Vec<Digest>,
+}
+
+impl Client {
+    /// Those of the digests whose blobs the manager does not have.
+    ///
+    /// # Errors
+    /// When the manager refuses or cannot be reached.
+    pub async fn blobs_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, ClientError> {
+        let mut missing = Vec::new();
+        for digests in digests.chunks(DIGESTS_PER_QUESTION) {
+            let answer: Missing = self.post_json("/blobs/missing", &Question { digests }, None).await?;
+            missing.extend(answer.missing);
+        }
+        Ok(missing)
+    }
+
+    /// Whether the manager has a blob.
+    ///
+    /// # Errors
+    /// When the manager refuses or cannot be reached.
+    pub async fn has_blob(&self, digest: &Digest) -> Result<bool, ClientError> {
+        match self.send(request(Method::HEAD, &self.blob_uri(digest), empty())).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::Problem(problem)) if problem.status == 404 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends bytes; what the manager already has is accepted again.
+    ///
+    /// # Errors
+    /// When the manager refuses or cannot be reached.
+    pub async fn put_blob_bytes(&self, bytes: impl Into<Bytes>) -> Result<Blob, ClientError> {
+        let bytes: Bytes = bytes.into();
+        let blob = Blob { digest: manta_module::digest_of(&bytes), size: bytes.len() as u64 };
+        self.put(&blob, full(bytes)).await?;
+        Ok(blob)
+    }
+
+    /// Sends a file, which is read twice: to name it, and to send it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or changes meanwhile, or the manager refuses or cannot be reached.
+    pub async fn put_blob_file(&self, path: &Path) -> Result<Blob, ClientError> {
+        let failed = |source| ClientError::File { path: path.to_owned(), source };
+        let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut size = 0;
+        loop {
+            let read = file.read(&mut chunk).await.map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&chunk[..read]);
+            size += read as u64;
+        }
+        let blob = Blob { digest: Digest::from_bytes(*hasher.finalize().as_bytes()), size };
+        let again = tokio::fs::File::open(path).await.map_err(failed)?;
+        self.put_blob_from(&blob, again).await?;
+        Ok(blob)
+    }
+
+    /// Sends what a reader gives; `blob` must say truly what that is.
+    ///
+    /// # Errors
+    /// When the reader fails or gives other bytes, or the manager refuses or cannot be reached.
+    pub async fn put_blob_from<R>(&self, blob: &Blob, reader: R) -> Result<(), ClientError>
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+    {
+        let frames = futures_util::stream::try_unfold(reader, async |mut reader: R| {
+            let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+            let read = reader.read_buf(&mut chunk).await?;
+            Ok::<_, io::Error>((read > 0).then(|| (Frame::data(chunk.freeze()), reader)))
+        });
+        self.put(blob, StreamBody::new(frames).boxed_unsync()).await
+    }
+
+    async fn put(&self, blob: &Blob, body: Body) -> Result<(), ClientError> {
+        let mut request = request(Method::PUT, &self.blob_uri(&blob.digest), body);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(blob.size));
+        self.send_patiently(request).await.map(drop)
+    }
+
+    /// Fetches a blob into a writer and checks its digest; after an error, what was written is not to be trusted.
+    ///
+    /// # Errors
+    /// When the manager refuses, breaks off or sends other bytes, or the writer fails.
+    pub async fn get_blob_to<W>(&self, digest: &Digest, out: &mut W) -> Result<u64, ClientError>
+    where
+        W: AsyncWrite + Unpin + ?Sized,
+    {
+        let mut body = self.get_blob(digest, None).await?.into_body();
+        let mut hasher = blake3::Hasher::new();
+        let mut size = 0;
+        while let Some(chunk) = self.next_chunk(&mut body).await? {
+            hasher.update(&chunk);
+            out.write_all(&chunk).await.map_err(ClientError::Write)?;
+            size += chunk.len() as u64;
+        }
+        out.flush().await.map_err(ClientError::Write)?;
+        check(digest, &hasher)?;
+        Ok(size)
+    }
+
+    /// Fetches a whole blob of at most `limit` bytes and checks its digest.
+    ///
+    /// # Errors
+    /// As [`Client::get_blob_to`], or when it is larger.
+    pub async fn get_blob_bytes(&self, digest: &Digest, limit: u64) -> Result<Bytes, ClientError> {
+        let mut body = self.get_blob(digest, None).await?.into_body();
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = self.next_chunk(&mut body).await? {
+            if (bytes.len() + chunk.len()) as u64 > limit {
+                return Err(ClientError::TooLarge { digest: *digest, limit });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&bytes);
+        check(digest, &hasher)?;
+        Ok(bytes.freeze())
+    }
+
+    /// Fetches the first bytes of a blob, which no digest can check.
+    ///
+    /// # Errors
+    /// When the manager refuses or breaks off.
+    pub async fn get_blob_head(&self, digest: &Digest, limit: usize) -> Result<Bytes, ClientError> {
+        let range = (limit > 0).then(|| format!("bytes=0-{}", limit - 1));
+        let mut body = self.get_blob(digest, range.as_deref()).await?.into_body();
+        let mut bytes = BytesMut::new();
+        while bytes.len() < limit
+            && let Some(chunk) = self.next_chunk(&mut body).await?
+        {
+            bytes.extend_from_slice(&chunk);
+        }
+        bytes.truncate(limit);
+        Ok(bytes.freeze())
+    }
+
+    async fn get_blob(&self, digest: &Digest, range: Option<&str>) -> Result<Response<Incoming>, ClientError> {
+        let mut request = request(Method::GET, &self.blob_uri(digest), empty());
+        if let Some(range) = range {
+            let range = HeaderValue::from_str(range).expect("digits are a header value");
+            request.headers_mut().insert(RANGE, range);
+        }
+        let answer = self.send(request).await?;
+        match answer.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
+            other => Err(self.protocol(format!("status {other} for a blob"))),
+        }
+    }
+
+    async fn next_chunk(&self, body: &mut Incoming) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.unreachable(innermost(&error)))?;
+            if let Ok(chunk) = frame.into_data() {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    fn blob_uri(&self, digest: &Digest) -> String {
+        self.uri(&format!("/blobs/{digest}"))
+    }
+}
+
+fn check(digest: &Digest, hasher: &blake3::Hasher) -> Result<(), ClientError> {
+    if hasher.finalize().as_bytes() == digest.bytes() {
+        Ok(())
+    } else {
+        Err(ClientError::DigestMismatch { digest: *digest })
+    }
+}

@@ -1,0 +1,179 @@
+//! Requests and answers: one place that adds the token, reads problems and names the manager in every error.
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use manta_api::{ErrorCode, Problem};
+use manta_types::ClusterId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::innermost;
+use crate::{ClientError, Connector, Endpoint, Token};
+
+/// Bytes of a JSON answer; lists of results are the largest.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a problem document.
+const PROBLEM_BYTES_MAX: usize = 1 << 20;
+/// How long a manager may think before it begins to answer a call without a body to store.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A request's body.
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A connection to one cluster of one manager; cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    http: legacy::Client<Connector, Body>,
+    endpoint: Endpoint,
+    base: String,
+    authorization: Option<HeaderValue>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.shared.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client of that cluster; connects on the first call.
+    pub fn new(endpoint: Endpoint, token: Token, cluster: ClusterId) -> Self {
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(Connector::new(&endpoint));
+        let base = format!("{}/v1/clusters/{cluster}", endpoint.origin());
+        let header = token.is_plain().then(|| HeaderValue::from_str(&format!("Bearer {}", token.expose())));
+        let authorization = header.and_then(Result::ok).map(|mut header| {
+            header.set_sensitive(true);
+            header
+        });
+        Self { shared: Arc::new(Shared { http, endpoint, base, authorization }) }
+    }
+
+    /// Where the manager listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.shared.endpoint
+    }
+
+    /// Whether the manager answers; needs no token.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn health(&self) -> Result<(), ClientError> {
+        let uri = format!("{}/healthz", self.shared.endpoint.origin());
+        self.send(request(Method::GET, &uri, empty())).await.map(drop)
+    }
+
+    /// The full URI of a route of the cluster.
+    pub(crate) fn uri(&self, path: &str) -> String {
+        format!("{}{path}", self.shared.base)
+    }
+
+    pub(crate) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let mut request = request(Method::GET, &self.uri(path), empty());
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let answer = self.send(request).await?;
+        self.read_json(answer).await
+    }
+
+    pub(crate) async fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content: &impl Serialize,
+        idempotency_key: Option<&str>,
+    ) -> Result<T, ClientError> {
+        let bytes = serde_json::to_vec(content).map_err(|error| self.protocol(error.to_string()))?;
+        let mut request = request(Method::POST, &self.uri(path), full(bytes.into()));
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(key) = idempotency_key {
+            let key = HeaderValue::from_str(key).map_err(|error| self.protocol(error.to_string()))?;
+            request.headers_mut().insert("idempotency-key", key);
+        }
+        let answer = self.send(request).await?;
+        self.read_json(answer).await
+    }
+
+    /// Sends a request whose answer must begin in time; an answer of an error status becomes an error.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.send_patiently(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable(io::Error::new(io::ErrorKind::TimedOut, "no answer within 60 s"))),
+        }
+    }
+
+    /// Sends a request that may take as long as its body needs.
+    pub(crate) async fn send_patiently(&self, mut request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
+        if let Some(token) = &self.shared.authorization {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
+        let answer = self.shared.http.request(request).await.map_err(|error| self.unreachable(innermost(&error)))?;
+        if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(answer).await) }
+    }
+
+    pub(crate) async fn read_json<T: DeserializeOwned>(&self, answer: Response<Incoming>) -> Result<T, ClientError> {
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let bytes = body.map_err(|error| self.unreachable(innermost(error.as_ref())))?.to_bytes();
+        serde_json::from_slice(&bytes).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    async fn refusal(&self, answer: Response<Incoming>) -> ClientError {
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), PROBLEM_BYTES_MAX).collect().await;
+        let bytes = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => ClientError::problem(problem),
+            Err(_) => ClientError::problem(self.stand_in(status)),
+        }
+    }
+
+    /// A problem for an answer that carries none, as from something that is no manager.
+    fn stand_in(&self, status: StatusCode) -> Problem {
+        let code = match status.as_u16() {
+            401 => ErrorCode::Unauthorized,
+            403 => ErrorCode::Forbidden,
+            404 | 405 => ErrorCode::NotFound,
+            409 => ErrorCode::Conflict,
+            413 => ErrorCode::TooLarge,
+            400..=499 => ErrorCode::BadRequest,
+            507 => ErrorCode::Storage,
+            _ => ErrorCode::Internal,
+        };
+        let message = format!("`{}` answered with status {status} and no explanation", self.shared.endpoint);
+        Problem { status: status.as_u16(), ..Problem::new(code, message) }
+    }
+
+    pub(crate) fn unreachable(&self, source: io::Error) -> ClientError {
+        ClientError::Unreachable { endpoint: self.shared.endpoint.to_string(), source }
+    }
+
+    pub(crate) fn protocol(&self, what: String) -> ClientError {
+        ClientError::Protocol { endpoint: self.shared.endpoint.to_string(), what }
+    }
+}
+
+pub(crate) fn request(method: Method, uri: &str, body: Body) -> Request<Body> {
+    let request = Request::builder().method(method).uri(uri).body(body);
+    request.expect("origins are checked and every part of a path is an id, a digest or encoded")
+}
+
+pub(crate) fn empty() -> Body {
+    full(Bytes::new())
+}
+
+pub(crate) fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}

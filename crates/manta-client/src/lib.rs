@@ -1,0 +1,24 @@
+//! The typed client of Manta's public API, used by the command line and by nodes.
+//!
+//! [`Client`] makes the calls, over TCP or a Unix socket ([`Endpoint`]); [`Follow`] is a live stream that survives broken
+//! connections; [`Connector`] opens connections for anything else that speaks to the manager. It prints nothing and
+//! decides nothing.
+#![forbid(unsafe_code)]
+
+mod blobs;
+mod client;
+mod connector;
+mod endpoint;
+mod error;
+mod follow;
+mod sse;
+mod swarms;
+mod token;
+
+pub use client::Client;
+pub use connector::{Connector, Stream};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::ClientError;
+pub use follow::Follow;
+pub use swarms::LogFilter;
+pub use token::{Token, TokenFileError};

@@ -1,0 +1,177 @@
+//! Swarms, their histories, logs and values, and the cluster's nodes.
+use http::{HeaderValue, Method};
+use manta_api::{AttemptInputs, EventView, GlobalView, LogLine, NodeView, ResultView, SwarmSubmission, SwarmView};
+use manta_types::{AttemptId, NodeName, SwarmId};
+
+use crate::client::{empty, request};
+use crate::follow::Sequenced;
+use crate::{Client, ClientError, Follow};
+
+/// Items that a manager puts into one answer; a shorter answer is the last.
+const PAGE_ITEMS: usize = 10_000;
+
+/// Which log lines are wanted; all of them by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFilter {
+    /// Only lines after this position.
+    pub after: u64,
+    /// Only this task's.
+    pub task: Option<String>,
+    /// Only this node's.
+    pub node: Option<String>,
+    /// Only this iteration's.
+    pub iteration: Option<u32>,
+    /// Only this level and those above it.
+    pub level: Option<String>,
+    /// Only this attempt's.
+    pub attempt: Option<AttemptId>,
+}
+
+impl LogFilter {
+    /// The filter as a query, without `after`.
+    pub(crate) fn query(&self) -> String {
+        let mut query = String::new();
+        let mut add = |key: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                query.push_str(&format!("&{key}={}", encode(value)));
+            }
+        };
+        add("task", self.task.as_deref());
+        add("node", self.node.as_deref());
+        add("iteration", self.iteration.map(|iteration| iteration.to_string()).as_deref());
+        add("level", self.level.as_deref());
+        add("attempt", self.attempt.map(|attempt| attempt.to_string()).as_deref());
+        query
+    }
+}
+
+/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).
+fn encode(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// Each of these fails when the manager refuses, cannot be reached, or answers what this client cannot read.
+impl Client {
+    /// Submits a swarm; the same key with the same content gives the same swarm.
+    ///
+    /// # Errors
+    /// As for every call; a swarm that could never run is refused with the reason.
+    pub async fn submit(&self, submission: &SwarmSubmission, idempotency_key: &str) -> Result<SwarmView, ClientError> {
+        self.post_json("/swarms", submission, Some(idempotency_key)).await
+    }
+
+    /// All swarms, as the manager orders them.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn swarms(&self) -> Result<Vec<SwarmView>, ClientError> {
+        self.get_json("/swarms").await
+    }
+
+    /// One swarm.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn swarm(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
+        self.get_json(&format!("/swarms/{id}")).await
+    }
+
+    /// Ends a swarm; one that is over stays as it is.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn stop(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
+        self.post_json(&format!("/swarms/{id}/stop"), &serde_json::json!({}), None).await
+    }
+
+    /// A swarm's history so far, after a position.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn events(&self, id: SwarmId, after: u64) -> Result<Vec<EventView>, ClientError> {
+        self.pages(after, |after| format!("/swarms/{id}/events?after={after}")).await
+    }
+
+    /// A swarm's history as it happens, after a position, until the swarm is over.
+    pub fn events_stream(&self, id: SwarmId, after: u64) -> Follow<EventView> {
+        Follow::new(self.clone(), format!("/swarms/{id}/events"), String::new(), after)
+    }
+
+    /// Log lines so far.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn logs(&self, id: SwarmId, filter: &LogFilter) -> Result<Vec<LogLine>, ClientError> {
+        let query = filter.query();
+        self.pages(filter.after, |after| format!("/swarms/{id}/logs?after={after}{query}")).await
+    }
+
+    /// Log lines as they come, until the swarm is over.
+    pub fn logs_stream(&self, id: SwarmId, filter: LogFilter) -> Follow<LogLine> {
+        Follow::new(self.clone(), format!("/swarms/{id}/logs"), filter.query(), filter.after)
+    }
+
+    /// What was published.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn results(&self, id: SwarmId) -> Result<Vec<ResultView>, ClientError> {
+        self.get_json(&format!("/swarms/{id}/results")).await
+    }
+
+    /// The globals' current values.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn globals(&self, id: SwarmId) -> Result<Vec<GlobalView>, ClientError> {
+        self.get_json(&format!("/swarms/{id}/globals")).await
+    }
+
+    /// The cluster's nodes.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, ClientError> {
+        self.get_json("/nodes").await
+    }
+
+    /// What an attempt may read; for the node that runs it.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn attempt_inputs(&self, id: AttemptId, node: &NodeName) -> Result<AttemptInputs, ClientError> {
+        let mut request = request(Method::GET, &self.uri(&format!("/attempts/{id}/inputs")), empty());
+        let name = HeaderValue::from_str(node.as_str()).expect("node names are plain ASCII");
+        request.headers_mut().insert("x-manta-node", name);
+        let answer = self.send(request).await?;
+        self.read_json(answer).await
+    }
+
+    /// Asks on until an answer brings nothing new.
+    async fn pages<T: Sequenced>(&self, after: u64, path: impl Fn(u64) -> String) -> Result<Vec<T>, ClientError> {
+        let (mut all, mut after) = (Vec::new(), after);
+        loop {
+            let page: Vec<T> = self.get_json(&path(after)).await?;
+            let Some(last) = page.last() else { return Ok(all) };
+            let whole = page.len() < PAGE_ITEMS;
+            after = last.seq().max(after);
+            all.extend(page);
+            if whole {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_become_encoded_queries() {
+        let filter = LogFilter { task: Some("a b&c".into()), iteration: Some(3), ..LogFilter::default() };
+        assert_eq!(filter.query(), "&task=a%20b%26c&iteration=3");
+        assert_eq!(LogFilter::default().query(), "");
+    }
+}

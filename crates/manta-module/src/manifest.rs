@@ -1,0 +1,337 @@
+//! The bundle's manifest: its form, its canonical bytes and every rule that it keeps.
+use std::collections::BTreeMap;
+
+use manta_types::{Blob, Digest, NameError, limits, name};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{digest_of, tree_digest};
+use crate::path::{PathProblem, check_path, collision};
+
+/// The version of the manifest's form.
+pub const MANIFEST_VERSION: u32 = 1;
+/// Bytes of a manifest; far above what [`limits::BUNDLE_FILES_MAX`] ordinary paths need.
+const MANIFEST_BYTES_MAX: usize = 16 << 20;
+
+/// What a module is: its name, its environment, its needs, and its files by digest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleManifest {
+    /// [`MANIFEST_VERSION`].
+    pub manifest_version: u32,
+    /// The module's name.
+    pub name: String,
+    /// SemVer; `0.0.0+<tree digest>` for a module without one.
+    pub version: String,
+    /// Where its code begins.
+    pub entry: Entry,
+    /// The environment it asks for.
+    pub image: String,
+    /// Datasets it may open.
+    pub datasets: Vec<String>,
+    /// What it needs.
+    #[serde(default)]
+    pub resources: ModuleResources,
+    /// `strict`: never started from a warm process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Versions of Manta it works with, as a SemVer range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_manta: Option<String>,
+    /// Path in the bundle → content.
+    pub files: BTreeMap<String, Blob>,
+}
+
+/// Limits and needs; what is absent takes the node's default.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleResources {
+    /// Processor cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Whole GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<u32>,
+    /// Bytes per GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_bytes: Option<u64>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tmp_bytes: Option<u64>,
+    /// Processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
+}
+
+/// Where a module's code begins: a file, and what in it is run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "EntryForm", into = "EntryForm")]
+pub struct Entry {
+    /// Path in the bundle.
+    pub file: String,
+    /// What is run.
+    pub target: Target,
+}
+
+/// What of the entry file is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A function that takes the task over.
+    Call(String),
+    /// A task class, whose `run()` is called.
+    Class(String),
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryForm {
+    file: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    call: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    class: Option<String>,
+}
+
+impl TryFrom<EntryForm> for Entry {
+    type Error = &'static str;
+
+    fn try_from(form: EntryForm) -> Result<Self, Self::Error> {
+        let target = match (form.call, form.class) {
+            (Some(call), None) => Target::Call(call),
+            (None, Some(class)) => Target::Class(class),
+            _ => return Err("an entry names either a `call` or a `class`"),
+        };
+        Ok(Self { file: form.file, target })
+    }
+}
+
+impl From<Entry> for EntryForm {
+    fn from(entry: Entry) -> Self {
+        let (call, class) = match entry.target {
+            Target::Call(name) => (Some(name), None),
+            Target::Class(name) => (None, Some(name)),
+        };
+        Self { file: entry.file, call, class }
+    }
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON of this form.
+    #[error("the manifest cannot be read: {0}")]
+    Form(#[from] serde_json::Error),
+    /// Another way of writing the same; digests would not agree.
+    #[error("the manifest is not in its canonical form (RFC 8785)")]
+    NotCanonical,
+    /// Made by a later Manta.
+    #[error("the manifest has version {0}; this build reads version 1")]
+    Version(u32),
+    /// A name that breaks a rule.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Not SemVer.
+    #[error("the version `{version}` is not SemVer, like 1.2.0: {problem}")]
+    SemVer {
+        /// The text.
+        version: String,
+        /// What is wrong with it.
+        problem: semver::Error,
+    },
+    /// A path that breaks a rule.
+    #[error("the path `{path}` {problem}")]
+    Path {
+        /// The path, escaped and cut.
+        path: String,
+        /// The rule.
+        problem: PathProblem,
+    },
+    /// Two paths that are one file on some systems.
+    #[error("the paths `{one}` and `{other}` differ only in case, or one is a folder of the other's name")]
+    Collision {
+        /// One.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// The entry's file is missing.
+    #[error("the entry file `{0}` is not in the bundle")]
+    NoEntry(String),
+    /// The entry's function or class is not a Python name.
+    #[error("the entry `{0}` is not a Python name")]
+    EntryName(String),
+    /// A value that is not allowed there.
+    #[error("`{field}` is `{value}`; {allowed}")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What may stand there.
+        allowed: &'static str,
+    },
+    /// Over a limit.
+    #[error("the bundle has {has} {what}; {most} are the limit")]
+    TooLarge {
+        /// How many it has.
+        has: u64,
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        most: u64,
+    },
+}
+
+impl BundleManifest {
+    /// Reads a manifest and checks every rule, its canonical form among them.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        if bytes.len() > MANIFEST_BYTES_MAX {
+            let (has, most) = (bytes.len() as u64, MANIFEST_BYTES_MAX as u64);
+            return Err(ManifestError::TooLarge { has, what: "bytes of manifest", most });
+        }
+        let manifest: Self = serde_json::from_slice(bytes)?;
+        manifest.check()?;
+        if manifest.canonical_bytes() != bytes {
+            return Err(ManifestError::NotCanonical);
+        }
+        Ok(manifest)
+    }
+
+    /// Checks every rule that the types do not hold by themselves.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        if self.manifest_version != MANIFEST_VERSION {
+            return Err(ManifestError::Version(self.manifest_version));
+        }
+        name::check_component("module", &self.name)?;
+        name::check_name("image", &self.image)?;
+        for dataset in &self.datasets {
+            name::check_component("dataset", dataset)?;
+        }
+        if let Err(problem) = semver::Version::parse(&self.version) {
+            return Err(ManifestError::SemVer { version: clip(&self.version), problem });
+        }
+        if let Some(other) = self.isolation.as_deref().filter(|isolation| *isolation != "strict") {
+            let allowed = "`strict` or nothing is needed";
+            return Err(ManifestError::Value { field: "isolation", value: clip(other), allowed });
+        }
+        if let Some(cpu) = self.resources.cpu.filter(|cpu| !(*cpu > 0.0 && *cpu <= 4096.0)) {
+            let allowed = "more than 0 and at most 4096 is needed";
+            return Err(ManifestError::Value { field: "resources.cpu", value: cpu.to_string(), allowed });
+        }
+        self.check_files()?;
+        self.check_entry()
+    }
+
+    fn check_files(&self) -> Result<(), ManifestError> {
+        let (has, most) = (self.files.len() as u64, limits::BUNDLE_FILES_MAX as u64);
+        if has > most {
+            return Err(ManifestError::TooLarge { has, what: "files", most });
+        }
+        for path in self.files.keys() {
+            check_path(path).map_err(|problem| ManifestError::Path { path: clip(path), problem })?;
+        }
+        if let Some((one, other)) = collision(self.files.keys().map(String::as_str)) {
+            return Err(ManifestError::Collision { one: one.to_owned(), other: other.to_owned() });
+        }
+        let has = self.total_bytes();
+        if has > limits::BUNDLE_BYTES_MAX {
+            return Err(ManifestError::TooLarge { has, what: "bytes", most: limits::BUNDLE_BYTES_MAX });
+        }
+        Ok(())
+    }
+
+    fn check_entry(&self) -> Result<(), ManifestError> {
+        if !self.files.contains_key(&self.entry.file) {
+            return Err(ManifestError::NoEntry(clip(&self.entry.file)));
+        }
+        let (Target::Call(name) | Target::Class(name)) = &self.entry.target;
+        let begins = name.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
+        let plain = name.len() <= limits::NAME_BYTES_MAX && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        if begins && plain { Ok(()) } else { Err(ManifestError::EntryName(clip(name))) }
+    }
+
+    /// The manifest as RFC 8785 writes it; its digest names the bundle.
+    pub fn canonical_bytes(&self) -> Vec<u8> {
+        serde_json_canonicalizer::to_vec(self).expect("finite numbers, text keys: always JSON")
+    }
+
+    /// The bundle's digest.
+    pub fn digest(&self) -> Digest {
+        digest_of(&self.canonical_bytes())
+    }
+
+    /// The digest of the files alone, whatever the module is called.
+    pub fn tree_digest(&self) -> Digest {
+        tree_digest(&self.files)
+    }
+
+    /// Bytes of all files.
+    pub fn total_bytes(&self) -> u64 {
+        self.files.values().fold(0, |sum, blob| sum.saturating_add(blob.size))
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(96).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"datasets":["digits"],"entry":{"call":"main","file":"worker.py"},"files":{"worker.py":{"digest":"0000000000000000000000000000000000000000000000000000000000000000","size":3}},"image":"manta_light:latest","manifest_version":1,"name":"worker","resources":{"cpu":1.5,"memory_bytes":1073741824},"version":"1.0.0"}"#;
+
+    fn check(change: impl Fn(&str) -> String, words: &str) {
+        let error = BundleManifest::parse(change(GOOD).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+
+    #[test]
+    fn a_canonical_manifest_reads_back_as_it_was_written() {
+        let manifest = BundleManifest::parse(GOOD.as_bytes()).unwrap();
+        assert_eq!(manifest.canonical_bytes(), GOOD.as_bytes());
+        assert_eq!(manifest.digest(), digest_of(GOOD.as_bytes()));
+        assert_eq!(manifest.entry.target, Target::Call("main".into()));
+    }
+
+    #[test]
+    fn another_way_of_writing_the_same_is_refused() {
+        check(|good| good.replace("\":1.5", "\": 1.5"), "canonical");
+        check(|good| good.replace("1.5", "1.50"), "canonical");
+        check(|good| format!("{good}\n"), "canonical");
+    }
+
+    #[test]
+    fn broken_rules_are_named() {
+        check(
+            |good| good.replace("\"call\":\"main\"", "\"call\":\"main\",\"class\":\"W\""),
+            "either a `call` or a `class`",
+        );
+        check(|good| good.replace("\"name\":\"worker\"", "\"name\":\"a/b\""), "module name `a/b`");
+        check(|good| good.replace("1.0.0", "1.0"), "not SemVer");
+        check(|good| good.replace("\"manifest_version\":1", "\"manifest_version\":2"), "version 2");
+        check(|good| good.replace("\"name\"", "\"extra\":1,\"name\""), "unknown field `extra`");
+        check(|good| good.replace("\"size\":3", "\"size\":2000000000"), "2000000000 bytes");
+        check(|good| good.replace("\"main\"", "\"os.system\""), "not a Python name");
+        check(|good| good.replace("files\":{\"worker.py", "files\":{\"../worker.py"), "`../worker.py` holds");
+    }
+
+    #[test]
+    fn the_tree_digest_ignores_what_the_module_is_called() {
+        let manifest = BundleManifest::parse(GOOD.as_bytes()).unwrap();
+        let renamed = BundleManifest { name: "other".into(), ..manifest.clone() };
+        assert_eq!(manifest.tree_digest(), renamed.tree_digest());
+        assert_ne!(manifest.digest(), renamed.digest());
+    }
+}

@@ -1,0 +1,36 @@
+"""Averages the workers' models, each weighted by its samples, into the swarm's model (federated averaging)."""
+
+from manta.light.task import Task
+
+
+def weighted_average(models, weights):
+    """Return the mean of ``models``, each counted ``weights`` times.
+
+    Parameters
+    ----------
+    models : iterable of dict of str to array
+        Equal keys and shapes throughout. Each is needed only once, so a stream needs the memory of two models.
+    weights : sequence of number
+        One for each model, in the same order.
+    """
+    whole = sum(weights)
+    mean = {}
+    for model, weight in zip(models, weights):
+        for name, array in model.items():
+            part = array * (weight / whole)
+            mean[name] = mean[name] + part if name in mean else part
+    return mean
+
+
+class Aggregator(Task):
+    """Reads what the workers published, writes the global model."""
+
+    def run(self):
+        models = self.world.results.select("model")
+        samples = self.world.results.select("samples")
+        self.logger.info("averaging %d models", len(models))
+        self.world.globals["model"] = weighted_average(models.values(), list(samples.values()))
+
+
+def main():
+    Aggregator().run()

@@ -1,0 +1,16 @@
+"""Says hello from the node that it runs on."""
+
+from manta.light.task import Task
+
+
+class Greet(Task):
+    """Publishes one sentence."""
+
+    def run(self):
+        greeting = self.world.globals["greeting"]
+        self.logger.info("saying %s", greeting)
+        self.world.results.add("greeting", f"{greeting} from {self.node}")
+
+
+def main():
+    Greet().run()
