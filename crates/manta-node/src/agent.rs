@@ -1,0 +1,247 @@
+//! The agent: checks the host, makes its parts, and runs until it is told to stop.
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use manta_client::Client;
+use manta_sandbox::{HostReport, Launcher, Tier};
+use manta_types::NodeName;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::Attempts;
+use crate::bundle::Bundles;
+use crate::cache::Cache;
+use crate::dataset::{self, Dataset};
+use crate::home::Home;
+use crate::host::{self, Resources, Usage};
+use crate::image::Images;
+use crate::light::Values;
+use crate::link::Link;
+use crate::outbox::Outbox;
+use crate::remote::Remote;
+use crate::session::Session;
+use crate::state::StateStore;
+use crate::supervisor::{Kind, Supervisor, blocking};
+use crate::{NodeError, Settings, runtime};
+
+/// How long attempts may take to be killed, and the session to end, when the agent stops.
+const STOP_MAX: Duration = Duration::from_millis(1500);
+/// How long the launcher may take to be gone.
+const LAUNCHER_STOP_MAX: Duration = Duration::from_millis(500);
+
+/// What all attempts on this node share.
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) tier: Tier,
+    /// What the host cannot enforce, a sentence each.
+    pub(crate) notes: Vec<String>,
+    pub(crate) datasets: BTreeMap<String, Dataset>,
+    pub(crate) images: Images,
+    /// Where `manta.light` was written.
+    pub(crate) runtime: PathBuf,
+    /// What an attempt gets that asks for nothing.
+    pub(crate) defaults: Resources,
+    pub(crate) bundles: Bundles,
+    pub(crate) values: Values,
+    pub(crate) remote: Remote,
+    pub(crate) state: StateStore,
+    pub(crate) launcher: Arc<Launcher>,
+    /// Cancelled when the launcher is found to be gone: without it nothing can run here.
+    pub(crate) launcher_lost: CancellationToken,
+    pub(crate) link: Link,
+    pub(crate) usage: Usage,
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+/// Runs a node until `shutdown` resolves.
+///
+/// The launcher is spawned by the caller before there are threads. While the manager cannot be reached, the agent
+/// goes on dialling; attempts that run go on running.
+///
+/// # Errors
+/// When the host cannot do what the settings ask for, when the manager refuses this node, or when the agent breaks.
+pub async fn run(
+    settings: Settings,
+    launcher: Launcher,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), NodeError> {
+    let launcher = Arc::new(launcher);
+    let home = Arc::new(open_home(&settings).await?);
+    let (supervisor, slots, ephemeral) = (Supervisor::default(), settings.slots, settings.ephemeral);
+    let ended = {
+        let node = start_up(&settings, &home, Arc::clone(&launcher)).await?;
+        let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots);
+        let Settings { manager, token, .. } = settings;
+        let session = Session { node, attempts, home: Arc::clone(&home), manager, token, slots: slots.get() };
+        serve(session, &supervisor, shutdown).await
+    };
+    clean_up(&supervisor, launcher, home, ephemeral).await;
+    ended
+}
+
+/// Runs the session until it is refused, a part breaks, or the agent is told to stop.
+async fn serve(session: Session, supervisor: &Supervisor, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
+    let (refuse, refused) = oneshot::channel();
+    let (stop, launcher_lost) = (supervisor.stopping(), session.node.launcher_lost.clone());
+    supervisor.spawn("session", Kind::Essential, {
+        let stop = stop.clone();
+        async move {
+            if let Err(error) = session.keep(stop).await {
+                // Nobody listens any more only when the agent is stopping anyway.
+                let _ = refuse.send(error);
+            }
+        }
+    });
+    let broken =
+        || NodeError::Internal(format!("the service loop `{}` broke", supervisor.broken().unwrap_or("session")));
+    tokio::select! {
+        () = shutdown => Ok(()),
+        () = stop.cancelled() => Err(broken()),
+        () = launcher_lost.cancelled() => Err(NodeError::Launcher("it ended, and every task with it".to_owned())),
+        error = refused => Err(error.unwrap_or_else(|_| broken())),
+    }
+}
+
+async fn open_home(settings: &Settings) -> Result<Home, NodeError> {
+    let root = settings.data_dir.clone();
+    blocking(move || Home::open(&root)).await
+}
+
+/// Checks everything that can be checked before the manager is dialled.
+async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> Result<Arc<Node>, NodeError> {
+    let report = launcher.probe().await.map_err(|error| NodeError::Launcher(error.to_string()))?;
+    let tier = check_tier(&report, settings.isolation_min)?;
+    let notes: Vec<String> =
+        report.shortcomings.iter().map(|short| format!("{} ({})", short.what, short.cure)).collect();
+    if tier != Tier::Full {
+        for short in &report.shortcomings {
+            tracing::warn!(
+                tier = tier.name(),
+                shortcoming = short.what,
+                cure = short.cure,
+                "this host contains tasks less than fully"
+            );
+        }
+    }
+    let datasets = dataset::check_all(&settings.datasets, &launcher);
+    let (python, light) = (settings.python.clone(), home.part("light"));
+    let python = blocking(move || probe_python(&python, &light));
+    let (datasets, (images, runtime)) = tokio::try_join!(datasets, python)?;
+    let client = Client::new(settings.manager.clone(), settings.token.clone(), settings.cluster.clone());
+    let remote = Remote::new(client, settings.name.clone());
+    let path = home.part("cache");
+    let cache = Cache::open(&path, Arc::new(remote.clone())).map_err(|source| NodeError::DataDir { path, source })?;
+    let cache = Arc::new(cache);
+    Ok(Arc::new(Node {
+        name: settings.name.clone(),
+        labels: settings.labels.clone(),
+        tier,
+        notes,
+        datasets,
+        images,
+        runtime,
+        defaults: Resources::defaults(host::memory_bytes(), settings.slots),
+        bundles: Bundles::new(home.part("bundles"), Arc::clone(&cache)),
+        values: Values::new(cache, tier == Tier::Full),
+        remote,
+        state: StateStore::new(home.part("state")),
+        launcher,
+        launcher_lost: CancellationToken::new(),
+        link: Link::new(),
+        usage: Usage::default(),
+        outbox: Arc::default(),
+    }))
+}
+
+fn probe_python(python: &Path, light: &Path) -> Result<(Images, PathBuf), NodeError> {
+    let images = Images::probe(python)?;
+    let runtime = runtime::install(light, images.host().python())?;
+    Ok((images, runtime))
+}
+
+/// The host's tier, if it is as good as the site asks for.
+fn check_tier(report: &HostReport, wanted: Tier) -> Result<Tier, NodeError> {
+    let rank = |tier| match tier {
+        Tier::Full => 2,
+        Tier::Rootless => 1,
+        Tier::Reduced => 0,
+    };
+    if let Some(tier) = report.tier.filter(|tier| rank(*tier) >= rank(wanted)) {
+        return Ok(tier);
+    }
+    Err(NodeError::NoContainment {
+        found: report.tier.map_or("none", Tier::name).to_owned(),
+        wanted: wanted.name().to_owned(),
+        why: joined(report.shortcomings.iter().map(|short| short.what.as_str())),
+        cure: joined(report.shortcomings.iter().map(|short| short.cure.as_str())),
+    })
+}
+
+/// Sentences in one line, each once: several shortcomings often have one cure.
+fn joined<'a>(sentences: impl Iterator<Item = &'a str>) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    for sentence in sentences {
+        if !seen.contains(&sentence) {
+            seen.push(sentence);
+        }
+    }
+    seen.join("; ")
+}
+
+/// Stops everything, in the order in which one part needs another.
+async fn clean_up(supervisor: &Supervisor, launcher: Arc<Launcher>, home: Arc<Home>, ephemeral: bool) {
+    if !supervisor.stop(STOP_MAX).await {
+        tracing::warn!("some attempts did not end in time; they die with their launcher");
+    }
+    if let Some(launcher) = Arc::into_inner(launcher) {
+        let gone = tokio::time::timeout(LAUNCHER_STOP_MAX, blocking(move || launcher.shutdown())).await;
+        if gone.is_err() {
+            tracing::warn!("the launcher did not end in time");
+        }
+    }
+    let Some(home) = Arc::into_inner(home).filter(|_| ephemeral) else { return };
+    if let Err(error) = blocking(move || home.remove()).await {
+        tracing::warn!(%error, "the data directory could not be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use manta_sandbox::Shortcoming;
+
+    use super::*;
+
+    fn report(tier: Option<Tier>) -> HostReport {
+        let short = |what: &str, cure: &str| Shortcoming { what: what.to_owned(), cure: cure.to_owned() };
+        HostReport {
+            tier,
+            kernel: "6.8.0".to_owned(),
+            user_namespaces: false,
+            id_mapped_mounts: false,
+            landlock_abi: 0,
+            seccomp: true,
+            cgroup: manta_sandbox::CgroupReport {
+                version: manta_sandbox::CgroupVersion::None,
+                controllers: Vec::new(),
+            },
+            shortcomings: vec![short("user namespaces are closed to ordinary users", "run the agent as root")],
+        }
+    }
+
+    #[test]
+    fn a_host_below_what_the_site_asks_for_is_refused_with_the_cure() {
+        assert_eq!(check_tier(&report(Some(Tier::Full)), Tier::Rootless).unwrap(), Tier::Full);
+        assert_eq!(check_tier(&report(Some(Tier::Reduced)), Tier::Reduced).unwrap(), Tier::Reduced);
+        let error = check_tier(&report(Some(Tier::Reduced)), Tier::Rootless).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "this host can contain tasks only at tier `reduced`, and this node asks for `rootless` or better: \
+             user namespaces are closed to ordinary users"
+        );
+        assert_eq!(error.hint().as_deref(), Some("run the agent as root"));
+        assert!(check_tier(&report(None), Tier::Reduced).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! Takes one attempt through its steps and writes its report.
+use std::sync::Arc;
+use std::time::Duration;
+
+use manta_api::node::{AttemptFinished, Blob, Failure, NextIteration, Published, Timings};
+use manta_types::{AttemptFailure, OutcomeClass};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Order;
+use super::outcome::failure;
+use super::prepare::prepare;
+use super::run::run;
+use super::upload::upload;
+use crate::agent::Node;
+use crate::cache::Pin;
+use crate::light::Staged;
+use crate::logs::AttemptLog;
+
+/// A phase of an attempt, as the manager is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It waits, or what it needs is being fetched.
+    Preparing,
+    /// User code runs.
+    Running,
+    /// It ended well, and its values are on their way.
+    Uploading,
+}
+
+impl Phase {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Running => "running",
+            Self::Uploading => "uploading",
+        }
+    }
+}
+
+/// An attempt that has ended: what the manager is told, and what waits for its answer.
+pub(crate) struct Delivery {
+    pub(crate) report: AttemptFinished,
+    pub(crate) staged: Staged,
+}
+
+/// Takes an attempt through its steps. Nothing is delivered when it was cancelled.
+pub(crate) async fn deliver(
+    node: &Node,
+    order: &Order,
+    queued: Duration,
+    enter: impl Fn(Phase) + Send + Sync,
+    cancel: &CancellationToken,
+) -> Option<Delivery> {
+    let log = AttemptLog::new(order.attempt.to_string(), Arc::clone(&node.outbox));
+    let mut timings = Timings { queue_ms: ms(queued), ..Timings::default() };
+    let begun = Instant::now();
+    let prepared = cancel.run_until_cancelled(prepare(node, order)).await?;
+    timings.prepare_ms = ms(begun.elapsed());
+    let (mut staged, mut verdict) = match prepared {
+        Ok(prepared) => {
+            let ran = run(node, order, &prepared, &log, || enter(Phase::Running), cancel).await;
+            (timings.start_ms, timings.run_ms) = (ms(ran.start), ms(ran.run));
+            (ran.staged, ran.verdict)
+        }
+        Err(failed) => (Staged::default(), Err(failed)),
+    };
+    if cancel.is_cancelled() {
+        return None;
+    }
+    let begun = Instant::now();
+    if verdict.is_ok() {
+        enter(Phase::Uploading);
+    }
+    if let Err(failed) = cancel.run_until_cancelled(upload(&node.remote, &staged)).await? {
+        // What user code did wrong is worth more to people than what became of its values.
+        verdict = verdict.and(Err(failed));
+        staged = Staged::default();
+    }
+    timings.upload_ms = ms(begun.elapsed());
+    Some(conclude(order, staged, verdict, timings, &log))
+}
+
+/// The delivery of an attempt that the agent itself failed at.
+pub(crate) fn apologise(order: &Order, words: &str) -> Delivery {
+    let failed = failure(OutcomeClass::Platform, format!("an internal error of the node agent: {words}"));
+    let report = report(order, &Staged::default(), Err(failed), Timings::default());
+    Delivery { report, staged: Staged::default() }
+}
+
+fn conclude(
+    order: &Order,
+    staged: Staged,
+    verdict: Result<(), AttemptFailure>,
+    timings: Timings,
+    log: &AttemptLog,
+) -> Delivery {
+    let verdict = verdict.map_err(|failed| AttemptFailure { log_tail: log.tail(), ..failed });
+    match &verdict {
+        Ok(()) => tracing::info!(run_ms = timings.run_ms, "the attempt ended well"),
+        Err(failed) => tracing::info!(class = %failed.class, error = failed.message, "the attempt failed"),
+    }
+    Delivery { report: report(order, &staged, verdict, timings), staged }
+}
+
+fn report(order: &Order, staged: &Staged, verdict: Result<(), AttemptFailure>, timings: Timings) -> AttemptFinished {
+    let mut report = AttemptFinished {
+        attempt: order.attempt.to_string(),
+        epoch: order.epoch,
+        results: staged.results.iter().map(|(name, pin)| published(name, pin)).collect(),
+        timings: Some(timings),
+        ..AttemptFinished::default()
+    };
+    match verdict {
+        Ok(()) => {
+            report.globals = staged.globals.iter().map(|(name, pin)| published(name, pin)).collect();
+            report.next_iterations = staged.next_iterations.iter().map(next_iteration).collect();
+            report.stop_swarm = staged.stop_swarm;
+        }
+        Err(failed) => {
+            report.failure = Some(Failure {
+                class: failed.class.name().to_owned(),
+                message: failed.message,
+                traceback: failed.traceback,
+                location: failed.location.unwrap_or_default(),
+                log_tail: failed.log_tail,
+            });
+        }
+    }
+    report
+}
+
+fn published(name: &str, pin: &Pin) -> Published {
+    let blob = pin.blob();
+    Published { name: name.to_owned(), blob: Some(Blob { digest: blob.digest.to_string(), size: blob.size }) }
+}
+
+fn next_iteration(asked: &manta_types::NextIteration) -> NextIteration {
+    let nodes = asked.nodes.as_ref();
+    NextIteration {
+        task: asked.task.clone().unwrap_or_default(),
+        has_nodes: nodes.is_some(),
+        nodes: nodes.into_iter().flatten().map(ToString::to_string).collect(),
+    }
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

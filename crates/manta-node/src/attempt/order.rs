@@ -1,0 +1,87 @@
+//! An offer of the manager, checked: what to run, for whom, and within which limits.
+use std::time::Duration;
+
+use manta_api::node::{Limits, Offer};
+use manta_types::name::{check_component, check_name};
+use manta_types::{AttemptId, Digest, SwarmId};
+
+use crate::host::Resources;
+
+/// An attempt that this node was asked to run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Order {
+    pub(crate) attempt: AttemptId,
+    pub(crate) epoch: u32,
+    pub(crate) swarm: SwarmId,
+    pub(crate) swarm_name: String,
+    /// The task's alias.
+    pub(crate) task: String,
+    pub(crate) iteration: u32,
+    /// Attempts that ran before, 0 for the first.
+    pub(crate) number: u32,
+    pub(crate) seed: u64,
+    /// Digest of the bundle's manifest.
+    pub(crate) bundle: Digest,
+    /// Datasets that the task may open.
+    pub(crate) datasets: Vec<String>,
+    pub(crate) image: String,
+    pub(crate) resources: Resources,
+    /// GPUs that it asks for.
+    pub(crate) gpu_count: u32,
+    /// How long user code may take.
+    pub(crate) timeout: Option<Duration>,
+    /// How long it goes on without the manager; for ever where nothing is given.
+    pub(crate) stop_after: Option<Duration>,
+}
+
+impl Order {
+    /// Reads an offer.
+    ///
+    /// # Errors
+    /// One sentence: what in it cannot be used.
+    pub(crate) fn read(offer: Offer, defaults: Resources) -> Result<Self, String> {
+        let words = |error: &dyn std::fmt::Display| format!("the offer cannot be used: {error}");
+        check_name("task", &offer.task).map_err(|e| words(&e))?;
+        for dataset in &offer.datasets {
+            check_component("dataset", dataset).map_err(|e| words(&e))?;
+        }
+        let limits = offer.limits.unwrap_or_default();
+        Ok(Self {
+            attempt: offer.attempt.parse().map_err(|e| words(&e))?,
+            epoch: offer.epoch,
+            swarm: offer.swarm.parse().map_err(|e| words(&e))?,
+            swarm_name: offer.swarm_name,
+            task: offer.task,
+            iteration: offer.iteration,
+            number: offer.number,
+            seed: offer.seed,
+            bundle: offer.bundle.parse().map_err(|e| words(&e))?,
+            datasets: offer.datasets,
+            image: offer.image,
+            resources: resources(limits, defaults),
+            gpu_count: limits.gpu_count,
+            timeout: span(offer.timeout_ms),
+            stop_after: span(offer.stop_after_ms),
+        })
+    }
+
+    /// What a task sees as its id: the same for every attempt at it.
+    pub(crate) fn task_id(&self) -> String {
+        format!("{}/{}", self.swarm, self.task)
+    }
+}
+
+/// What was asked for, and the node's own defaults for the rest.
+fn resources(asked: Limits, defaults: Resources) -> Resources {
+    let or = |asked: u64, default: u64| if asked == 0 { default } else { asked };
+    Resources {
+        cpu: if asked.cpu > 0.0 { asked.cpu } else { defaults.cpu },
+        memory_bytes: or(asked.memory_bytes, defaults.memory_bytes),
+        tmp_bytes: or(asked.tmp_bytes, defaults.tmp_bytes),
+        pids: if asked.pids == 0 { defaults.pids } else { asked.pids },
+    }
+}
+
+fn span(ms: u64) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms))
+}

@@ -1,0 +1,251 @@
+//! How an attempt ended, judged from what the task said, what we did to it, and how its process ended.
+use std::time::Duration;
+
+use manta_sandbox::{Exit, ExitHow};
+use manta_types::limits::TRACEBACK_BYTES_MAX;
+use manta_types::{AttemptFailure, OutcomeClass};
+
+use crate::host::Resources;
+use crate::light::TaskError;
+
+/// Bytes of an exception's text that are kept.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+/// Why we ended a task ourselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Its time was over.
+    Timeout(Duration),
+    /// It sent what no task of ours sends; in words that follow "the task".
+    Violation(String),
+    /// The node had no connection for as long as the task tolerates.
+    Disconnected(Duration),
+    /// Nobody wants it any more; there is nothing to judge.
+    Cancelled,
+}
+
+/// What is known of an attempt that has ended.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// What the task said when `run()` ended.
+    pub(crate) said: Option<Result<(), TaskError>>,
+    /// Why we killed it, if we did before it said so.
+    pub(crate) cut: Option<Cut>,
+    /// How its process ended.
+    pub(crate) exit: Exit,
+}
+
+/// Judges an attempt. A task that said that `run()` ended well did well, however its process ended afterwards.
+pub(crate) fn judge(evidence: Evidence, resources: &Resources) -> Result<(), AttemptFailure> {
+    let Evidence { said, cut, exit } = evidence;
+    match (said, cut) {
+        (Some(Ok(())), _) => Ok(()),
+        (Some(Err(error)), _) => Err(raised(error, &exit, resources)),
+        (None, Some(cut)) => Err(cut_short(cut)),
+        (None, None) => Err(died(&exit, resources)),
+    }
+}
+
+/// A failure of that class, in one sentence.
+pub(crate) fn failure(class: OutcomeClass, message: impl Into<String>) -> AttemptFailure {
+    AttemptFailure { class, message: message.into(), traceback: String::new(), location: None, log_tail: Vec::new() }
+}
+
+fn raised(error: TaskError, exit: &Exit, resources: &Resources) -> AttemptFailure {
+    let name = error.r#type.rsplit('.').next().unwrap_or_default();
+    let mut message = match shorten(&error.message, MESSAGE_BYTES_MAX) {
+        "" => name.to_owned(),
+        text => format!("{name}: {text}"),
+    };
+    let mut class = match name {
+        "DataCorruptionError" => OutcomeClass::Dataset,
+        "ResourceExhaustionError" => OutcomeClass::ResourceLimit,
+        // numpy's is a subclass with a name of its own.
+        name if name.ends_with("MemoryError") && !exit.oom => {
+            message = format!("ran out of memory at its limit of {} ({message})", bytes(resources.memory_bytes));
+            OutcomeClass::ResourceLimit
+        }
+        _ => OutcomeClass::UserError,
+    };
+    if exit.oom {
+        class = OutcomeClass::ResourceLimit;
+        message = format!(
+            "{message} (a process of the task was killed at its memory limit of {})",
+            bytes(resources.memory_bytes)
+        );
+    } else if exit.pids_limit_hit && matches!(name, "BlockingIOError" | "OSError" | "RuntimeError") {
+        class = OutcomeClass::ResourceLimit;
+        message = format!("{message} (the limit of {} processes and threads was reached)", resources.pids);
+    }
+    AttemptFailure {
+        class,
+        message,
+        traceback: shorten(&error.traceback, TRACEBACK_BYTES_MAX).to_owned(),
+        location: error.r#where.map(|place| shorten(&place, MESSAGE_BYTES_MAX).to_owned()),
+        log_tail: Vec::new(),
+    }
+}
+
+fn cut_short(cut: Cut) -> AttemptFailure {
+    match cut {
+        Cut::Timeout(limit) => {
+            failure(OutcomeClass::Timeout, format!("did not end within its timeout of {}", seconds(limit)))
+        }
+        Cut::Violation(what) => {
+            failure(OutcomeClass::UserError, format!("the task {what}, which breaks the protocol with its node"))
+        }
+        Cut::Disconnected(limit) => {
+            let words = format!("stopped: the node was cut off from the manager for {}", seconds(limit));
+            failure(OutcomeClass::LostNode, words)
+        }
+        Cut::Cancelled => failure(OutcomeClass::Platform, "cancelled"),
+    }
+}
+
+fn died(exit: &Exit, resources: &Resources) -> AttemptFailure {
+    if exit.oom {
+        let words = format!("killed at its memory limit of {}", bytes(resources.memory_bytes));
+        return failure(OutcomeClass::ResourceLimit, words);
+    }
+    let (class, words) = match exit.how {
+        ExitHow::Exited(status) => (OutcomeClass::UserError, format!("exited with status {status} before run() ended")),
+        ExitHow::Signaled(signal) => (OutcomeClass::UserError, format!("killed by signal {}", signal_name(signal))),
+        ExitHow::Lost => (OutcomeClass::Platform, "its sandbox was lost: the launcher ended".to_owned()),
+    };
+    if exit.pids_limit_hit {
+        let words = format!("{words}, after its limit of {} processes and threads was reached", resources.pids);
+        return failure(OutcomeClass::ResourceLimit, words);
+    }
+    failure(class, words)
+}
+
+/// `11 (SIGSEGV)`.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS: a system call that sandboxes do not have",
+        _ => return signal.to_string(),
+    };
+    format!("{signal} ({name})")
+}
+
+/// `2 GiB`, `1.5 GiB`.
+fn bytes(count: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let Some((unit, one)) = UNITS.into_iter().find(|(_, one)| count >= *one) else { return format!("{count} bytes") };
+    let tenths = u128::from(count) * 10 / u128::from(one);
+    match tenths % 10 {
+        0 => format!("{} {unit}", tenths / 10),
+        rest => format!("{}.{rest} {unit}", tenths / 10),
+    }
+}
+
+/// `30 s`, `1.5 s`.
+fn seconds(span: Duration) -> String {
+    format!("{} s", span.as_secs_f64())
+}
+
+fn shorten(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources() -> Resources {
+        Resources { cpu: 1.0, memory_bytes: 2 << 30, tmp_bytes: 1 << 30, pids: 256 }
+    }
+
+    fn exit(how: ExitHow) -> Exit {
+        Exit { how, oom: false, pids_limit_hit: false, peak_memory_bytes: 0, cpu_ms: 0 }
+    }
+
+    fn raise(name: &str, message: &str) -> Option<Result<(), TaskError>> {
+        let (r#type, message) = (name.to_owned(), message.to_owned());
+        Some(Err(TaskError {
+            r#type,
+            message,
+            traceback: "trace".to_owned(),
+            r#where: Some("worker.py:12".to_owned()),
+        }))
+    }
+
+    fn check(said: Option<Result<(), TaskError>>, cut: Option<Cut>, exit: Exit, expected: (OutcomeClass, &str)) {
+        let failure = judge(Evidence { said, cut, exit }, &resources()).unwrap_err();
+        assert_eq!((failure.class, failure.message.as_str()), expected);
+    }
+
+    #[test]
+    fn a_run_that_ended_well_counts_however_its_process_ended() {
+        for how in [ExitHow::Exited(0), ExitHow::Exited(1), ExitHow::Signaled(9)] {
+            assert_eq!(judge(Evidence { said: Some(Ok(())), cut: None, exit: exit(how) }, &resources()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_the_task_raised_is_its_failure_with_the_class_it_deserves() {
+        let done = || exit(ExitHow::Exited(1));
+        check(
+            raise("ValueError", "shapes differ"),
+            None,
+            done(),
+            (OutcomeClass::UserError, "ValueError: shapes differ"),
+        );
+        check(raise("mod.MyError", ""), None, done(), (OutcomeClass::UserError, "MyError"));
+        let words = "ran out of memory at its limit of 2 GiB (MemoryError)";
+        check(raise("MemoryError", ""), None, done(), (OutcomeClass::ResourceLimit, words));
+        let words = "ran out of memory at its limit of 2 GiB (_ArrayMemoryError: no room)";
+        check(raise("numpy._ArrayMemoryError", "no room"), None, done(), (OutcomeClass::ResourceLimit, words));
+        check(
+            raise("manta.light.errors.DataCorruptionError", "x"),
+            None,
+            done(),
+            (OutcomeClass::Dataset, "DataCorruptionError: x"),
+        );
+        let failure =
+            judge(Evidence { said: raise("ValueError", "x"), cut: None, exit: done() }, &resources()).unwrap_err();
+        assert_eq!((failure.traceback.as_str(), failure.location.as_deref()), ("trace", Some("worker.py:12")));
+    }
+
+    #[test]
+    fn a_process_that_died_is_told_by_how_it_died() {
+        use OutcomeClass as C;
+        check(None, None, exit(ExitHow::Exited(3)), (C::UserError, "exited with status 3 before run() ended"));
+        check(None, None, exit(ExitHow::Signaled(11)), (C::UserError, "killed by signal 11 (SIGSEGV)"));
+        check(None, None, exit(ExitHow::Lost), (C::Platform, "its sandbox was lost: the launcher ended"));
+        let oom = Exit { oom: true, ..exit(ExitHow::Signaled(9)) };
+        check(None, None, oom, (C::ResourceLimit, "killed at its memory limit of 2 GiB"));
+        let pids = Exit { pids_limit_hit: true, ..exit(ExitHow::Exited(1)) };
+        let words = "exited with status 1 before run() ended, after its limit of 256 processes and threads was reached";
+        check(None, None, pids, (C::ResourceLimit, words));
+    }
+
+    #[test]
+    fn what_we_cut_short_is_told_by_why() {
+        use OutcomeClass as C;
+        let killed = || exit(ExitHow::Signaled(9));
+        let timeout = Cut::Timeout(Duration::from_millis(1500));
+        check(None, Some(timeout), killed(), (C::Timeout, "did not end within its timeout of 1.5 s"));
+        let cut_off = Cut::Disconnected(Duration::from_secs(30));
+        check(None, Some(cut_off), killed(), (C::LostNode, "stopped: the node was cut off from the manager for 30 s"));
+        let garbage = Cut::Violation("sent a frame larger than 16 MiB".to_owned());
+        let words = "the task sent a frame larger than 16 MiB, which breaks the protocol with its node";
+        check(None, Some(garbage), killed(), (C::UserError, words));
+    }
+
+    #[test]
+    fn sizes_are_printed_in_the_unit_that_fits() {
+        let printed = [512, 1536, 300 << 20, (5 << 30) / 2].map(bytes);
+        assert_eq!(printed, ["512 bytes", "1.5 KiB", "300 MiB", "2.5 GiB"]);
+    }
+}

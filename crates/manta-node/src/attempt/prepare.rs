@@ -1,0 +1,54 @@
+//! First step: everything that user code needs is on this node, or the attempt ends here.
+use manta_api::AttemptInputs;
+use manta_types::{AttemptFailure, OutcomeClass};
+
+use super::Order;
+use super::outcome::failure;
+use crate::agent::Node;
+use crate::bundle::{Bundle, BundleError};
+use crate::cache::CacheError;
+use crate::dataset::Dataset;
+
+/// What an attempt runs on.
+pub(crate) struct Prepared<'a> {
+    pub(crate) bundle: Bundle,
+    pub(crate) inputs: AttemptInputs,
+    /// Those that the task may open.
+    pub(crate) datasets: Vec<&'a Dataset>,
+}
+
+/// Fetches what is missing and checks what must be there.
+pub(crate) async fn prepare<'a>(node: &'a Node, order: &Order) -> Result<Prepared<'a>, AttemptFailure> {
+    node.images.check(&order.image).map_err(|words| failure(OutcomeClass::Image, words))?;
+    if order.gpu_count > 0 {
+        return Err(failure(OutcomeClass::Image, "the task needs a GPU, and this node offers none"));
+    }
+    let datasets = order.datasets.iter().map(|name| dataset(node, name)).collect::<Result<_, _>>()?;
+    let inputs = async {
+        let inputs = node.remote.inputs(order.attempt).await;
+        inputs.map_err(|error| {
+            failure(OutcomeClass::Platform, format!("the attempt's inputs cannot be fetched: {error}"))
+        })
+    };
+    let bundle = async { node.bundles.get(order.bundle).await.map_err(|error| bundle_failure(&error)) };
+    let (bundle, inputs) = tokio::try_join!(bundle, inputs)?;
+    Ok(Prepared { bundle, inputs, datasets })
+}
+
+fn dataset<'a>(node: &'a Node, name: &str) -> Result<&'a Dataset, AttemptFailure> {
+    let offered = node.datasets.get(name);
+    offered.ok_or_else(|| {
+        failure(OutcomeClass::Dataset, format!("the node `{}` does not offer the dataset `{name}`", node.name))
+    })
+}
+
+fn bundle_failure(error: &BundleError) -> AttemptFailure {
+    let doing = match error {
+        BundleError::Blob(CacheError::Remote { .. }) => "the module's bundle cannot be fetched",
+        BundleError::Manifest(_) => "the module's bundle cannot be used",
+        BundleError::Blob(CacheError::Disk(_)) | BundleError::Disk(_) => {
+            "the module's bundle cannot be laid out on this node"
+        }
+    };
+    failure(OutcomeClass::Platform, format!("{doing}: {error}"))
+}

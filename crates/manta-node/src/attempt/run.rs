@@ -1,0 +1,233 @@
+//! Second step: user code runs contained, while its socket is answered and its output read.
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use manta_sandbox::Exit;
+use manta_types::{AttemptFailure, OutcomeClass};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::net::unix::pipe::Receiver;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Order;
+use super::outcome::{Cut, Evidence, failure, judge};
+use super::prepare::Prepared;
+use crate::agent::Node;
+use crate::light::{Channel, Ending, Grant, Server, Staged};
+use crate::logs::{AttemptLog, Stream};
+use crate::runner::{Hold, View};
+
+/// How long a task may take to go after it said that it is done.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long what a dead task left in its pipes is read.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// What a run left.
+pub(crate) struct Ran {
+    pub(crate) staged: Staged,
+    pub(crate) verdict: Result<(), AttemptFailure>,
+    /// From the sandbox's start to the first line of `run()`, and from there to the end.
+    pub(crate) start: Duration,
+    pub(crate) run: Duration,
+}
+
+/// Runs user code to its end, whatever that is. On cancellation it is killed, and what is returned means nothing.
+pub(crate) async fn run(
+    node: &Node,
+    order: &Order,
+    prepared: &Prepared<'_>,
+    log: &AttemptLog,
+    started: impl Fn() + Send + Sync,
+    cancel: &CancellationToken,
+) -> Ran {
+    let begun = Instant::now();
+    let first_line: OnceLock<Instant> = OnceLock::new();
+    let view = View::new(node, &prepared.bundle.dir, &prepared.datasets);
+    let note_start = || {
+        if first_line.set(Instant::now()).is_ok() {
+            started();
+        }
+    };
+    let mut server = Server::new(grant(node, order, prepared, &view, log, &note_start));
+    let verdict = match launch(&view, order).await {
+        Ok(launched) => {
+            let evidence = attend(node, order, launched, &mut server, log, cancel).await;
+            judge(evidence, &order.resources)
+        }
+        Err(failed) => Err(failed),
+    };
+    let first_line = first_line.get().copied();
+    Ran {
+        staged: server.into_staged(),
+        verdict,
+        start: first_line.map_or_else(|| begun.elapsed(), |first| first - begun),
+        run: first_line.map_or(Duration::ZERO, |first| first.elapsed()),
+    }
+}
+
+fn grant<'a>(
+    node: &'a Node,
+    order: &'a Order,
+    prepared: &'a Prepared<'_>,
+    view: &View<'_>,
+    log: &'a AttemptLog,
+    started: &'a (dyn Fn() + Send + Sync),
+) -> Grant<'a> {
+    let datasets = prepared.datasets.iter().map(|set| (set.name.as_str(), (view.dataset(set), set.file_name())));
+    Grant {
+        node: &node.name,
+        labels: &node.labels,
+        node_datasets: node.datasets.keys().map(String::as_str).collect(),
+        datasets: datasets.collect(),
+        code: view.code(),
+        order,
+        manifest: &prepared.bundle.manifest,
+        inputs: &prepared.inputs,
+        values: &node.values,
+        state: &node.state,
+        link: &node.link,
+        usage: &node.usage,
+        log,
+        started,
+    }
+}
+
+/// A started sandbox and our ends of what leads out of it.
+struct Launched<'a> {
+    hold: Hold<'a>,
+    channel: Channel,
+    stdout: Receiver,
+    stderr: Receiver,
+}
+
+async fn launch<'a>(view: &View<'a>, order: &Order) -> Result<Launched<'a>, AttemptFailure> {
+    let platform =
+        |what: &str, error: &dyn std::fmt::Display| failure(OutcomeClass::Platform, format!("{what}: {error}"));
+    let ends = || {
+        let (channel, light) = Channel::pair()?;
+        let ((stdout, out), (stderr, err)) = (output()?, output()?);
+        Ok::<_, io::Error>((channel, light, stdout, stderr, (out, err)))
+    };
+    let (channel, light, stdout, stderr, outputs) =
+        ends().map_err(|e| platform("the sandbox's pipes cannot be made", &e))?;
+    let started = view.start(order, light, outputs).await;
+    let hold = started.map_err(|error| platform("the sandbox cannot be started", &error))?;
+    Ok(Launched { hold, channel, stdout, stderr })
+}
+
+/// A pipe: our end, which is read without blocking, and the task's.
+fn output() -> io::Result<(Receiver, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((Receiver::from_owned_fd(ours)?, theirs))
+}
+
+/// Does everything at once until the task has ended and all it left has been read.
+async fn attend(
+    node: &Node,
+    order: &Order,
+    launched: Launched<'_>,
+    server: &mut Server<'_>,
+    log: &AttemptLog,
+    cancel: &CancellationToken,
+) -> Evidence {
+    let Launched { hold, channel, stdout, stderr } = launched;
+    let gone = CancellationToken::new();
+    let reading = async {
+        let pumps = async { tokio::join!(log.pump(Stream::Stdout, stdout), log.pump(Stream::Stderr, stderr)) };
+        tokio::pin!(pumps);
+        tokio::select! {
+            _ = &mut pumps => {}
+            () = gone.cancelled() => {
+                if timeout(DRAIN, &mut pumps).await.is_err() {
+                    log.platform("warning", "the rest of the output could not be read in time").await;
+                }
+            }
+        }
+    };
+    let watching = async {
+        let evidence = watch(node, order, hold, &channel, server, cancel).await;
+        gone.cancel();
+        evidence
+    };
+    let (evidence, ()) = tokio::join!(watching, reading);
+    evidence
+}
+
+/// Waits for the end of the task, and brings it about where it has to be.
+async fn watch(
+    node: &Node,
+    order: &Order,
+    mut hold: Hold<'_>,
+    channel: &Channel,
+    server: &mut Server<'_>,
+    cancel: &CancellationToken,
+) -> Evidence {
+    let kill = hold.killer();
+    let mut cut = None;
+    let mut ending = None;
+    let exit = {
+        let serving = server.serve(channel);
+        let cut_off = node.link.cut_for(order.stop_after);
+        let time_over = time_over(order.timeout);
+        let exiting = hold.exit();
+        tokio::pin!(serving, cut_off, time_over, exiting);
+        let mut grace = None;
+        let exit: Exit = loop {
+            let open = cut.is_none();
+            tokio::select! {
+                exit = &mut exiting => break exit,
+                how = &mut serving, if ending.is_none() => {
+                    if let (Ending::Violation(words), true) = (&how, open) {
+                        cut = Some(Cut::Violation(words.clone()));
+                        kill();
+                    }
+                    ending = Some(how);
+                    grace = Some(Instant::now() + GRACE);
+                }
+                () = sleep_until(grace), if grace.is_some() => {
+                    grace = None;
+                    kill();
+                }
+                () = cancel.cancelled(), if open => {
+                    cut = Some(Cut::Cancelled);
+                    kill();
+                }
+                () = &mut time_over, if open && ending.is_none() => {
+                    cut = order.timeout.map(Cut::Timeout);
+                    kill();
+                }
+                () = &mut cut_off, if open && ending.is_none() => {
+                    cut = order.stop_after.map(Cut::Disconnected);
+                    kill();
+                }
+            }
+        };
+        // The last words of a task that is gone may still be in its socket.
+        if ending.is_none() && cut.is_none() {
+            ending = timeout(DRAIN, &mut serving).await.ok();
+        }
+        exit
+    };
+    match ending {
+        Some(Ending::Finished(said)) => Evidence { said: Some(said), cut, exit },
+        Some(Ending::Violation(words)) => Evidence { said: None, cut: cut.or(Some(Cut::Violation(words))), exit },
+        Some(Ending::Closed) | None => Evidence { said: None, cut, exit },
+    }
+}
+
+async fn time_over(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,176 @@
+//! Bundles as directories: a module's files, laid out once per digest, for sandboxes to mount.
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use manta_module::{BundleManifest, ManifestError};
+use manta_types::Digest;
+
+use crate::cache::{Cache, CacheError, Pin};
+use crate::home::private_dir;
+use crate::supervisor::blocking;
+
+/// Files of a bundle that are fetched at once.
+const FETCHES_AT_ONCE: usize = 8;
+
+/// A bundle on this node.
+#[derive(Debug, Clone)]
+pub(crate) struct Bundle {
+    /// Its manifest.
+    pub(crate) manifest: BundleManifest,
+    /// Its files.
+    pub(crate) dir: PathBuf,
+}
+
+/// Why a bundle could not be laid out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BundleError {
+    /// A part of it is not to be had.
+    #[error(transparent)]
+    Blob(#[from] CacheError),
+    /// Its manifest cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The node's disk failed.
+    #[error("its files could not be laid out: {0}")]
+    Disk(#[from] io::Error),
+}
+
+/// Lays bundles out.
+pub(crate) struct Bundles {
+    root: PathBuf,
+    cache: Arc<Cache>,
+}
+
+impl Bundles {
+    pub(crate) fn new(root: PathBuf, cache: Arc<Cache>) -> Self {
+        Self { root, cache }
+    }
+
+    /// The bundle of that digest, fetched and laid out first where this node lacks it.
+    pub(crate) async fn get(&self, digest: Digest) -> Result<Bundle, BundleError> {
+        let manifest = blocking({
+            let pin = self.cache.fetch(digest).await?;
+            move || read_manifest(&pin)
+        });
+        let manifest = manifest.await?;
+        let dir = self.root.join(digest.to_string());
+        if dir.is_dir() {
+            return Ok(Bundle { manifest, dir });
+        }
+        let files: Vec<(PathBuf, Pin)> = stream::iter(manifest.files.clone())
+            .map(|(path, blob)| async move { Ok::<_, CacheError>((path.into(), self.cache.fetch(blob.digest).await?)) })
+            .buffer_unordered(FETCHES_AT_ONCE)
+            .try_collect()
+            .await?;
+        let root = self.root.clone();
+        let dir = blocking(move || lay_out(&root, &dir, &files).map(|()| dir)).await?;
+        Ok(Bundle { manifest, dir })
+    }
+}
+
+fn read_manifest(pin: &Pin) -> Result<BundleManifest, BundleError> {
+    let mut bytes = Vec::new();
+    pin.open()?.read_to_end(&mut bytes)?;
+    Ok(BundleManifest::parse(&bytes)?)
+}
+
+/// Copies the files into a new directory and gives it its name when it is whole.
+fn lay_out(root: &Path, dir: &Path, files: &[(PathBuf, Pin)]) -> io::Result<()> {
+    let fresh =
+        root.join(format!("new-{:016x}", getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?));
+    let laid_out = files.iter().try_for_each(|(path, pin)| {
+        let path = fresh.join(path);
+        private_dir(path.parent().unwrap_or(&fresh))?;
+        let mut copy = File::create_new(&path)?;
+        io::copy(&mut pin.open()?, &mut copy)?;
+        let mut permissions = copy.metadata()?.permissions();
+        permissions.set_readonly(true);
+        copy.set_permissions(permissions)
+    });
+    match laid_out.and_then(|()| fs::rename(&fresh, dir)) {
+        // Another attempt laid out the same bundle meanwhile.
+        Err(_) if dir.is_dir() => fs::remove_dir_all(&fresh),
+        Err(error) => {
+            // The first error is the one to tell.
+            let _ = fs::remove_dir_all(&fresh);
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use async_trait::async_trait;
+    use manta_module::{Entry, MANIFEST_VERSION, ModuleResources, Target, digest_of};
+    use manta_types::Blob;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use crate::remote::{BlobSource, RemoteError};
+
+    struct Shop(BTreeMap<Digest, Vec<u8>>);
+
+    #[async_trait]
+    impl BlobSource for Shop {
+        async fn fetch_to(&self, digest: Digest, out: &mut tokio::fs::File) -> Result<u64, RemoteError> {
+            let refuse = || RemoteError::Refused("no such blob".to_owned());
+            let content = self.0.get(&digest).ok_or_else(refuse)?;
+            out.write_all(content).await.map_err(|_| refuse())?;
+            Ok(content.len() as u64)
+        }
+    }
+
+    fn manifest() -> BundleManifest {
+        let file = |content: &str| Blob { digest: digest_of(content.as_bytes()), size: content.len() as u64 };
+        BundleManifest {
+            manifest_version: MANIFEST_VERSION,
+            name: "worker".to_owned(),
+            version: "1.0.0".to_owned(),
+            entry: Entry { file: "__init__.py".to_owned(), target: Target::Call("main".to_owned()) },
+            image: "latest".to_owned(),
+            datasets: Vec::new(),
+            resources: ModuleResources::default(),
+            isolation: None,
+            description: None,
+            requires_manta: None,
+            files: BTreeMap::from([("__init__.py".to_owned(), file("one")), ("sub/a.py".to_owned(), file("two"))]),
+        }
+    }
+
+    fn bundles(dir: &Path, goods: &[&[u8]]) -> Bundles {
+        let shop = Shop(goods.iter().map(|content| (digest_of(content), content.to_vec())).collect());
+        private_dir(&dir.join("cache")).unwrap();
+        let cache = Arc::new(Cache::open(&dir.join("cache"), Arc::new(shop)).unwrap());
+        Bundles::new(dir.join("bundles"), cache)
+    }
+
+    #[tokio::test]
+    async fn attempts_that_want_one_bundle_at_once_find_it_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = manifest();
+        let bundles = bundles(dir.path(), &[&manifest.canonical_bytes(), b"one", b"two"]);
+        let digest = manifest.digest();
+        let (one, other) = tokio::join!(bundles.get(digest), bundles.get(digest));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!((&one.dir, &one.manifest), (&other.dir, &manifest));
+        assert_eq!(fs::read(one.dir.join("sub/a.py")).unwrap(), b"two");
+        assert!(fs::metadata(one.dir.join("sub/a.py")).unwrap().permissions().readonly());
+        assert_eq!(fs::read_dir(dir.path().join("bundles")).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_bundle_that_lacks_a_file_or_is_none_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = manifest();
+        let bundles = bundles(dir.path(), &[&manifest.canonical_bytes(), b"one", b"{}"]);
+        assert!(matches!(bundles.get(manifest.digest()).await, Err(BundleError::Blob(_))));
+        assert!(matches!(bundles.get(digest_of(b"{}")).await, Err(BundleError::Manifest(_))));
+        assert!(!dir.path().join("bundles").exists());
+    }
+}

@@ -1,0 +1,208 @@
+//! The node's store of blobs: verified as they arrive, shared by all attempts, bounded in size.
+mod shelf;
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use manta_types::{Blob, Digest};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::home::private_dir;
+use crate::remote::{BlobSource, MayPass, RemoteError, persist};
+use shelf::Shelf;
+
+/// Bytes kept on disk; the least recently used go first. What is in use stays readable whatever happens.
+const CACHE_BYTES_MAX: u64 = 16 << 30;
+/// Bytes copied and digested at a time.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Why a blob is not to be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum CacheError {
+    /// The manager did not give it.
+    #[error("the value {} cannot be fetched: {reason}", digest.short())]
+    Remote {
+        /// Which.
+        digest: Digest,
+        /// Why, and whether trying again may help.
+        reason: RemoteError,
+    },
+    /// The node's disk failed.
+    #[error("the node's cache failed: {0}")]
+    Disk(Arc<io::Error>),
+}
+
+impl From<io::Error> for CacheError {
+    fn from(error: io::Error) -> Self {
+        Self::Disk(Arc::new(error))
+    }
+}
+
+impl MayPass for CacheError {
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Remote { reason, .. } if reason.may_pass())
+    }
+}
+
+/// The node's blobs. A blob is a read-only file named by its digest.
+pub(crate) struct Cache {
+    root: PathBuf,
+    source: Arc<dyn BlobSource>,
+    shelf: Mutex<Shelf>,
+    flights: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// Keeps a blob on disk for as long as it lives.
+pub(crate) struct Pin {
+    cache: Arc<Cache>,
+    blob: Blob,
+}
+
+impl Pin {
+    /// Which blob it is.
+    pub(crate) fn blob(&self) -> Blob {
+        self.blob
+    }
+
+    /// Its content.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        File::open(self.cache.path(self.blob.digest))
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.cache.path(self.blob.digest)
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.cache.shelf().unpin(self.blob.digest);
+    }
+}
+
+impl Cache {
+    /// Opens the store, taking in what an earlier agent left and dropping its unfinished files.
+    pub(crate) fn open(root: &Path, source: Arc<dyn BlobSource>) -> io::Result<Self> {
+        Self::with_capacity(root, source, CACHE_BYTES_MAX)
+    }
+
+    fn with_capacity(root: &Path, source: Arc<dyn BlobSource>, bytes_max: u64) -> io::Result<Self> {
+        let fresh = root.join("new");
+        match fs::remove_dir_all(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => private_dir(&fresh)?,
+        }
+        let mut shelf = Shelf::new(bytes_max);
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            if let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()) {
+                shelf.add(Blob { digest, size: entry.metadata()?.len() });
+            }
+        }
+        Ok(Self { root: root.to_owned(), source, shelf: Mutex::new(shelf), flights: Mutex::default() })
+    }
+
+    /// The blob's file, fetched first where this node lacks it. Attempts that ask for the same blob at once share
+    /// one download; a manager that cannot be reached is waited for.
+    pub(crate) async fn fetch(self: &Arc<Self>, digest: Digest) -> Result<Pin, CacheError> {
+        if let Some(pin) = self.pin(digest) {
+            return Ok(pin);
+        }
+        let flight = self.flights.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
+        let turn = flight.lock().await;
+        let outcome = match self.pin(digest) {
+            Some(pin) => Ok(pin),
+            None => persist(|| self.download(digest)).await,
+        };
+        drop(turn);
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::strong_count(&flight) <= 2 {
+            flights.remove(&digest);
+        }
+        outcome
+    }
+
+    async fn download(self: &Arc<Self>, digest: Digest) -> Result<Pin, CacheError> {
+        let fresh = self.fresh()?;
+        let mut out = tokio::fs::File::from_std(fresh.file.try_clone()?);
+        let fetched = self.source.fetch_to(digest, &mut out).await;
+        let size = fetched.map_err(|reason| CacheError::Remote { digest, reason })?;
+        out.flush().await?;
+        Ok(self.keep(fresh, Blob { digest, size })?)
+    }
+
+    /// Takes in all that a reader gives, and answers what it is. Blocks.
+    pub(crate) fn take_in(self: &Arc<Self>, mut content: impl Read) -> io::Result<Pin> {
+        let mut fresh = self.fresh()?;
+        let (mut hasher, mut size) = (blake3::Hasher::new(), 0u64);
+        let mut buffer = vec![0; COPY_BYTES];
+        loop {
+            let read = match content.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            hasher.update(&buffer[..read]);
+            fresh.file.write_all(&buffer[..read])?;
+            size += read as u64;
+        }
+        let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
+        self.keep(fresh, Blob { digest, size })
+    }
+
+    /// Pins a blob that this node has.
+    pub(crate) fn pin(self: &Arc<Self>, digest: Digest) -> Option<Pin> {
+        let blob = self.shelf().pin(digest)?;
+        Some(Pin { cache: Arc::clone(self), blob })
+    }
+
+    fn keep(self: &Arc<Self>, fresh: Fresh, blob: Blob) -> io::Result<Pin> {
+        let mut shelf = self.shelf();
+        fs::rename(&fresh.path, self.path(blob.digest))?;
+        shelf.add(blob);
+        shelf.pin(blob.digest).expect("it was put there in the line above");
+        for digest in shelf.overflow() {
+            // Open descriptors go on reading; a file that is already gone is what we want.
+            let _ = fs::remove_file(self.path(digest));
+        }
+        drop(shelf);
+        Ok(Pin { cache: Arc::clone(self), blob })
+    }
+
+    fn fresh(&self) -> io::Result<Fresh> {
+        let name = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+        let path = self.root.join("new").join(format!("{name:016x}"));
+        let file = OpenOptions::new().create_new(true).write(true).mode(0o400).open(&path)?;
+        Ok(Fresh { path, file })
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        self.root.join(digest.to_string())
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file that is not a blob yet; what is not kept is removed.
+struct Fresh {
+    path: PathBuf,
+    file: File,
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // Gone already where it was kept.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The datasets that this node offers, checked when the agent starts.
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use manta_sandbox::Launcher;
+use manta_types::name::check_component;
+
+use crate::NodeError;
+
+/// Files looked at when a directory's size is told; what lies beyond is not counted.
+const FILES_MEASURED_MAX: usize = 100_000;
+
+/// A dataset that tasks on this node may be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dataset {
+    /// What modules call it.
+    pub(crate) name: String,
+    /// Where it is on the host: absolute, no symbolic link.
+    pub(crate) source: PathBuf,
+    /// Whether it is one file or a directory.
+    pub(crate) form: Form,
+    /// Bytes.
+    pub(crate) size: u64,
+}
+
+/// What a dataset is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+impl Dataset {
+    /// Where a task finds it inside its sandbox.
+    pub(crate) fn target(&self) -> PathBuf {
+        Path::new("/data").join(&self.name)
+    }
+
+    /// The name of its file or directory on the host, which tells its form.
+    pub(crate) fn file_name(&self) -> String {
+        self.source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+impl Form {
+    /// Its name in the node protocol.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+        }
+    }
+}
+
+/// Checks that every dataset is there and that a task could read it.
+pub(crate) async fn check_all(
+    asked: &BTreeMap<String, PathBuf>,
+    launcher: &Launcher,
+) -> Result<BTreeMap<String, Dataset>, NodeError> {
+    let mut datasets = BTreeMap::new();
+    for (name, path) in asked {
+        let dataset = inspect(name, path)?;
+        launcher.check_mount(&dataset.source).await.map_err(|error| NodeError::DatasetPath {
+            name: name.clone(),
+            path: path.clone(),
+            reason: format!("a task could not read it: {error}"),
+            cure: format!("let this user read it: chmod --recursive u+rX {}", path.display()),
+        })?;
+        datasets.insert(name.clone(), dataset);
+    }
+    Ok(datasets)
+}
+
+/// Looks at one dataset.
+fn inspect(name: &str, path: &Path) -> Result<Dataset, NodeError> {
+    check_component("dataset", name).map_err(|error| NodeError::DatasetName(error.to_string()))?;
+    let refuse = |error: &io::Error| {
+        let (reason, cure) = explain(path, error);
+        NodeError::DatasetPath { name: name.to_owned(), path: path.to_owned(), reason, cure }
+    };
+    let source = path.canonicalize().map_err(|e| refuse(&e))?;
+    let metadata = source.metadata().map_err(|e| refuse(&e))?;
+    let (form, size) = if metadata.is_dir() {
+        (Form::Directory, measure(&source).map_err(|e| refuse(&e))?)
+    } else if metadata.is_file() {
+        File::open(&source).map_err(|e| refuse(&e))?;
+        (Form::File, metadata.len())
+    } else {
+        return Err(refuse(&io::Error::other("it is neither a file nor a directory")));
+    };
+    Ok(Dataset { name: name.to_owned(), source, form, size })
+}
+
+fn explain(path: &Path, error: &io::Error) -> (String, String) {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            ("there is nothing at that path".to_owned(), "give the path of an existing file or directory".to_owned())
+        }
+        io::ErrorKind::PermissionDenied => {
+            let mode = path.metadata().map(|m| format!(" (mode {:o})", m.mode() & 0o7777)).unwrap_or_default();
+            let cure = format!("let this user read it: chmod --recursive u+rX {}", path.display());
+            (format!("this user may not read it{mode}"), cure)
+        }
+        _ => (error.to_string(), "give the path of a readable file or directory".to_owned()),
+    }
+}
+
+/// The size of what lies in a directory, which must be readable itself; what lies deeper is counted where it can be.
+fn measure(directory: &Path) -> io::Result<u64> {
+    let mut waiting = vec![fs::read_dir(directory)?];
+    let (mut bytes, mut seen) = (0, 0);
+    while let Some(entries) = waiting.pop() {
+        for entry in entries.flatten() {
+            seen += 1;
+            if seen > FILES_MEASURED_MAX {
+                return Ok(bytes);
+            }
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => waiting.extend(fs::read_dir(entry.path()).ok()),
+                Ok(metadata) => bytes += metadata.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_directories_are_measured() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::write(dir.path().join("sub/part-7.npy"), b"12345").unwrap();
+        let file = inspect("digits", &dir.path().join("sub/part-7.npy")).unwrap();
+        assert_eq!((file.form, file.size), (Form::File, 5));
+        let tree = inspect("digits", dir.path()).unwrap();
+        assert_eq!((tree.form, tree.size), (Form::Directory, 5));
+    }
+
+    #[test]
+    fn a_missing_dataset_is_refused_with_path_reason_and_cure() {
+        let error = inspect("digits", Path::new("/nowhere/digits.npy")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the dataset `digits` at `/nowhere/digits.npy` cannot be offered: there is nothing at that path"
+        );
+        assert!(error.hint().is_some());
+        assert!(matches!(inspect("../etc", Path::new("/etc")), Err(NodeError::DatasetName(_))));
+    }
+}

@@ -1,0 +1,110 @@
+//! Why an agent could not start, or had to stop.
+use std::io;
+use std::path::PathBuf;
+
+use manta_api::ErrorCode;
+
+/// Why an agent could not start, or had to stop. Being unable to reach the manager is no such reason.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The host cannot contain a task as well as the site asks for.
+    #[error("this host can contain tasks only at tier `{found}`, and this node asks for `{wanted}` or better: {why}")]
+    NoContainment {
+        /// The best tier that started, or `none`.
+        found: String,
+        /// What the settings ask for.
+        wanted: String,
+        /// What is missing, in words.
+        why: String,
+        /// What to do.
+        cure: String,
+    },
+    /// A dataset's name cannot be used.
+    #[error("{0}")]
+    DatasetName(String),
+    /// A dataset cannot be offered.
+    #[error("the dataset `{name}` at `{path}` cannot be offered: {reason}")]
+    DatasetPath {
+        /// Its name.
+        name: String,
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+        /// What to do.
+        cure: String,
+    },
+    /// Another agent has the data directory.
+    #[error("the data directory `{path}` is in use by another agent")]
+    DataDirLocked {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The data directory cannot be used.
+    #[error("the data directory cannot be used: `{path}`: {source}")]
+    DataDir {
+        /// What was touched.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The interpreter cannot serve as an image.
+    #[error("the Python interpreter `{path}` cannot be used for tasks: {reason}")]
+    Python {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// What tasks import could not be written or compiled.
+    #[error("the task runtime could not be prepared: {0}")]
+    Runtime(String),
+    /// The manager does not want this node.
+    #[error("the manager at {manager} refused this node: {reason}")]
+    Refused {
+        /// Its address.
+        manager: String,
+        /// In its words.
+        reason: String,
+        /// Of which kind.
+        code: ErrorCode,
+    },
+    /// The privileged helper is gone.
+    #[error("the sandbox launcher failed: {0}")]
+    Launcher(String),
+    /// A fault of the agent.
+    #[error("an internal error: {0}")]
+    Internal(String),
+}
+
+impl NodeError {
+    /// The error's entry in the catalogue.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoContainment { .. } | Self::Python { .. } => ErrorCode::NoContainment,
+            Self::DatasetName(_) => ErrorCode::BadArgument,
+            Self::DatasetPath { .. } => ErrorCode::DatasetPath,
+            Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
+            Self::DataDir { .. } | Self::Runtime(_) => ErrorCode::Storage,
+            Self::Refused { code, .. } => *code,
+            Self::Launcher(_) | Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoContainment { cure, .. } | Self::DatasetPath { cure, .. } => Some(cure.clone()),
+            Self::DataDirLocked { .. } => Some("stop the other agent, or give this one its own directory".to_owned()),
+            Self::Python { .. } => Some("name a Python 3.9 or newer that runs on this host".to_owned()),
+            Self::Refused { code: ErrorCode::Unauthorized | ErrorCode::Forbidden, .. } => {
+                Some("pass the node token that stands in `node-token` in the manager's data directory".to_owned())
+            }
+            Self::Refused { code: ErrorCode::Conflict, .. } => Some("give this node another name".to_owned()),
+            Self::Refused { code: ErrorCode::VersionMismatch, .. } => {
+                Some("upgrade the manager first, then its nodes".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

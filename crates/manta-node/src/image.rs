@@ -1,0 +1,146 @@
+//! Curated images made of the host's own interpreter and packages: which there are, and in which versions.
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use manta_sandbox::HostImage;
+
+use crate::NodeError;
+
+/// Curated images: name, the module that tasks import, and the distribution that has the version.
+const CURATED: [(&str, &str, &str); 4] = [
+    ("numpy", "numpy", "numpy"),
+    ("pytorch", "torch", "torch"),
+    ("sklearn", "sklearn", "scikit-learn"),
+    ("tensorflow", "tensorflow", "tensorflow"),
+];
+/// Prints the versions of the distributions named as arguments, those that are there, a line each.
+const VERSIONS: &str = "
+import sys
+from importlib.metadata import PackageNotFoundError, version
+for name in sys.argv[1:]:
+    try:
+        print(name, version(name))
+    except PackageNotFoundError:
+        pass
+";
+
+/// What the host can make.
+pub(crate) struct Images {
+    host: HostImage,
+    /// Image name → version of its package, as told; for the images that are whole.
+    made: BTreeMap<&'static str, String>,
+}
+
+impl Images {
+    /// Looks at an interpreter and its packages. Blocks.
+    pub(crate) fn probe(python: &Path) -> Result<Self, NodeError> {
+        let refuse = |reason: String| NodeError::Python { path: python.to_owned(), reason };
+        let host = HostImage::probe(python).map_err(|error| refuse(error.to_string()))?;
+        let mut versions = Command::new(host.python());
+        versions.args(["-I", "-c", VERSIONS]).args(CURATED.map(|(_, _, distribution)| distribution));
+        let output = versions.stdin(Stdio::null()).output().map_err(|error| refuse(error.to_string()))?;
+        let told = String::from_utf8_lossy(&output.stdout);
+        let versions: BTreeMap<&str, &str> = told.lines().filter_map(|line| line.split_once(' ')).collect();
+        let whole = CURATED.into_iter().filter(|(_, module, _)| host.has(module));
+        let made = whole.map(|(name, _, distribution)| (name, versions.get(distribution).copied().unwrap_or_default()));
+        Ok(Self { made: made.map(|(name, version)| (name, version.to_owned())).collect(), host })
+    }
+
+    /// The interpreter, its mounts and links.
+    pub(crate) fn host(&self) -> &HostImage {
+        &self.host
+    }
+
+    /// Names of the images that are whole.
+    pub(crate) fn names(&self) -> Vec<String> {
+        std::iter::once("latest").chain(self.made.keys().copied()).map(str::to_owned).collect()
+    }
+
+    /// Checks that the host can stand for an image.
+    ///
+    /// # Errors
+    /// One sentence: which image, and what is missing.
+    pub(crate) fn check(&self, image: &str) -> Result<(), String> {
+        check(image, &self.made)
+            .map_err(|problem| format!("{problem}, with {} on this node", self.host.python().display()))
+    }
+}
+
+/// Checks an image, `manta_light:numpy`, `numpy`, `numpy:2.0+` or `numpy>=2.0`, against those that are whole.
+fn check(image: &str, made: &BTreeMap<&'static str, String>) -> Result<(), String> {
+    let short = image.strip_prefix("manta_light:").unwrap_or(image);
+    let (name, wanted) = short.split_at(short.find([':', '>', '=', '<']).unwrap_or(short.len()));
+    if name == "latest" && wanted.is_empty() {
+        return Ok(());
+    }
+    let Some((_, module, _)) = CURATED.iter().find(|(curated, ..)| *curated == name) else {
+        let known = CURATED.map(|(name, ..)| name).join(", ");
+        return Err(format!("the image `{image}` is unknown: there are latest, {known}"));
+    };
+    let Some(version) = made.get(name) else {
+        return Err(format!("the image `{image}` needs the Python package `{module}`, which is missing"));
+    };
+    match satisfies(version, wanted) {
+        Some(true) => Ok(()),
+        Some(false) => Err(format!("the image `{image}` asks for another version than `{module}` {version}")),
+        None => Err(format!("the image `{image}` names no version that can be read, such as `{name}>=2.0`")),
+    }
+}
+
+/// Whether a version is one that is asked for: `:2.0+` and `>=2.0` mean that or later, `:2.0` and `==2.0` any 2.0.
+fn satisfies(version: &str, wanted: &str) -> Option<bool> {
+    if wanted.is_empty() {
+        return Some(true);
+    }
+    let (least, exact) = match wanted.strip_prefix(">=") {
+        Some(least) => (least, false),
+        None => {
+            let text = wanted.strip_prefix("==").or_else(|| wanted.strip_prefix(':'))?;
+            text.strip_suffix('+').map_or((text, true), |least| (least, false))
+        }
+    };
+    let wanted: Vec<u64> = least.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let found: Vec<u64> = version.split('.').map_while(|part| digits(part).parse().ok()).collect();
+    Some(if exact { found.starts_with(&wanted) } else { found >= wanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> BTreeMap<&'static str, String> {
+        BTreeMap::from([("numpy", "2.1.0".to_owned()), ("pytorch", "2.5.1+cu124".to_owned())])
+    }
+
+    #[test]
+    fn curated_images_resolve_by_the_packages_of_the_host() {
+        for good in [
+            "manta_light:latest",
+            "latest",
+            "numpy",
+            "manta_light:pytorch",
+            "numpy:2.0+",
+            "pytorch>=2.5.1",
+            "numpy==2.1",
+        ] {
+            assert_eq!(check(good, &made()), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_too_old_is_named() {
+        for (bad, words) in [
+            ("manta_light:sklearn", "needs the Python package `sklearn`"),
+            ("numpy:2.2+", "another version than `numpy` 2.1.0"),
+            ("numpy==2.0", "another version"),
+            ("numpy<3", "no version that can be read"),
+            ("docker.io/alpine", "is unknown"),
+            ("alpine:3", "is unknown"),
+        ] {
+            let problem = check(bad, &made()).unwrap_err();
+            assert!(problem.contains(words), "{problem}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The node agent: takes attempts from the manager, runs them contained, and delivers what they publish.
+//!
+//! [`run`] is the agent; [`Settings`] is what it is told. It only ever dials out: the node protocol's stream for control,
+//! HTTP for bytes. How a task is contained is `manta-sandbox`'s matter, what happens next is the manager's.
+#![forbid(unsafe_code)]
+
+mod agent;
+mod attempt;
+mod bundle;
+mod cache;
+mod dataset;
+mod error;
+mod home;
+mod host;
+mod image;
+mod light;
+mod link;
+mod logs;
+mod outbox;
+mod remote;
+mod runner;
+mod runtime;
+mod session;
+mod settings;
+mod state;
+mod supervisor;
+
+pub use agent::run;
+pub use error::NodeError;
+pub use settings::Settings;

@@ -1,0 +1,79 @@
+//! Requests that write: values are staged, and count only when the attempt is accepted.
+use std::os::fd::OwnedFd;
+
+use manta_types::limits::{GLOBALS_PER_SWARM_MAX, RESULTS_PER_ATTEMPT_MAX};
+use manta_types::{NextIteration, NodeName};
+
+use super::message::{Call, Denied, Reply};
+use super::names::{known, room, usable};
+use super::serve::Server;
+
+/// Bytes that one attempt may publish and keep as state; bounds what hostile code can do to a node's disk.
+const PUBLISHED_BYTES_MAX: u64 = 64 << 30;
+/// Names that one task may keep as state on a node.
+const STATE_NAMES_MAX: usize = 10_000;
+/// Calls of `schedule_next_iter` that one attempt may make.
+const NEXT_ITERATIONS_MAX: usize = 10_000;
+
+impl Server<'_> {
+    /// Stages a value.
+    pub(super) async fn publish(&mut self, call: Call, fd: OwnedFd) -> Result<Reply, Denied> {
+        self.check(&call)?;
+        let value = self.grant.values.accept(fd).await?;
+        if self.staged.bytes().saturating_add(value.blob().size) > PUBLISHED_BYTES_MAX {
+            return Err(Denied::new(
+                "resource_exhausted",
+                format!("an attempt may publish {PUBLISHED_BYTES_MAX} bytes"),
+            ));
+        }
+        match call {
+            Call::GlobalSet { name } => drop(self.staged.globals.insert(name, value)),
+            Call::ResultAdd { name } => self.staged.publish(name, value),
+            Call::StateSet { name } => drop(self.staged.state.insert(name, value)),
+            other => unreachable!("the form was checked: {other:?}"),
+        }
+        Ok(Reply::default())
+    }
+
+    /// Checks the name and the count before any byte is read.
+    fn check(&self, call: &Call) -> Result<(), Denied> {
+        let staged = &self.staged;
+        match call {
+            Call::GlobalSet { name } => {
+                usable("global", name)?;
+                let pinned = &self.grant.inputs.globals;
+                let is_new = !staged.globals.contains_key(name) && pinned.iter().all(|global| global.name != *name);
+                room("globals", is_new, pinned.len() + staged.globals.len(), GLOBALS_PER_SWARM_MAX)
+            }
+            Call::ResultAdd { name } => {
+                usable("result", name)?;
+                room("results", !staged.has_result(name), staged.results.len(), RESULTS_PER_ATTEMPT_MAX)
+            }
+            Call::StateSet { name } => {
+                usable("state", name)?;
+                room("names of state", !staged.state.contains_key(name), staged.state.len(), STATE_NAMES_MAX)
+            }
+            other => unreachable!("the form was checked: {other:?}"),
+        }
+    }
+
+    /// Stages a request for one more iteration.
+    pub(super) fn schedule_next_iteration(
+        &mut self,
+        nodes: Option<Vec<String>>,
+        task: Option<String>,
+    ) -> Result<Reply, Denied> {
+        let inputs = self.grant.inputs;
+        room("requests for another iteration", true, self.staged.next_iterations.len(), NEXT_ITERATIONS_MAX)?;
+        if let Some(task) = &task {
+            known("unknown_task", "task", task, inputs.tasks.iter().map(String::as_str))?;
+        }
+        let check = |name: String| {
+            known("unknown_node", "node", &name, inputs.nodes.iter().map(String::as_str))?;
+            NodeName::new(&name).map_err(|error| Denied::new("unknown_node", error.to_string()))
+        };
+        let nodes = nodes.map(|names| names.into_iter().map(check).collect::<Result<_, _>>()).transpose()?;
+        self.staged.next_iterations.push(NextIteration { task, nodes });
+        Ok(Reply::default())
+    }
+}

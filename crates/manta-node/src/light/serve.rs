@@ -1,0 +1,187 @@
+//! Answers one attempt's messages, one at a time and in order, until it ends.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use manta_api::AttemptInputs;
+use manta_module::BundleManifest;
+use manta_types::NodeName;
+use manta_types::limits::LIGHT_FRAME_BYTES_MAX;
+use serde_json::{Value, json};
+
+use super::frame::{Channel, Frame, FrameError};
+use super::message::{Call, Denied, Message, Reply, TaskError};
+use super::staged::Staged;
+use super::values::Values;
+use crate::attempt::Order;
+use crate::host::Usage;
+use crate::link::Link;
+use crate::logs::AttemptLog;
+use crate::state::StateStore;
+
+/// All that an attempt may see and reach.
+pub(crate) struct Grant<'a> {
+    pub(crate) node: &'a NodeName,
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    /// Names of all datasets of this node.
+    pub(crate) node_datasets: Vec<&'a str>,
+    /// Those that this attempt may open: path as the task sees it, and the name of the file on the host.
+    pub(crate) datasets: BTreeMap<&'a str, (PathBuf, String)>,
+    /// The bundle's directory as the task sees it.
+    pub(crate) code: PathBuf,
+    pub(crate) order: &'a Order,
+    pub(crate) manifest: &'a BundleManifest,
+    pub(crate) inputs: &'a AttemptInputs,
+    pub(crate) values: &'a Values,
+    pub(crate) state: &'a StateStore,
+    pub(crate) link: &'a Link,
+    pub(crate) usage: &'a Usage,
+    pub(crate) log: &'a AttemptLog,
+    /// Called when user code begins.
+    pub(crate) started: &'a (dyn Fn() + Send + Sync),
+}
+
+/// How the conversation ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The task said that `run()` ended, well or not.
+    Finished(Result<(), TaskError>),
+    /// The socket closed without a word.
+    Closed,
+    /// The task sent what no task of ours sends; in words that follow "the task".
+    Violation(String),
+}
+
+/// One attempt's side of the light protocol.
+pub(crate) struct Server<'a> {
+    pub(super) grant: Grant<'a>,
+    pub(super) staged: Staged,
+}
+
+impl<'a> Server<'a> {
+    pub(crate) fn new(grant: Grant<'a>) -> Self {
+        Self { grant, staged: Staged::default() }
+    }
+
+    /// Answers until the task is done, goes away or misbehaves.
+    pub(crate) async fn serve(&mut self, channel: &Channel) -> Ending {
+        loop {
+            match self.turn(channel).await {
+                Ok(None) => {}
+                Ok(Some(ending)) => return ending,
+                Err(FrameError::Garbage(what)) => return Ending::Violation(what.to_owned()),
+                Err(FrameError::Socket(error)) => {
+                    tracing::debug!(%error, "the task's socket failed");
+                    return Ending::Closed;
+                }
+            }
+        }
+    }
+
+    /// What was published.
+    pub(crate) fn into_staged(self) -> Staged {
+        self.staged
+    }
+
+    async fn turn(&mut self, channel: &Channel) -> Result<Option<Ending>, FrameError> {
+        let Some(Frame { body, fd }) = channel.receive().await? else { return Ok(Some(Ending::Closed)) };
+        let message: Message = match serde_json::from_slice(&body) {
+            Ok(message) => message,
+            Err(error) => return Ok(Some(Ending::Violation(format!("sent a message that cannot be read: {error}")))),
+        };
+        if let Some(violation) = form_violation(&message, fd.is_some()) {
+            return Ok(Some(Ending::Violation(violation.to_owned())));
+        }
+        match (message.id, message.call) {
+            (None, notice) => self.note(notice).await,
+            (Some(id), Call::Finished { ok, error }) => {
+                send(channel, id, Ok(Reply::default())).await?;
+                return Ok(Some(Ending::Finished(if ok { Ok(()) } else { Err(error.unwrap_or_else(unexplained)) })));
+            }
+            (Some(id), call) => {
+                let answer = match fd {
+                    Some(fd) => self.publish(call, fd).await,
+                    None => self.answer(call).await,
+                };
+                send(channel, id, answer).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn note(&mut self, notice: Call) {
+        let log = self.grant.log;
+        match notice {
+            Call::Started => (self.grant.started)(),
+            Call::Log { level, message, time_ms } => log.logged(&level, &message, whole_ms(time_ms)).await,
+            Call::Metrics { values, step } => {
+                let text: Vec<String> =
+                    values.iter().map(|(name, value)| format!("{name}={}", number(*value))).collect();
+                log.data("metrics", &text.join(" "), &json!({"values": values, "step": step})).await;
+            }
+            Call::Progress { done, total } => {
+                let text = total.map_or_else(|| format!("{done}"), |total| format!("{done}/{total}"));
+                log.data("progress", &text, &json!({"done": done, "total": total})).await;
+            }
+            other => unreachable!("the form was checked: {other:?}"),
+        }
+    }
+}
+
+/// What is wrong with a message's form, if something is.
+fn form_violation(message: &Message, has_fd: bool) -> Option<&'static str> {
+    if message.id.is_some() == message.call.is_notice() {
+        return Some("sent a request without an id, or a notice with one");
+    }
+    (has_fd != message.call.carries_value()).then_some("sent a descriptor where none belongs, or none where one does")
+}
+
+async fn send(channel: &Channel, id: u64, answer: Result<Reply, Denied>) -> Result<(), FrameError> {
+    let (mut body, fd) = match answer {
+        Ok(Reply { mut fields, fd }) => {
+            fields.insert("ok".to_owned(), Value::Bool(true));
+            (fields, fd)
+        }
+        Err(denied) => (refusal(&denied), None),
+    };
+    body.insert("id".to_owned(), id.into());
+    let mut bytes = written(&body);
+    if bytes.len() > LIGHT_FRAME_BYTES_MAX {
+        let mut body = refusal(&Denied::new(
+            "resource_exhausted",
+            format!("the answer has {} bytes, 16 MiB are the limit", bytes.len()),
+        ));
+        body.insert("id".to_owned(), id.into());
+        bytes = written(&body);
+    }
+    channel.send(&bytes, fd.as_deref().map(std::os::fd::AsFd::as_fd)).await
+}
+
+fn written(body: &serde_json::Map<String, Value>) -> Vec<u8> {
+    serde_json::to_vec(body).expect("text keys and JSON values: always JSON")
+}
+
+fn refusal(denied: &Denied) -> serde_json::Map<String, Value> {
+    let fields = json!({"ok": false, "error": denied.kind, "message": denied.message, "hint": denied.hint});
+    Reply::of(fields).fields
+}
+
+fn unexplained() -> TaskError {
+    let (r#type, message) = ("Exception".to_owned(), "the task failed without saying how".to_owned());
+    TaskError { r#type, message, traceback: String::new(), r#where: None }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "not finite".to_owned(), |value| value.to_string())
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, which is good enough for people"
+)]
+fn whole_ms(ms: f64) -> u64 {
+    ms as u64
+}
+
+#[cfg(test)]
+mod tests;

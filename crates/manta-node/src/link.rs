@@ -1,0 +1,147 @@
+//! How good the connection to the manager is, told by its heartbeats.
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Heartbeats that the share of lost ones is taken over.
+const HEARTBEATS_REMEMBERED: usize = 32;
+/// Weight of a new round trip in the smoothed one.
+const SMOOTHING: f64 = 0.25;
+/// The round trip at which the quality is halved.
+const ROUND_TRIP_HALF: Duration = Duration::from_millis(100);
+
+/// The connection to the manager, as measured.
+#[derive(Debug)]
+pub(crate) struct Link {
+    beats: Mutex<Beats>,
+    cut_since: watch::Sender<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Beats {
+    recent: VecDeque<Beat>,
+    round_trip_s: Option<f64>,
+}
+
+#[derive(Debug)]
+struct Beat {
+    count: u64,
+    sent: Instant,
+    answered: bool,
+}
+
+impl Link {
+    /// A link that has yet to be made.
+    pub(crate) fn new() -> Self {
+        Self { beats: Mutex::default(), cut_since: watch::Sender::new(Some(Instant::now())) }
+    }
+
+    /// Notes a heartbeat on its way; counts rise within a session.
+    pub(crate) fn sent(&self, count: u64) {
+        let mut beats = self.beats();
+        if beats.recent.len() == HEARTBEATS_REMEMBERED {
+            beats.recent.pop_front();
+        }
+        beats.recent.push_back(Beat { count, sent: Instant::now(), answered: false });
+    }
+
+    /// Notes the answer to a heartbeat of this session.
+    pub(crate) fn answered(&self, count: u64) {
+        let mut beats = self.beats();
+        let Some(beat) = beats.recent.iter_mut().rev().find(|beat| beat.count == count && !beat.answered) else {
+            return;
+        };
+        beat.answered = true;
+        let seconds = beat.sent.elapsed().as_secs_f64();
+        let smoothed = beats.round_trip_s.map_or(seconds, |old| old + SMOOTHING * (seconds - old));
+        beats.round_trip_s = Some(smoothed);
+    }
+
+    /// Notes that a session began.
+    pub(crate) fn connected(&self) {
+        self.cut_since.send_replace(None);
+    }
+
+    /// Notes that the session ended.
+    pub(crate) fn cut(&self) {
+        self.cut_since.send_modify(|since| *since = since.or_else(|| Some(Instant::now())));
+    }
+
+    /// Whether there is a session.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.cut_since.borrow().is_none()
+    }
+
+    /// In [0, 1]: `(1 − loss) / (1 + round trip / 100 ms)`, where loss is the share of the last 32 heartbeats that were
+    /// not answered (the one under way apart) and the round trip is smoothed; 0 while there is no session.
+    pub(crate) fn quality(&self) -> f64 {
+        if !self.is_connected() {
+            return 0.0;
+        }
+        let beats = self.beats();
+        let judged = beats.recent.iter().filter(|beat| beat.answered || beat.sent.elapsed() > Duration::from_secs(1));
+        let (total, lost) = judged.fold((0u32, 0u32), |(all, lost), beat| (all + 1, lost + u32::from(!beat.answered)));
+        let loss = if total == 0 { 0.0 } else { f64::from(lost) / f64::from(total) };
+        let round_trip = beats.round_trip_s.unwrap_or(0.0);
+        (1.0 - loss) / (1.0 + round_trip / ROUND_TRIP_HALF.as_secs_f64())
+    }
+
+    /// Resolves when there has been no session for that long; never where no time is given.
+    pub(crate) async fn cut_for(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else { return std::future::pending().await };
+        let mut changes = self.cut_since.subscribe();
+        loop {
+            let since = *changes.borrow_and_update();
+            let changed = match since {
+                None => changes.changed().await,
+                Some(since) => tokio::select! {
+                    () = tokio::time::sleep_until(since + limit) => return,
+                    changed = changes.changed() => changed,
+                },
+            };
+            changed.expect("the sender lives as long as `self`");
+        }
+    }
+
+    fn beats(&self) -> MutexGuard<'_, Beats> {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn quality_falls_with_the_round_trip_and_with_loss() {
+        let link = Link::new();
+        assert!(link.quality() == 0.0);
+        link.connected();
+        link.sent(1);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        link.answered(1);
+        assert!((link.quality() - 0.5).abs() < 0.01, "{}", link.quality());
+        link.sent(2);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!((link.quality() - 0.25).abs() < 0.01, "{}", link.quality());
+        link.cut();
+        assert!(link.quality() == 0.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn being_cut_counts_from_the_last_session_and_a_new_one_resets_it() {
+        let link = Link::new();
+        link.connected();
+        let long = link.cut_for(Some(Duration::from_secs(10)));
+        tokio::pin!(long);
+        link.cut();
+        assert!(tokio::time::timeout(Duration::from_secs(9), &mut long).await.is_err());
+        link.connected();
+        assert!(tokio::time::timeout(Duration::from_secs(60), &mut long).await.is_err());
+        link.cut();
+        assert!(tokio::time::timeout(Duration::from_secs(11), &mut long).await.is_ok());
+    }
+}

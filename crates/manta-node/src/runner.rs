@@ -1,0 +1,135 @@
+//! The sandbox as the agent uses it: what an attempt finds inside, and a hold that kills it when let go.
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use manta_sandbox::{Exit, ExitHow, Limits, Link, Mount, MountAccess, Running, SandboxError, SandboxSpec, TmpLimits};
+
+use crate::agent::Node;
+use crate::attempt::Order;
+use crate::dataset::Dataset;
+
+/// Files that a task may make in its scratch.
+const TMP_INODES_MAX: u64 = 100_000;
+
+/// What of this node an attempt sees, and where.
+pub(crate) struct View<'a> {
+    node: &'a Node,
+    code: &'a Path,
+    datasets: &'a [&'a Dataset],
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(node: &'a Node, code: &'a Path, datasets: &'a [&'a Dataset]) -> Self {
+        Self { node, code, datasets }
+    }
+
+    /// Where the task finds its module.
+    pub(crate) fn code(&self) -> PathBuf {
+        self.seen(self.code, Path::new("/code"))
+    }
+
+    /// Where the task finds a dataset.
+    pub(crate) fn dataset(&self, dataset: &Dataset) -> PathBuf {
+        self.seen(&dataset.source, &dataset.target())
+    }
+
+    /// A path as the task sees it: its own, or the host's where the tier has no paths of its own.
+    fn seen(&self, source: &Path, target: &Path) -> PathBuf {
+        if self.node.tier.maps_paths() { target.to_owned() } else { source.to_owned() }
+    }
+
+    fn spec(&self, order: &Order) -> SandboxSpec {
+        let node = self.node;
+        let own =
+            |source: &Path, target: PathBuf| Mount { source: source.to_owned(), target, access: MountAccess::Owner };
+        let mut mounts = node.images.host().mounts().to_vec();
+        mounts.push(own(self.code, PathBuf::from("/code")));
+        mounts.push(own(&node.runtime, PathBuf::from("/manta")));
+        mounts.extend(self.datasets.iter().map(|dataset| own(&dataset.source, dataset.target())));
+        let links: Vec<Link> = node.images.host().links().to_vec();
+        let boot = self.seen(&node.runtime, Path::new("/manta")).join("boot.py");
+        let python = node.images.host().python().display().to_string();
+        let resources = order.resources;
+        SandboxSpec {
+            id: order.attempt.to_string(),
+            tier: node.tier,
+            argv: vec![python, "-I".to_owned(), "-B".to_owned(), boot.display().to_string()],
+            env: self.environment(order),
+            mounts,
+            links,
+            tmp: TmpLimits { bytes: resources.tmp_bytes, inodes: TMP_INODES_MAX },
+            limits: Limits { memory_bytes: resources.memory_bytes, pids: resources.pids, cpu: resources.cpu },
+            hostname: node.name.to_string(),
+        }
+    }
+
+    fn environment(&self, order: &Order) -> Vec<(String, String)> {
+        let threads = format!("{:.0}", order.resources.cpu.floor().max(1.0));
+        let code = self.code().display().to_string();
+        let fixed = [
+            ("TZ", "UTC"),
+            ("LANG", "C.UTF-8"),
+            ("LC_ALL", "C.UTF-8"),
+            ("HOME", "/tmp"),
+            ("PATH", "/usr/bin:/bin"),
+            ("OMP_NUM_THREADS", &threads),
+            ("OPENBLAS_NUM_THREADS", &threads),
+            ("MKL_NUM_THREADS", &threads),
+            ("MANTA_CODE", &code),
+        ];
+        fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    }
+
+    /// Starts the attempt's process.
+    pub(crate) async fn start(
+        &self,
+        order: &Order,
+        light: OwnedFd,
+        outputs: (OwnedFd, OwnedFd),
+    ) -> Result<Hold<'a>, SandboxError> {
+        let (stdout, stderr) = outputs;
+        match self.node.launcher.start(self.spec(order), light, stdout, stderr).await {
+            Ok(running) => Ok(Hold { node: self.node, running, ended: false }),
+            Err(error) => {
+                if matches!(error, SandboxError::LauncherGone) {
+                    self.node.launcher_lost.cancel();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A running sandbox. Letting go of it kills all that runs inside.
+pub(crate) struct Hold<'a> {
+    node: &'a Node,
+    running: Running,
+    ended: bool,
+}
+
+impl Hold<'_> {
+    /// Waits for the end of everything inside.
+    pub(crate) async fn exit(&mut self) -> Exit {
+        let lost = Exit { how: ExitHow::Lost, oom: false, pids_limit_hit: false, peak_memory_bytes: 0, cpu_ms: 0 };
+        let exit = (&mut self.running.exit).await.unwrap_or(lost);
+        self.ended = true;
+        if exit.how == ExitHow::Lost {
+            self.node.launcher_lost.cancel();
+        }
+        exit
+    }
+
+    /// What kills it, for use while its end is waited for.
+    pub(crate) fn killer(&self) -> impl Fn() + use<> {
+        let (launcher, id) = (std::sync::Arc::clone(&self.node.launcher), self.running.id.clone());
+        move || launcher.kill(&id)
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.node.launcher.kill(&self.running.id);
+        }
+    }
+}

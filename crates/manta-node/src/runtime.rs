@@ -1,0 +1,91 @@
+//! `manta.light` as tasks import it: carried in the agent, written out and compiled once per version and interpreter.
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::NodeError;
+
+/// Every file of the runtime: path inside `/manta`, content.
+const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/light_files.rs"));
+/// The first code that runs in a sandbox.
+const BOOT: &[u8] = include_bytes!("boot.py");
+
+/// Writes the runtime below a directory, unless it is there already, and answers where it is.
+///
+/// The bytecode is compiled with unchecked hashes: it holds however the files' times look inside a sandbox.
+pub(crate) fn install(root: &Path, python: &Path) -> Result<PathBuf, NodeError> {
+    let done = root.join(version(python));
+    if done.is_dir() {
+        return Ok(done);
+    }
+    let failed = |path: &Path, error: &io::Error| NodeError::Runtime(format!("`{}`: {error}", path.display()));
+    let fresh = root.join(format!("new-{}", std::process::id()));
+    write_all(&fresh).map_err(|error| failed(&fresh, &error))?;
+    compile(&fresh, python)?;
+    match fs::rename(&fresh, &done) {
+        Ok(()) => Ok(done),
+        Err(error) => Err(failed(&done, &error)),
+    }
+}
+
+/// The digest of all that the directory's content depends on.
+fn version(python: &Path) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, content) in FILES.iter().chain(&[("boot.py", BOOT)]) {
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        hasher.update(&(content.len() as u64).to_le_bytes()).update(content);
+    }
+    hasher.update(python.as_os_str().as_encoded_bytes());
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+fn write_all(root: &Path) -> io::Result<()> {
+    if root.exists() {
+        fs::remove_dir_all(root)?;
+    }
+    for (name, content) in FILES.iter().chain(&[("boot.py", BOOT)]) {
+        let path = root.join(name);
+        DirBuilder::new().recursive(true).mode(0o755).create(path.parent().unwrap_or(root))?;
+        fs::write(path, content)?;
+    }
+    Ok(())
+}
+
+fn compile(root: &Path, python: &Path) -> Result<(), NodeError> {
+    let run = Command::new(python)
+        .args(["-I", "-m", "compileall", "--invalidation-mode", "unchecked-hash", "-q"])
+        .args(["-s"])
+        .arg(root)
+        .args(["-p", "/manta"])
+        .arg(root)
+        .stdin(Stdio::null())
+        .output();
+    let output = run.map_err(|error| NodeError::Runtime(format!("`{}` does not start: {error}", python.display())))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stdout).trim().chars().take(400).collect::<String>();
+    Err(NodeError::Runtime(format!("`{}` does not compile manta.light: {said}", python.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtime_is_written_and_compiled_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let python = Path::new("/usr/bin/env").with_file_name("python3");
+        let python = if python.exists() { python } else { PathBuf::from("python3") };
+        let first = install(dir.path(), &python).unwrap();
+        for file in ["boot.py", "manta/__init__.py", "manta/light/__init__.py"] {
+            assert!(first.join(file).is_file(), "{file}");
+        }
+        assert!(first.join("manta/light/__pycache__").is_dir());
+        fs::write(first.join("mark"), b"").unwrap();
+        assert_eq!(install(dir.path(), &python).unwrap(), first);
+        assert!(first.join("mark").exists());
+    }
+}

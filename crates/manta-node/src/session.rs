@@ -1,0 +1,286 @@
+//! The connection to the manager: dialled, kept alive, and dialled again for ever.
+use std::sync::Arc;
+use std::time::Duration;
+
+use manta_api::ErrorCode;
+use manta_api::node::manager_message::Kind as Said;
+use manta_api::node::node_gateway_client::NodeGatewayClient;
+use manta_api::node::node_message::Kind;
+use manta_api::node::{Dataset, Goodbye, Heartbeat, Hello, ManagerMessage, NodeMessage, Welcome};
+use manta_api::version::{NODE_PROTOCOL, PRODUCT};
+use manta_client::{Connector, Endpoint, Token};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::{Code, Request, Status, Streaming};
+
+use crate::NodeError;
+use crate::agent::Node;
+use crate::attempt::Attempts;
+use crate::home::Home;
+use crate::outbox::Ready;
+use crate::remote::jittered;
+use crate::supervisor::blocking;
+
+/// The first wait before the manager is dialled again.
+const REDIAL_FIRST: Duration = Duration::from_millis(200);
+/// The longest wait before the manager is dialled again.
+const REDIAL_MAX: Duration = Duration::from_secs(5);
+/// How long the manager may take to answer a dial and a greeting.
+const GREETING_MAX: Duration = Duration::from_secs(10);
+/// How long the end of an orderly session is waited for.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
+/// How long a batch of log lines may grow.
+const GATHER: Duration = Duration::from_millis(50);
+/// Messages between us and the connection; few, so that a heartbeat never waits behind much.
+const IN_FLIGHT_MAX: usize = 4;
+
+/// What a session needs.
+pub(crate) struct Session {
+    pub(crate) node: Arc<Node>,
+    pub(crate) attempts: Arc<Attempts>,
+    pub(crate) home: Arc<Home>,
+    pub(crate) manager: Endpoint,
+    pub(crate) token: Token,
+    pub(crate) slots: u32,
+}
+
+/// How a session ended.
+enum End {
+    /// The agent is stopping.
+    Stopping,
+    /// The manager does not want this node.
+    Refused(NodeError),
+    /// It broke off, or could not be made.
+    Cut { why: String, was_connected: bool },
+}
+
+impl Session {
+    /// Keeps a session until the agent stops or the manager refuses this node.
+    pub(crate) async fn keep(self, stop: CancellationToken) -> Result<(), NodeError> {
+        let (mut dials, mut wait) = (0u64, REDIAL_FIRST);
+        loop {
+            let end = self.once(&stop).await;
+            self.node.link.cut();
+            self.node.outbox.cut();
+            let why = match end {
+                End::Stopping => return Ok(()),
+                End::Refused(error) => return Err(error),
+                End::Cut { why, was_connected } => {
+                    if was_connected {
+                        (dials, wait) = (0, REDIAL_FIRST);
+                    }
+                    why
+                }
+            };
+            dials += 1;
+            let next = jittered(wait);
+            wait = (wait * 2).min(REDIAL_MAX);
+            let (manager, next_try_ms) = (self.manager.to_string(), next.as_millis());
+            if dials == 1 {
+                tracing::warn!(
+                    manager,
+                    dials,
+                    next_try_ms,
+                    error = why,
+                    "the manager cannot be reached; it is dialled until it answers"
+                );
+            } else {
+                tracing::debug!(manager, dials, next_try_ms, error = why, "the manager cannot be reached");
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(next)).await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn once(&self, stop: &CancellationToken) -> End {
+        let (send, waiting) = mpsc::channel(IN_FLIGHT_MAX);
+        let greeted = stop.run_until_cancelled(timeout(GREETING_MAX, self.greet(&send, waiting))).await;
+        let (welcome, mut inbound) = match greeted {
+            None => return End::Stopping,
+            Some(Err(_)) => return cut("it did not answer the greeting in time", false),
+            Some(Ok(Err(end))) => return end,
+            Some(Ok(Ok(session))) => session,
+        };
+        self.begin(&welcome).await;
+        let silence = Duration::from_millis(welcome.lease_ms.max(1000));
+        let beat = Duration::from_millis(welcome.heartbeat_ms.max(100));
+        let end = tokio::select! {
+            end = self.listen(&mut inbound, silence) => end,
+            () = self.speak(&send) => cut("the connection closed", true),
+            () = self.beat(&send, beat) => cut("the connection closed", true),
+            () = stop.cancelled() => End::Stopping,
+        };
+        if matches!(end, End::Stopping) {
+            part(send, &mut inbound).await;
+        }
+        end
+    }
+
+    /// Dials, says who we are, and waits to be welcomed.
+    async fn greet(
+        &self,
+        send: &mpsc::Sender<NodeMessage>,
+        waiting: mpsc::Receiver<NodeMessage>,
+    ) -> Result<(Welcome, Streaming<ManagerMessage>), End> {
+        let unreachable = |error: &dyn std::fmt::Display| cut(&error.to_string(), false);
+        let origin = tonic::transport::Endpoint::from_shared(self.manager.origin()).map_err(|e| unreachable(&e))?;
+        let dialled = origin.connect_with_connector(Connector::new(&self.manager)).await;
+        let channel = dialled.map_err(|error| unreachable(&chain(&error)))?;
+        let mut request = Request::new(ReceiverStream::new(waiting));
+        let bearer = AsciiMetadataValue::try_from(format!("Bearer {}", self.token.expose()));
+        let mut bearer = bearer
+            .map_err(|_| self.refused(ErrorCode::Unauthorized, "the token holds characters that no token has"))?;
+        bearer.set_sensitive(true);
+        request.metadata_mut().insert("authorization", bearer);
+        // There is room: nothing was sent before.
+        let _ = send.try_send(NodeMessage { kind: Some(Kind::Hello(self.hello())) });
+        let answered = NodeGatewayClient::new(channel).session(request).await;
+        let mut inbound = answered.map_err(|status| self.told(&status, false))?.into_inner();
+        match inbound.message().await {
+            Ok(Some(ManagerMessage { kind: Some(Said::Welcome(welcome)) })) => Ok((welcome, inbound)),
+            Ok(_) => Err(cut("it did not welcome this node", false)),
+            Err(status) => Err(self.told(&status, false)),
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let node = &self.node;
+        let datasets = node.datasets.values().map(|set| Dataset {
+            name: set.name.clone(),
+            form: set.form.name().to_owned(),
+            size: set.size,
+        });
+        let (major, minor, patch) = node.images.host().version();
+        Hello {
+            protocol: NODE_PROTOCOL,
+            agent_version: PRODUCT.to_owned(),
+            name: node.name.to_string(),
+            node_id: self.home.node_id(),
+            labels: node.labels.clone().into_iter().collect(),
+            datasets: datasets.collect(),
+            slots: self.slots,
+            cpu_count: crate::host::cpu_count(),
+            memory_bytes: crate::host::memory_bytes().unwrap_or_default(),
+            tier: node.tier.name().to_owned(),
+            notes: node.notes.clone(),
+            images: node.images.names(),
+            python_version: format!("{major}.{minor}.{patch}"),
+            held: self.attempts.held(),
+        }
+    }
+
+    async fn begin(&self, welcome: &Welcome) {
+        let (home, id) = (Arc::clone(&self.home), welcome.node_id.clone());
+        if let Err(error) = blocking(move || home.keep_node_id(&id)).await {
+            tracing::warn!(%error, "the node's id could not be kept; after a restart it is another node");
+        }
+        self.node.link.connected();
+        self.node.outbox.connected(self.attempts.phases().into_iter());
+        let node = &self.node;
+        tracing::info!(node = %node.name, manager = %self.manager, tier = node.tier.name(), "connected");
+    }
+
+    /// Does what the manager says, until it says nothing for too long.
+    async fn listen(&self, inbound: &mut Streaming<ManagerMessage>, silence: Duration) -> End {
+        loop {
+            let message = match timeout(silence, inbound.message()).await {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return cut("it ended the session", true),
+                Ok(Err(status)) => return self.told(&status, true),
+                Err(_) => return cut("it was silent for too long", true),
+            };
+            match message.kind {
+                Some(Said::Offer(offer)) => self.attempts.offer(offer),
+                Some(Said::Cancel(cancel)) => self.attempts.cancel(&cancel),
+                Some(Said::Verdict(verdict)) => self.attempts.answered(&verdict).await,
+                Some(Said::Heartbeat(reply)) => self.node.link.answered(reply.count),
+                Some(Said::Welcome(_)) | None => tracing::debug!("a message of the manager was not understood"),
+            }
+        }
+    }
+
+    /// Sends what waits, until the connection closes.
+    async fn speak(&self, send: &mpsc::Sender<NodeMessage>) {
+        loop {
+            let kind = match self.node.outbox.next().await {
+                Ready::Message(kind) => kind,
+                Ready::Logs(mut batch) => {
+                    self.node.outbox.gather(&mut batch, Instant::now() + GATHER).await;
+                    Kind::Logs(batch)
+                }
+            };
+            if send.send(NodeMessage { kind: Some(kind) }).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Says that the node lives, until the connection closes.
+    async fn beat(&self, send: &mpsc::Sender<NodeMessage>, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for count in 1.. {
+            ticks.tick().await;
+            let (running, queued) = self.attempts.counts();
+            let whole = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+            let beat = Heartbeat { count, running: whole(running), queued: whole(queued) };
+            let Ok(place) = send.reserve().await else { return };
+            self.node.link.sent(count);
+            place.send(NodeMessage { kind: Some(Kind::Heartbeat(beat)) });
+        }
+    }
+
+    /// What a status means: some are the manager's last word.
+    fn told(&self, status: &Status, was_connected: bool) -> End {
+        let code = match status.code() {
+            Code::Unauthenticated => ErrorCode::Unauthorized,
+            Code::PermissionDenied => ErrorCode::Forbidden,
+            Code::AlreadyExists => ErrorCode::Conflict,
+            Code::FailedPrecondition => ErrorCode::VersionMismatch,
+            Code::InvalidArgument => ErrorCode::BadRequest,
+            _ => return cut(&chain(status), was_connected),
+        };
+        self.refused(code, status.message())
+    }
+
+    fn refused(&self, code: ErrorCode, reason: &str) -> End {
+        End::Refused(NodeError::Refused { manager: self.manager.to_string(), reason: reason.to_owned(), code })
+    }
+}
+
+fn cut(why: &str, was_connected: bool) -> End {
+    End::Cut { why: why.to_owned(), was_connected }
+}
+
+/// Says goodbye and waits a moment for the manager to have heard it.
+async fn part(send: mpsc::Sender<NodeMessage>, inbound: &mut Streaming<ManagerMessage>) {
+    let reason = "the agent was stopped".to_owned();
+    let goodbye = NodeMessage { kind: Some(Kind::Goodbye(Goodbye { reason })) };
+    let said = async {
+        if send.send(goodbye).await.is_ok() {
+            drop(send);
+            while let Ok(Some(_)) = inbound.message().await {}
+        }
+    };
+    if timeout(GOODBYE_MAX, said).await.is_err() {
+        tracing::debug!("the manager did not end the session in time");
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let more = deeper.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = deeper.source();
+    }
+    words
+}

@@ -1,0 +1,35 @@
+//! What the agent is told when it starts.
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use manta_client::{Endpoint, Token};
+use manta_sandbox::Tier;
+use manta_types::{ClusterId, NodeName};
+
+/// Everything that an agent needs to know; checked values only.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the manager listens.
+    pub manager: Endpoint,
+    /// The node token.
+    pub token: Token,
+    /// The cluster to join.
+    pub cluster: ClusterId,
+    /// This node's name, unique in the cluster.
+    pub name: NodeName,
+    /// Where cache, state and the node's id are kept; made with mode 0700 and locked while the agent runs.
+    pub data_dir: PathBuf,
+    /// Datasets offered: name → absolute path of a file or directory.
+    pub datasets: BTreeMap<String, PathBuf>,
+    /// What placement may select by.
+    pub labels: BTreeMap<String, String>,
+    /// Attempts run at once; further ones wait here in order.
+    pub slots: NonZeroU32,
+    /// The host's Python interpreter, from which images are made.
+    pub python: PathBuf,
+    /// The weakest containment under which this node runs tasks.
+    pub isolation_min: Tier,
+    /// Whether `data_dir` is removed after an orderly exit.
+    pub ephemeral: bool,
+}

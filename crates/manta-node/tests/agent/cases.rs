@@ -1,0 +1,220 @@
+//! What the agent promises.
+use manta_api::node::manager_message::Kind as Said;
+use manta_api::node::node_message::Kind;
+use manta_api::node::{Cancel, Offer, Verdict};
+use manta_api::{ErrorCode, InputResult};
+use manta_types::Blob;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::module::{attempt, offer, publish, tree, value};
+use crate::node::Bench;
+
+/// Every test: its claim, and what checks it.
+pub(crate) const ALL: &[(&str, fn())] = &[
+    ("an_attempt_reads_its_inputs_and_what_it_publishes_is_delivered", || on_runtime(reads_and_publishes())),
+    ("state_survives_iterations_only_where_the_attempt_was_accepted", || on_runtime(keeps_state())),
+    ("every_way_to_die_has_its_class_and_sentence", || on_runtime(ways_to_die())),
+    ("a_cancelled_attempt_is_killed_and_its_slot_is_free", || on_runtime(cancel_frees_the_slot())),
+    ("an_attempt_outlives_its_session_and_is_reported_until_answered", || on_runtime(outlives_its_session())),
+    ("a_task_that_may_not_run_unwatched_is_stopped_when_its_node_is_cut_off", || on_runtime(stops_when_cut_off())),
+    ("an_agent_without_its_launcher_ends", || on_runtime(launcher_dies())),
+    ("a_wrong_token_ends_the_agent_with_the_cure", || on_runtime(wrong_token())),
+    ("a_stopped_agent_says_goodbye_and_takes_its_tasks_with_it", || on_runtime(stops_in_time())),
+];
+
+fn on_runtime(case: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(case);
+}
+
+fn result(blob: Blob) -> InputResult {
+    let (task, node, name) = ("gather".to_owned(), "node-2".to_owned(), "model".to_owned());
+    InputResult { task, iteration: 0, node, labels: BTreeMap::new(), name, blob, distance: 1 }
+}
+
+async fn reads_and_publishes() {
+    let mut bench = Bench::start(1);
+    let model = value(&bench.manager, "[1,2,3]");
+    bench.manager.inputs.lock().unwrap().results.push(result(model));
+    let bundle = publish(
+        &bench.manager,
+        "print('hello from', self.node)
+self.logger.info('logged')
+rows = open(self.local.get_dataset('digits').path).read()
+[(key, model)] = self.world.results.select('model').items()
+self.world.results.add('sum', {'from': str(key), 'sum': sum(model), 'rows': len(rows)})
+self.world.globals['rate'] = 0.5
+self.metrics.log({'loss': 0.25})",
+    );
+    let mut door = bench.door().await;
+    println!("on tier {}", door.hello.tier);
+    assert_eq!((door.hello.name.as_str(), door.hello.datasets[0].form.as_str()), ("node-1", "file"));
+    door.offer(offer(1, &bundle));
+    let report = door.finished().await;
+    assert_eq!(report.failure, None);
+    assert_eq!(
+        door.phases.iter().map(|(_, phase)| phase.as_str()).collect::<Vec<_>>(),
+        ["preparing", "running", "uploading"]
+    );
+    assert_eq!(door.logged("stdout"), ["hello from node-1"]);
+    assert_eq!(door.logged("log"), ["logged"]);
+    assert_eq!(
+        door.logs.iter().find(|line| line.source == "metrics").unwrap().data,
+        r#"{"step":null,"values":{"loss":0.25}}"#
+    );
+    let blob = report.results[0].blob.as_ref().unwrap();
+    assert_eq!(tree(&bench.manager, &blob.digest), serde_json::json!({"from": "node-2", "sum": 6, "rows": 8}));
+    assert_eq!(tree(&bench.manager, &report.globals[0].blob.as_ref().unwrap().digest), 0.5);
+    door.accept(&report);
+    bench.stop().await;
+}
+
+async fn keeps_state() {
+    let mut bench = Bench::start(1);
+    let bundle = publish(
+        &bench.manager,
+        "seen = self.local.get_state('seen', 0)
+self.local.set_state('seen', seen + 1)
+self.world.results.add('seen', seen)
+if seen == 1 and self.iteration == 1:
+    raise ValueError('shapes differ')",
+    );
+    let mut door = bench.door().await;
+    let mut seen = Vec::new();
+    for n in 0..4 {
+        door.offer(Offer { iteration: n, ..offer(u128::from(n) + 1, &bundle) });
+        let report = door.finished().await;
+        seen.push(tree(&bench.manager, &report.results[0].blob.as_ref().unwrap().digest));
+        let accepted = report.failure.is_none();
+        door.say(Said::Verdict(Verdict { attempt: report.attempt, epoch: 1, accepted, reason: String::new() }));
+    }
+    assert_eq!(seen, [0, 1, 1, 2]);
+    bench.stop().await;
+}
+
+async fn ways_to_die() {
+    let mut bench = Bench::start(1);
+    let mut door = bench.door().await;
+    let cases = [
+        ("raise ValueError('shapes differ')", "user_error", "ValueError: shapes differ"),
+        ("os._exit(3)", "user_error", "exited with status 3 before run() ended"),
+        ("import ctypes; ctypes.string_at(0)", "user_error", "killed by signal 11 (SIGSEGV)"),
+        (
+            "os.write(3, b'garbage'); time.sleep(60)",
+            "user_error",
+            "the task sent a frame larger than 16 MiB, which breaks the protocol with its node",
+        ),
+        ("while True: time.sleep(1)", "timeout", "did not end within its timeout of 2 s"),
+    ];
+    for (n, (code, class, message)) in (1..).zip(cases) {
+        let bundle = publish(&bench.manager, &format!("print('before')\n{code}"));
+        door.offer(Offer { timeout_ms: 2000, ..offer(n, &bundle) });
+        let report = door.finished().await;
+        door.accept(&report);
+        let failure = report.failure.unwrap_or_else(|| panic!("`{code}` should fail"));
+        assert_eq!((failure.class.as_str(), failure.message.as_str()), (class, message));
+        assert!(failure.log_tail.contains(&"before".to_owned()), "{code}: {:?}", failure.log_tail);
+        if class == "user_error" && message.starts_with("ValueError") {
+            assert_eq!(failure.location, "worker.py:7");
+            assert!(failure.traceback.contains("raise ValueError"), "{}", failure.traceback);
+        }
+    }
+    let bundle = publish(&bench.manager, "hog = bytearray(2 << 30); print(len(hog))");
+    door.offer(offer(20, &bundle));
+    assert_eq!(door.finished().await.failure.unwrap().class, "resource_limit");
+    door.offer(Offer { image: "quantum:latest".to_owned(), ..offer(21, &bundle) });
+    assert_eq!(door.finished().await.failure.unwrap().class, "image");
+    door.offer(Offer { datasets: vec!["mnist".to_owned()], ..offer(22, &bundle) });
+    assert_eq!(door.finished().await.failure.unwrap().class, "dataset");
+    door.offer(Offer { bundle: "no digest".to_owned(), ..offer(23, &bundle) });
+    assert!(matches!(door.next().await, Some(Kind::Refused(refused)) if refused.reason.contains("no digest")));
+    bench.stop().await;
+}
+
+async fn cancel_frees_the_slot() {
+    let mut bench = Bench::start(1);
+    let (endless, short) = (publish(&bench.manager, "time.sleep(600)"), publish(&bench.manager, "pass"));
+    let mut door = bench.door().await;
+    door.offer(offer(1, &endless));
+    door.offer(offer(2, &short));
+    door.phase(&attempt(1), "running").await;
+    door.say(Said::Cancel(Cancel { attempt: attempt(1), epoch: 1, reason: "the task run closed".to_owned() }));
+    let report = door.finished().await;
+    assert_eq!((report.attempt, report.failure), (attempt(2), None));
+    bench.stop().await;
+}
+
+async fn outlives_its_session() {
+    let mut bench = Bench::start(2);
+    let quick = publish(&bench.manager, "self.world.results.add('x', 1)");
+    let endless = publish(&bench.manager, "time.sleep(600)");
+    let mut first = bench.door().await;
+    assert!(first.hello.node_id.is_empty() && first.hello.held.is_empty());
+    first.offer(offer(1, &endless));
+    first.phase(&attempt(1), "running").await;
+    first.offer(offer(2, &quick));
+    let report = first.finished().await;
+    drop(first);
+
+    let mut second = bench.door().await;
+    assert!(second.hello.node_id.starts_with("nd_"));
+    let held: Vec<_> = second.hello.held.iter().map(|held| (held.attempt.clone(), held.phase.as_str())).collect();
+    assert_eq!(held, [(attempt(1), "running"), (attempt(2), "finished")]);
+    second.offer(offer(1, &endless));
+    second.phase(&attempt(1), "running").await;
+    assert_eq!(second.finished().await, report);
+    second.accept(&report);
+    second.offer(offer(3, &quick));
+    assert_eq!(second.finished().await.attempt, attempt(3));
+    drop(second);
+
+    let mut third = bench.door().await;
+    assert_eq!(third.hello.held.len(), 2, "an answered attempt is forgotten");
+    assert_eq!(third.finished().await.attempt, attempt(3));
+    bench.stop().await;
+}
+
+async fn stops_when_cut_off() {
+    let mut bench = Bench::start(1);
+    let endless = publish(&bench.manager, "time.sleep(600)");
+    let mut first = bench.door().await;
+    first.offer(Offer { stop_after_ms: 1, ..offer(1, &endless) });
+    first.phase(&attempt(1), "running").await;
+    drop(first);
+    let failure = bench.door().await.finished().await.failure.unwrap();
+    assert_eq!((failure.class.as_str(), failure.message.contains("cut off from the manager")), ("lost_node", true));
+    bench.stop().await;
+}
+
+async fn launcher_dies() {
+    let mut bench = Bench::start(1);
+    let endless = publish(&bench.manager, "time.sleep(600)");
+    let mut door = bench.door().await;
+    door.offer(offer(1, &endless));
+    door.phase(&attempt(1), "running").await;
+    let killed = std::process::Command::new("kill").args(["-KILL", &bench.launcher_pid.to_string()]).status().unwrap();
+    assert!(killed.success());
+    let error = bench.ended().await.unwrap_err();
+    assert!(error.to_string().contains("launcher"), "{error}");
+}
+
+async fn wrong_token() {
+    let bench = Bench::with_token(1, "another-token");
+    let error = bench.ended().await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unauthorized, "{error}");
+    assert!(error.to_string().contains("the node token is wrong"), "{error}");
+    assert!(error.hint().is_some());
+}
+
+async fn stops_in_time() {
+    let mut bench = Bench::start(1);
+    let endless = publish(&bench.manager, "time.sleep(600)");
+    let mut door = bench.door().await;
+    door.offer(offer(1, &endless));
+    door.phase(&attempt(1), "running").await;
+    let begun = Instant::now();
+    let heard = tokio::spawn(async move { door.next().await });
+    bench.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(matches!(heard.await.unwrap(), Some(Kind::Goodbye(_))));
+}

@@ -1,0 +1,211 @@
+//! A manager that does what a test says: the gateway's stream in the test's hands, blobs and inputs from tables.
+use std::collections::HashMap;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path as Segments, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use futures_util::Stream;
+use manta_api::AttemptInputs;
+use manta_api::node::manager_message::Kind as Said;
+use manta_api::node::node_gateway_server::{NodeGateway, NodeGatewayServer};
+use manta_api::node::node_message::Kind;
+use manta_api::node::{
+    AttemptFinished, HeartbeatReply, Hello, LogLine, ManagerMessage, NodeMessage, Offer, Verdict, Welcome,
+};
+use manta_types::{Blob, Digest};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// How long anything may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The token that the gateway accepts.
+pub(crate) const TOKEN: &str = "a-node-token";
+
+type Blobs = Arc<Mutex<HashMap<String, Vec<u8>>>>;
+
+/// The manager's tables and its door.
+pub(crate) struct Manager {
+    pub(crate) blobs: Blobs,
+    pub(crate) inputs: Arc<Mutex<AttemptInputs>>,
+    doors: mpsc::UnboundedReceiver<Door>,
+    _runs: tokio::task::JoinHandle<()>,
+}
+
+/// One session, in the test's hands.
+pub(crate) struct Door {
+    pub(crate) hello: Hello,
+    heard: Streaming<NodeMessage>,
+    say: mpsc::UnboundedSender<Result<ManagerMessage, Status>>,
+    /// Log lines so far.
+    pub(crate) logs: Vec<LogLine>,
+    /// Phases so far: attempt and phase.
+    pub(crate) phases: Vec<(String, String)>,
+}
+
+impl Manager {
+    /// Serves on a Unix socket.
+    pub(crate) fn serve(socket: &Path) -> Self {
+        let (doors_in, doors) = mpsc::unbounded_channel();
+        let (blobs, inputs) = (Blobs::default(), Arc::new(Mutex::new(empty_inputs())));
+        let gateway = tonic::service::Routes::new(NodeGatewayServer::new(Gateway { doors: doors_in }));
+        let http = Router::new()
+            .route("/v1/clusters/default/blobs/missing", post(missing))
+            .route("/v1/clusters/default/blobs/{digest}", get(get_blob).put(put_blob))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(Arc::clone(&blobs))
+            .merge(
+                Router::new()
+                    .route("/v1/clusters/default/attempts/{id}/inputs", get(get_inputs))
+                    .with_state(Arc::clone(&inputs)),
+            );
+        let listener = UnixListener::bind(socket).unwrap();
+        let routes = gateway.into_axum_router().merge(http);
+        let runs = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self { blobs, inputs, doors, _runs: runs }
+    }
+
+    /// Keeps a blob.
+    pub(crate) fn keep(&self, content: &[u8]) -> Blob {
+        let digest = blake3::hash(content).to_hex().to_string();
+        self.blobs.lock().unwrap().insert(digest.clone(), content.to_vec());
+        Blob { digest: digest.parse::<Digest>().unwrap(), size: content.len() as u64 }
+    }
+
+    /// The next session; it has been welcomed.
+    pub(crate) async fn door(&mut self) -> Door {
+        tokio::time::timeout(PATIENCE, self.doors.recv()).await.expect("the node dials").unwrap()
+    }
+}
+
+impl Door {
+    pub(crate) fn say(&self, said: Said) {
+        // A node that has gone hears nothing; the test notices by itself.
+        let _ = self.say.send(Ok(ManagerMessage { kind: Some(said) }));
+    }
+
+    pub(crate) fn offer(&self, offer: Offer) {
+        self.say(Said::Offer(offer));
+    }
+
+    pub(crate) fn accept(&self, report: &AttemptFinished) {
+        let (attempt, epoch) = (report.attempt.clone(), report.epoch);
+        self.say(Said::Verdict(Verdict { attempt, epoch, accepted: true, reason: String::new() }));
+    }
+
+    /// The next message that is no heartbeat, log line or phase; nothing when the session has ended.
+    pub(crate) async fn next(&mut self) -> Option<Kind> {
+        loop {
+            match self.hear().await? {
+                Kind::Heartbeat(beat) => self.say(Said::Heartbeat(HeartbeatReply { count: beat.count })),
+                Kind::Logs(batch) => self.logs.extend(batch.lines),
+                Kind::Progress(progress) => self.phases.push((progress.attempt, progress.phase)),
+                other => return Some(other),
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> Option<Kind> {
+        let message = tokio::time::timeout(PATIENCE, self.heard.message()).await.expect("the node is heard");
+        message.ok()??.kind
+    }
+
+    /// Waits for the report of an attempt.
+    pub(crate) async fn finished(&mut self) -> AttemptFinished {
+        match self.next().await {
+            Some(Kind::Finished(report)) => report,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until an attempt is in a phase.
+    pub(crate) async fn phase(&mut self, attempt: &str, phase: &str) {
+        while !self.phases.iter().any(|(a, p)| a == attempt && p == phase) {
+            match self.hear().await {
+                Some(Kind::Progress(progress)) => self.phases.push((progress.attempt, progress.phase)),
+                Some(Kind::Logs(batch)) => self.logs.extend(batch.lines),
+                Some(Kind::Heartbeat(beat)) => self.say(Said::Heartbeat(HeartbeatReply { count: beat.count })),
+                other => panic!("{other:?} before {phase}; phases: {:?}", self.phases),
+            }
+        }
+    }
+
+    /// The text of a log line from that source.
+    pub(crate) fn logged(&self, source: &str) -> Vec<&str> {
+        self.logs.iter().filter(|line| line.source == source).map(|line| line.text.as_str()).collect()
+    }
+}
+
+struct Gateway {
+    doors: mpsc::UnboundedSender<Door>,
+}
+
+#[tonic::async_trait]
+impl NodeGateway for Gateway {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<ManagerMessage, Status>> + Send>>;
+
+    async fn session(&self, request: Request<Streaming<NodeMessage>>) -> Result<Response<Self::SessionStream>, Status> {
+        let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        if bearer != Some(&format!("Bearer {TOKEN}")) {
+            return Err(Status::unauthenticated("the node token is wrong"));
+        }
+        let mut heard = request.into_inner();
+        let Some(NodeMessage { kind: Some(Kind::Hello(hello)) }) = heard.message().await? else {
+            return Err(Status::invalid_argument("the first message is Hello"));
+        };
+        let (say, said) = mpsc::unbounded_channel();
+        let welcome = Welcome {
+            node_id: "nd_00000000000000000000000001".to_owned(),
+            cluster: "default".to_owned(),
+            manager_version: "0.1.0".to_owned(),
+            heartbeat_ms: 200,
+            lease_ms: 20_000,
+        };
+        say.send(Ok(ManagerMessage { kind: Some(Said::Welcome(welcome)) })).unwrap();
+        let _ = self.doors.send(Door { hello, heard, say, logs: Vec::new(), phases: Vec::new() });
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(said))))
+    }
+}
+
+async fn missing(
+    State(blobs): State<Blobs>,
+    axum::Json(question): axum::Json<serde_json::Value>,
+) -> axum::Json<serde_json::Value> {
+    let blobs = blobs.lock().unwrap();
+    let asked = question["digests"].as_array().unwrap().iter();
+    let missing: Vec<_> = asked.filter(|digest| !blobs.contains_key(digest.as_str().unwrap())).collect();
+    axum::Json(serde_json::json!({"missing": missing}))
+}
+
+async fn get_blob(State(blobs): State<Blobs>, Segments(digest): Segments<String>) -> Result<Vec<u8>, StatusCode> {
+    blobs.lock().unwrap().get(&digest).cloned().ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn put_blob(State(blobs): State<Blobs>, Segments(digest): Segments<String>, body: Bytes) -> StatusCode {
+    if blake3::hash(&body).to_hex().as_str() != digest {
+        return StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    blobs.lock().unwrap().insert(digest, body.to_vec());
+    StatusCode::CREATED
+}
+
+async fn get_inputs(State(inputs): State<Arc<Mutex<AttemptInputs>>>) -> axum::Json<AttemptInputs> {
+    axum::Json(inputs.lock().unwrap().clone())
+}
+
+fn empty_inputs() -> AttemptInputs {
+    AttemptInputs {
+        globals: Vec::new(),
+        results: Vec::new(),
+        missing: Vec::new(),
+        tasks: vec!["worker".to_owned()],
+        nodes: vec!["node-1".to_owned()],
+    }
+}

@@ -1,0 +1,83 @@
+//! An agent under test: its own directory, its own launcher, stopped by the test.
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::Command;
+
+use manta_client::Token;
+use manta_node::{NodeError, Settings};
+use manta_sandbox::{Launcher, Tier};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::manager::{Door, Manager, TOKEN};
+
+/// A manager, and an agent that dials it.
+pub(crate) struct Bench {
+    pub(crate) manager: Manager,
+    pub(crate) dir: tempfile::TempDir,
+    /// The launcher's process.
+    pub(crate) launcher_pid: u32,
+    agent: JoinHandle<Result<(), NodeError>>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Bench {
+    /// Starts both.
+    pub(crate) fn start(slots: u32) -> Self {
+        Self::with_token(slots, TOKEN)
+    }
+
+    pub(crate) fn with_token(slots: u32, token: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("manta-").tempdir_in("/tmp").unwrap();
+        let socket = dir.path().join("manager.sock");
+        let manager = Manager::serve(&socket);
+        std::fs::write(dir.path().join("digits.csv"), "a,b\n1,2\n").unwrap();
+        let settings = Settings {
+            manager: format!("unix:{}", socket.display()).parse().unwrap(),
+            token: Token::new(token),
+            cluster: "default".parse().unwrap(),
+            name: "node-1".parse().unwrap(),
+            data_dir: dir.path().join("node"),
+            datasets: BTreeMap::from([("digits".to_owned(), dir.path().join("digits.csv"))]),
+            labels: BTreeMap::from([("site".to_owned(), "here".to_owned())]),
+            slots: NonZeroU32::new(slots).unwrap(),
+            python: python(),
+            isolation_min: Tier::Reduced,
+            ephemeral: true,
+        };
+        let launcher = Launcher::spawn(&std::env::current_exe().unwrap(), &["__launcher"]).unwrap();
+        let launcher_pid = launcher.pid();
+        let (stop, stopped) = oneshot::channel();
+        let agent = tokio::spawn(manta_node::run(settings, launcher, async {
+            let _ = stopped.await;
+        }));
+        Self { manager, dir, launcher_pid, agent, stop }
+    }
+
+    /// The next session; an agent that ends instead fails the test with its own words.
+    pub(crate) async fn door(&mut self) -> Door {
+        tokio::select! {
+            door = self.manager.door() => door,
+            ended = &mut self.agent => panic!("the agent ended: {:?}", ended.unwrap()),
+        }
+    }
+
+    /// Waits for the agent's own end.
+    pub(crate) async fn ended(self) -> Result<(), NodeError> {
+        self.agent.await.unwrap()
+    }
+
+    /// Stops the agent and checks that it leaves nothing.
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.agent.await.unwrap().unwrap();
+        assert!(!self.dir.path().join("node").exists(), "an ephemeral node leaves nothing");
+    }
+}
+
+/// The interpreter itself, not a script that finds it.
+fn python() -> PathBuf {
+    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
