@@ -61,6 +61,10 @@ catalogue! {
     DigestMismatch = "0205", 422, 4, "the bytes do not match their digest";
     /// A dataset's path is missing or unreadable.
     DatasetPath = "0206", 422, 4, "the dataset cannot be read";
+    /// A task run failed that was not allowed to.
+    SwarmFailed = "0207", 422, 1, "the swarm failed";
+    /// The demo ended below its accuracy.
+    TargetMissed = "0208", 422, 1, "the target was not reached";
     /// Nothing of that name.
     NotFound = "0301", 404, 3, "there is no such thing";
     /// No token, or a wrong one.

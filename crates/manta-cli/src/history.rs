@@ -20,6 +20,8 @@ pub(crate) struct IterationRow {
     pub(crate) slowest_node: Option<String>,
     /// What the platform added to the longest attempt of each task.
     pub(crate) overhead_ms: u64,
+    /// From an attempt's arrival at its node to the first line of `run()`, the median of those that counted.
+    pub(crate) start_ms: u64,
     /// Means over the attempts that counted, by the metric's name.
     pub(crate) metrics: BTreeMap<String, f64>,
     #[serde(skip)]
@@ -244,6 +246,9 @@ impl History {
         let nodes: BTreeSet<&str> = counted().map(|attempt| attempt.node.as_str()).collect();
         let (mut longest_run, mut busy) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
         let mut metrics = BTreeMap::<&String, Vec<f64>>::new();
+        let mut starts: Vec<u64> =
+            counted().map(|one| one.timings).map(|t| t.queue_ms + t.prepare_ms + t.start_ms).collect();
+        starts.sort_unstable();
         for attempt in counted() {
             let longest = longest_run.entry(&attempt.task).or_default();
             *longest = (*longest).max(attempt.timings.run_ms);
@@ -258,6 +263,7 @@ impl History {
             seconds: ms_as_seconds(elapsed_ms),
             nodes: nodes.len(),
             slowest_node: slowest,
+            start_ms: starts.get(starts.len() / 2).copied().unwrap_or(0),
             overhead_ms: elapsed_ms.saturating_sub(longest_run.values().sum()),
             metrics: metrics.into_iter().map(|(name, values)| (name.clone(), mean(&values))).collect(),
             elapsed_ms,
@@ -340,6 +346,7 @@ mod tests {
         feed(&mut history, "", "", json!({"kind": "iteration_finished", "iteration": 0, "elapsed_ms": 400}));
         let row = history.row(0).unwrap();
         assert_eq!((row.nodes, row.slowest_node.as_deref(), row.overhead_ms), (2, Some("node-2"), 50));
+        assert_eq!(row.start_ms, 1 + 2 + 3);
         assert_eq!(row.metrics, BTreeMap::from([("loss".to_owned(), 1.5)]));
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use manta_api::ErrorCode;
 use manta_api::version::SCHEMA_VERSION;
 use manta_client::Client;
 use serde::Serialize;
@@ -188,7 +189,7 @@ fn failure_of(outcome: &Outcome, target: f64) -> Option<Failure> {
     }
     let reached = reached.map_or_else(|| "no accuracy was told".to_owned(), |reached| format!("it is {reached:.4}"));
     let message = format!("the accuracy of {target} was not reached: {reached}");
-    let failure = Failure { code: None, message, hint: None, exit: 1, silent: false };
+    let failure = Failure::new(ErrorCode::TargetMissed, message);
     Some(failure.hint("give it more iterations with --max-iteration"))
 }
 

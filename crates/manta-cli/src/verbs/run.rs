@@ -2,8 +2,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use manta_api::EventView;
 use manta_api::version::SCHEMA_VERSION;
+use manta_api::{ErrorCode, EventView};
 use serde::Serialize;
 
 use crate::data::{self, DataOption};
@@ -157,7 +157,7 @@ pub(crate) fn failure_of(finished: &Finished) -> Option<Failure> {
         return None;
     }
     let message = format!("swarm {} {}: {}", finished.swarm.name, ending.status, ending.reason);
-    let failure = Failure { code: None, message, hint: None, exit: 1, silent: false };
+    let failure = Failure::new(ErrorCode::SwarmFailed, message);
     let place = finished.history.decisive_failure().map(|failed| {
         let place = failed.failure.location.as_deref().map(|place| format!(" at {place}")).unwrap_or_default();
         format!("see task {} on {}, iteration {}{place}", failed.task, failed.node, failed.iteration)

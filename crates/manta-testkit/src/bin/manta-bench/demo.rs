@@ -82,12 +82,10 @@ fn run_in(manta: &Path, dir: &Path, peaks: &mut Peaks) -> Result<Value> {
     Ok(serde_json::from_slice(&std::fs::read(out)?)?)
 }
 
-/// Milliseconds from each accepted attempt's arrival at its node to the first line of `run()`.
+/// The median start of each iteration, in milliseconds.
 fn lease_to_run(document: &Value) -> Vec<f64> {
-    let events = document["events"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let accepted = events.iter().map(|event| &event["event"]).filter(|event| event["kind"] == "attempt_accepted");
-    let phase = |event: &Value, name: &str| event["timings"][name].as_f64().unwrap_or(0.0);
-    accepted.map(|event| phase(event, "queue_ms") + phase(event, "prepare_ms") + phase(event, "start_ms")).collect()
+    let rows = document["iterations"].as_array().map(Vec::as_slice).unwrap_or_default();
+    rows.iter().filter_map(|row| row["start_ms"].as_f64()).collect()
 }
 
 fn version_cpu_ms(manta: &Path) -> Result<f64> {
@@ -106,7 +104,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// The wheel that `cargo xtask test wheel` built last.
 fn newest_wheel() -> Option<PathBuf> {
-    let wheels = std::fs::read_dir("target/wheels").ok()?.flatten().map(|entry| entry.path());
+    let wheels = std::fs::read_dir("target/xtask/wheel/dist").ok()?.flatten().map(|entry| entry.path());
     wheels
         .filter(|path| path.extension().is_some_and(|end| end == "whl"))
         .max_by_key(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok())
