@@ -181,6 +181,7 @@ mod tests {
             seconds: 0.845,
             nodes: 5,
             slowest_node: Some("node-3".into()),
+            start_ms: 0,
             overhead_ms: 40,
             metrics: BTreeMap::from([("accuracy".into(), 0.9417), ("loss\x1b[2J".into(), 0.21)]),
             elapsed_ms: 845,
