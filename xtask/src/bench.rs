@@ -1,0 +1,25 @@
+//! `cargo xtask bench`: measurements, made by `manta-bench` of the testkit on optimised binaries.
+
+use crate::binary::{self, Build};
+use crate::checkout::Checkout;
+use crate::command;
+use crate::failure::Failure;
+use crate::venv::{self, Packages};
+use crate::{digits, say, toolchain};
+
+/// Hands the arguments to `manta-bench`, with everything set up that it needs.
+pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
+    if arguments.is_empty() {
+        return Err(Failure::usage("`cargo xtask bench` needs the name of a scenario")
+            .hint("try `cargo xtask bench demo --json`"));
+    }
+    toolchain::check(checkout)?;
+    let python = venv::ready(checkout, Packages::Demo)?;
+    let digits = digits::ready(checkout, &python)?;
+    let manta = binary::build(checkout, Build::Release)?;
+    say::step(format!("manta-bench {}", arguments.join(" ")));
+    let mut bench = toolchain::cargo(checkout);
+    bench.args(["run", "--quiet", "--locked", "--release", "--package", "manta-testkit", "--bin", "manta-bench", "--"]);
+    bench.args(arguments).env("MANTA_DIGITS", digits).env("MANTA_PYTHON", python).env("MANTA_BINARY", manta);
+    command::run(&mut bench, "manta-bench")
+}

@@ -1,0 +1,65 @@
+//! Files that `manta` itself writes and that are committed: `cargo xtask gen` writes them, a stage of the tests compares them.
+
+use crate::binary::{self, Build};
+use crate::checkout::Checkout;
+use crate::command::{command, output};
+use crate::failure::Failure;
+use crate::{say, toolchain};
+use std::fs;
+use std::path::Path;
+
+/// A committed file, and the hidden subcommand of `manta` that prints it.
+struct Generated {
+    path: &'static str,
+    subcommand: &'static str,
+}
+
+const ALL: [Generated; 1] = [Generated { path: "docs/reference/openapi.json", subcommand: "__openapi" }];
+
+/// Writes every generated file that is not as `manta` prints it.
+pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
+    if let Some(word) = arguments.first() {
+        return Err(Failure::usage(format!("`cargo xtask gen` takes no arguments, and got `{word}`")));
+    }
+    toolchain::check(checkout)?;
+    let manta = binary::build(checkout, Build::Binaries)?;
+    for file in stale(checkout, &manta)? {
+        let path = checkout.path(file.path);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(|error| Failure::io(format!("make `{}`", dir.display()), &error))?;
+        }
+        let text = printed(checkout, &manta, file)?;
+        fs::write(&path, text).map_err(|error| Failure::io(format!("write `{}`", file.path), &error))?;
+        say::note(format!("wrote {}", file.path));
+    }
+    say::step("the generated files are up to date");
+    Ok(())
+}
+
+/// Fails where a committed file differs from what `manta` prints now.
+pub(crate) fn check(checkout: &Checkout, manta: &Path) -> Result<(), Failure> {
+    let stale: Vec<&str> = stale(checkout, manta)?.into_iter().map(|file| file.path).collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("stale: {}", stale.join(", ")))
+        .hint("`cargo xtask gen` writes them again; commit the result"))
+}
+
+fn stale(checkout: &Checkout, manta: &Path) -> Result<Vec<&'static Generated>, Failure> {
+    let mut stale = Vec::new();
+    for file in &ALL {
+        if fs::read(checkout.path(file.path)).ok() != Some(printed(checkout, manta, file)?) {
+            stale.push(file);
+        }
+    }
+    Ok(stale)
+}
+
+fn printed(checkout: &Checkout, manta: &Path, file: &Generated) -> Result<Vec<u8>, Failure> {
+    let mut text = output(command(checkout, manta).arg(file.subcommand), &format!("`manta {}`", file.subcommand))?;
+    if !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    Ok(text)
+}
