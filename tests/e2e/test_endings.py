@@ -54,7 +54,6 @@ def test_a_bad_ending_is_a_failure_that_is_named(manta, line):
     assert failure["class"] in ("user_error", "resource_limit"), failure
 
 
-@pytest.mark.xfail(reason="a task is process 1 of its namespace, whose own signals the kernel drops")
 def test_an_abort_is_told_as_one(manta):
     ended = ending(manta, "os.abort()")
     assert "SIGABRT" in ended.text, ended.text

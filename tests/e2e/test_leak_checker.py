@@ -111,7 +111,7 @@ def test_a_file_that_another_program_uses_is_not_ours(inner, test_root):
     try:
         other.stdout.readline()
         inner._processes |= {(found.pid, found.started) for found in all_processes().values()}
-        inner._ours = lambda: []
+        inner._ours = list
         inner.check()
     finally:
         other.kill()

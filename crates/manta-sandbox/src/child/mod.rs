@@ -3,6 +3,7 @@
 //! The launcher prepares a [`Plan`] with every string, descriptor and program, so that little is left to do here. The child is a copy of
 //! the single-threaded launcher; it runs nothing of the user's before exec, and exec closes every descriptor but 0 to 3.
 
+mod init;
 mod keeper;
 mod namespaced;
 mod shared;
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) go: OwnedFd,
     /// A [`Failure`] is written here; exec closes it.
     pub(crate) report: OwnedFd,
+    /// The program's wait status is written here by the first process of its namespace.
+    pub(crate) status: OwnedFd,
     pub(crate) filter: Vec<libc::sock_filter>,
     pub(crate) limits: ResourceLimits,
     pub(crate) landlock: bool,
@@ -67,7 +70,7 @@ impl CStrings {
 /// Becomes the task; on failure says why and ends.
 pub(crate) fn run(plan: &Plan) -> ! {
     let outcome = wait_for_go(plan).and_then(|()| match &plan.world {
-        World::Namespaced(namespaced) => namespaced::enter(namespaced).and_then(|()| become_task(plan)),
+        World::Namespaced(namespaced) => namespaced::enter(namespaced).and_then(|()| init::run(plan)),
         World::Shared(shared) => keeper::run(plan, shared),
     });
     if let Err(failure) = outcome {
@@ -115,15 +118,20 @@ fn drop_capabilities(plan: &Plan) -> Outcome {
     if let World::Shared(SharedPlan { host_id: Some(id), .. }) = &plan.world {
         namespaced::become_id(*id)?;
     }
-    rustix::thread::clear_ambient_capability_set().at(Step::Capabilities)?;
+    clear_capabilities().at(Step::Capabilities)?;
+    // Both changing the uid and dropping capabilities clear it.
+    set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Go)
+}
+
+/// Gives up every capability that the process has, could have or would hand on.
+fn clear_capabilities() -> rustix::io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
     let none = rustix::thread::CapabilitySets {
         effective: rustix::thread::CapabilitySet::empty(),
         permitted: rustix::thread::CapabilitySet::empty(),
         inheritable: rustix::thread::CapabilitySet::empty(),
     };
-    rustix::thread::set_capabilities(None, none).at(Step::Capabilities)?;
-    // Both changing the uid and dropping capabilities clear it.
-    set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Go)
+    rustix::thread::set_capabilities(None, none)
 }
 
 fn close_fence(plan: &Plan) -> Outcome {

@@ -30,11 +30,13 @@ pub(crate) enum Step {
     Landlock,
     Filter,
     Keeper,
+    /// Become the first process of the task's process namespace.
+    Init,
     Exec,
 }
 
 /// Every step with what it does, to follow "failed to".
-const STEPS: [(Step, &str); 26] = [
+const STEPS: [(Step, &str); 27] = [
     (Step::Go, "follow the launcher"),
     (Step::Identity, "take the task's uid"),
     (Step::PrivateMounts, "make its mounts private"),
@@ -60,6 +62,7 @@ const STEPS: [(Step, &str); 26] = [
     (Step::Landlock, "apply Landlock rules"),
     (Step::Filter, "install the system-call filter"),
     (Step::Keeper, "start under its keeper"),
+    (Step::Init, "start under its first process"),
     (Step::Exec, "start the program"),
 ];
 

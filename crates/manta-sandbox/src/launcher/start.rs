@@ -77,14 +77,14 @@ impl Starter {
         let number = host_id.as_ref().map(HostId::number);
         let shared = spec.tier == Tier::Reduced;
         let scratch = if shared { Some(Scratch::create(&self.name, &spec.id, number)?) } else { None };
-        // A keeper counts as a process of its task.
-        let limits = Limits { pids: spec.limits.pids.saturating_add(u32::from(shared)), ..spec.limits };
+        // A keeper, or the first process of the namespace, counts as one of the task.
+        let limits = Limits { pids: spec.limits.pids.saturating_add(1), ..spec.limits };
         let group = self.cgroups.create(&spec.id, &limits)?;
         let held = Held { host_id, scratch, group };
         match self.launch(spec, &held, fds) {
-            Ok(process) => {
+            Ok((process, status)) => {
                 let Held { host_id, scratch, group } = held;
-                Ok(Task { process, kept: shared, group, refused_before_kill: None, host_id, scratch })
+                Ok(Task { process, status, kept: shared, group, refused_before_kill: None, host_id, scratch })
             }
             Err(error) => {
                 retry_briefly(|| held.group.remove());
@@ -143,10 +143,12 @@ impl Starter {
         spec: &SandboxSpec,
         held: &Held,
         fds: [OwnedFd; START_FDS],
-    ) -> Result<sys::Forked, StartError> {
+    ) -> Result<(sys::Forked, OwnedFd), StartError> {
         let (go_read, go_write) = pipe()?;
         let (report_read, report_write) = pipe()?;
-        let plan = self.plan(spec, held, fds, [go_read, report_write])?;
+        let (status_read, status_write) = pipe()?;
+        rustix::io::ioctl_fionbio(&status_read, true).map_err(|error| StartError::step("make a pipe", error))?;
+        let plan = self.plan(spec, held, fds, [go_read, report_write, status_write])?;
         let namespaces = if spec.tier.maps_paths() { NAMESPACES } else { 0 };
         let cloned = sys::clone_process(namespaces)
             .map_err(|error| StartError::step("make a process with its own namespaces", error))?;
@@ -162,7 +164,7 @@ impl Starter {
             end_child(&process);
             return Err(error);
         }
-        Ok(process)
+        Ok((process, status_read))
     }
 
     fn plan(
@@ -170,7 +172,7 @@ impl Starter {
         spec: &SandboxSpec,
         held: &Held,
         fds: [OwnedFd; START_FDS],
-        pipes: [OwnedFd; 2],
+        pipes: [OwnedFd; 3],
     ) -> Result<Plan, StartError> {
         let host_id = held.host_id.as_ref().map(HostId::number);
         let scratch = held.scratch.as_ref().map(Scratch::path);
@@ -178,13 +180,14 @@ impl Starter {
         let [light, stdout, stderr] = fds;
         let stdin = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| StartError::step("open `/dev/null`", error))?;
-        let [go, report] = pipes;
+        let [go, report, status] = pipes;
         Ok(Plan {
             argv: plan::c_strings(spec.argv.iter().cloned())?,
             env: plan::c_strings(plan::environment(spec, scratch))?,
             fds: TaskFds { stdin: high(stdin)?, stdout: high(stdout)?, stderr: high(stderr)?, light: high(light)? },
             go: high(go)?,
             report: high(report)?,
+            status: high(status)?,
             filter: self.filter(spec.tier)?,
             limits: self.resource_limits(&spec.limits, spec.tier, host_id),
             landlock: self.landlock_abi > 0,
@@ -207,7 +210,9 @@ impl Starter {
         // A user namespace counts its own processes; without one those of the whole user count.
         let in_use = match (tier, host_id) {
             (Tier::Reduced, None) => threads_of(rustix::process::geteuid().as_raw()),
-            _ => 0,
+            (Tier::Reduced, Some(_)) => 0,
+            // The first process of the namespace.
+            _ => 1,
         };
         ResourceLimits::new(limits, self.cgroups.enforced(), in_use)
     }

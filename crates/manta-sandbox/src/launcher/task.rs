@@ -1,6 +1,6 @@
 //! A running sandbox as the launcher sees it: how to end it, and what it came to when it has ended.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -13,6 +13,8 @@ use crate::{Exit, ExitHow};
 /// A sandbox that runs, with everything that must be given back when it ends.
 pub(super) struct Task {
     pub(super) process: Forked,
+    /// The first process of the task's namespace tells here how the program ended.
+    pub(super) status: OwnedFd,
     /// Whether the process is a keeper, which ends its tree itself when told to.
     pub(super) kept: bool,
     pub(super) group: Group,
@@ -56,12 +58,20 @@ impl Task {
         }
     }
 
+    /// The program's own wait status, where a first process lived to tell it.
+    fn told_status(&self) -> Option<i32> {
+        let mut bytes = [0; 4];
+        let length = rustix::io::read(&self.status, &mut bytes).ok()?;
+        (length == bytes.len()).then(|| i32::from_ne_bytes(bytes))
+    }
+
     fn exit(&self, reaped: &Reaped) -> Exit {
         let readings = self.group.readings();
-        let how = if libc::WIFSIGNALED(reaped.status) {
-            ExitHow::Signaled(libc::WTERMSIG(reaped.status))
+        let status = self.told_status().unwrap_or(reaped.status);
+        let how = if libc::WIFSIGNALED(status) {
+            ExitHow::Signaled(libc::WTERMSIG(status))
         } else {
-            ExitHow::Exited(libc::WEXITSTATUS(reaped.status))
+            ExitHow::Exited(libc::WEXITSTATUS(status))
         };
         Exit {
             how,

@@ -112,7 +112,18 @@ fn surroundings_are_plain() {
              print(os.getcwd(), os.getpid(), getpass.getuser(), socket.gethostname(), oct(os.umask(0)), tempfile.gettempdir(),\n\
              os.getsid(0) == os.getpid(), resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE))"
         ));
-        assert_eq!(said, "/tmp 1 task task 0o22 /tmp True (0, 0) (1024, 1024)", "{:?}", lab.tier);
+        assert_eq!(said, "/tmp 2 task task 0o22 /tmp True (0, 0) (1024, 1024)", "{:?}", lab.tier);
+    }
+}
+
+#[test]
+fn a_signal_that_a_task_sends_itself_ends_it_and_is_told() {
+    for lab in all_tiers() {
+        for (code, signal) in
+            [("import os; os.abort()", libc::SIGABRT), ("import os; os.kill(os.getpid(), 9)", libc::SIGKILL)]
+        {
+            assert_eq!(lab.python(code).exit.how, ExitHow::Signaled(signal), "{:?} {code}", lab.tier);
+        }
     }
 }
 

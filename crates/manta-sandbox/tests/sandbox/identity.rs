@@ -47,7 +47,8 @@ fn running_tasks_have_host_uids_of_their_own() {
 fn host_uids_of(marker: &str) -> BTreeSet<u32> {
     let parent = std::process::id();
     let launchers: Vec<u32> = children_of(parent);
-    let tasks = launchers.into_iter().flat_map(children_of);
+    // Each program is the child of its namespace's first process.
+    let tasks = launchers.into_iter().flat_map(children_of).flat_map(children_of);
     tasks
         .filter(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(marker)))
         .filter_map(|pid| {
