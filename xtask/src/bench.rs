@@ -21,5 +21,8 @@ pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failu
     let mut bench = toolchain::cargo(checkout);
     bench.args(["run", "--quiet", "--locked", "--release", "--package", "manta-testkit", "--bin", "manta-bench", "--"]);
     bench.args(arguments).env("MANTA_DIGITS", digits).env("MANTA_PYTHON", python).env("MANTA_BINARY", manta);
+    if let Some(home) = checkout.manta_home_instead() {
+        bench.env("MANTA_HOME", home);
+    }
     command::run(&mut bench, "manta-bench")
 }

@@ -107,8 +107,7 @@ impl Venv<'_> {
 
     fn set_up(&self, packages: Packages) -> Result<(), Failure> {
         say::step(format!("setting up Python in .venv: {}", packages.purpose()));
-        let complete = [Packages::Demo, Packages::Dev].iter().any(|set| self.dir.join(set.stamp()).is_file());
-        if !(complete && self.release().is_some()) {
+        if !self.was_completed() {
             self.make()?;
         }
         self.install(packages).map_err(|failure| {
@@ -118,6 +117,15 @@ impl Venv<'_> {
         self.show_checkout()?;
         let release = self.release().ok_or_else(|| Failure::new("the Python in `.venv` does not run"))?;
         self.write(packages.stamp(), &self.expected_stamp(packages, &release)?)
+    }
+
+    /// Whether a set-up for the environment's present Python once ended well, so that another can add to it.
+    fn was_completed(&self) -> bool {
+        let first_line = self.release().map(|release| format!("python {release}\n"));
+        [Packages::Demo, Packages::Dev].iter().any(|set| {
+            let stamp = fs::read_to_string(self.dir.join(set.stamp())).unwrap_or_default();
+            first_line.as_ref().map_or(false, |first_line| stamp.starts_with(first_line))
+        })
     }
 
     /// Makes the environment anew, without any package.

@@ -50,7 +50,8 @@ impl Engine {
             self.nodes.values().flat_map(|node| &node.description().datasets).map(String::as_str).collect();
         if let Some(dataset) = task.datasets.iter().find(|name| !offered.contains(name.as_str())) {
             let message = format!("task `{alias}` needs dataset `{dataset}`, which no node offers ({})", self.offers());
-            let hint = nearest(dataset, offered).map(|near| format!("did you mean `{near}`?"));
+            let near = nearest(dataset, offered).map(|near| format!("did you mean `{near}`?"));
+            let hint = near.or_else(|| Some(format!("offer it where the nodes start: --data '{dataset}=PATH'")));
             return Some(Refusal { kind: RefusalKind::NoDataset, task: alias, message, hint });
         }
         let named = task.specified.iter().flatten().chain(&task.excepted);

@@ -4,6 +4,6 @@ import sys
 
 sys.path.insert(0, __file__.rpartition("/")[0])
 
-from manta.light._boot import main  # noqa: E402
+from manta.light._boot import main
 
 main()

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use manta_sandbox::{
@@ -43,17 +44,28 @@ pub(crate) fn is_root() -> bool {
 
 /// Every tier that can be tried here: root tries all, by way of an ordinary user too; a user tries the last two.
 pub(crate) fn all_tiers() -> Vec<Lab> {
-    let mut labs = Vec::new();
-    if is_root() {
-        labs.push(Lab::new(Tier::Full, false));
-        labs.push(Lab::new(Tier::Rootless, true));
-        labs.push(Lab::new(Tier::Reduced, false));
-        labs.push(Lab::new(Tier::Reduced, true));
+    let wanted: &[(Tier, bool)] = if is_root() {
+        &[(Tier::Full, false), (Tier::Rootless, true), (Tier::Reduced, false), (Tier::Reduced, true)]
     } else {
-        labs.push(Lab::new(Tier::Rootless, false));
-        labs.push(Lab::new(Tier::Reduced, false));
+        &[(Tier::Rootless, false), (Tier::Reduced, false)]
+    };
+    wanted
+        .iter()
+        .filter(|(tier, as_nobody)| is_offered(*tier, *as_nobody))
+        .map(|(tier, nobody)| Lab::new(*tier, *nobody))
+        .collect()
+}
+
+/// Whether this host gives that user the tier; says what is missing where it does not.
+fn is_offered(tier: Tier, as_nobody: bool) -> bool {
+    static BEST: [OnceLock<Option<Tier>>; 2] = [const { OnceLock::new() }; 2];
+    let best = BEST[usize::from(as_nobody)]
+        .get_or_init(|| spawn_launcher(as_nobody).probe_blocking().ok().and_then(|report| report.tier));
+    let offered = tier == Tier::Reduced || *best == Some(tier);
+    if !offered {
+        eprintln!("skipped: the {} tier needs namespaces, which this host refuses to this user", tier.name());
     }
-    labs
+    offered
 }
 
 /// The tiers that have namespaces.
@@ -65,6 +77,9 @@ pub(crate) fn namespaced_tiers() -> Vec<Lab> {
 pub(crate) fn full_tier() -> Option<Lab> {
     if !is_root() {
         eprintln!("skipped: the full tier needs root");
+        return None;
+    }
+    if !is_offered(Tier::Full, false) {
         return None;
     }
     Some(Lab::new(Tier::Full, false))
