@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,8 +38,10 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Put a Python program in the place of the ``manta`` binary."""
 
     def write(code: str) -> Path:
-        path = tmp_path / "manta"
-        path.write_text(f"#!{sys.executable}\nimport json, os, sys\n{textwrap.dedent(code)}")
+        # By way of a shell: the first line of a script holds no path with spaces.
+        script, path = tmp_path / "stand_in.py", tmp_path / "manta"
+        script.write_text(f"import json, os, sys\n{textwrap.dedent(code)}")
+        path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(script))} "$@"\n')
         path.chmod(0o755)
         monkeypatch.setenv("MANTA_BINARY", str(path))
         return path
