@@ -192,7 +192,9 @@ async fn launcher_dies() {
     let mut door = bench.door().await;
     door.offer(offer(1, &endless));
     door.phase(&attempt(1), "running").await;
-    let killed = std::process::Command::new("kill").args(["-KILL", &bench.launcher_pid.to_string()]).status().unwrap();
+    // The shell's own: minimal systems have no program of that name.
+    let kill = format!("kill -KILL {}", bench.launcher_pid);
+    let killed = std::process::Command::new("sh").args(["-c", &kill]).status().unwrap();
     assert!(killed.success());
     let error = bench.ended().await.unwrap_err();
     assert!(error.to_string().contains("launcher"), "{error}");
