@@ -1,7 +1,7 @@
 //! The demo's scenario, measured from outside: starts, overhead, memory, and the size of what is shipped.
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use manta_testkit::bench::Row;
@@ -30,16 +30,15 @@ pub(crate) fn measure() -> Result<Vec<Row>> {
             median_of("seconds_to_first_iteration"),
             "s",
             4.0,
-        )
-        .versus("Flower's 20 s (published figure, two nodes)", 20.0),
+        ),
         Row::at_most(
             "overhead per four-task iteration, five nodes",
             median_of("overhead_ms_per_iteration"),
             "ms",
             1200.0,
-        )
-        .versus("FLARE's 2,500 ms a round (published figure, two nodes)", 2500.0),
-        Row::plain("lease to first line of run(), cold, median", median(starts), "ms"),
+        ),
+        Row::plain("lease to first line of run(), cold, median", median(starts), "ms")
+            .versus("a bare interpreter that imports numpy, alone", bare_start_ms()?),
         Row::at_most("manager, anonymous memory", peaks.manager as f64 / MIB, "MiB", 60.0),
         Row::at_most("agent, anonymous memory", peaks.agent as f64 / MIB, "MiB", 30.0),
         Row::at_most("manta --version, processor time", version_cpu_ms(&manta)?, "ms", 20.0),
@@ -86,6 +85,19 @@ fn run_in(manta: &Path, dir: &Path, peaks: &mut Peaks) -> Result<Value> {
 fn lease_to_run(document: &Value) -> Vec<f64> {
     let rows = document["iterations"].as_array().map(Vec::as_slice).unwrap_or_default();
     rows.iter().filter_map(|row| row["start_ms"].as_f64()).collect()
+}
+
+/// What starting the demo's interpreter and importing numpy takes without any platform, the median of a few.
+fn bare_start_ms() -> Result<f64> {
+    let python = std::env::var_os("MANTA_PYTHON").context("MANTA_PYTHON names no interpreter to compare with")?;
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let started = Instant::now();
+        let status = Command::new(&python).args(["-I", "-B", "-c", "import numpy"]).status()?;
+        anyhow::ensure!(status.success(), "importing numpy ended with {status}");
+        times.push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    Ok(median(times))
 }
 
 fn version_cpu_ms(manta: &Path) -> Result<f64> {
