@@ -19,6 +19,12 @@ pub struct SwarmSubmission {
     /// Iterations to loop to; absent: once, and again only on request.
     #[serde(default)]
     pub max_iteration: Option<u32>,
+    /// Before swarms of lower priority wherever both wait, in [-100, 100].
+    #[serde(default)]
+    pub priority: i32,
+    /// Attempts of it that may be live at once over all nodes; absent: as many as there is room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_max: Option<u32>,
     /// Values that exist before the first iteration: name → blob.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -192,6 +198,12 @@ impl SwarmSubmission {
                 Some(within.ok_or_else(|| invalid(format!("max_iteration is {count}; 1 to 1000000 are allowed")))?)
             }
         };
+        if !(-limits::PRIORITY_MAX..=limits::PRIORITY_MAX).contains(&self.priority) {
+            let (is, most) = (self.priority, limits::PRIORITY_MAX);
+            return Err(invalid(format!("its priority is {is}; -{most} to {most} are allowed")));
+        }
+        let attempts_max =
+            self.attempts_max.map(|count| positive("attempts_max", count)).transpose().map_err(invalid)?;
         let mut seen = BTreeSet::new();
         let mut tasks = Vec::with_capacity(self.tasks.len());
         for (index, task) in self.tasks.iter().enumerate() {
@@ -203,7 +215,14 @@ impl SwarmSubmission {
                 task.check(index, &self.modules).map_err(|problem| InvalidSubmission { place: place(), problem })?,
             );
         }
-        Ok(SwarmSpec { name: self.name.clone(), iterations_max, tasks, globals: self.globals.clone() })
+        Ok(SwarmSpec {
+            name: self.name.clone(),
+            iterations_max,
+            priority: self.priority,
+            attempts_max,
+            tasks,
+            globals: self.globals.clone(),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the public API answers.
 use std::collections::BTreeMap;
 
-use manta_types::{AttemptId, Blob, Event, SwarmId};
+use manta_types::{AttemptId, Blob, Cause, Event, Subject, SwarmId};
 use serde::{Deserialize, Serialize};
 
 /// A swarm, as shown.
@@ -95,6 +95,12 @@ pub struct EventView {
     pub node_name: Option<String>,
     /// One sentence.
     pub message: String,
+    /// Whom it concerns: iteration, task by its position in the graph, node, attempt.
+    #[serde(default)]
+    pub subject: Subject,
+    /// What it follows from.
+    #[serde(default)]
+    pub cause: Cause,
     /// The event itself: `{"kind": …}` and its fields.
     pub event: serde_json::Value,
 }
@@ -108,7 +114,8 @@ impl EventView {
     /// The event as the engine wrote it, where this build knows its kind.
     pub fn parsed(&self, swarm: SwarmId) -> Option<Event> {
         let what = serde_json::from_value(self.event.clone()).ok()?;
-        Some(Event { swarm, seq: self.seq, time_ms: self.time_ms, what })
+        let (subject, cause) = (self.subject.clone(), self.cause.clone());
+        Some(Event { swarm, seq: self.seq, time_ms: self.time_ms, subject, cause, what })
     }
 }
 

@@ -169,6 +169,7 @@ impl History {
             SwarmEvent::SwarmSucceeded { reason } => self.end("succeeded", reason, None),
             SwarmEvent::SwarmFailed { reason, attempt } => self.end("failed", reason, attempt),
             SwarmEvent::SwarmStopped { reason } => self.end("stopped", reason, None),
+            SwarmEvent::SwarmPaused { .. } | SwarmEvent::SwarmResumed { .. } => vec![Notice::Attention(message)],
             SwarmEvent::SwarmAdmitted
             | SwarmEvent::TaskRunReady { .. }
             | SwarmEvent::AttemptProgressed { .. }
@@ -305,7 +306,8 @@ mod tests {
     fn feed(history: &mut History, task: &str, node: &str, event: serde_json::Value) -> Vec<Notice> {
         let (task_name, node_name) = (Some(task.to_owned()), Some(node.to_owned()));
         let seq = history.events.len() as u64 + 1;
-        history.event(EventView { seq, time_ms: 0, task_name, node_name, message: "m".into(), event })
+        let (subject, cause) = Default::default();
+        history.event(EventView { seq, time_ms: 0, task_name, node_name, message: "m".into(), subject, cause, event })
     }
 
     fn run(history: &mut History, number: u128, task: &str, node: &str, run_ms: u64) {

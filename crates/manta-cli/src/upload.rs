@@ -48,7 +48,8 @@ pub(crate) fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
         values.insert(global.name, blob);
     }
     let tasks = tasks.into_iter().map(Into::into).collect();
-    let submission = SwarmSubmission { name, max_iteration, globals: values, modules: refs, tasks };
+    let submission =
+        SwarmSubmission { name, max_iteration, priority: 0, attempts_max: None, globals: values, modules: refs, tasks };
     if let Err(error) = submission.check() {
         return Err(Failure::new(ErrorCode::InvalidSwarm, error.to_string()));
     }

@@ -74,6 +74,8 @@ impl History {
             E::SwarmSucceeded { reason } => format!("succeeded: {reason}"),
             E::SwarmFailed { reason, .. } => format!("failed: {reason}"),
             E::SwarmStopped { reason } => format!("stopped: {reason}"),
+            E::SwarmPaused { reason } => format!("paused: {reason}"),
+            E::SwarmResumed { reason, .. } => format!("goes on: {reason}"),
         };
         Described { task, node, message }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use manta_types::event::{AttemptStateName, Failure, SwarmEvent as E};
 use manta_types::{
-    AttemptFailure, AttemptId, AttemptState, Event, NodeName, NodeState, SwarmId, SwarmSpec, TaskRunState, Timestamp,
-    limits,
+    AttemptFailure, AttemptId, AttemptState, Cause, Event, NodeName, NodeState, SwarmId, SwarmSpec, SwarmState,
+    TaskRunState, Timestamp, limits,
 };
 
 use crate::node::Node;
@@ -38,6 +38,8 @@ pub struct Engine {
     random: Random,
     /// When the last step was: what was due by then has been looked at.
     stepped: Timestamp,
+    /// What the step at hand follows from.
+    cause: Cause,
     #[cfg(feature = "planted-bugs")]
     /// Skips the fencing check, so that the simulation can show that it finds this.
     pub accept_stale_attempts: bool,
@@ -51,6 +53,7 @@ impl Engine {
             swarms: BTreeMap::new(),
             random: Random::new(seed),
             stepped: Timestamp::default(),
+            cause: Cause::Unknown,
             #[cfg(feature = "planted-bugs")]
             accept_stale_attempts: false,
         }
@@ -99,6 +102,7 @@ impl Engine {
     pub fn step(&mut self, now: Now, input: Input) -> Step {
         let mut step = Step::default();
         self.stepped = now.monotonic;
+        self.cause = input.cause();
         let mut judged = false;
         if let Input::NodeHeard { node } | Input::NodeConnected { node: NodeDescription { name: node, .. }, .. } =
             &input
@@ -160,6 +164,14 @@ impl Engine {
                 self.stop(now, swarm, reason, step);
                 Touched::All
             }
+            Input::Pause { swarm, reason } => {
+                self.pause(now, swarm, reason, step);
+                Touched::Nothing
+            }
+            Input::Resume { swarm, reason } => {
+                self.resume(now, swarm, reason, step);
+                Touched::Swarm(swarm)
+            }
             Input::NodeConnected { node, held } => {
                 self.connect(now, node, &held, step);
                 Touched::All
@@ -199,7 +211,10 @@ impl Engine {
     /// Makes an event happen: applies it, keeps it for the caller, and adds the command that follows from it.
     fn emit(&mut self, now: Now, id: SwarmId, what: E, step: &mut Step) {
         let swarm = self.swarms.get_mut(&id).expect("events are emitted for known swarms");
-        let event = Event { swarm: id, seq: swarm.seq + 1, time_ms: now.wall_ms, what };
+        let before = step.events.iter().rfind(|event| event.swarm == id);
+        let cause = before.map_or_else(|| self.cause.clone(), |event| Cause::Event { seq: event.seq });
+        let subject = swarm.subject(&what);
+        let event = Event { swarm: id, seq: swarm.seq + 1, time_ms: now.wall_ms, subject, cause, what };
         let withdrawn = match &event.what {
             E::AttemptLost { attempt, reason } | E::AttemptCancelled { attempt, reason } => {
                 swarm.attempt(*attempt).map(|(_, attempt)| Command::Cancel {
@@ -256,6 +271,19 @@ impl Engine {
             self.emit(now, id, E::AttemptCancelled { attempt, reason: reason.clone() }, step);
         }
         self.emit(now, id, E::SwarmStopped { reason }, step);
+    }
+
+    fn pause(&mut self, now: Now, id: SwarmId, reason: String, step: &mut Step) {
+        if self.swarms.get(&id).is_some_and(|swarm| swarm.state == SwarmState::Running) {
+            self.emit(now, id, E::SwarmPaused { reason }, step);
+        }
+    }
+
+    fn resume(&mut self, now: Now, id: SwarmId, reason: String, step: &mut Step) {
+        let Some(swarm) = self.swarms.get(&id).filter(|swarm| swarm.state == SwarmState::Paused) else { return };
+        let paused_ms = swarm.paused_at.map_or(0, |at| (now.monotonic - at).as_millis());
+        let paused_ms = u64::try_from(paused_ms).unwrap_or(u64::MAX);
+        self.emit(now, id, E::SwarmResumed { reason, paused_ms }, step);
     }
 
     fn connect(&mut self, now: Now, description: NodeDescription, held: &[Held], step: &mut Step) {

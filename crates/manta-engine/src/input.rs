@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use manta_types::event::{Outputs, Published, Timings};
-use manta_types::{AttemptFailure, AttemptId, Event, NodeName, SwarmId, SwarmSpec, Timestamp};
+use manta_types::{AttemptFailure, AttemptId, Cause, Event, NodeName, SwarmId, SwarmSpec, Timestamp};
 
 /// The time of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,20 @@ pub enum Input {
     Submit(Submit),
     /// A person ends a swarm.
     Stop {
+        /// Which.
+        swarm: SwarmId,
+        /// In whose words.
+        reason: String,
+    },
+    /// A person holds a swarm.
+    Pause {
+        /// Which.
+        swarm: SwarmId,
+        /// In whose words.
+        reason: String,
+    },
+    /// A person lets a swarm go on.
+    Resume {
         /// Which.
         swarm: SwarmId,
         /// In whose words.
@@ -130,6 +144,27 @@ pub enum Input {
     },
     /// Time went on.
     Tick,
+}
+
+impl Input {
+    /// What events that answer it name as their cause.
+    pub(crate) fn cause(&self) -> Cause {
+        let user = |action: &str| Cause::User { action: action.to_owned() };
+        let node = |node: &NodeName, action: &str| Cause::Node { node: node.clone(), action: action.to_owned() };
+        match self {
+            Self::Submit(_) => user("submit"),
+            Self::Stop { .. } => user("stop"),
+            Self::Pause { .. } => user("pause"),
+            Self::Resume { .. } => user("resume"),
+            Self::NodeConnected { node: NodeDescription { name, .. }, .. } => node(name, "connected"),
+            Self::NodeDisconnected { node: name } => node(name, "disconnected"),
+            Self::NodeLeft { node: name, .. } => node(name, "left"),
+            Self::NodeHeard { node: name } => node(name, "heard"),
+            Self::Progressed { node: name, .. } => node(name, "progress"),
+            Self::Succeeded { node: name, .. } | Self::Failed { node: name, .. } => node(name, "report"),
+            Self::Tick => Cause::Time,
+        }
+    }
 }
 
 /// All that a node needs to begin an attempt.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster::{Cluster, any, blob, name, outputs, swarm, task};
 use manta_engine::{Command, Held, Input, RefusalKind};
 use manta_types::event::{AttemptStateName, NextIteration, Outputs, SwarmEvent};
-use manta_types::{Method, NodeLimit, OnFailure, OutcomeClass, Quorum, SwarmState};
+use manta_types::{Cause, Method, NodeLimit, OnFailure, OutcomeClass, Quorum, Subject, SwarmState};
 
 #[test]
 fn a_swarm_without_a_cap_runs_its_graph_once() {
@@ -365,4 +365,39 @@ fn a_pause_of_the_manager_itself_loses_nobody() {
     cluster.engine.extend_leases(pause);
     cluster.input(Input::Tick);
     assert_eq!(cluster.events.len(), before);
+}
+
+#[test]
+fn a_paused_swarm_takes_what_ends_and_starts_nothing_until_it_goes_on() {
+    let mut cluster = Cluster::new(1);
+    let id = cluster.submit(swarm(vec![task("worker", &[]), any(task("aggregator", &[0]))]));
+    let offer = cluster.take_offers().remove(0);
+    cluster.input(Input::Pause { swarm: id, reason: "paused by a user".to_owned() });
+    assert_eq!(cluster.state(id), SwarmState::Paused);
+    cluster.succeed(&offer, Outputs::default());
+    assert!(cluster.take_offers().is_empty(), "nothing new starts");
+    cluster.pass(5, &["node-1"]);
+    cluster.input(Input::Resume { swarm: id, reason: "resumed by a user".to_owned() });
+    cluster.finish_all();
+    assert_eq!(cluster.state(id), SwarmState::Succeeded);
+    let paused = cluster.events.iter().find_map(|event| match event.what {
+        SwarmEvent::SwarmResumed { paused_ms, .. } => Some(paused_ms),
+        _ => None,
+    });
+    assert_eq!(paused, Some(5000));
+}
+
+#[test]
+fn an_event_names_whom_it_concerns_and_what_it_follows_from() {
+    let mut cluster = Cluster::new(1);
+    cluster.submit(swarm(vec![task("worker", &[])]));
+    let offer = cluster.take_offers().remove(0);
+    cluster.succeed(&offer, Outputs::default());
+    let accepted = cluster.events.iter().position(|event| event.what.kind() == "attempt_accepted").unwrap();
+    let (accepted, closed) = (&cluster.events[accepted], &cluster.events[accepted + 1]);
+    let subject =
+        Subject { iteration: Some(0), task: Some(0), node: Some(name("node-1")), attempt: Some(offer.attempt) };
+    assert_eq!(accepted.subject, subject);
+    assert_eq!(accepted.cause, Cause::Node { node: name("node-1"), action: "report".to_owned() });
+    assert_eq!((closed.what.kind(), &closed.cause), ("task_run_closed", &Cause::Event { seq: accepted.seq }));
 }

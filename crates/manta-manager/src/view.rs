@@ -106,6 +106,8 @@ pub(crate) fn event(history: &mut History, event: &Event) -> EventView {
         task_name: described.task,
         node_name: described.node,
         message: described.message,
+        subject: event.subject.clone(),
+        cause: event.cause.clone(),
         event: serde_json::to_value(&event.what).expect("events have text keys: always JSON"),
     }
 }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::state::AttemptChange;
-use crate::{AttemptFailure, AttemptId, AttemptState, Blob, NodeName, OutcomeClass, SwarmId, TaskRunState};
+use crate::{AttemptFailure, AttemptId, AttemptState, Blob, NodeName, OutcomeClass, SwarmId, TaskIndex, TaskRunState};
 
 /// One entry of a swarm's history.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +16,69 @@ pub struct Event {
     pub seq: u64,
     /// Wall clock in ms since 1970, for people only.
     pub time_ms: u64,
+    /// Whom it concerns.
+    pub subject: Subject,
+    /// What it follows from.
+    pub cause: Cause,
     /// What happened.
     pub what: SwarmEvent,
+}
+
+/// Whom an event concerns, as far down as it goes: an event of an attempt names all four.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Subject {
+    /// The iteration, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iteration: Option<u32>,
+    /// The task's position in the graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskIndex>,
+    /// The node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// The attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptId>,
+}
+
+/// What an event follows from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Cause {
+    /// A history from before causes were written.
+    #[default]
+    Unknown,
+    /// A person or program asked for it: `submit`, `stop`, `pause`, `resume`, `retry`, `drain`.
+    User {
+        /// The verb.
+        action: String,
+    },
+    /// A node said or did something: `connected`, `left`, `heard`, `progress`, `report`.
+    Node {
+        /// Which node.
+        node: NodeName,
+        /// What it did.
+        action: String,
+    },
+    /// A deadline, a lease or a wait ran out.
+    Time,
+    /// It follows from an earlier event of the same swarm.
+    Event {
+        /// That event's sequence.
+        seq: u64,
+    },
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("unknown"),
+            Self::User { action } => write!(f, "{action} by a user"),
+            Self::Node { node, action } => write!(f, "{node}: {action}"),
+            Self::Time => f.write_str("time"),
+            Self::Event { seq } => write!(f, "event {seq}"),
+        }
+    }
 }
 
 /// A value that an attempt published under a name.
@@ -167,6 +228,14 @@ pub enum SwarmEvent {
     SwarmFailed { reason: String, attempt: Option<AttemptId> },
     /// A person ended it.
     SwarmStopped { reason: String },
+    /// A person holds it: what runs may end, nothing new starts.
+    SwarmPaused { reason: String },
+    /// A person lets it go on; deadlines and waits stood still meanwhile.
+    SwarmResumed {
+        reason: String,
+        /// How long it was held, in milliseconds.
+        paused_ms: u64,
+    },
 }
 
 /// A live phase of an attempt, as written in events.
@@ -259,6 +328,8 @@ impl SwarmEvent {
             Self::SwarmSucceeded { .. } => "swarm_succeeded",
             Self::SwarmFailed { .. } => "swarm_failed",
             Self::SwarmStopped { .. } => "swarm_stopped",
+            Self::SwarmPaused { .. } => "swarm_paused",
+            Self::SwarmResumed { .. } => "swarm_resumed",
         }
     }
 

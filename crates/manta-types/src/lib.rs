@@ -34,12 +34,14 @@ pub mod state;
 pub mod time;
 
 pub use digest::{Blob, Digest};
-pub use event::{Event, GlobalWrite, NextIteration, Published, SwarmEvent};
+pub use event::{Cause, Event, GlobalWrite, NextIteration, Published, Subject, SwarmEvent};
 pub use ids::{AttemptId, ClusterId, NodeId, SwarmId};
 pub use name::{NameError, NodeName};
 pub use outcome::{AttemptFailure, OutcomeClass};
 pub use spec::{
     FailurePolicy, Method, NodeLimit, OnDisconnect, OnFailure, Quorum, Resources, SwarmSpec, TaskIndex, TaskSpec,
 };
-pub use state::{AttemptState, IllegalTransition, NodeState, SwarmState, TaskRunState};
+pub use state::{
+    AttemptState, IllegalTransition, IterationState, LeaseState, NodeDuty, NodeState, SwarmState, TaskRunState,
+};
 pub use time::Timestamp;

@@ -7,6 +7,8 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const TASKS_PER_SWARM_MAX: usize = 10_000;
 /// Iterations of one swarm; a loop that nobody bounded ends here, failed, with this limit named.
 pub const ITERATIONS_MAX: u32 = 1_000_000;
+/// The highest priority of a swarm; the lowest is its negative.
+pub const PRIORITY_MAX: i32 = 100;
 /// Results that one attempt may publish.
 pub const RESULTS_PER_ATTEMPT_MAX: usize = 10_000;
 /// Globals that one swarm may hold.

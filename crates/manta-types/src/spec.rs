@@ -150,6 +150,10 @@ pub struct SwarmSpec {
     pub name: String,
     /// Iterations to loop to; `None` runs once and again only on request.
     pub iterations_max: Option<NonZeroU32>,
+    /// Before swarms of lower priority wherever both wait, in [-100, 100].
+    pub priority: i32,
+    /// Attempts of it that may be live at once over all nodes; `None` as many as there is room for.
+    pub attempts_max: Option<NonZeroU32>,
     /// The graph, predecessors before successors.
     pub tasks: Vec<TaskSpec>,
     /// Values that exist before the first iteration.

@@ -97,6 +97,25 @@ impl SwarmRun {
             E::SwarmSucceeded { reason } => self.end(SwarmChange::Succeed, reason, event.time_ms),
             E::SwarmFailed { reason, .. } => self.end(SwarmChange::Fail, reason, event.time_ms),
             E::SwarmStopped { reason } => self.end(SwarmChange::Stop, reason, event.time_ms),
+            E::SwarmPaused { reason } => {
+                self.change(SwarmChange::Pause, reason);
+                self.paused_at = Some(at);
+            }
+            E::SwarmResumed { reason, paused_ms } => {
+                self.change(SwarmChange::Resume, reason);
+                self.paused_at = None;
+                self.stand_still(Duration::from_millis(*paused_ms));
+            }
+        }
+    }
+
+    /// Deadlines and waits go on where they were when the swarm was paused.
+    fn stand_still(&mut self, paused: Duration) {
+        for run in self.task_runs.iter_mut().filter(|run| !run.state.is_final()) {
+            run.started = run.started.map(|at| at + paused);
+            for slot in &mut run.slots {
+                slot.retry_at = slot.retry_at.map(|due| due + paused);
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! A swarm's state, rebuilt at any time from its events alone.
 mod apply;
+mod subject;
 mod task_run;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,8 @@ pub struct SwarmRun {
     pub(crate) stop_asked: Option<String>,
     /// The choice of iteration 0 of tasks that are `fixed`.
     pub(crate) fixed: BTreeMap<TaskIndex, Vec<NodeName>>,
+    /// Since when it is held.
+    pub(crate) paused_at: Option<Timestamp>,
 }
 
 impl SwarmRun {
@@ -89,6 +92,7 @@ impl SwarmRun {
             granted: Vec::new(),
             stop_asked: None,
             fixed: BTreeMap::new(),
+            paused_at: None,
         }
     }
 

@@ -59,7 +59,14 @@ pub fn any(mut task: TaskSpec) -> TaskSpec {
 }
 
 pub fn swarm(tasks: Vec<TaskSpec>) -> SwarmSpec {
-    SwarmSpec { name: "test".to_owned(), iterations_max: None, tasks, globals: BTreeMap::new() }
+    SwarmSpec {
+        name: "test".to_owned(),
+        iterations_max: None,
+        priority: 0,
+        attempts_max: None,
+        tasks,
+        globals: BTreeMap::new(),
+    }
 }
 
 pub fn failure(class: OutcomeClass) -> AttemptFailure {

@@ -1,6 +1,6 @@
 //! Records and events to check a store with.
 use manta_types::event::{AttemptStateName, Failure, GlobalWrite, NextIteration, Outputs, Published, Timings};
-use manta_types::{AttemptId, Blob, ClusterId, Digest, Event, NodeId, NodeName, SwarmEvent, SwarmId};
+use manta_types::{AttemptId, Blob, Cause, ClusterId, Digest, Event, NodeId, NodeName, Subject, SwarmEvent, SwarmId};
 use uuid::Uuid;
 
 use crate::{NewSwarm, NodeRecord, Transaction};
@@ -49,7 +49,12 @@ pub fn node(number: u128, description: &str) -> NodeRecord {
 
 /// Events of a swarm, numbered from `first`.
 pub fn events(swarm: SwarmId, first: u64, all: impl IntoIterator<Item = SwarmEvent>) -> Transaction {
-    let event = |(seq, what)| Event { swarm, seq, time_ms: 1_700_000_000_000 + seq, what };
+    let (subject, cause) =
+        (Subject { iteration: Some(1), ..Subject::default() }, Cause::User { action: "submit".into() });
+    let event = |(seq, what)| {
+        let (subject, cause) = (subject.clone(), cause.clone());
+        Event { swarm, seq, time_ms: 1_700_000_000_000 + seq, subject, cause, what }
+    };
     Transaction { events: (first..).zip(all).map(event).collect(), ..Transaction::default() }
 }
 

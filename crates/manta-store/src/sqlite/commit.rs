@@ -102,11 +102,14 @@ fn add_event(db: &Connection, cluster: &ClusterId, event: &Event) -> Result<(), 
             None => CommitError::UnknownSwarm { swarm: event.swarm },
         });
     }
+    let subject = serde_json::to_string(&event.subject).expect("ids and numbers are always JSON");
+    let cause = serde_json::to_string(&event.cause).expect("texts and numbers are always JSON");
     let text = serde_json::to_string(&event.what).expect("events hold nothing that JSON cannot say");
     run(
         db,
-        "INSERT INTO events (cluster_id, swarm_id, seq, kind, time_ms, event) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![cluster_id, swarm_id, event.seq, event.what.kind(), event.time_ms, text],
+        "INSERT INTO events (cluster_id, swarm_id, seq, kind, time_ms, subject, cause, event) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![cluster_id, swarm_id, event.seq, event.what.kind(), event.time_ms, subject, cause, text],
     )?;
     derive(&Derivation { db, cluster, swarm: event.swarm }, &event.what)
 }
@@ -150,7 +153,9 @@ fn derive(tables: &Derivation<'_>, what: &SwarmEvent) -> Result<(), CommitError>
         | SwarmEvent::IterationFinished { .. }
         | SwarmEvent::SwarmSucceeded { .. }
         | SwarmEvent::SwarmFailed { .. }
-        | SwarmEvent::SwarmStopped { .. } => Ok(()),
+        | SwarmEvent::SwarmStopped { .. }
+        | SwarmEvent::SwarmPaused { .. }
+        | SwarmEvent::SwarmResumed { .. } => Ok(()),
     }
 }
 

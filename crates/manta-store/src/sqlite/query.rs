@@ -5,6 +5,7 @@ use std::str::FromStr;
 use manta_types::{AttemptId, Blob, ClusterId, Digest, Event, NodeId, NodeName, SwarmId};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
 
 use super::database::{StoredId, corrupt};
 use crate::{GlobalRecord, NodeRecord, ResultRecord, StoreError, SwarmRecord};
@@ -47,7 +48,7 @@ pub(super) fn events(
     limit: usize,
 ) -> Result<Vec<Event>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT seq, time_ms, event FROM events WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 \
+        "SELECT seq, time_ms, subject, cause, event FROM events WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 \
          ORDER BY seq LIMIT ?4",
     )?;
     // SQLite counts in 63 bits; no history comes near.
@@ -57,11 +58,16 @@ pub(super) fn events(
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
         let seq = row.get(0)?;
-        let what = serde_json::from_str(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)
-            .map_err(|error| corrupt(&format!("event {seq} of swarm `{swarm}`"), &error.to_string()))?;
-        events.push(Event { swarm, seq, time_ms: row.get(1)?, what });
+        let (subject, cause, what) = (read(row, 2, swarm, seq)?, read(row, 3, swarm, seq)?, read(row, 4, swarm, seq)?);
+        events.push(Event { swarm, seq, time_ms: row.get(1)?, subject, cause, what });
     }
     Ok(events)
+}
+
+/// A column of an event that holds JSON.
+fn read<T: DeserializeOwned>(row: &Row<'_>, column: usize, swarm: SwarmId, seq: u64) -> Result<T, StoreError> {
+    serde_json::from_str(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+        .map_err(|error| corrupt(&format!("event {seq} of swarm `{swarm}`"), &error.to_string()))
 }
 
 pub(super) fn idempotency(

@@ -1,4 +1,4 @@
--- The state of clusters, format 1. Ids are UUIDs of 16 bytes, digests 32 bytes, times ms since 1970.
+-- The state of clusters, format 2. Ids are UUIDs of 16 bytes, digests 32 bytes, times ms since 1970.
 
 CREATE TABLE swarms (
     cluster_id TEXT    NOT NULL,
@@ -38,6 +38,8 @@ CREATE TABLE events (
     seq        INTEGER NOT NULL,
     kind       TEXT    NOT NULL,
     time_ms    INTEGER NOT NULL,
+    subject    TEXT    NOT NULL,             -- JSON: iteration, task, node, attempt
+    cause      TEXT    NOT NULL,             -- JSON
     event      TEXT    NOT NULL,             -- JSON, with its kind
     PRIMARY KEY (cluster_id, swarm_id, seq),
     FOREIGN KEY (cluster_id, swarm_id) REFERENCES swarms

@@ -12,7 +12,7 @@ use crate::{CommitError, GlobalRecord, NodeRecord, ResultRecord, StateStore, Sto
 const STATE_FILE: &str = "state.db";
 pub(super) const STATE: Format = Format {
     application_id: i32::from_be_bytes(*b"MnSt"),
-    version: 1,
+    version: 2,
     schema: include_str!("state.sql"),
     synchronous: "FULL",
 };

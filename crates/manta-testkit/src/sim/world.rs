@@ -300,6 +300,8 @@ fn spec() -> SwarmSpec {
     SwarmSpec {
         name: "simulated".to_owned(),
         iterations_max: NonZeroU32::new(4),
+        priority: 0,
+        attempts_max: None,
         tasks: vec![
             task("worker", &[], Method::All),
             task("aggregator", &[0], Method::Any),

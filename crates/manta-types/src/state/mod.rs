@@ -1,10 +1,17 @@
-//! The lives of swarms, task runs, attempts and nodes: one enum, one transition function and one table each.
+//! The lives of swarms, iterations, task runs, attempts, leases and nodes: one enum, one transition function and one table
+//! each.
 mod attempt;
+mod duty;
+mod iteration;
+mod lease;
 mod node;
 mod swarm;
 mod task_run;
 
 pub use attempt::{AttemptChange, AttemptState};
+pub use duty::{DutyChange, NodeDuty};
+pub use iteration::{IterationChange, IterationState};
+pub use lease::{LeaseChange, LeaseState};
 pub use node::{NodeChange, NodeState};
 pub use swarm::{SwarmChange, SwarmState};
 pub use task_run::{TaskRunChange, TaskRunState};
@@ -183,6 +190,47 @@ online + leave = gone
 unreachable + come_online = online
 unreachable + leave = gone
 gone + come_online = online
+"
+        );
+    }
+
+    #[test]
+    fn every_pair_of_iteration_and_change_is_as_the_table_says() {
+        let (states, changes) = (IterationState::ALL, IterationChange::ALL);
+        let rows = table(states, changes, IterationState::next, IterationState::name, IterationChange::name);
+        assert_eq!(rows, "open + finish = finished\nopen + abandon = abandoned\n");
+    }
+
+    #[test]
+    fn every_pair_of_lease_and_change_is_as_the_table_says() {
+        let rows = table(LeaseState::ALL, LeaseChange::ALL, LeaseState::next, LeaseState::name, LeaseChange::name);
+        assert_eq!(
+            rows,
+            "\
+held + lapse = lapsed
+held + renew = held
+held + release = released
+held + fence = fenced
+lapsed + renew = held
+lapsed + release = released
+lapsed + fence = fenced
+"
+        );
+    }
+
+    #[test]
+    fn every_pair_of_duty_and_change_is_as_the_table_says() {
+        let rows = table(NodeDuty::ALL, DutyChange::ALL, NodeDuty::next, NodeDuty::name, DutyChange::name);
+        assert_eq!(
+            rows,
+            "\
+active + drain = draining
+active + revoke = revoked
+draining + finish_drain = drained
+draining + resume = active
+draining + revoke = revoked
+drained + resume = active
+drained + revoke = revoked
 "
         );
     }

@@ -69,9 +69,9 @@ fn set_pragma(name: &'static str, value: i64) -> impl FnOnce(&Path) {
 
 #[test]
 fn another_format_is_refused() {
-    for found in [0, 2, 9] {
+    for found in [0, 1, 9] {
         let error = open_after(set_pragma("user_version", found));
-        assert_eq!(error, format!("`state.db` has format {found}, this manager reads format 1"));
+        assert_eq!(error, format!("`state.db` has format {found}, this manager reads format 2"));
     }
 }
 
