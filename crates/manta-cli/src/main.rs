@@ -4,6 +4,8 @@
 mod bundle;
 mod cli;
 mod connection;
+#[cfg(feature = "crash-points")]
+mod crash;
 mod data;
 mod demo;
 mod embedded;
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == python::BOUND) {
         return python::become_bound();
     }
+    #[cfg(feature = "crash-points")]
+    crash::arm();
     let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(code) => return code,

@@ -62,6 +62,7 @@ async fn serve_until(
         Arc::clone(&clock),
         supervisor.stopping(),
     );
+    manta_types::crash_point!("manager.recovered");
     let address = bound.address().clone();
     let app = App::new(Parts {
         cluster: settings.cluster.clone(),

@@ -7,7 +7,7 @@ use manta_api::{ErrorCode, ModuleRef, Problem, SwarmSubmission};
 use manta_engine::{Refusal, RefusalKind};
 use manta_module::{BundleManifest, ModuleResources};
 use manta_store::{BlobError, BlobStore, NewSwarm};
-use manta_types::{Blob, SwarmId};
+use manta_types::{Blob, SwarmId, crash_point};
 
 use crate::ManagerError;
 use crate::app::App;
@@ -52,6 +52,7 @@ pub(crate) async fn submit(app: &App, body: &[u8], key: Option<String>) -> Resul
     .await
     .map_err(internal)?;
     checked?;
+    crash_point!("manager.submit.validated");
     let new = NewSwarm {
         id: SwarmId::from_uuid(uuid::Uuid::now_v7()),
         name: submission.name.clone(),

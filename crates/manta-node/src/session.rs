@@ -178,6 +178,7 @@ impl Session {
         if let Err(error) = blocking(move || home.keep_node_id(&id)).await {
             tracing::warn!(%error, "the node's id could not be kept; after a restart it is another node");
         }
+        manta_types::crash_point!("node.id.kept");
         self.node.link.connected();
         self.node.outbox.connected(self.attempts.phases().into_iter());
         let node = &self.node;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use manta_types::{Blob, Digest, SwarmId};
+use manta_types::{Blob, Digest, SwarmId, crash_point};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Pin;
@@ -49,7 +49,9 @@ impl StateStore {
             keep(&dir, pin)?;
             index.values.insert(name.clone(), pin.blob());
         }
+        crash_point!("node.state.values_kept");
         replace(&dir.join("state.json"), &serde_json::to_vec(&index)?)?;
+        crash_point!("node.state.committed");
         drop_unnamed(&dir, &index)
     }
 

@@ -23,6 +23,7 @@ macro_rules! text_form {
 }
 pub(crate) use text_form;
 
+pub mod crash;
 pub mod digest;
 pub mod event;
 pub mod ids;

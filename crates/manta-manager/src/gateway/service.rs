@@ -54,6 +54,7 @@ impl NodeGateway for Gateway {
             ConnectRefusal::NameTaken { .. } => Status::already_exists(refusal.to_string()),
             ConnectRefusal::Renamed { .. } => Status::invalid_argument(refusal.to_string()),
         })?;
+        manta_types::crash_point!("manager.session.admitted");
         tracing::info!(node = %name, tier, "node connected");
         let welcome = tokio_stream::once(convert::message(manager_message::Kind::Welcome(wire::Welcome {
             node_id: id.to_string(),

@@ -6,7 +6,7 @@ use manta_api::node::{self as wire, manager_message, node_message};
 use manta_engine::Input;
 use manta_store::BlobStore;
 use manta_types::event::Timings;
-use manta_types::{NodeName, OutcomeClass};
+use manta_types::{NodeName, OutcomeClass, crash_point};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -78,7 +78,9 @@ impl NodeSession {
             K::Progress(progress) => self.progress(progress).await?,
             K::Finished(report) => match convert::attempt(&report.attempt) {
                 Ok(_) => {
+                    crash_point!("manager.report.received");
                     let input = finish::judge(&self.node, report, &self.blobs).await?;
+                    crash_point!("manager.report.judged");
                     self.handle.report(input).await.map(Ok)?
                 }
                 Err(problem) => Err(problem),

@@ -31,7 +31,9 @@ pub(super) async fn submit(app: App, call: Call) -> Answer {
         Some(Err(_)) => return Err(Problem::new(ErrorCode::BadRequest, "the idempotency key is not plain ASCII text")),
     };
     let body = call.bytes().await?;
+    manta_types::crash_point!("manager.submit.received");
     let taken = submit::submit(&app, &body, key).await?;
+    manta_types::crash_point!("manager.submit.durable");
     let status = if taken.is_new { StatusCode::CREATED } else { StatusCode::OK };
     show_id(&app, taken.swarm, status).await
 }

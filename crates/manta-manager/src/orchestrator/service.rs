@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_engine::{Command, Engine, Input, Now, Submit};
-use manta_store::{NewSwarm, StateStore, Transaction};
-use manta_types::{ClusterId, NodeId, SwarmId, SwarmSpec, Timestamp, limits};
+use manta_store::{CommitError, NewSwarm, StateStore, Transaction};
+use manta_types::crash::{self, Side};
+use manta_types::{ClusterId, NodeId, SwarmId, SwarmSpec, Timestamp, crash_point, limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -247,7 +248,9 @@ impl Orchestrator {
         if !(transaction.events.is_empty() && transaction.swarms.is_empty() && transaction.nodes.is_empty()) {
             latest_of_each_node(&mut transaction);
             let cluster = self.cluster.clone();
-            self.store.run(move |store| store.commit(&cluster, &transaction)).await??;
+            crash_point!("manager.turn.before_commit");
+            self.store.run(move |store| commit(store.as_mut(), &cluster, &transaction)).await??;
+            crash_point!("manager.turn.durable");
         }
         for (swarm, seq) in news {
             self.watches.raise(swarm, seq);
@@ -264,8 +267,17 @@ impl Orchestrator {
                 }
             }
         }
+        crash_point!("manager.turn.told");
         Ok(())
     }
+}
+
+/// Commits, and passes the crash points of what is committed.
+fn commit(store: &mut dyn StateStore, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
+    crash::around_commit(Side::Before, transaction.events.iter());
+    store.commit(cluster, transaction)?;
+    crash::around_commit(Side::Durable, transaction.events.iter());
+    Ok(())
 }
 
 /// A node that connected twice in one turn is stored as it was last.

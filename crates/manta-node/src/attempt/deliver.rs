@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_api::node::{AttemptFinished, Blob, Failure, NextIteration, Published, Timings};
-use manta_types::{AttemptFailure, OutcomeClass};
+use manta_types::{AttemptFailure, OutcomeClass, crash_point};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +59,9 @@ pub(crate) async fn deliver(
     timings.prepare_ms = ms(begun.elapsed());
     let (mut staged, mut verdict) = match prepared {
         Ok(prepared) => {
+            crash_point!("node.attempt.prepared");
             let ran = run(node, order, &prepared, &log, || enter(Phase::Running), cancel).await;
+            crash_point!("node.attempt.ended");
             (timings.start_ms, timings.run_ms) = (ms(ran.start), ms(ran.run));
             (ran.staged, ran.verdict)
         }
@@ -78,6 +80,7 @@ pub(crate) async fn deliver(
         staged = Staged::default();
     }
     timings.upload_ms = ms(begun.elapsed());
+    crash_point!("node.values.sent");
     Some(conclude(order, staged, verdict, timings, &log))
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt as _;
 use manta_api::node::node_message::Kind;
 use manta_api::node::{AttemptProgress, Cancel, Held, Offer, Refused, Verdict};
-use manta_types::{AttemptId, OutcomeClass};
+use manta_types::{AttemptId, OutcomeClass, crash_point};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -57,6 +57,7 @@ impl Attempts {
 
     /// Takes an offer. One that this node has already is answered with how far it is.
     pub(crate) fn offer(self: &Arc<Self>, offer: Offer) {
+        crash_point!("node.offer.received");
         let (attempt, epoch) = (offer.attempt.clone(), offer.epoch);
         match Order::read(offer, self.node.defaults) {
             Ok(order) => self.take(order),
@@ -108,7 +109,9 @@ impl Attempts {
     /// Takes the manager's answer to a report; what an accepted attempt kept as state becomes state.
     pub(crate) async fn answered(&self, verdict: &Verdict) {
         let Ok(attempt) = verdict.attempt.parse::<AttemptId>() else { return };
+        crash_point!("node.verdict.received");
         self.node.outbox.answered(attempt);
+        crash_point!("node.verdict.cleared");
         let Some(Delivered { order, staged }) = self.inner().delivered.remove(&attempt) else { return };
         tracing::debug!(%attempt, accepted = verdict.accepted, reason = verdict.reason, "an attempt was answered");
         if !verdict.accepted || staged.state.is_empty() {
@@ -196,7 +199,9 @@ impl Attempts {
         // Looked at under the lock, so that no cancellation falls between.
         let Some(Delivery { report, staged }) = delivery.filter(|_| !cancel.is_cancelled()) else { return };
         inner.delivered.insert(order.attempt, Delivered { order: Arc::clone(order), staged });
+        crash_point!("node.report.before");
         self.node.outbox.report(order.attempt, report);
+        crash_point!("node.report.queued");
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -48,6 +48,7 @@ pub(crate) async fn run(
     let note_start = || {
         if first_line.set(Instant::now()).is_ok() {
             started();
+            manta_types::crash_point!("node.attempt.started");
         }
     };
     let mut server = Server::new(grant(node, order, prepared, &view, log, &note_start));

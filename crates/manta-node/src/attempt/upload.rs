@@ -30,7 +30,11 @@ async fn send(remote: &Remote, wanted: &BTreeMap<Digest, (Blob, PathBuf)>) -> Re
         let missing: Vec<(Blob, PathBuf)> =
             remote.missing(some).await?.iter().filter_map(|digest| wanted.get(digest).cloned()).collect();
         stream::iter(missing)
-            .map(|(blob, path)| async move { remote.put(blob, &path).await })
+            .map(|(blob, path)| async move {
+                remote.put(blob, &path).await?;
+                manta_types::crash_point!("node.blob.sent");
+                Ok::<_, RemoteError>(())
+            })
             .buffer_unordered(UPLOADS_AT_ONCE)
             .try_collect::<()>()
             .await?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use manta_types::{Blob, Digest};
+use manta_types::{Blob, Digest, crash_point};
 
 use super::contract::{Hasher, check};
 use super::{BlobError, BlobRead, BlobStore, BlobWriter};
@@ -121,11 +121,15 @@ impl Draft {
         let target = self.shared.path(&blob.digest);
         let dir = target.parent().expect("every blob's file is in a folder");
         if !target.try_exists().map_err(io_at(&target))? {
+            crash_point!("store.blob.written");
             self.file.sync_all().map_err(io_at(&self.path))?;
+            crash_point!("store.blob.synced");
             fs::rename(&self.path, &target).map_err(io_at(&target))?;
+            crash_point!("store.blob.named");
         }
         // Also where it was there: whoever put it may not have come to this line yet.
         sync_dir(dir)?;
+        crash_point!("store.blob.stored");
         Ok(blob)
     }
 }

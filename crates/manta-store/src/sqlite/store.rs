@@ -1,7 +1,7 @@
 //! [`SqliteStore`]: the state of a manager's clusters in `state.db`.
 use std::path::Path;
 
-use manta_types::{ClusterId, Event, SwarmId};
+use manta_types::{ClusterId, Event, SwarmId, crash_point};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::database::{self, Format};
@@ -41,8 +41,12 @@ impl SqliteStore {
 
     fn commit_all(&mut self, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
         let writing = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        crash_point!("store.commit.begun");
         commit::write(&writing, cluster, transaction)?; // dropping `writing` rolls back
-        Ok(writing.commit()?)
+        crash_point!("store.commit.written");
+        writing.commit()?;
+        crash_point!("store.commit.synced");
+        Ok(())
     }
 }
 

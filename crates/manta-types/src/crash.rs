@@ -1,0 +1,181 @@
+//! Crash points: the places between two steps at which a test ends the process, to prove that a restart loses nothing.
+//!
+//! Passing one costs nothing unless the feature `crash-points` is on, which only the binary that `cargo xtask chaos`
+//! builds has. What happens there is told by whoever owns the process, through [`install`]: this crate ends nothing.
+
+macro_rules! around {
+    ($kind:literal) => {
+        Around { kind: $kind, before: concat!("event.before.", $kind), durable: concat!("event.durable.", $kind) }
+    };
+}
+
+/// A point of the manager or its stores, by name; `crash_point!` refuses a name that is not here or in [`NODE`].
+pub const MANAGER: &[&str] = &[
+    "manager.submit.received",
+    "manager.submit.validated",
+    "manager.submit.durable",
+    "manager.session.admitted",
+    "manager.report.received",
+    "manager.report.judged",
+    "manager.turn.before_commit",
+    "manager.turn.durable",
+    "manager.turn.told",
+    "manager.recovered",
+    "store.commit.begun",
+    "store.commit.written",
+    "store.commit.synced",
+    "store.blob.written",
+    "store.blob.synced",
+    "store.blob.named",
+    "store.blob.stored",
+];
+
+/// A point of the node's agent, by name.
+pub const NODE: &[&str] = &[
+    "node.offer.received",
+    "node.attempt.prepared",
+    "node.attempt.started",
+    "node.attempt.ended",
+    "node.blob.sent",
+    "node.values.sent",
+    "node.report.before",
+    "node.report.queued",
+    "node.verdict.received",
+    "node.verdict.cleared",
+    "node.state.values_kept",
+    "node.state.committed",
+    "node.id.kept",
+];
+
+/// The points around the commit of an event, by the event's kind: before it is durable, and before anyone is told.
+pub const EVENTS: &[Around] = &[
+    around!("swarm_admitted"),
+    around!("iteration_started"),
+    around!("task_run_started"),
+    around!("attempt_offered"),
+    around!("attempt_progressed"),
+    around!("attempt_accepted"),
+    around!("attempt_failed"),
+    around!("attempt_lost"),
+    around!("attempt_cancelled"),
+    around!("task_run_closed"),
+    around!("iteration_finished"),
+    around!("swarm_succeeded"),
+    around!("swarm_failed"),
+    around!("swarm_stopped"),
+];
+
+/// The two points of one kind of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Around {
+    /// The kind, as [`SwarmEvent::kind`](crate::SwarmEvent::kind) gives it.
+    pub kind: &'static str,
+    /// The point before the commit.
+    pub before: &'static str,
+    /// The point after it, when nobody has been told yet.
+    pub durable: &'static str,
+}
+
+/// Whether a name is in one of the lists.
+pub const fn is_registered(name: &str) -> bool {
+    contains(MANAGER, name) || contains(NODE, name)
+}
+
+const fn contains(list: &[&str], name: &str) -> bool {
+    let mut at = 0;
+    while at < list.len() {
+        if equal(list[at].as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn equal(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < left.len() {
+        if left[at] != right[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Passes a crash point; its name must be registered, or it does not compile.
+#[macro_export]
+macro_rules! crash_point {
+    ($name:literal) => {{
+        const { assert!($crate::crash::is_registered($name), "register the point in `manta_types::crash`") };
+        $crate::crash::reach($name);
+    }};
+}
+
+#[cfg(feature = "crash-points")]
+static HOOK: std::sync::OnceLock<fn(&'static str)> = std::sync::OnceLock::new();
+
+/// Says what is done at every crash point from now on; the first to say it is heard.
+#[cfg(feature = "crash-points")]
+pub fn install(hook: fn(&'static str)) {
+    HOOK.get_or_init(|| hook);
+}
+
+/// Passes a point whose name was checked by [`crash_point!`](crate::crash_point).
+#[cfg(feature = "crash-points")]
+pub fn reach(name: &'static str) {
+    if let Some(hook) = HOOK.get() {
+        hook(name);
+    }
+}
+
+/// Passes a point whose name was checked by [`crash_point!`](crate::crash_point): nothing, in this build.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub const fn reach(_: &'static str) {}
+
+/// Which side of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Nothing is written yet.
+    Before,
+    /// It is durable, and nobody has been told.
+    Durable,
+}
+
+/// Passes the point of each event on one side of their commit; kinds without points pass by.
+#[cfg(feature = "crash-points")]
+pub fn around_commit<'a>(side: Side, events: impl Iterator<Item = &'a crate::Event>) {
+    for event in events {
+        if let Some(around) = EVENTS.iter().find(|around| around.kind == event.what.kind()) {
+            reach(match side {
+                Side::Before => around.before,
+                Side::Durable => around.durable,
+            });
+        }
+    }
+}
+
+/// Passes the point of each event on one side of their commit: nothing, in this build.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub fn around_commit<'a>(_: Side, _: impl Iterator<Item = &'a crate::Event>) {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_point_has_a_name_of_its_own() {
+        let events = EVENTS.iter().flat_map(|around| [around.before, around.durable]);
+        let all: Vec<_> = MANAGER.iter().chain(NODE).copied().chain(events).collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+        assert!(is_registered("manager.recovered") && is_registered("node.id.kept"));
+        assert!(!is_registered("manager.recover") && !is_registered(""));
+    }
+}
