@@ -221,6 +221,16 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The node that is told.
+    pub fn node(&self) -> &NodeName {
+        match self {
+            Self::Offer(offer) => &offer.node,
+            Self::Cancel { node, .. } | Self::Verdict { node, .. } => node,
+        }
+    }
+}
+
 /// What a step decided.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Step {

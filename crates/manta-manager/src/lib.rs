@@ -12,7 +12,7 @@ mod gateway;
 mod http;
 mod logs;
 mod open;
-mod orchestrator;
+pub mod orchestrator;
 mod run;
 mod serve;
 mod settings;

@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt};
 use manta_api::node::node_gateway_server::NodeGateway;
 use manta_api::node::{self as wire, manager_message, node_message};
 use manta_api::version;
-use manta_types::limits;
+use manta_types::{NodeId, limits};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::convert::{self, Introduction};
 use super::session::NodeSession;
 use crate::app::App;
-use crate::orchestrator::{Connect, ConnectRefusal, session_channel};
+use crate::orchestrator::{Connect, ConnectRefusal, Joining, session_channel};
 use crate::supervisor::Kind;
 
 /// How long a connection may stay without an introduction.
@@ -47,7 +47,9 @@ impl NodeGateway for Gateway {
         let (session, outbound) = session_channel();
         let (reply, welcomed) = oneshot::channel();
         let (app, tier) = (&self.app, profile.tier.clone());
-        let connect = Connect { name: name.clone(), id, profile, held, session: session.clone(), reply };
+        let fresh = NodeId::from_uuid(uuid::Uuid::now_v7());
+        let joining = Joining { name: name.clone(), id, fresh, profile, held, session: session.id };
+        let connect = Connect { joining, session: session.clone(), reply };
         let stopping = || Status::unavailable("the manager is stopping");
         app.handle.connect(connect).await.map_err(|_| stopping())?;
         let id = welcomed.await.map_err(|_| stopping())?.map_err(|refusal| match refusal {

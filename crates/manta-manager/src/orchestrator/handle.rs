@@ -7,8 +7,10 @@ use manta_store::NewSwarm;
 use manta_types::{NodeName, SwarmSpec};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::message::{Connect, Message, Release, SubmitOutcome, View};
-use super::publish::{SessionId, Watches};
+use super::core::View;
+use super::message::{Connect, Message, Release};
+use super::publish::Watches;
+use super::turn::{SessionId, SubmitOutcome};
 use crate::ManagerError;
 
 /// Nodes heard since the last turn: a thousand heartbeats between two turns cost one entry each.

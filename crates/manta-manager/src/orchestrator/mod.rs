@@ -3,6 +3,9 @@
 //! ```text
 //! handles ──► inbox ──► step, step, step ──► one transaction ──► replies, commands to nodes, news to subscribers
 //! ```
+//!
+//! [`Core`] decides, [`Orchestrator`] moves: only the latter knows channels, a clock and the way to the store.
+mod core;
 mod handle;
 mod message;
 mod nodes;
@@ -11,10 +14,14 @@ mod recover;
 mod service;
 #[cfg(test)]
 mod tests;
+mod turn;
+
+pub use self::core::{Core, Joining, View};
+pub use nodes::{ConnectRefusal, KnownNode, NodeProfile};
+pub use recover::{Recovered, recover};
+pub use turn::{Askers, Effect, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 
 pub(crate) use handle::Handle;
-pub(crate) use message::{Connect, Refused, View};
-pub(crate) use nodes::{ConnectRefusal, NodeProfile};
+pub(crate) use message::Connect;
 pub(crate) use publish::{Session, Watches, session_channel};
-pub(crate) use recover::recover;
 pub(crate) use service::Orchestrator;

@@ -10,25 +10,34 @@ use crate::ManagerError;
 
 /// What a node says of itself; its JSON form is what the store keeps.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct NodeProfile {
+pub struct NodeProfile {
+    /// What `labels` of a task are compared with.
     #[serde(default)]
-    pub(crate) labels: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// Name → form (`file`, `directory`).
     #[serde(default)]
-    pub(crate) datasets: BTreeMap<String, String>,
+    pub datasets: BTreeMap<String, String>,
+    /// Images that it can make.
     #[serde(default)]
-    pub(crate) images: Vec<String>,
-    pub(crate) slots: u32,
-    pub(crate) cpu_count: f64,
-    pub(crate) memory_bytes: u64,
+    pub images: Vec<String>,
+    /// Attempts that it runs at once.
+    pub slots: u32,
+    /// Processor cores.
+    pub cpu_count: f64,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// How well it contains tasks: `full`, `rootless` or `reduced`.
     #[serde(default)]
-    pub(crate) tier: String,
+    pub tier: String,
+    /// Sentences about what its host cannot enforce.
     #[serde(default)]
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
+    /// The agent's release.
     #[serde(default)]
-    pub(crate) agent_version: String,
+    pub agent_version: String,
+    /// The host's Python.
     #[serde(default)]
-    pub(crate) python_version: String,
+    pub python_version: String,
 }
 
 impl NodeProfile {
@@ -49,10 +58,13 @@ impl NodeProfile {
 
 /// A node that joined.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct KnownNode {
-    pub(crate) id: NodeId,
-    pub(crate) profile: NodeProfile,
-    pub(crate) joined_ms: u64,
+pub struct KnownNode {
+    /// Its id.
+    pub id: NodeId,
+    /// What it said of itself when it last connected.
+    pub profile: NodeProfile,
+    /// When it first joined; wall clock, ms since 1970.
+    pub joined_ms: u64,
 }
 
 impl KnownNode {
@@ -74,18 +86,24 @@ impl KnownNode {
 
 /// Why a node may not join.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ConnectRefusal {
+pub enum ConnectRefusal {
     /// Another node has the name.
     #[error(
         "the name `{name}` belongs to another node; choose another name, or start this one with the data directory that \
          it joined with"
     )]
-    NameTaken { name: NodeName },
+    NameTaken {
+        /// The name.
+        name: NodeName,
+    },
     /// Names never change.
     #[error(
         "this node joined as `{name}`, and names do not change; start it with that name, or with a new data directory"
     )]
-    Renamed { name: NodeName },
+    Renamed {
+        /// The name that it has.
+        name: NodeName,
+    },
 }
 
 /// The nodes by name, and the ids given out that no node has confirmed yet.
@@ -107,7 +125,7 @@ impl NodeTable {
         name: &NodeName,
         id: Option<NodeId>,
         is_connected: bool,
-        fresh: impl FnOnce() -> NodeId,
+        fresh: NodeId,
     ) -> Result<NodeId, ConnectRefusal> {
         let holder = self.known.get(name).map(|node| node.id);
         match (id, holder) {
@@ -120,7 +138,7 @@ impl NodeTable {
             },
             (None, None) => {
                 self.unconfirmed.insert(name.clone());
-                Ok(fresh())
+                Ok(fresh)
             }
         }
     }
@@ -161,16 +179,16 @@ mod tests {
     fn a_name_belongs_to_the_node_that_joined_under_it() {
         let name = NodeName::new("a").unwrap();
         let mut table = NodeTable::default();
-        assert_eq!(table.admit(&name, None, false, || id(1)), Ok(id(1)));
+        assert_eq!(table.admit(&name, None, false, id(1)), Ok(id(1)));
         assert!(table.update(&name, id(1), NodeProfile::default(), 5).is_some());
         assert!(table.update(&name, id(1), NodeProfile::default(), 9).is_none(), "nothing new");
-        assert_eq!(table.admit(&name, None, false, || id(2)), Ok(id(1)), "its welcome may have been lost");
-        assert!(table.admit(&name, None, true, || id(2)).is_err(), "another agent while it is connected");
+        assert_eq!(table.admit(&name, None, false, id(2)), Ok(id(1)), "its welcome may have been lost");
+        assert!(table.admit(&name, None, true, id(2)).is_err(), "another agent while it is connected");
         table.confirm(&name);
-        assert!(table.admit(&name, None, false, || id(2)).is_err());
-        assert!(table.admit(&name, Some(id(3)), false, || id(2)).is_err());
-        assert_eq!(table.admit(&name, Some(id(1)), true, || id(2)), Ok(id(1)));
+        assert!(table.admit(&name, None, false, id(2)).is_err());
+        assert!(table.admit(&name, Some(id(3)), false, id(2)).is_err());
+        assert_eq!(table.admit(&name, Some(id(1)), true, id(2)), Ok(id(1)));
         let other = NodeName::new("b").unwrap();
-        assert_eq!(table.admit(&other, Some(id(1)), false, || id(2)), Err(ConnectRefusal::Renamed { name }));
+        assert_eq!(table.admit(&other, Some(id(1)), false, id(2)), Err(ConnectRefusal::Renamed { name }));
     }
 }

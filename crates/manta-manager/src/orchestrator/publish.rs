@@ -5,18 +5,15 @@ use std::sync::{Mutex, PoisonError};
 
 use manta_api::node::ManagerMessage;
 use manta_engine::Command;
-use manta_types::{NodeName, SwarmId};
+use manta_types::SwarmId;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::turn::SessionId;
 use crate::gateway::to_wire;
 
 /// Messages that may wait for a node; a node that lets more pile up loses its session and connects again.
 const SESSION_QUEUE_MAX: usize = 1024;
-
-/// Tells one session from those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SessionId(u64);
 
 /// The manager's end of a node's session.
 #[derive(Debug, Clone)]
@@ -47,43 +44,38 @@ impl Session {
     }
 }
 
-/// The open sessions, one per node.
+/// The sessions that can be spoken through.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    open: BTreeMap<NodeName, Session>,
+    open: BTreeMap<SessionId, Session>,
 }
 
 impl Sessions {
-    /// Puts a session in place of the node's former one, which ends.
-    pub(super) fn insert(&mut self, node: NodeName, session: Session) {
-        if let Some(former) = self.open.insert(node, session) {
+    pub(super) fn insert(&mut self, session: Session) {
+        self.open.insert(session.id, session);
+    }
+
+    /// Whether a session that was open has ended.
+    pub(super) fn is_broken(&self, session: SessionId) -> bool {
+        self.open.get(&session).is_some_and(|session| session.over.is_cancelled() || session.queue.is_closed())
+    }
+
+    /// Forgets a session that has ended.
+    pub(super) fn remove(&mut self, session: SessionId) {
+        self.open.remove(&session);
+    }
+
+    /// Ends a session whose place another took.
+    pub(super) fn end(&mut self, session: SessionId) {
+        if let Some(former) = self.open.remove(&session) {
             former.over.cancel();
         }
     }
 
-    pub(super) fn is_open(&self, node: &NodeName) -> bool {
-        self.open.get(node).is_some_and(|session| !session.over.is_cancelled() && !session.queue.is_closed())
-    }
-
-    /// Forgets a session, unless another took its place; whether it was there.
-    pub(super) fn remove(&mut self, node: &NodeName, session: SessionId) -> bool {
-        let current = self.open.get(node).is_some_and(|open| open.id == session);
-        if current {
-            self.open.remove(node);
-        }
-        current
-    }
-
-    /// Sends commands on their way; what finds no session is said again when the node connects.
-    pub(super) fn dispatch(&self, commands: Vec<Command>) {
-        for command in commands {
-            let node = match &command {
-                Command::Offer(offer) => &offer.node,
-                Command::Cancel { node, .. } | Command::Verdict { node, .. } => node,
-            };
-            if let Some(session) = self.open.get(node) {
-                session.send(to_wire(&command));
-            }
+    /// Sends a command on its way; where the session is gone, it is said again when the node connects.
+    pub(super) fn send(&self, session: SessionId, command: &Command) {
+        if let Some(session) = self.open.get(&session) {
+            session.send(to_wire(command));
         }
     }
 }

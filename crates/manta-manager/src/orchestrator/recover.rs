@@ -14,16 +14,19 @@ use crate::ManagerError;
 const EVENTS_PAGE: usize = 2000;
 
 /// The state as it was when the last commit became durable.
-pub(crate) struct Recovered {
-    pub(crate) engine: Engine,
-    pub(crate) nodes: BTreeMap<NodeName, KnownNode>,
+#[derive(Debug)]
+pub struct Recovered {
+    /// All that was decided.
+    pub engine: Engine,
+    /// All nodes that ever joined.
+    pub nodes: BTreeMap<NodeName, KnownNode>,
 }
 
 /// Replays everything that is stored. Leases start in full.
 ///
 /// # Errors
 /// When a record cannot be read or a history cannot be followed.
-pub(crate) fn recover(
+pub fn recover(
     store: &mut dyn StateStore,
     cluster: &ClusterId,
     now: Now,

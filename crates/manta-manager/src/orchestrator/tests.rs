@@ -8,15 +8,13 @@ use futures_util::future::join_all;
 use manta_api::SwarmSubmission;
 use manta_engine::{Engine, Now};
 use manta_store::{CommitError, Fault, Faulty, MemoryStore, NewSwarm, StateStore};
-use manta_types::{ClusterId, NodeName, NodeState, SwarmId, SwarmSpec, Timestamp, limits};
+use manta_types::{ClusterId, NodeId, NodeName, NodeState, SwarmId, SwarmSpec, Timestamp, limits};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::message::{Connect, SubmitOutcome};
-use super::nodes::NodeProfile;
+use super::message::Connect;
 use super::publish::session_channel;
-use super::recover::Recovered;
-use super::{Handle, Orchestrator};
+use super::{Handle, Joining, NodeProfile, Orchestrator, Recovered, SubmitOutcome};
 use crate::ManagerError;
 use crate::clock::Clock;
 use crate::threads::Owned;
@@ -62,7 +60,9 @@ async fn connect(handle: &Handle) -> Result<(), ManagerError> {
     let profile = NodeProfile { slots: 1, cpu_count: 1.0, images: vec!["latest".to_owned()], ..NodeProfile::default() };
     let (session, _queue) = session_channel();
     let (reply, welcomed) = oneshot::channel();
-    handle.connect(Connect { name: name(), id: None, profile, held: Vec::new(), session, reply }).await?;
+    let fresh = NodeId::from_uuid(uuid::Uuid::now_v7());
+    let joining = Joining { name: name(), id: None, fresh, profile, held: Vec::new(), session: session.id };
+    handle.connect(Connect { joining, session, reply }).await?;
     welcomed.await.map_err(|_| ManagerError::Stopping)?.expect("the name is free");
     Ok(())
 }

@@ -1,0 +1,214 @@
+//! What the service loop decides, without clock, channel or thread: the simulation runs this very code.
+//!
+//! ```text
+//! begin ─► hear, connect, submit, step, … ─► seal ─► one transaction ─► effects
+//! ```
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use manta_engine::{Engine, Held, Input, Now, Submit};
+use manta_store::NewSwarm;
+use manta_types::{NodeId, NodeName, SwarmId, SwarmSpec, Timestamp, limits};
+use std::sync::Arc;
+
+use super::nodes::{KnownNode, NodeProfile, NodeTable};
+use super::recover::Recovered;
+use super::turn::{Askers, Effect, Refused, Sealed, SessionId, SubmitOutcome, Turn};
+
+/// The longest sleep of an idle loop; a longer gap between two turns means that the caller stood still.
+const PULSE: Duration = Duration::from_millis(1000);
+/// The sleep when something that was due in the last turn is due still: it waits for something else to happen.
+const RECHECK: Duration = Duration::from_millis(100);
+
+/// A node that opens a session.
+#[derive(Debug, Clone)]
+pub struct Joining {
+    /// Its name.
+    pub name: NodeName,
+    /// The id that it kept; absent the first time.
+    pub id: Option<NodeId>,
+    /// The id that it gets if it is new.
+    pub fresh: NodeId,
+    /// What it says of itself.
+    pub profile: NodeProfile,
+    /// Attempts that it still has.
+    pub held: Vec<Held>,
+    /// The session, which no other shares its id with.
+    pub session: SessionId,
+}
+
+/// What a question may look at.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// All that is decided.
+    pub engine: &'a Engine,
+    /// All nodes that ever joined.
+    pub nodes: &'a BTreeMap<NodeName, KnownNode>,
+    /// The time of the turn.
+    pub now: Now,
+}
+
+/// The engine, and around it what only a manager knows: who the nodes are, which sessions are open, which keys are used.
+#[derive(Debug)]
+pub struct Core {
+    engine: Engine,
+    nodes: NodeTable,
+    /// The newest session of each node that has one.
+    sessions: BTreeMap<NodeName, SessionId>,
+    /// Idempotency keys used since the start; older ones are in the store.
+    keys: BTreeMap<String, (SwarmId, String)>,
+    last_turn: Timestamp,
+}
+
+impl Core {
+    /// Goes on from what was recovered at this time.
+    pub fn new(recovered: Recovered, now: Now) -> Self {
+        Self {
+            engine: recovered.engine,
+            nodes: NodeTable::new(recovered.nodes),
+            sessions: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            last_turn: now.monotonic,
+        }
+    }
+
+    /// All that is decided.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The state as a question asked in this turn sees it.
+    pub fn view<A: Askers>(&self, turn: &Turn<A>) -> View<'_> {
+        View { engine: &self.engine, nodes: &self.nodes.known, now: turn.now }
+    }
+
+    /// How long to sleep from `now` if nothing comes.
+    pub fn sleep(&self, now: Now) -> Duration {
+        match self.engine.next_wake() {
+            None => PULSE,
+            Some(due) if due <= self.last_turn => RECHECK,
+            Some(due) => (due - now.monotonic).min(PULSE),
+        }
+    }
+
+    /// Begins a turn. Leases that lapsed while the caller stood still prove nothing about the nodes, so they are extended
+    /// before anything is judged.
+    pub fn begin<A: Askers>(&mut self, now: Now) -> Turn<A> {
+        let gap = now.monotonic - self.last_turn;
+        self.last_turn = now.monotonic;
+        if gap > PULSE + limits::LEASE / 2 {
+            tracing::warn!(elapsed_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX), "the manager stood still");
+            self.engine.extend_leases(gap);
+        }
+        Turn::new(now)
+    }
+
+    /// Nodes were heard since the last turn.
+    pub fn hear<A: Askers>(&mut self, nodes: impl IntoIterator<Item = NodeName>, turn: &mut Turn<A>) {
+        for node in nodes {
+            self.nodes.confirm(&node);
+            self.decide(Input::NodeHeard { node }, turn);
+        }
+    }
+
+    /// Something happened; whoever said so is told once it is durable.
+    pub fn step<A: Askers>(&mut self, input: Input, asker: A::Step, turn: &mut Turn<A>) {
+        self.decide(input, turn);
+        turn.effects.push(Effect::Done(asker));
+    }
+
+    /// A checked swarm is to run.
+    pub fn submit<A: Askers>(&mut self, new: NewSwarm, spec: Arc<SwarmSpec>, asker: A::Submit, turn: &mut Turn<A>) {
+        let outcome = self.admit(&new, &spec);
+        if outcome.is_ok() {
+            tracing::info!(swarm = %new.id, name = %new.name, "swarm submitted");
+            if let Some((key, digest)) = &new.idempotency {
+                self.keys.insert(key.clone(), (new.id, digest.clone()));
+            }
+            let id = new.id;
+            turn.transaction.swarms.push(new);
+            self.decide(Input::Submit(Submit { id, spec }), turn);
+        }
+        turn.effects.push(Effect::Submitted { asker, outcome });
+    }
+
+    fn admit(&self, new: &NewSwarm, spec: &SwarmSpec) -> SubmitOutcome {
+        if let Some((key, digest)) = &new.idempotency
+            && let Some((swarm, known)) = self.keys.get(key)
+        {
+            return Err(Refused::KeyUsed { swarm: *swarm, same_request: known == digest });
+        }
+        self.engine.validate(spec).map_err(Refused::Placement)?;
+        Ok(new.id)
+    }
+
+    /// A node opens a session, which takes the place of its former one.
+    pub fn connect<A: Askers>(&mut self, joining: Joining, asker: A::Connect, turn: &mut Turn<A>) {
+        let Joining { name, id, fresh, profile, held, session } = joining;
+        let id = match self.nodes.admit(&name, id, self.sessions.contains_key(&name), fresh) {
+            Ok(id) => id,
+            Err(refusal) => {
+                turn.effects.push(Effect::Connected { asker, outcome: Err(refusal) });
+                return;
+            }
+        };
+        let node = profile.describe(&name);
+        turn.transaction.nodes.extend(self.nodes.update(&name, id, profile, turn.now.wall_ms));
+        turn.effects.push(Effect::Connected { asker, outcome: Ok(id) });
+        if let Some(former) = self.sessions.insert(name, session) {
+            turn.effects.push(Effect::End(former));
+        }
+        self.decide(Input::NodeConnected { node, held }, turn);
+    }
+
+    /// A session ended; whatever replaced it stays. Answers whether nothing had.
+    pub fn disconnect<A: Askers>(&mut self, node: NodeName, session: SessionId, turn: &mut Turn<A>) -> bool {
+        let was_open = self.close(&node, session);
+        if was_open {
+            self.decide(Input::NodeDisconnected { node }, turn);
+        }
+        was_open
+    }
+
+    /// A node said goodbye in this session: its lease ends with it. Answers whether the session was the newest.
+    pub fn leave<A: Askers>(&mut self, node: NodeName, session: SessionId, reason: String, turn: &mut Turn<A>) -> bool {
+        let was_open = self.close(&node, session);
+        if was_open {
+            self.decide(Input::NodeLeft { node, reason }, turn);
+        }
+        was_open
+    }
+
+    /// The newest session of a node.
+    pub fn session_of(&self, node: &NodeName) -> Option<SessionId> {
+        self.sessions.get(node).copied()
+    }
+
+    /// Forgets a session that cannot be spoken through any more, unless another took its place; whether it was there.
+    pub fn close(&mut self, node: &NodeName, session: SessionId) -> bool {
+        let is_newest = self.session_of(node) == Some(session);
+        if is_newest {
+            self.sessions.remove(node);
+        }
+        is_newest
+    }
+
+    /// Ends a turn: what is due by now is decided, and the result is to be made durable.
+    pub fn seal<A: Askers>(&mut self, mut turn: Turn<A>) -> Sealed<A> {
+        if self.engine.next_wake().is_some_and(|due| due <= turn.now.monotonic) {
+            self.decide(Input::Tick, &mut turn);
+        }
+        turn.seal()
+    }
+
+    fn decide<A: Askers>(&mut self, input: Input, turn: &mut Turn<A>) {
+        let step = self.engine.step(turn.now, input);
+        turn.transaction.events.extend(step.events);
+        for command in step.commands {
+            // A node without a session is told again when it connects.
+            if let Some(session) = self.session_of(command.node()) {
+                turn.effects.push(Effect::Send { session, command });
+            }
+        }
+    }
+}
