@@ -23,6 +23,17 @@ pub struct RestoreError {
     problem: String,
 }
 
+impl RestoreError {
+    /// Refuses an event that is not the next of a swarm's history.
+    pub(crate) fn unless_next(swarm: &SwarmRun, event: &Event) -> Result<(), Self> {
+        if event.swarm == swarm.id && event.seq == swarm.seq + 1 {
+            return Ok(());
+        }
+        let problem = format!("event {} does not follow event {}", event.seq, swarm.seq);
+        Err(Self { swarm: swarm.id, problem })
+    }
+}
+
 /// A report of an attempt's end or progress, as a node names it.
 struct Report {
     node: NodeName,
@@ -74,10 +85,7 @@ impl Engine {
         let mut swarm = SwarmRun::new(id, spec, created_ms);
         let last_ms = events.last().map_or(created_ms, |event| event.time_ms);
         for event in events {
-            if event.swarm != id || event.seq != swarm.seq + 1 {
-                let problem = format!("event {} does not follow event {}", event.seq, swarm.seq);
-                return Err(RestoreError { swarm: id, problem });
-            }
+            RestoreError::unless_next(&swarm, event)?;
             let age = Duration::from_millis(last_ms.saturating_sub(event.time_ms));
             let at = Timestamp::from_ms(now.monotonic.ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(0)));
             swarm.apply(event, at);
@@ -436,11 +444,16 @@ fn retry_after(swarm: &SwarmRun, run: &TaskRun, attempt: AttemptId, failure: &At
 }
 
 fn offer(swarm: &SwarmRun, run: &TaskRun, attempt: &Attempt) -> Command {
+    Command::Offer(Box::new(offered(swarm, run, attempt)))
+}
+
+/// What a node is told of an attempt.
+pub(crate) fn offered(swarm: &SwarmRun, run: &TaskRun, attempt: &Attempt) -> Offer {
     let task = &swarm.spec.tasks[run.task];
     let parts: [&[u8]; 4] =
         [&swarm.id.bytes(), &run.iteration.to_le_bytes(), task.alias.as_bytes(), attempt.node.as_str().as_bytes()];
     let slot = &run.slots[swarm.attempts[&attempt.id].slot];
-    Command::Offer(Box::new(Offer {
+    Offer {
         node: attempt.node.clone(),
         attempt: attempt.id,
         epoch: attempt.epoch,
@@ -450,5 +463,5 @@ fn offer(swarm: &SwarmRun, run: &TaskRun, attempt: &Attempt) -> Command {
         number: slot.tries,
         seed: hash(&parts) >> 1,
         spec: Arc::clone(&swarm.spec),
-    }))
+    }
 }

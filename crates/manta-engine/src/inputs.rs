@@ -68,39 +68,8 @@ impl Engine {
         if found.state.is_final() {
             return None;
         }
-        let mut inputs = Inputs { globals: run.globals.as_ref().clone(), ..Inputs::default() };
-        for (source, distance) in scope(swarm, run) {
-            self.collect(swarm, source, distance, &mut inputs);
-        }
-        inputs.results.sort_by(|a, b| (a.distance, &a.node, &a.task).cmp(&(b.distance, &b.node, &b.task)));
-        Some(inputs)
-    }
-
-    fn collect(&self, swarm: &SwarmRun, run: &TaskRun, distance: u32, inputs: &mut Inputs) {
-        let task = &swarm.spec.tasks[run.task].alias;
-        for slot in &run.slots {
-            let Some(attempt) = slot.accepted() else {
-                let reason = match &slot.outcome {
-                    SlotOutcome::Excused(reason) => reason.clone(),
-                    _ => slot.last_failure().map_or_else(|| run.reason.clone(), |(_, failure)| failure.message.clone()),
-                };
-                inputs.missing.push(Missing { task: task.clone(), node: slot.node.clone(), reason });
-                continue;
-            };
-            let labels =
-                self.nodes.get(&attempt.node).map(|node| node.description().labels.clone()).unwrap_or_default();
-            for result in attempt.outputs.iter().flat_map(|outputs| &outputs.results) {
-                inputs.results.push(InputResult {
-                    task: task.clone(),
-                    iteration: run.iteration,
-                    node: attempt.node.clone(),
-                    labels: labels.clone(),
-                    name: result.name.clone(),
-                    blob: result.blob,
-                    distance,
-                });
-            }
-        }
+        let labels = |name: &NodeName| self.nodes.get(name).map(|node| node.description().labels.clone());
+        Some(readable(swarm, run, |name| labels(name).unwrap_or_default()))
     }
 
     /// What waits in a swarm now, and why.
@@ -145,6 +114,52 @@ impl Engine {
             },
         };
         Some((slot.node.clone(), cause))
+    }
+}
+
+/// What the attempts of a task run may read; `labels` tells those of a node.
+pub(crate) fn readable(
+    swarm: &SwarmRun,
+    run: &TaskRun,
+    labels: impl Fn(&NodeName) -> BTreeMap<String, String>,
+) -> Inputs {
+    let mut inputs = Inputs { globals: run.globals.as_ref().clone(), ..Inputs::default() };
+    for (source, distance) in scope(swarm, run) {
+        collect(swarm, source, distance, &labels, &mut inputs);
+    }
+    inputs.results.sort_by(|a, b| (a.distance, &a.node, &a.task).cmp(&(b.distance, &b.node, &b.task)));
+    inputs
+}
+
+fn collect(
+    swarm: &SwarmRun,
+    run: &TaskRun,
+    distance: u32,
+    labels: &impl Fn(&NodeName) -> BTreeMap<String, String>,
+    inputs: &mut Inputs,
+) {
+    let task = &swarm.spec.tasks[run.task].alias;
+    for slot in &run.slots {
+        let Some(attempt) = slot.accepted() else {
+            let reason = match &slot.outcome {
+                SlotOutcome::Excused(reason) => reason.clone(),
+                _ => slot.last_failure().map_or_else(|| run.reason.clone(), |(_, failure)| failure.message.clone()),
+            };
+            inputs.missing.push(Missing { task: task.clone(), node: slot.node.clone(), reason });
+            continue;
+        };
+        let labels = labels(&attempt.node);
+        for result in attempt.outputs.iter().flat_map(|outputs| &outputs.results) {
+            inputs.results.push(InputResult {
+                task: task.clone(),
+                iteration: run.iteration,
+                node: attempt.node.clone(),
+                labels: labels.clone(),
+                name: result.name.clone(),
+                blob: result.blob,
+                distance,
+            });
+        }
     }
 }
 

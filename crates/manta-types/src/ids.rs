@@ -102,6 +102,8 @@ id!(/// One node, for as long as its agent keeps its data directory.
     NodeId, "nd_", "a node");
 id!(/// One try at an assignment.
     AttemptId, "at_", "an attempt");
+id!(/// One replay of a past attempt.
+    ReplayId, "rp_", "a replay");
 
 /// The name of an isolated group of nodes, swarms and modules; `default` is the first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

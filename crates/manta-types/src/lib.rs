@@ -36,7 +36,7 @@ pub mod time;
 
 pub use digest::{Blob, Digest};
 pub use event::{Cause, Event, GlobalWrite, NextIteration, Published, Subject, SwarmEvent};
-pub use ids::{AttemptId, ClusterId, NodeId, SwarmId};
+pub use ids::{AttemptId, ClusterId, NodeId, ReplayId, SwarmId};
 pub use name::{NameError, NodeName};
 pub use outcome::{AttemptFailure, OutcomeClass};
 pub use spec::{
