@@ -169,7 +169,9 @@ impl History {
             SwarmEvent::SwarmSucceeded { reason } => self.end("succeeded", reason, None),
             SwarmEvent::SwarmFailed { reason, attempt } => self.end("failed", reason, attempt),
             SwarmEvent::SwarmStopped { reason } => self.end("stopped", reason, None),
-            SwarmEvent::SwarmPaused { .. } | SwarmEvent::SwarmResumed { .. } => vec![Notice::Attention(message)],
+            SwarmEvent::SwarmContinued { .. } | SwarmEvent::SwarmPaused { .. } | SwarmEvent::SwarmResumed { .. } => {
+                vec![Notice::Attention(message)]
+            }
             SwarmEvent::SwarmAdmitted
             | SwarmEvent::TaskRunReady { .. }
             | SwarmEvent::AttemptProgressed { .. }

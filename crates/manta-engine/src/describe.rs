@@ -47,6 +47,10 @@ impl History {
         let of = |verb: String| format!("{} {verb}", task.as_deref().unwrap_or("?"));
         let message = match &event.what {
             E::SwarmAdmitted => whole("admitted"),
+            E::SwarmContinued { checkpoint } => {
+                let carried = count(checkpoint.closed.len(), "task run");
+                format!("continues {} at iteration {}, with {carried} done", checkpoint.from, checkpoint.iteration)
+            }
             E::IterationStarted { iteration, .. } => format!("iteration {iteration} started"),
             E::TaskRunReady { .. } => of("is ready".into()),
             E::TaskRunSkipped { reason, .. } => of(format!("skipped: {reason}")),

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_types::event::{AttemptStateName, Failure, SwarmEvent as E};
+use manta_types::state::DutyChange;
 use manta_types::{
-    AttemptFailure, AttemptId, AttemptState, Cause, Event, NodeName, NodeState, SwarmId, SwarmSpec, SwarmState,
-    TaskRunState, Timestamp, limits,
+    AttemptFailure, AttemptId, AttemptState, Cause, Event, NodeDuty, NodeName, NodeState, SwarmId, SwarmSpec,
+    SwarmState, TaskRunState, Timestamp, limits,
 };
 
 use crate::node::Node;
 use crate::placement::Nodes;
 use crate::random::{Random, hash};
 use crate::swarm::{Attempt, SwarmRun, TaskRun};
-use crate::{Command, Held, Input, NodeDescription, Now, Offer, Step, rules};
+use crate::{Command, DutyChanged, Held, Input, NodeDescription, Now, Offer, Step, rules};
 
 /// A stored history that this build cannot follow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,9 +95,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a node known that joined before a restart; its lease starts in full.
-    pub fn restore_node(&mut self, now: Now, description: NodeDescription) {
-        self.nodes.insert(description.name.clone(), Node::joining(description, now.monotonic));
+    /// Makes a node known that joined before a restart; its lease, and what is left of its drain, start in full.
+    pub fn restore_node(
+        &mut self,
+        now: Now,
+        description: NodeDescription,
+        duty: NodeDuty,
+        drain_left: Option<Duration>,
+    ) {
+        let mut node = Node::joining(description, now.monotonic);
+        (node.duty, node.drain_deadline) = (duty, drain_left.map(|left| now.monotonic + left));
+        self.nodes.insert(node.name().clone(), node);
     }
 
     /// After the caller itself stood still: leases that lapsed meanwhile prove nothing, so all are extended.
@@ -114,7 +123,7 @@ impl Engine {
         let mut judged = false;
         if let Input::NodeHeard { node } | Input::NodeConnected { node: NodeDescription { name: node, .. }, .. } =
             &input
-            && let Some(known) = self.nodes.get_mut(node)
+            && let Some(known) = self.nodes.get_mut(node).filter(|known| known.duty != NodeDuty::Revoked)
         {
             judged = known.state() != NodeState::Online;
             known.heard(now.monotonic);
@@ -129,6 +138,8 @@ impl Engine {
             Touched::Nothing if !judged => {}
             _ => self.settle_all(now, &mut step),
         }
+        self.count_load();
+        self.finish_drains(&mut step);
         step
     }
 
@@ -136,7 +147,8 @@ impl Engine {
     pub fn next_wake(&self) -> Option<Timestamp> {
         let nodes = self.nodes.values().filter_map(Node::next_judgement);
         let swarms = self.swarms.values().flat_map(SwarmRun::wakes);
-        nodes.chain(swarms).filter(|due| *due > self.stepped).min()
+        let drains = self.nodes.values().filter_map(|node| node.drain_deadline);
+        nodes.chain(swarms).chain(drains).filter(|due| *due > self.stepped).min()
     }
 
     /// A swarm by id.
@@ -166,6 +178,9 @@ impl Engine {
                 let before = self.swarms.insert(submit.id, swarm);
                 assert!(before.is_none(), "a swarm's id is new");
                 self.emit(now, submit.id, E::SwarmAdmitted, step);
+                if let Some(checkpoint) = submit.continues {
+                    self.emit(now, submit.id, E::SwarmContinued { checkpoint }, step);
+                }
                 Touched::Swarm(submit.id)
             }
             Input::Stop { swarm, reason } => {
@@ -179,6 +194,22 @@ impl Engine {
             Input::Resume { swarm, reason } => {
                 self.resume(now, swarm, reason, step);
                 Touched::Swarm(swarm)
+            }
+            Input::Drain { node, deadline, reason } => {
+                self.change_duty(now, &node, DutyChange::Drain, deadline, reason, step);
+                Touched::All
+            }
+            Input::ResumeNode { node, reason } => {
+                self.change_duty(now, &node, DutyChange::Resume, None, reason, step);
+                Touched::All
+            }
+            Input::Revoke { node, reason } => {
+                if self.change_duty(now, &node, DutyChange::Revoke, None, reason, step)
+                    && let Some(node) = self.nodes.get_mut(&node)
+                {
+                    node.leave();
+                }
+                Touched::All
             }
             Input::NodeConnected { node, held } => {
                 self.connect(now, node, &held, step);
@@ -294,8 +325,47 @@ impl Engine {
         self.emit(now, id, E::SwarmResumed { reason, paused_ms }, step);
     }
 
+    fn change_duty(
+        &mut self,
+        now: Now,
+        name: &NodeName,
+        change: DutyChange,
+        limit: Option<Duration>,
+        reason: String,
+        step: &mut Step,
+    ) -> bool {
+        let Some(node) = self.nodes.get_mut(name).filter(|node| node.duty.next(change).is_ok()) else { return false };
+        node.change_duty(change);
+        node.drain_deadline = limit.map(|limit| now.monotonic + limit);
+        step.duties.push(DutyChanged { node: name.clone(), duty: node.duty, drain_left: limit, reason });
+        true
+    }
+
+    /// A node that drains and has nothing left is drained.
+    fn finish_drains(&mut self, step: &mut Step) {
+        for node in self.nodes.values_mut() {
+            if node.duty == NodeDuty::Draining && node.load == 0 {
+                node.change_duty(DutyChange::FinishDrain);
+                let reason = "nothing runs there any more".to_owned();
+                let (node, duty) = (node.name().clone(), node.duty);
+                step.duties.push(DutyChanged { node, duty, drain_left: None, reason });
+            }
+        }
+    }
+
     fn connect(&mut self, now: Now, description: NodeDescription, held: &[Held], step: &mut Step) {
         let name = description.name.clone();
+        if self.nodes.get(&name).is_some_and(|node| node.duty == NodeDuty::Revoked) {
+            let reason = format!("{name} is revoked");
+            let cancel = |held: &Held| Command::Cancel {
+                node: name.clone(),
+                attempt: held.attempt,
+                epoch: held.epoch,
+                reason: reason.clone(),
+            };
+            step.commands.extend(held.iter().map(cancel));
+            return;
+        }
         let node = self.nodes.entry(name.clone()).or_insert_with(|| Node::joining(description.clone(), now.monotonic));
         (node.description, node.connected) = (description, true);
         node.heard(now.monotonic);
@@ -450,14 +520,19 @@ fn offer(swarm: &SwarmRun, run: &TaskRun, attempt: &Attempt) -> Command {
 /// What a node is told of an attempt.
 pub(crate) fn offered(swarm: &SwarmRun, run: &TaskRun, attempt: &Attempt) -> Offer {
     let task = &swarm.spec.tasks[run.task];
-    let parts: [&[u8]; 4] =
-        [&swarm.id.bytes(), &run.iteration.to_le_bytes(), task.alias.as_bytes(), attempt.node.as_str().as_bytes()];
+    let parts: [&[u8]; 4] = [
+        &swarm.state_of.bytes(),
+        &run.iteration.to_le_bytes(),
+        task.alias.as_bytes(),
+        attempt.node.as_str().as_bytes(),
+    ];
     let slot = &run.slots[swarm.attempts[&attempt.id].slot];
     Offer {
         node: attempt.node.clone(),
         attempt: attempt.id,
         epoch: attempt.epoch,
         swarm: swarm.id,
+        state_of: swarm.state_of,
         task: run.task,
         iteration: run.iteration,
         number: slot.tries,

@@ -1,9 +1,12 @@
 //! What goes into a step and what comes out.
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use manta_types::event::{Outputs, Published, Timings};
-use manta_types::{AttemptFailure, AttemptId, Cause, Event, NodeName, SwarmId, SwarmSpec, Timestamp};
+use manta_types::{
+    AttemptFailure, AttemptId, Cause, Checkpoint, Event, NodeDuty, NodeName, SwarmId, SwarmSpec, Timestamp,
+};
 
 /// The time of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Submit {
     pub id: SwarmId,
     /// What was asked for.
     pub spec: Arc<SwarmSpec>,
+    /// Where it goes on, if it continues a swarm that failed; see `SwarmRun::checkpoint`.
+    pub continues: Option<Box<Checkpoint>>,
 }
 
 /// Something that happened outside.
@@ -76,6 +81,29 @@ pub enum Input {
     Resume {
         /// Which.
         swarm: SwarmId,
+        /// In whose words.
+        reason: String,
+    },
+    /// A person takes a node out of use: it gets no new work, and what runs may end.
+    Drain {
+        /// Which.
+        node: NodeName,
+        /// How long what runs may go on; without it, until it ends.
+        deadline: Option<Duration>,
+        /// In whose words.
+        reason: String,
+    },
+    /// A person takes a node into use again.
+    ResumeNode {
+        /// Which.
+        node: NodeName,
+        /// In whose words.
+        reason: String,
+    },
+    /// A person takes a node's identity away: it loses its attempts now and may not connect any more.
+    Revoke {
+        /// Which.
+        node: NodeName,
         /// In whose words.
         reason: String,
     },
@@ -152,10 +180,14 @@ impl Input {
         let user = |action: &str| Cause::User { action: action.to_owned() };
         let node = |node: &NodeName, action: &str| Cause::Node { node: node.clone(), action: action.to_owned() };
         match self {
+            Self::Submit(Submit { continues: Some(_), .. }) => user("retry"),
             Self::Submit(_) => user("submit"),
             Self::Stop { .. } => user("stop"),
             Self::Pause { .. } => user("pause"),
             Self::Resume { .. } => user("resume"),
+            Self::Drain { .. } => user("drain"),
+            Self::ResumeNode { .. } => user("resume"),
+            Self::Revoke { .. } => user("revoke"),
             Self::NodeConnected { node: NodeDescription { name, .. }, .. } => node(name, "connected"),
             Self::NodeDisconnected { node: name } => node(name, "disconnected"),
             Self::NodeLeft { node: name, .. } => node(name, "left"),
@@ -178,6 +210,8 @@ pub struct Offer {
     pub epoch: u32,
     /// Whose.
     pub swarm: SwarmId,
+    /// Under which swarm's id the node keeps task state: the first of the line that this one continues, or itself.
+    pub state_of: SwarmId,
     /// The task's position in the spec.
     pub task: usize,
     /// From 0.
@@ -236,6 +270,21 @@ impl Command {
 pub struct Step {
     /// What happened, to be made durable before anything else.
     pub events: Vec<Event>,
+    /// What nodes are used for now, to be made durable in the same transaction.
+    pub duties: Vec<DutyChanged>,
     /// What to do then.
     pub commands: Vec<Command>,
+}
+
+/// What a node is used for changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DutyChanged {
+    /// Which node.
+    pub node: NodeName,
+    /// What it is used for now.
+    pub duty: NodeDuty,
+    /// While it drains: how long what runs may still go on, where that is limited.
+    pub drain_left: Option<Duration>,
+    /// In whose words, or what was seen.
+    pub reason: String,
 }

@@ -19,7 +19,7 @@ mod validate;
 
 pub use describe::{Described, History};
 pub use engine::{Engine, RestoreError};
-pub use input::{Command, Held, Input, NodeDescription, Now, Offer, Step, Submit};
+pub use input::{Command, DutyChanged, Held, Input, NodeDescription, Now, Offer, Step, Submit};
 pub use inputs::{InputResult, Inputs, Missing, Waiting};
 pub use node::Node;
 pub use past::{PastAttempt, PastEnd, PastReader};

@@ -1,8 +1,8 @@
 //! What the engine knows of a node: what it offers, and when it was last heard.
 use std::time::Duration;
 
-use manta_types::state::NodeChange;
-use manta_types::{NodeName, NodeState, Timestamp, limits};
+use manta_types::state::{DutyChange, NodeChange};
+use manta_types::{NodeDuty, NodeName, NodeState, Timestamp, limits};
 
 use crate::NodeDescription;
 
@@ -11,6 +11,9 @@ use crate::NodeDescription;
 pub struct Node {
     pub(crate) description: NodeDescription,
     pub(crate) state: NodeState,
+    pub(crate) duty: NodeDuty,
+    /// While it drains: when what runs there ends, if it has not.
+    pub(crate) drain_deadline: Option<Timestamp>,
     pub(crate) connected: bool,
     pub(crate) last_heard: Timestamp,
     /// Live attempts offered to it, over all swarms.
@@ -19,7 +22,15 @@ pub struct Node {
 
 impl Node {
     pub(crate) fn joining(description: NodeDescription, now: Timestamp) -> Self {
-        Self { description, state: NodeState::Joining, connected: false, last_heard: now, load: 0 }
+        Self {
+            description,
+            state: NodeState::Joining,
+            duty: NodeDuty::Active,
+            drain_deadline: None,
+            connected: false,
+            last_heard: now,
+            load: 0,
+        }
     }
 
     /// What it said of itself.
@@ -35,6 +46,16 @@ impl Node {
     /// Its state.
     pub const fn state(&self) -> NodeState {
         self.state
+    }
+
+    /// What it is used for.
+    pub const fn duty(&self) -> NodeDuty {
+        self.duty
+    }
+
+    /// While it drains: how long what runs may still go on, where that is limited.
+    pub fn drain_left(&self, now: Timestamp) -> Option<Duration> {
+        self.drain_deadline.map(|due| due - now)
     }
 
     /// Live attempts offered to it.
@@ -84,6 +105,25 @@ impl Node {
 
     pub(crate) fn change(&mut self, change: NodeChange) {
         self.state = self.state.next(change).expect("callers ask only for changes that the state knows");
+    }
+
+    pub(crate) fn change_duty(&mut self, change: DutyChange) -> bool {
+        let next = self.duty.next(change);
+        self.duty = next.unwrap_or(self.duty);
+        if self.duty != NodeDuty::Draining {
+            self.drain_deadline = None;
+        }
+        next.is_ok()
+    }
+
+    /// Why nothing may run on it any more, whatever it says: its identity is gone, or its drain's deadline passed.
+    pub(crate) fn dismissed(&self, now: Timestamp) -> Option<&'static str> {
+        match self.duty {
+            NodeDuty::Revoked => Some("revoked"),
+            NodeDuty::Drained => Some("drained"),
+            NodeDuty::Draining if self.drain_deadline.is_some_and(|due| now >= due) => Some("drained"),
+            _ => None,
+        }
     }
 
     /// Whether an attempt on it may be alive and deliver.

@@ -1,7 +1,7 @@
 //! Which nodes a task runs on, and why the others cannot.
 use std::collections::{BTreeMap, BTreeSet};
 
-use manta_types::{Method, NodeLimit, NodeName, NodeState, TaskIndex, TaskRunState, TaskSpec, Timestamp};
+use manta_types::{Method, NodeDuty, NodeLimit, NodeName, NodeState, TaskIndex, TaskRunState, TaskSpec, Timestamp};
 
 use crate::node::Node;
 use crate::random::hash;
@@ -68,13 +68,22 @@ pub fn image_matches(wanted: &str, has: &[String]) -> bool {
 
 /// Why a node cannot be chosen now: its static cause, or its state.
 pub(crate) fn cause(task: &TaskSpec, node: &Node, now: Timestamp) -> Option<String> {
-    static_cause(task, node).or_else(|| match node.state {
+    static_cause(task, node).or_else(|| duty_cause(node)).or_else(|| match node.state {
         NodeState::Online => None,
         NodeState::Joining => Some("has not connected since the manager started".to_owned()),
         NodeState::Unreachable | NodeState::Gone => {
             Some(format!("has not been heard for {} s", (now - node.last_heard).as_secs()))
         }
     })
+}
+
+fn duty_cause(node: &Node) -> Option<String> {
+    match node.duty {
+        NodeDuty::Active => None,
+        NodeDuty::Draining => Some("is being drained".to_owned()),
+        NodeDuty::Drained => Some("is drained".to_owned()),
+        NodeDuty::Revoked => Some("is revoked".to_owned()),
+    }
 }
 
 /// Chooses the nodes of a task run that is ready.
@@ -87,7 +96,7 @@ pub(crate) fn place(swarm: &SwarmRun, task: TaskIndex, nodes: &Nodes, now: Times
         match cause(spec, node, now) {
             None => eligible.push(node),
             Some(why) => {
-                if node.state == NodeState::Joining && static_cause(spec, node).is_none() {
+                if node.state == NodeState::Joining && static_cause(spec, node).or_else(|| duty_cause(node)).is_none() {
                     expected.push(node.name().clone());
                 }
                 causes.push((node.name().clone(), why));
@@ -196,7 +205,7 @@ fn part(share: f64, of: usize) -> usize {
 
 /// The stable order of nodes for a task: by a hash of swarm, iteration, alias and node.
 fn rank(swarm: &SwarmRun, spec: &TaskSpec, iteration: u32, node: &NodeName) -> u64 {
-    hash(&[&swarm.id.bytes(), &iteration.to_le_bytes(), spec.alias.as_bytes(), node.as_str().as_bytes()])
+    hash(&[&swarm.state_of.bytes(), &iteration.to_le_bytes(), spec.alias.as_bytes(), node.as_str().as_bytes()])
 }
 
 fn sample(swarm: &SwarmRun, task: TaskIndex, mut eligible: Vec<&Node>, nodes: &Nodes, now: Timestamp) -> Placement {
@@ -252,7 +261,7 @@ fn divide(
         .filter(|(_, usable)| !usable.is_empty())
         .collect();
     open.sort_by_key(|(name, usable)| {
-        (usable.len(), hash(&[&swarm.id.bytes(), &turn.to_le_bytes(), name.as_str().as_bytes()]))
+        (usable.len(), hash(&[&swarm.state_of.bytes(), &turn.to_le_bytes(), name.as_str().as_bytes()]))
     });
     let mut quota = quotas(group, open.len());
     let mut given: BTreeMap<TaskIndex, BTreeSet<NodeName>> = BTreeMap::new();

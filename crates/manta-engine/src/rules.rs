@@ -2,9 +2,12 @@
 use std::collections::BTreeSet;
 
 use manta_types::event::{AttemptStateName, SwarmEvent as E};
-use manta_types::{AttemptState, NodeName, OnFailure, Quorum, SwarmState, TaskIndex, TaskRunState, Timestamp, limits};
+use manta_types::{
+    AttemptState, NodeDuty, NodeName, OnFailure, Quorum, SwarmState, TaskIndex, TaskRunState, Timestamp, limits,
+};
 
 use crate::Now;
+use crate::node::Node;
 use crate::placement::{self, Nodes, Placement};
 use crate::random::Random;
 use crate::swarm::{Counts, Slot, SlotOutcome, SwarmRun, TaskRun};
@@ -12,14 +15,11 @@ use crate::swarm::{Counts, Slot, SlotOutcome, SwarmRun, TaskRun};
 /// The next event, or nothing while the swarm has to wait.
 pub(crate) fn next_event(swarm: &SwarmRun, nodes: &Nodes, now: Now, random: &mut Random) -> Option<E> {
     match swarm.state {
-        SwarmState::Pending => return Some(E::IterationStarted { iteration: 0, requests: Vec::new() }),
+        SwarmState::Pending => return Some(begin(swarm)),
         SwarmState::Running => {}
         _ => return None,
     }
-    let fatal = |run: &&TaskRun| {
-        run.state == TaskRunState::Failed && swarm.spec.tasks[run.task].policy.on_failure == OnFailure::Fail
-    };
-    if let Some(failed) = swarm.task_runs.iter().find(fatal) {
+    if let Some(failed) = swarm.task_runs.iter().find(|run| swarm.is_fatal(run)) {
         return Some(fail(swarm, failed));
     }
     for run in &swarm.task_runs {
@@ -34,6 +34,16 @@ pub(crate) fn next_event(swarm: &SwarmRun, nodes: &Nodes, now: Now, random: &mut
         }
     }
     swarm.task_runs.iter().all(|run| run.state.is_final()).then(|| leave_iteration(swarm, now))
+}
+
+/// The first iteration, or the one at which the swarm that it continues failed.
+fn begin(swarm: &SwarmRun) -> E {
+    match &swarm.carried {
+        Some(checkpoint) => {
+            E::IterationStarted { iteration: checkpoint.iteration, requests: checkpoint.granted.clone() }
+        }
+        None => E::IterationStarted { iteration: 0, requests: Vec::new() },
+    }
 }
 
 fn leave_waiting(swarm: &SwarmRun, run: &TaskRun) -> Option<E> {
@@ -127,7 +137,7 @@ fn settled(swarm: &SwarmRun, run: &TaskRun, counts: Counts) -> String {
 
 fn excuses(run: &TaskRun) -> String {
     let excused = run.slots.iter().filter_map(|slot| match &slot.outcome {
-        SlotOutcome::Excused(reason) => Some(format!("{} lost ({reason})", slot.node)),
+        SlotOutcome::Excused(reason) => Some(format!("{} {reason}", slot.node)),
         _ => None,
     });
     excused.collect::<Vec<_>>().join(", ")
@@ -152,8 +162,9 @@ fn close(swarm: &SwarmRun, run: &TaskRun, verdict: Verdict) -> E {
         let reason = format!("its task run closed: {}", verdict.reason);
         return E::AttemptCancelled { attempt: straggler.id, reason };
     }
-    let (globals, conflicts) = swarm.closing_writes(run);
     let Verdict { succeeded, reason } = verdict;
+    let counts = succeeded || swarm.spec.tasks[run.task].policy.on_failure == OnFailure::Continue;
+    let (globals, conflicts) = if counts { swarm.closing_writes(run) } else { Default::default() };
     E::TaskRunClosed { iteration, task, succeeded, reason, globals, conflicts }
 }
 
@@ -161,7 +172,10 @@ fn close(swarm: &SwarmRun, run: &TaskRun, verdict: Verdict) -> E {
 fn doubt(swarm: &SwarmRun, run: &TaskRun, index: usize, slot: &Slot, nodes: &Nodes, now: Timestamp) -> Option<E> {
     let attempt = slot.live()?;
     let node = nodes.get(&attempt.node);
-    if node.is_some_and(crate::node::Node::may_deliver) {
+    if let Some(dismissed) = node.and_then(|node| node.dismissed(now)) {
+        return Some(E::AttemptLost { attempt: attempt.id, reason: format!("{} is {dismissed}", attempt.node) });
+    }
+    if node.is_some_and(Node::may_deliver) {
         return None;
     }
     let silent = node.map_or(limits::NODE_GRACE, |node| now - node.last_heard);
@@ -175,6 +189,18 @@ fn doubt(swarm: &SwarmRun, run: &TaskRun, index: usize, slot: &Slot, nodes: &Nod
         return Some(E::AttemptLost { attempt: attempt.id, reason });
     }
     None
+}
+
+/// Why a task that must run on a node may go on without it.
+fn away(node: &Node, now: Timestamp) -> Option<String> {
+    match node.duty() {
+        NodeDuty::Active => {
+            let silent = now - node.last_heard;
+            (silent > limits::NODE_GRACE).then(|| format!("lost {} s ago", silent.as_secs()))
+        }
+        NodeDuty::Revoked => Some("revoked".to_owned()),
+        NodeDuty::Draining | NodeDuty::Drained => Some("drained".to_owned()),
+    }
 }
 
 /// Whether some other slot may still succeed or has, so that this one can be excused.
@@ -215,11 +241,11 @@ fn offer(
         (Some(node), _) => node,
         (None, Some(node)) => node.name().clone(),
         (None, None) => {
-            let silent = nodes.get(&slot.node).map_or(limits::NODE_GRACE, |node| at - node.last_heard);
-            let excusable = !run.movable && silent > limits::NODE_GRACE && others_remain(run, index);
-            let reason = format!("not heard for {} s", silent.as_secs());
+            let away = nodes.get(&slot.node).map_or_else(|| Some("lost".to_owned()), |node| away(node, at));
+            let excusable = !run.movable && others_remain(run, index);
+            let reason = away.filter(|_| excusable)?;
             let (iteration, task, node) = (run.iteration, run.task, slot.node.clone());
-            return excusable.then_some(E::NodeExcused { iteration, task, slot: index, node, reason });
+            return Some(E::NodeExcused { iteration, task, slot: index, node, reason });
         }
     };
     let reason = match slot.attempts.last() {

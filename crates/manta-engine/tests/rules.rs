@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster::{Cluster, any, blob, name, outputs, swarm, task};
 use manta_engine::{Command, Held, Input, RefusalKind};
 use manta_types::event::{AttemptStateName, NextIteration, Outputs, SwarmEvent};
-use manta_types::{Cause, Method, NodeLimit, OnFailure, OutcomeClass, Quorum, Subject, SwarmState};
+use manta_types::{Cause, Method, NodeDuty, NodeLimit, OnFailure, OutcomeClass, Quorum, Subject, SwarmState};
 
 #[test]
 fn a_swarm_without_a_cap_runs_its_graph_once() {
@@ -151,7 +151,7 @@ fn a_node_that_stays_away_is_excused_from_a_task_that_must_run_on_it() {
     assert_eq!(cluster.state(id), SwarmState::Running);
     cluster.pass(15, &["node-1", "node-2"]);
     assert_eq!(cluster.state(id), SwarmState::Succeeded);
-    assert_eq!(cluster.closing_reasons(), ["closed 2/3: node-3 lost (not heard for 21 s)"]);
+    assert_eq!(cluster.closing_reasons(), ["closed 2/3: node-3 lost 21 s ago"]);
 }
 
 #[test]
@@ -400,4 +400,83 @@ fn an_event_names_whom_it_concerns_and_what_it_follows_from() {
     assert_eq!(accepted.subject, subject);
     assert_eq!(accepted.cause, Cause::Node { node: name("node-1"), action: "report".to_owned() });
     assert_eq!((closed.what.kind(), &closed.cause), ("task_run_closed", &Cause::Event { seq: accepted.seq }));
+}
+
+#[test]
+fn a_node_that_drains_finishes_what_it_has_and_gets_nothing_new() {
+    let mut cluster = Cluster::new(2);
+    let mut spec = swarm(vec![task("worker", &[])]);
+    spec.iterations_max = NonZeroU32::new(2);
+    let id = cluster.submit(spec);
+    let offers = cluster.take_offers();
+    let step = cluster.input(cluster::drain("node-2", None));
+    assert_eq!((step.duties[0].duty, step.duties[0].node.as_str()), (NodeDuty::Draining, "node-2"));
+    cluster.succeed(&offers[0], Outputs::default());
+    let step = cluster.succeed(&offers[1], Outputs::default());
+    assert_eq!(step.duties[0].duty, NodeDuty::Drained);
+    let next = cluster.take_offers();
+    assert_eq!(next.iter().map(|offer| offer.node.as_str()).collect::<Vec<_>>(), ["node-1"]);
+    let step = cluster.input(Input::ResumeNode { node: name("node-2"), reason: "resumed".to_owned() });
+    assert_eq!(step.duties[0].duty, NodeDuty::Active);
+    cluster.succeed(&next[0], Outputs::default());
+    assert_eq!(cluster.state(id), SwarmState::Succeeded);
+}
+
+#[test]
+fn what_still_runs_at_a_drains_deadline_is_lost_and_its_task_goes_on_without_the_node() {
+    let mut cluster = Cluster::new(3);
+    let id = cluster.submit(swarm(vec![task("worker", &[])]));
+    let offers = cluster.take_offers();
+    cluster.input(cluster::drain("node-3", Some(Duration::from_secs(5))));
+    cluster.succeed(&offers[0], Outputs::default());
+    cluster.succeed(&offers[1], Outputs::default());
+    assert_eq!(cluster.state(id), SwarmState::Running, "it may go on until the deadline");
+    cluster.pass(6, &["node-1", "node-2", "node-3"]);
+    assert_eq!(cluster.closing_reasons(), ["closed 2/3: node-3 drained"]);
+    assert_eq!(cluster.duties.last().unwrap().duty, NodeDuty::Drained);
+}
+
+#[test]
+fn movable_work_leaves_a_node_whose_identity_is_taken_away() {
+    let mut cluster = Cluster::new(2);
+    let id = cluster.submit(swarm(vec![any(task("aggregator", &[]))]));
+    let old = cluster.take_offers().remove(0);
+    cluster.input(Input::Revoke { node: old.node.clone(), reason: "stolen".to_owned() });
+    let new = cluster.take_offers().remove(0);
+    assert_ne!(new.node, old.node);
+    cluster.connect(old.node.as_str());
+    assert_eq!(cluster.engine.nodes().find(|node| *node.name() == old.node).unwrap().duty(), NodeDuty::Revoked);
+    cluster.succeed(&old, Outputs::default());
+    assert_eq!(cluster.state(id), SwarmState::Running, "its report is fenced");
+    cluster.succeed(&new, Outputs::default());
+    assert_eq!(cluster.state(id), SwarmState::Succeeded);
+}
+
+#[test]
+fn a_failed_swarm_goes_on_in_a_new_one_from_the_task_that_failed() {
+    let mut cluster = Cluster::new(2);
+    let mut last = any(task("last", &[1]));
+    last.policy.retries = 0;
+    let mut spec = swarm(vec![task("first", &[]), any(task("middle", &[0])), last]);
+    spec.iterations_max = NonZeroU32::new(2);
+    let failed = cluster.submit(spec.clone());
+    for offer in cluster.take_offers() {
+        cluster.succeed(&offer, outputs(&[("x", 1)], &[("g", 1)]));
+    }
+    let middle = cluster.take_offers().remove(0);
+    cluster.succeed(&middle, outputs(&[("y", 2)], &[("g", 2)]));
+    let offer = cluster.take_offers().remove(0);
+    cluster.fail(&offer, OutcomeClass::UserError);
+    assert_eq!(cluster.state(failed), SwarmState::Failed);
+    let checkpoint = cluster.swarm(failed).checkpoint().unwrap();
+    let id = cluster.submit_continuing(spec, checkpoint);
+    let again = cluster.take_offers();
+    assert_eq!(again.iter().map(|offer| (offer.task, offer.state_of)).collect::<Vec<_>>(), [(2, failed)]);
+    let seen = cluster.engine.inputs(again[0].attempt).unwrap();
+    assert_eq!(seen.globals["g"].blob, blob(2));
+    let seen: Vec<_> = seen.results.iter().map(|result| (result.name.as_str(), result.task.as_str())).collect();
+    assert_eq!(seen, [("y", "middle"), ("x", "first"), ("x", "first")]);
+    cluster.succeed(&again[0], Outputs::default());
+    assert_eq!(cluster.take_offers()[0].iteration, 1);
+    assert_eq!(cluster.swarm(id).continues(), Some(failed));
 }

@@ -4,6 +4,7 @@
 //! field is only ever added, and unknown kinds are kept and shown.
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Checkpoint;
 use crate::state::AttemptChange;
 use crate::{AttemptFailure, AttemptId, AttemptState, Blob, NodeName, OutcomeClass, SwarmId, TaskIndex, TaskRunState};
 
@@ -152,6 +153,8 @@ pub struct Outputs {
 pub enum SwarmEvent {
     /// It passed validation and will run.
     SwarmAdmitted,
+    /// It goes on where a swarm that failed left off; complete in itself, so that the other's history is not needed.
+    SwarmContinued { checkpoint: Box<Checkpoint> },
     /// A pass through the graph began.
     IterationStarted {
         /// Counted from 0.
@@ -275,7 +278,7 @@ impl AttemptStateName {
 }
 
 /// [`AttemptFailure`] as written in events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Failure {
     /// The class's stable name.
     pub class: String,
@@ -312,6 +315,7 @@ impl SwarmEvent {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::SwarmAdmitted => "swarm_admitted",
+            Self::SwarmContinued { .. } => "swarm_continued",
             Self::IterationStarted { .. } => "iteration_started",
             Self::TaskRunReady { .. } => "task_run_ready",
             Self::TaskRunSkipped { .. } => "task_run_skipped",

@@ -23,6 +23,7 @@ macro_rules! text_form {
 }
 pub(crate) use text_form;
 
+pub mod checkpoint;
 pub mod crash;
 pub mod digest;
 pub mod event;
@@ -34,6 +35,7 @@ pub mod spec;
 pub mod state;
 pub mod time;
 
+pub use checkpoint::{CarriedGlobal, CarriedOutcome, CarriedRun, CarriedSlot, Checkpoint, FixedChoice};
 pub use digest::{Blob, Digest};
 pub use event::{Cause, Event, GlobalWrite, NextIteration, Published, Subject, SwarmEvent};
 pub use ids::{AttemptId, ClusterId, NodeId, ReplayId, SwarmId};

@@ -1,5 +1,6 @@
 //! Names that people give: nodes, clusters, tasks, globals, results, datasets.
 use std::fmt;
+use std::sync::Arc;
 
 use crate::limits;
 
@@ -73,9 +74,9 @@ pub fn check_component(what: &'static str, name: &str) -> Result<(), NameError> 
     Ok(())
 }
 
-/// The name of a node: unique in its cluster, immutable, and what results are keyed by.
+/// The name of a node: unique in its cluster, immutable, and what results are keyed by. Clones share one text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeName(String);
+pub struct NodeName(Arc<str>);
 
 impl NodeName {
     /// Checks and wraps a node's name.
@@ -84,7 +85,7 @@ impl NodeName {
     /// When the name breaks a rule of [`check_label`].
     pub fn new(name: &str) -> Result<Self, NameError> {
         check_label("node", name)?;
-        Ok(Self(name.to_owned()))
+        Ok(Self(name.into()))
     }
 
     /// The name.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use manta_types::event::{NextIteration, SwarmEvent as E};
 use manta_types::state::{AttemptChange, SwarmChange, TaskRunChange};
-use manta_types::{AttemptFailure, AttemptId, AttemptState, Event, SwarmState, Timestamp};
+use manta_types::{AttemptFailure, AttemptId, Event, SwarmState, Timestamp};
 
 use super::{Attempt, GlobalValue, Place, Slot, SlotOutcome, SwarmRun, TaskRun};
 
@@ -16,6 +16,7 @@ impl SwarmRun {
         self.seq = event.seq;
         match &event.what {
             E::SwarmAdmitted => self.change(SwarmChange::Admit, "admitted"),
+            E::SwarmContinued { checkpoint } => self.take_over(checkpoint),
             E::IterationStarted { iteration, requests } => self.begin(*iteration, requests, event.time_ms),
             E::TaskRunReady { task, .. } => self.change_run(*task, TaskRunChange::MakeReady, "waits for nodes"),
             E::TaskRunSkipped { task, reason, .. } => self.change_run(*task, TaskRunChange::Skip, reason),
@@ -35,15 +36,7 @@ impl SwarmRun {
                 let slot = &mut self.task_runs[*task].slots[*slot];
                 assert!(*epoch > slot.epoch, "a lease epoch rises with every offer");
                 (slot.epoch, slot.node, slot.retry_at) = (*epoch, node.clone(), None);
-                slot.attempts.push(Attempt {
-                    id: *attempt,
-                    node: node.clone(),
-                    epoch: *epoch,
-                    state: AttemptState::Offered,
-                    outputs: None,
-                    failure: None,
-                    timings: Default::default(),
-                });
+                slot.attempts.push(Attempt::offered(*attempt, node.clone(), *epoch));
             }
             E::AttemptProgressed { attempt, state } => {
                 self.change_attempt(*attempt, state.change());
@@ -130,12 +123,17 @@ impl SwarmRun {
         (self.iteration, self.iteration_started_ms, self.iteration_finished) = (Some(iteration), time_ms, false);
         self.granted = requests.to_vec();
         self.requests.clear();
+        if let Some(checkpoint) = self.carried.take() {
+            self.take_up(*checkpoint);
+        }
     }
 
     fn end(&mut self, change: SwarmChange, reason: &str, time_ms: u64) {
         self.change(change, reason);
         self.finished_ms = Some(time_ms);
-        self.previous.clear();
+        if self.state != SwarmState::Failed {
+            self.previous.clear();
+        }
     }
 
     fn change(&mut self, change: SwarmChange, reason: &str) {

@@ -1,5 +1,6 @@
 //! A swarm's state, rebuilt at any time from its events alone.
 mod apply;
+mod continued;
 mod subject;
 mod task_run;
 
@@ -7,7 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use manta_types::event::{GlobalWrite, NextIteration};
-use manta_types::{AttemptId, Blob, NodeName, SwarmId, SwarmSpec, SwarmState, TaskIndex, Timestamp};
+use manta_types::{
+    AttemptId, Blob, Checkpoint, NodeName, OnFailure, SwarmId, SwarmSpec, SwarmState, TaskIndex, TaskRunState,
+    Timestamp,
+};
 
 pub(crate) use apply::count;
 pub(crate) use task_run::Counts;
@@ -63,6 +67,12 @@ pub struct SwarmRun {
     pub(crate) stop_asked: Option<String>,
     /// The choice of iteration 0 of tasks that are `fixed`.
     pub(crate) fixed: BTreeMap<TaskIndex, Vec<NodeName>>,
+    /// The swarm that it continues.
+    pub(crate) continues: Option<SwarmId>,
+    /// The first swarm of the line.
+    pub(crate) state_of: SwarmId,
+    /// What it takes over, until its iteration goes on.
+    pub(crate) carried: Option<Box<Checkpoint>>,
     /// Since when it is held.
     pub(crate) paused_at: Option<Timestamp>,
 }
@@ -92,6 +102,9 @@ impl SwarmRun {
             granted: Vec::new(),
             stop_asked: None,
             fixed: BTreeMap::new(),
+            continues: None,
+            state_of: id,
+            carried: None,
             paused_at: None,
         }
     }
@@ -156,6 +169,11 @@ impl SwarmRun {
     pub(crate) fn run_of(&self, place: Place) -> Option<&TaskRun> {
         let runs = if Some(place.iteration) == self.iteration { &self.task_runs } else { &self.previous };
         runs.get(place.task).filter(|run| run.iteration == place.iteration)
+    }
+
+    /// Whether a task run failed that was not allowed to.
+    pub(crate) fn is_fatal(&self, run: &TaskRun) -> bool {
+        run.state == TaskRunState::Failed && self.spec.tasks[run.task].policy.on_failure == OnFailure::Fail
     }
 
     /// Whether everything about it is settled for ever.

@@ -27,6 +27,7 @@ impl SwarmRun {
             | E::AttemptLost { attempt, .. }
             | E::AttemptCancelled { attempt, .. }
             | E::SwarmFailed { attempt: Some(attempt), .. } => self.subject_of(*attempt),
+            E::SwarmContinued { checkpoint } => Subject { iteration: Some(checkpoint.iteration), ..Subject::default() },
             E::SwarmAdmitted
             | E::SwarmSucceeded { .. }
             | E::SwarmFailed { attempt: None, .. }

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use manta_types::event::{Outputs, Timings};
+use manta_types::state::AttemptChange;
 use manta_types::{AttemptFailure, AttemptId, AttemptState, NodeName, TaskIndex, TaskRunState, Timestamp};
 
 use super::Globals;
@@ -36,6 +37,19 @@ pub struct Attempt {
     pub failure: Option<AttemptFailure>,
     /// How long its phases took.
     pub timings: Timings,
+}
+
+impl Attempt {
+    pub(crate) fn offered(id: AttemptId, node: NodeName, epoch: u32) -> Self {
+        let (outputs, failure, timings) = (None, None, Timings::default());
+        Self { id, node, epoch, state: AttemptState::Offered, outputs, failure, timings }
+    }
+
+    /// One that is only remembered.
+    pub(crate) fn ended(id: AttemptId, node: NodeName, epoch: u32, how: AttemptChange) -> Self {
+        let state = AttemptState::Offered.next(how).expect("a live attempt can end in every way");
+        Self { state, ..Self::offered(id, node, epoch) }
+    }
 }
 
 /// A place for one node in a task run.

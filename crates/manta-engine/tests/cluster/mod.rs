@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use manta_engine::{Command, Engine, Input, NodeDescription, Now, Offer, Step, Submit, SwarmRun};
+use manta_engine::{Command, DutyChanged, Engine, Input, NodeDescription, Now, Offer, Step, Submit, SwarmRun};
 use manta_types::event::{AttemptStateName, Outputs, Published, SwarmEvent};
 use manta_types::{
-    AttemptFailure, Blob, Digest, Event, FailurePolicy, Method, NodeLimit, NodeName, OutcomeClass, SwarmId, SwarmSpec,
-    SwarmState, TaskSpec, Timestamp,
+    AttemptFailure, Blob, Checkpoint, Digest, Event, FailurePolicy, Method, NodeLimit, NodeName, OutcomeClass, SwarmId,
+    SwarmSpec, SwarmState, TaskSpec, Timestamp,
 };
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ pub struct Cluster {
     pub events: Vec<Event>,
     pub offers: Vec<Offer>,
     pub commands: Vec<Command>,
+    pub duties: Vec<DutyChanged>,
 }
 
 pub fn name(text: &str) -> NodeName {
@@ -69,6 +70,10 @@ pub fn swarm(tasks: Vec<TaskSpec>) -> SwarmSpec {
     }
 }
 
+pub fn drain(node: &str, deadline: Option<Duration>) -> Input {
+    Input::Drain { node: name(node), deadline, reason: "drained by a user".to_owned() }
+}
+
 pub fn failure(class: OutcomeClass) -> AttemptFailure {
     let message = "ValueError: no".to_owned();
     AttemptFailure { class, message, traceback: String::new(), location: None, log_tail: Vec::new() }
@@ -84,8 +89,14 @@ pub fn outputs(results: &[(&str, u8)], globals: &[(&str, u8)]) -> Outputs {
 impl Cluster {
     pub fn new(nodes: usize) -> Self {
         let now = Now { monotonic: Timestamp::from_ms(1 << 40), wall_ms: 1_700_000_000_000 };
-        let mut cluster =
-            Self { engine: Engine::new(7), now, events: Vec::new(), offers: Vec::new(), commands: Vec::new() };
+        let mut cluster = Self {
+            engine: Engine::new(7),
+            now,
+            events: Vec::new(),
+            offers: Vec::new(),
+            commands: Vec::new(),
+            duties: Vec::new(),
+        };
         for index in 1..=nodes {
             cluster.connect(&format!("node-{index}"));
         }
@@ -118,12 +129,21 @@ impl Cluster {
             }
         }
         self.commands.extend(step.commands.iter().cloned());
+        self.duties.extend(step.duties.iter().cloned());
         step
     }
 
     pub fn submit(&mut self, spec: SwarmSpec) -> SwarmId {
+        self.submit_after(spec, None)
+    }
+
+    pub fn submit_continuing(&mut self, spec: SwarmSpec, checkpoint: Checkpoint) -> SwarmId {
+        self.submit_after(spec, Some(Box::new(checkpoint)))
+    }
+
+    fn submit_after(&mut self, spec: SwarmSpec, continues: Option<Box<Checkpoint>>) -> SwarmId {
         let id = SwarmId::from_uuid(Uuid::from_u128(self.events.len() as u128 + 42));
-        self.input(Input::Submit(Submit { id, spec: Arc::new(spec) }));
+        self.input(Input::Submit(Submit { id, spec: Arc::new(spec), continues }));
         id
     }
 

@@ -127,7 +127,7 @@ impl Core {
             }
             let id = new.id;
             turn.transaction.swarms.push(new);
-            self.decide(Input::Submit(Submit { id, spec }), turn);
+            self.decide(Input::Submit(Submit { id, spec, continues: None }), turn);
         }
         turn.effects.push(Effect::Submitted { asker, outcome });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use manta_api::SwarmSubmission;
 use manta_engine::{Engine, Now};
 use manta_store::{StateStore, SwarmRecord};
-use manta_types::{ClusterId, Event, NodeName, SwarmSpec};
+use manta_types::{ClusterId, Event, NodeDuty, NodeName, SwarmSpec};
 
 use super::nodes::KnownNode;
 use crate::ManagerError;
@@ -36,7 +36,7 @@ pub fn recover(
     let mut nodes = BTreeMap::new();
     for record in store.nodes(cluster)? {
         let node = KnownNode::parse(&record)?;
-        engine.restore_node(now, node.profile.describe(&record.name));
+        engine.restore_node(now, node.profile.describe(&record.name), NodeDuty::Active, None);
         nodes.insert(record.name, node);
     }
     let mut running = 0;

@@ -141,6 +141,9 @@ fn derive(tables: &Derivation<'_>, what: &SwarmEvent) -> Result<(), CommitError>
             tables.add_results(*attempt, &offer, results, false)
         }
         SwarmEvent::TaskRunClosed { globals, .. } => globals.iter().try_for_each(|write| tables.put_global(write)),
+        SwarmEvent::SwarmContinued { checkpoint } => {
+            checkpoint.written().try_for_each(|write| tables.put_global(&write))
+        }
         SwarmEvent::SwarmAdmitted
         | SwarmEvent::IterationStarted { .. }
         | SwarmEvent::TaskRunReady { .. }

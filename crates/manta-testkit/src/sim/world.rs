@@ -7,8 +7,8 @@ use manta_engine::{Command, Engine, Input, Now, Submit};
 use manta_store::{MemoryStore, NewSwarm, StateStore, Transaction};
 use manta_types::event::SwarmEvent as E;
 use manta_types::{
-    AttemptId, ClusterId, Digest, Event, FailurePolicy, Method, NodeLimit, NodeName, OnFailure, SwarmId, SwarmSpec,
-    TaskSpec, Timestamp,
+    AttemptId, ClusterId, Digest, Event, FailurePolicy, Method, NodeDuty, NodeLimit, NodeName, OnFailure, SwarmId,
+    SwarmSpec, TaskSpec, Timestamp,
 };
 use uuid::Uuid;
 
@@ -126,7 +126,10 @@ impl World {
             idempotency: None,
             created_ms: self.clock().wall_ms,
         };
-        self.decide(Input::Submit(Submit { id: self.swarm, spec: Arc::clone(&self.spec) }), vec![swarm]);
+        self.decide(
+            Input::Submit(Submit { id: self.swarm, spec: Arc::clone(&self.spec), continues: None }),
+            vec![swarm],
+        );
     }
 
     fn tick(&mut self) {
@@ -250,7 +253,7 @@ impl World {
         let (now, spec) = (self.clock(), Arc::clone(&self.spec));
         self.engine.restore_swarm(now, self.swarm, spec, created, &events).expect("the history is whole");
         for node in self.nodes.values_mut() {
-            self.engine.restore_node(now, node.description());
+            self.engine.restore_node(now, node.description(), NodeDuty::Active, None);
             node.connected = false;
         }
         self.letters.clear();
