@@ -9,6 +9,7 @@ mod attempt;
 mod bundle;
 mod cache;
 mod dataset;
+pub mod desk;
 mod error;
 mod home;
 mod host;

@@ -1,0 +1,403 @@
+//! What this node has of attempts and what it owes for them: a pure state machine.
+//!
+//! [`Desk::step`] takes one [`Input`] and gives the [`Command`]s that follow. It touches no clock, thread, file or
+//! socket; the agent carries its orders out, and so does the simulation. What it promises, whatever is repeated, late,
+//! out of order or cut short by a restart:
+//!
+//! * An end is said only when its journal is on disk, and always in the same words.
+//! * A report is forgotten only when the manager has answered it; what an accepted attempt kept is state by then.
+//! * An attempt that was cancelled, or that ended, is not started again.
+//! * An attempt is not started while an earlier one that keeps the same state is here: it would read what is about to
+//!   change.
+//! * When a restore undid the history, nothing goes on from it, and unanswered reports are kept for the operator.
+mod ended;
+mod stage;
+mod words;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use manta_types::{AttemptId, SwarmId};
+
+use ended::Ended;
+pub use stage::{Change, Stage};
+pub use words::{Attempt, Command, Held, Input, Journal, Phase, Word};
+
+/// Attempts that may wait here; a manager that keeps to the node's slots never comes near.
+const WAITING_MAX: usize = 10_000;
+
+/// Whose state an attempt reads and changes: the attempts of one lane run one after another.
+type Lane = (SwarmId, String);
+
+/// The attempts of one node. `W` is what the caller needs to start one.
+#[derive(Debug)]
+pub struct Desk<W> {
+    slots: usize,
+    entries: BTreeMap<AttemptId, Entry<W>>,
+    /// Attempts that wait, in the order they came.
+    line: VecDeque<AttemptId>,
+    busy: usize,
+    /// How many attempts of each lane are here and do not wait.
+    lanes: BTreeMap<Lane, usize>,
+    ended: Ended,
+    /// Offers of attempts of which something from an undone history is still here.
+    later: BTreeMap<AttemptId, (Attempt, W)>,
+    has_session: bool,
+    /// The generation that is kept on disk.
+    generation: Option<u64>,
+    /// The generation that is to be kept when nothing is left of the one before.
+    next_generation: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Entry<W> {
+    attempt: Attempt,
+    stage: Stage,
+    phase: Phase,
+    /// Taken when it starts.
+    work: Option<W>,
+    /// There from its end on.
+    journal: Option<Arc<Journal>>,
+    /// Why the disk did not do what it was asked last.
+    refused: Option<String>,
+    /// Whether the disk is at work for it.
+    asked: bool,
+    /// Whether it belongs to a history that was undone.
+    undone: bool,
+}
+
+impl<W> Desk<W> {
+    /// A desk with so many slots, as an agent finds it when it starts: the journals that were not answered, and the
+    /// generation that they belong to.
+    pub fn new(slots: NonZeroU32, generation: Option<u64>, journals: impl IntoIterator<Item = Arc<Journal>>) -> Self {
+        let mut desk = Self {
+            slots: slots.get() as usize,
+            entries: BTreeMap::new(),
+            line: VecDeque::new(),
+            busy: 0,
+            lanes: BTreeMap::new(),
+            ended: Ended::default(),
+            later: BTreeMap::new(),
+            has_session: false,
+            generation,
+            next_generation: None,
+        };
+        for journal in journals {
+            let attempt = journal.attempt.clone();
+            *desk.lanes.entry(lane(&attempt)).or_default() += 1;
+            let entry = Entry { stage: Stage::Reported, journal: Some(journal), ..Entry::new(attempt, None) };
+            desk.entries.insert(entry.attempt.id, entry);
+        }
+        desk
+    }
+
+    /// Takes what happened; answers what is to be done, in this order.
+    pub fn step(&mut self, input: Input<W>) -> Vec<Command<W>> {
+        let mut commands = Vec::new();
+        let out = &mut commands;
+        match input {
+            Input::Offered { attempt, work } => self.offered(attempt, work, out),
+            Input::Cancelled { attempt, epoch } => self.cancelled(attempt, epoch, out),
+            Input::Answered { attempt, epoch, accepted } => self.answered(attempt, epoch, accepted, out),
+            Input::SessionBegan { generation } => self.begin_session(generation, out),
+            Input::SessionEnded => self.has_session = false,
+            Input::Entered { attempt, phase } => self.entered(attempt, phase, out),
+            Input::Ended { attempt, journal } => self.ended(attempt, journal, out),
+            Input::Written { attempt } => {
+                self.change(attempt, Change::Write, out);
+                self.say_end(attempt, out);
+            }
+            Input::Committed { attempt } => self.change(attempt, Change::Commit, out),
+            Input::Removed { attempt } => self.change(attempt, Change::Remove, out),
+            Input::DiskRefused { attempt, reason } => self.disk_refused(attempt, reason, out),
+            Input::TryDisk => {
+                let refused = self.entries.iter().filter(|(_, entry)| entry.refused.is_some() && !entry.asked);
+                let again: Vec<AttemptId> = refused.map(|(attempt, _)| *attempt).collect();
+                again.into_iter().for_each(|attempt| self.ask_disk(attempt, out));
+            }
+        }
+        self.start_due(out);
+        commands
+    }
+
+    /// What this node has, for a manager that it introduces itself to; with [`Desk::generation`].
+    pub fn held(&self) -> Vec<Held> {
+        let held = |entry: &Entry<W>| {
+            let phase = match entry.stage {
+                Stage::Waiting | Stage::Running | Stage::Writing => Some(entry.phase),
+                Stage::Reported => None,
+                // Killed, answered or undone: nothing of it can count any more.
+                _ => return None,
+            };
+            Some(Held { attempt: entry.attempt.id, epoch: entry.attempt.epoch, phase })
+        };
+        self.entries.values().filter_map(held).collect()
+    }
+
+    /// The cluster's generation that what is held belongs to, where a manager ever named one.
+    pub fn generation(&self) -> Option<u64> {
+        self.next_generation.or(self.generation)
+    }
+
+    /// How many attempts have a slot, and how many wait for one.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.busy, self.line.len())
+    }
+
+    /// Where an attempt stands; nothing where this node has nothing of it.
+    pub fn stage(&self, attempt: AttemptId) -> Option<Stage> {
+        self.entries.get(&attempt).map(|entry| entry.stage)
+    }
+
+    /// Attempts that wait for the disk, with what it said last.
+    pub fn waits_for_disk(&self) -> impl Iterator<Item = (&Attempt, &str)> {
+        self.entries.values().filter_map(|entry| Some((&entry.attempt, entry.refused.as_deref()?)))
+    }
+
+    fn offered(&mut self, attempt: Attempt, work: W, out: &mut Vec<Command<W>>) {
+        let (id, epoch) = (attempt.id, attempt.epoch);
+        if self.ended.covers(id, epoch) {
+            return;
+        }
+        match self.entries.get(&id) {
+            None if self.line.len() < WAITING_MAX => {
+                self.entries.insert(id, Entry::new(attempt, Some(work)));
+                self.line.push_back(id);
+                self.say_progress(id, out);
+            }
+            None => self.refuse(id, epoch, "too many attempts wait on this node".to_owned(), out),
+            Some(entry) if entry.undone => drop(self.later.insert(id, (attempt, work))),
+            Some(entry) if entry.attempt.epoch != epoch => {
+                let reason = format!("this node has it under epoch {}", entry.attempt.epoch);
+                self.refuse(id, epoch, reason, out);
+            }
+            Some(entry) if entry.stage == Stage::Reported => self.say_end(id, out),
+            Some(_) => self.say_progress(id, out),
+        }
+    }
+
+    fn cancelled(&mut self, attempt: AttemptId, epoch: u32, out: &mut Vec<Command<W>>) {
+        let newer = self.entries.get(&attempt).is_some_and(|entry| entry.attempt.epoch > epoch);
+        // A report that may have been said is left to its answer: the manager may have accepted it before it said this.
+        if newer || self.stage(attempt) == Some(Stage::Reported) {
+            return;
+        }
+        self.ended.add(attempt, epoch);
+        self.later.remove(&attempt);
+        self.change(attempt, Change::Withdraw, out);
+        self.drop_unwritten(attempt, out);
+    }
+
+    fn answered(&mut self, attempt: AttemptId, epoch: u32, accepted: bool, out: &mut Vec<Command<W>>) {
+        let Some(entry) = self.entries.get(&attempt).filter(|entry| entry.attempt.epoch == epoch) else { return };
+        if entry.stage != Stage::Reported {
+            return;
+        }
+        let changes_state = entry.journal.as_ref().is_some_and(|journal| !journal.state.is_empty());
+        self.ended.add(attempt, epoch);
+        self.change(attempt, if accepted && changes_state { Change::Accept } else { Change::Settle }, out);
+    }
+
+    fn begin_session(&mut self, generation: Option<u64>, out: &mut Vec<Command<W>>) {
+        if let Some(generation) = generation
+            && self.generation() != Some(generation)
+        {
+            let is_known = self.generation().is_some();
+            self.next_generation = Some(generation);
+            if is_known {
+                self.undo_all(out);
+            }
+            self.keep_generation(out);
+        }
+        self.has_session = true;
+        for attempt in self.entries.keys().copied().collect::<Vec<_>>() {
+            match self.stage(attempt) {
+                Some(Stage::Waiting | Stage::Running | Stage::Writing) => self.say_progress(attempt, out),
+                _ => self.say_end(attempt, out),
+            }
+        }
+    }
+
+    fn undo_all(&mut self, out: &mut Vec<Command<W>>) {
+        self.ended.clear();
+        self.later.clear();
+        for entry in self.entries.values_mut() {
+            entry.undone = true;
+        }
+        for attempt in self.entries.keys().copied().collect::<Vec<_>>() {
+            self.change(attempt, Change::Undo, out);
+            self.drop_unwritten(attempt, out);
+        }
+    }
+
+    /// A journal that is no longer wanted and that the disk has refused is not asked for again.
+    fn drop_unwritten(&mut self, attempt: AttemptId, out: &mut Vec<Command<W>>) {
+        let idle = |entry: &&Entry<W>| entry.stage == Stage::Unwanted && !entry.asked;
+        if self.entries.get(&attempt).filter(idle).is_some() {
+            self.change(attempt, Change::Refuse, out);
+        }
+    }
+
+    /// Orders the generation to be kept once nothing of an older one is here.
+    fn keep_generation(&mut self, out: &mut Vec<Command<W>>) {
+        if self.entries.values().all(|entry| !entry.undone)
+            && let Some(generation) = self.next_generation.take()
+        {
+            self.generation = Some(generation);
+            out.push(Command::KeepGeneration(generation));
+        }
+    }
+
+    fn entered(&mut self, attempt: AttemptId, phase: Phase, out: &mut Vec<Command<W>>) {
+        if let Some(entry) = self.entries.get_mut(&attempt).filter(|entry| entry.stage == Stage::Running) {
+            entry.phase = phase;
+            self.say_progress(attempt, out);
+        }
+    }
+
+    fn ended(&mut self, attempt: AttemptId, journal: Option<Arc<Journal>>, out: &mut Vec<Command<W>>) {
+        let change = if journal.is_some() { Change::Report } else { Change::Vanish };
+        if let Some(entry) = self.entries.get_mut(&attempt).filter(|entry| entry.stage == Stage::Running) {
+            entry.journal = journal;
+            // What was published is stored, or there was nothing to store.
+            entry.phase = Phase::Uploading;
+        }
+        self.change(attempt, change, out);
+    }
+
+    fn disk_refused(&mut self, attempt: AttemptId, reason: String, out: &mut Vec<Command<W>>) {
+        let Some(entry) = self.entries.get_mut(&attempt) else { return };
+        (entry.asked, entry.refused) = (false, Some(reason));
+        self.change(attempt, Change::Refuse, out);
+    }
+
+    /// Starts what there are slots for, in the order it came; what keeps the state of another attempt lets others pass.
+    fn start_due(&mut self, out: &mut Vec<Command<W>>) {
+        let mut next = 0;
+        while self.busy < self.slots
+            && let Some(attempt) = self.line.get(next).copied()
+        {
+            let entry = self.entries.get_mut(&attempt).expect("what stands in line is here");
+            if self.lanes.contains_key(&lane(&entry.attempt)) {
+                next += 1;
+                continue;
+            }
+            let work = entry.work.take().expect("what waits was not started");
+            out.push(Command::StartAttempt { attempt: entry.attempt.clone(), work });
+            self.change(attempt, Change::Start, out);
+        }
+    }
+
+    /// The one place where an attempt's stage changes, with all that follows from where it stands then.
+    fn change(&mut self, attempt: AttemptId, change: Change, out: &mut Vec<Command<W>>) {
+        let Some(entry) = self.entries.get_mut(&attempt) else { return };
+        let (before, Some(after)) = (entry.stage, entry.stage.next(change)) else { return };
+        (entry.stage, entry.refused) = (after, None);
+        let lane = lane(&entry.attempt);
+        match (before.has_slot(), after.has_slot()) {
+            (false, true) => self.busy += 1,
+            (true, false) => self.busy -= 1,
+            _ => {}
+        }
+        match (before.has_lane(), after.has_lane()) {
+            (false, true) => *self.lanes.entry(lane).or_default() += 1,
+            (true, false) => self.leave_lane(&lane),
+            _ => {}
+        }
+        if before == Stage::Waiting {
+            self.line.retain(|waiting| *waiting != attempt);
+        }
+        match after {
+            Stage::Stopping => out.push(Command::KillAttempt { attempt }),
+            Stage::Gone => self.leave(attempt, out),
+            // The disk is still at work for the stage before.
+            Stage::Unwanted => {}
+            Stage::Writing | Stage::Reported | Stage::Committing | Stage::Removing | Stage::SettingAside => {
+                self.ask_disk(attempt, out);
+            }
+            Stage::Waiting | Stage::Running => {}
+        }
+    }
+
+    fn leave_lane(&mut self, lane: &Lane) {
+        let count = self.lanes.get_mut(lane).expect("what left the lane was in it");
+        *count -= 1;
+        if *count == 0 {
+            self.lanes.remove(lane);
+        }
+    }
+
+    fn leave(&mut self, attempt: AttemptId, out: &mut Vec<Command<W>>) {
+        let gone = self.entries.remove(&attempt).expect("what leaves was here");
+        if gone.undone {
+            self.keep_generation(out);
+        }
+        if let Some((attempt, work)) = self.later.remove(&attempt) {
+            self.offered(attempt, work, out);
+        }
+    }
+
+    /// Gives the disk the order that belongs to where an attempt stands.
+    fn ask_disk(&mut self, attempt: AttemptId, out: &mut Vec<Command<W>>) {
+        let Some(entry) = self.entries.get_mut(&attempt) else { return };
+        entry.asked = true;
+        let journal = || Arc::clone(entry.journal.as_ref().expect("what has ended with a report has a journal"));
+        out.push(match entry.stage {
+            Stage::Writing => Command::WriteJournal(journal()),
+            Stage::Committing => Command::CommitState(journal()),
+            Stage::Removing => Command::RemoveJournal { attempt },
+            Stage::SettingAside => {
+                let generation = self.generation.expect("a history is undone only where one was known");
+                Command::SetAsideJournal { attempt, generation }
+            }
+            Stage::Waiting | Stage::Running | Stage::Stopping | Stage::Unwanted | Stage::Reported | Stage::Gone => {
+                entry.asked = false;
+                return;
+            }
+        });
+    }
+
+    fn say_progress(&self, attempt: AttemptId, out: &mut Vec<Command<W>>) {
+        let Some(entry) = self.entries.get(&attempt).filter(|_| self.has_session) else { return };
+        if matches!(entry.stage, Stage::Waiting | Stage::Running | Stage::Writing) {
+            let epoch = entry.attempt.epoch;
+            out.push(Command::Say(Word::Progress { attempt, epoch, phase: entry.phase }));
+        }
+    }
+
+    fn say_end(&self, attempt: AttemptId, out: &mut Vec<Command<W>>) {
+        let Some(entry) = self.entries.get(&attempt).filter(|_| self.has_session) else { return };
+        if let (Stage::Reported, Some(journal)) = (entry.stage, &entry.journal) {
+            out.push(Command::Say(Word::Finished(Arc::clone(journal))));
+        }
+    }
+
+    fn refuse(&self, attempt: AttemptId, epoch: u32, reason: String, out: &mut Vec<Command<W>>) {
+        if self.has_session {
+            out.push(Command::Say(Word::Refused { attempt, epoch, reason }));
+        }
+    }
+}
+
+impl<W> Entry<W> {
+    fn new(attempt: Attempt, work: Option<W>) -> Self {
+        Self {
+            attempt,
+            stage: Stage::Waiting,
+            phase: Phase::Preparing,
+            work,
+            journal: None,
+            refused: None,
+            asked: false,
+            undone: false,
+        }
+    }
+}
+
+fn lane(attempt: &Attempt) -> Lane {
+    (attempt.state_of, attempt.task.clone())
+}
+
+#[cfg(test)]
+mod tests;

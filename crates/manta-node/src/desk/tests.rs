@@ -1,0 +1,229 @@
+//! Stories of one desk.
+use super::*;
+
+type Out = Vec<Command<()>>;
+
+fn id(n: u128) -> AttemptId {
+    AttemptId::from_uuid(uuid::Uuid::from_u128(n))
+}
+
+/// The n-th attempt at a task; the task's number is its alias.
+fn attempt(n: u128, task: u32) -> Attempt {
+    let swarm = SwarmId::from_uuid(uuid::Uuid::from_u128(1));
+    Attempt { id: id(n), epoch: 1, swarm, state_of: swarm, task: task.to_string(), iteration: 0 }
+}
+
+fn journal(attempt: &Attempt, keeps_state: bool) -> Arc<Journal> {
+    let blob = manta_types::Blob { digest: manta_types::Digest::from_bytes([7; 32]), size: 1 };
+    let report = manta_api::node::AttemptFinished {
+        attempt: attempt.id.to_string(),
+        epoch: attempt.epoch,
+        ..manta_api::node::AttemptFinished::default()
+    };
+    let state = keeps_state.then(|| ("momentum".to_owned(), blob)).into_iter().collect();
+    Arc::new(Journal { attempt: attempt.clone(), report, state })
+}
+
+fn desk(slots: u32, journals: impl IntoIterator<Item = Arc<Journal>>) -> Desk<()> {
+    let mut desk = Desk::new(NonZeroU32::new(slots).unwrap(), Some(1), journals);
+    desk.step(Input::SessionBegan { generation: Some(1) });
+    desk
+}
+
+fn offer(desk: &mut Desk<()>, attempt: &Attempt) -> Out {
+    desk.step(Input::Offered { attempt: attempt.clone(), work: () })
+}
+
+fn started(out: &Out) -> Vec<AttemptId> {
+    let started = |command: &Command<()>| match command {
+        Command::StartAttempt { attempt, .. } => Some(attempt.id),
+        _ => None,
+    };
+    out.iter().filter_map(started).collect()
+}
+
+fn said_ends(out: &Out) -> Vec<AttemptId> {
+    let said = |command: &Command<()>| match command {
+        Command::Say(Word::Finished(journal)) => Some(journal.attempt.id),
+        _ => None,
+    };
+    out.iter().filter_map(said).collect()
+}
+
+/// Takes an attempt that runs to its unanswered report.
+fn report(desk: &mut Desk<()>, attempt: &Attempt, keeps_state: bool) -> Out {
+    let journal = journal(attempt, keeps_state);
+    let out = desk.step(Input::Ended { attempt: attempt.id, journal: Some(Arc::clone(&journal)) });
+    assert_eq!(out, [Command::WriteJournal(journal)], "nothing is said before the journal is on disk");
+    desk.step(Input::Written { attempt: attempt.id })
+}
+
+fn answer(desk: &mut Desk<()>, attempt: &Attempt, accepted: bool) -> Out {
+    desk.step(Input::Answered { attempt: attempt.id, epoch: attempt.epoch, accepted })
+}
+
+#[test]
+fn an_attempt_goes_from_its_offer_to_its_answer() {
+    let mut desk = desk(1, []);
+    let one = attempt(1, 0);
+    let out = offer(&mut desk, &one);
+    let preparing = Word::Progress { attempt: one.id, epoch: 1, phase: Phase::Preparing };
+    assert_eq!(out, [Command::Say(preparing), Command::StartAttempt { attempt: one.clone(), work: () }]);
+    assert_eq!(desk.counts(), (1, 0));
+    desk.step(Input::Entered { attempt: one.id, phase: Phase::Running });
+    assert_eq!(desk.held(), [Held { attempt: one.id, epoch: 1, phase: Some(Phase::Running) }]);
+    assert_eq!(said_ends(&report(&mut desk, &one, true)), [one.id]);
+    assert_eq!(desk.held(), [Held { attempt: one.id, epoch: 1, phase: None }]);
+    assert_eq!(answer(&mut desk, &one, true), [Command::CommitState(journal(&one, true))]);
+    let out = desk.step(Input::Committed { attempt: one.id });
+    assert_eq!(out, [Command::RemoveJournal { attempt: one.id }], "the journal goes when its state is kept");
+    assert_eq!(desk.step(Input::Removed { attempt: one.id }), []);
+    assert_eq!((desk.stage(one.id), desk.counts(), desk.held().len()), (None, (0, 0), 0));
+}
+
+#[test]
+fn slots_are_given_in_the_order_of_offers_and_a_report_frees_one() {
+    let mut desk = desk(2, []);
+    let all: Vec<Attempt> = (1..=4).map(|n| attempt(n, u32::try_from(n).unwrap())).collect();
+    let out: Vec<_> = all.iter().flat_map(|one| started(&offer(&mut desk, one))).collect();
+    assert_eq!((out, desk.counts()), (vec![id(1), id(2)], (2, 2)));
+    assert_eq!(started(&report(&mut desk, &all[1], false)), [id(3)]);
+    desk.step(Input::Cancelled { attempt: id(4), epoch: 1 });
+    assert_eq!(started(&report(&mut desk, &all[0], false)), [], "what was cancelled while it waited never starts");
+}
+
+#[test]
+fn an_attempt_waits_for_the_answer_to_one_that_keeps_the_same_state_and_others_pass() {
+    let mut desk = desk(2, []);
+    let (first, second, other) = (attempt(1, 0), attempt(2, 0), attempt(3, 9));
+    offer(&mut desk, &first);
+    assert_eq!(started(&offer(&mut desk, &second)), []);
+    assert_eq!(started(&offer(&mut desk, &other)), [other.id]);
+    assert_eq!(started(&report(&mut desk, &first, true)), []);
+    assert_eq!(started(&answer(&mut desk, &first, true)), []);
+    assert_eq!(started(&desk.step(Input::Committed { attempt: first.id })), []);
+    assert_eq!(started(&desk.step(Input::Removed { attempt: first.id })), [second.id]);
+    // A swarm that continues another keeps its state under the other's name.
+    let continued = Attempt { swarm: SwarmId::from_uuid(uuid::Uuid::from_u128(2)), ..attempt(4, 0) };
+    assert_eq!(started(&offer(&mut desk, &continued)), []);
+}
+
+#[test]
+fn a_cancelled_attempt_is_killed_and_never_starts_again() {
+    let mut desk = desk(1, []);
+    let one = attempt(1, 0);
+    offer(&mut desk, &one);
+    assert_eq!(desk.step(Input::Cancelled { attempt: one.id, epoch: 0 }), [], "an older epoch is another matter");
+    let out = desk.step(Input::Cancelled { attempt: one.id, epoch: 1 });
+    assert_eq!(out, [Command::KillAttempt { attempt: one.id }]);
+    assert_eq!(offer(&mut desk, &one), []);
+    assert_eq!(desk.counts(), (1, 0), "its slot is taken until it has ended");
+    assert_eq!(desk.step(Input::Ended { attempt: one.id, journal: Some(journal(&one, true)) }), []);
+    assert_eq!((offer(&mut desk, &one), desk.stage(one.id)), (vec![], None));
+    let early = attempt(2, 0);
+    desk.step(Input::Cancelled { attempt: early.id, epoch: 1 });
+    assert_eq!(offer(&mut desk, &early), [], "the cancellation came before the offer");
+}
+
+#[test]
+fn a_report_is_said_in_every_session_until_it_is_answered_whatever_else_is_said() {
+    let mut desk = desk(1, []);
+    let one = attempt(1, 0);
+    offer(&mut desk, &one);
+    report(&mut desk, &one, true);
+    for _ in 0..3 {
+        desk.step(Input::SessionEnded);
+        assert_eq!(said_ends(&desk.step(Input::SessionBegan { generation: Some(1) })), [one.id]);
+        assert_eq!(desk.step(Input::Cancelled { attempt: one.id, epoch: 1 }), [], "it may have been accepted before");
+        assert_eq!(desk.step(Input::Answered { attempt: one.id, epoch: 2, accepted: false }), []);
+    }
+    assert_eq!(said_ends(&offer(&mut desk, &one)), [one.id]);
+    assert_eq!(answer(&mut desk, &one, false), [Command::RemoveJournal { attempt: one.id }]);
+    assert_eq!(answer(&mut desk, &one, true), [], "the first answer counts");
+}
+
+#[test]
+fn an_end_without_a_session_is_said_in_the_next_one() {
+    let mut desk = desk(1, []);
+    let one = attempt(1, 0);
+    offer(&mut desk, &one);
+    desk.step(Input::SessionEnded);
+    assert_eq!(report(&mut desk, &one, false), []);
+    assert_eq!(said_ends(&desk.step(Input::SessionBegan { generation: Some(1) })), [one.id]);
+}
+
+#[test]
+fn a_restarted_agent_says_what_its_journals_hold_and_commits_what_is_accepted() {
+    let (one, next) = (attempt(1, 0), attempt(2, 0));
+    let mut desk = Desk::new(NonZeroU32::MIN, Some(1), [journal(&one, true)]);
+    assert_eq!(desk.held(), [Held { attempt: one.id, epoch: 1, phase: None }]);
+    assert_eq!(said_ends(&desk.step(Input::SessionBegan { generation: Some(1) })), [one.id]);
+    assert_eq!(started(&offer(&mut desk, &next)), [], "it would read old state");
+    assert_eq!(answer(&mut desk, &one, true), [Command::CommitState(journal(&one, true))]);
+    desk.step(Input::Committed { attempt: one.id });
+    assert_eq!(started(&desk.step(Input::Removed { attempt: one.id })), [next.id]);
+}
+
+#[test]
+fn a_full_disk_holds_the_slot_is_told_and_is_asked_again() {
+    let mut desk = desk(1, []);
+    let (one, next) = (attempt(1, 0), attempt(2, 9));
+    offer(&mut desk, &one);
+    let written = journal(&one, true);
+    desk.step(Input::Ended { attempt: one.id, journal: Some(Arc::clone(&written)) });
+    desk.step(Input::DiskRefused { attempt: one.id, reason: "no space".to_owned() });
+    assert_eq!(desk.waits_for_disk().map(|(_, reason)| reason).collect::<Vec<_>>(), ["no space"]);
+    assert_eq!(started(&offer(&mut desk, &next)), [], "no new work while ends cannot be kept");
+    assert_eq!(desk.step(Input::TryDisk), [Command::WriteJournal(written)]);
+    assert_eq!(desk.step(Input::TryDisk), [], "one order at a time");
+    let out = desk.step(Input::Written { attempt: one.id });
+    assert_eq!((said_ends(&out), started(&out), desk.waits_for_disk().count()), (vec![one.id], vec![next.id], 0));
+}
+
+#[test]
+fn an_attempt_that_is_cancelled_while_its_journal_is_written_is_dropped() {
+    for refused_before in [false, true] {
+        let mut desk = desk(1, []);
+        let one = attempt(1, 0);
+        offer(&mut desk, &one);
+        desk.step(Input::Ended { attempt: one.id, journal: Some(journal(&one, true)) });
+        let removal = [Command::RemoveJournal { attempt: one.id }];
+        if refused_before {
+            desk.step(Input::DiskRefused { attempt: one.id, reason: "no space".to_owned() });
+            assert_eq!(desk.step(Input::Cancelled { attempt: one.id, epoch: 1 }), removal);
+        } else {
+            assert_eq!(desk.step(Input::Cancelled { attempt: one.id, epoch: 1 }), [], "the disk is at work");
+            assert_eq!(desk.step(Input::Written { attempt: one.id }), removal, "its end is not said");
+        }
+        desk.step(Input::Removed { attempt: one.id });
+        assert_eq!((desk.stage(one.id), desk.counts()), (None, (0, 0)));
+    }
+}
+
+#[test]
+fn what_belongs_to_an_undone_history_ends_before_the_new_generation_is_kept() {
+    let (told, runs, waits) = (attempt(1, 1), attempt(2, 2), attempt(3, 3));
+    let mut desk = Desk::new(NonZeroU32::MIN, Some(1), [journal(&told, true)]);
+    desk.step(Input::SessionBegan { generation: Some(1) });
+    offer(&mut desk, &runs);
+    offer(&mut desk, &waits);
+    desk.step(Input::SessionEnded);
+    let out = desk.step(Input::SessionBegan { generation: Some(2) });
+    let aside = Command::SetAsideJournal { attempt: told.id, generation: 1 };
+    assert_eq!(out, [aside, Command::KillAttempt { attempt: runs.id }]);
+    assert_eq!((desk.held(), desk.generation()), (vec![], Some(2)));
+    // The manager's copy of the history knows the attempt too: it is made again, when nothing is left of the first.
+    assert_eq!(started(&offer(&mut desk, &runs)), []);
+    assert_eq!(answer(&mut desk, &told, true), [], "an answer to an undone report changes nothing");
+    assert_eq!(started(&desk.step(Input::Ended { attempt: runs.id, journal: None })), [runs.id]);
+    assert_eq!(desk.step(Input::Removed { attempt: told.id }), [Command::KeepGeneration(2)]);
+}
+
+#[test]
+fn a_node_that_never_knew_a_generation_takes_the_first_it_hears_of() {
+    let one = attempt(1, 0);
+    let mut desk: Desk<()> = Desk::new(NonZeroU32::MIN, None, [journal(&one, false)]);
+    let out = desk.step(Input::SessionBegan { generation: Some(5) });
+    assert_eq!((out[0].clone(), said_ends(&out)), (Command::KeepGeneration(5), vec![one.id]));
+    assert_eq!(said_ends(&desk.step(Input::SessionBegan { generation: None })), [one.id]);
+}
