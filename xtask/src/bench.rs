@@ -11,16 +11,20 @@ use crate::{digits, say, toolchain};
 pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
     if arguments.is_empty() {
         return Err(Failure::usage("`cargo xtask bench` needs the name of a scenario")
-            .hint("try `cargo xtask bench demo --json`"));
+            .hint("`demo` and `engine` are there; try `cargo xtask bench demo --json`"));
     }
     toolchain::check(checkout)?;
     let python = venv::ready(checkout, Packages::Demo)?;
-    let digits = digits::ready(checkout, &python)?;
+    let is_demo = arguments.iter().any(|argument| argument == "demo");
+    let digits = if is_demo { Some(digits::ready(checkout, &python)?) } else { None };
     let manta = binary::build(checkout, Build::Release)?;
     say::step(format!("manta-bench {}", arguments.join(" ")));
     let mut bench = toolchain::cargo(checkout);
     bench.args(["run", "--quiet", "--locked", "--release", "--package", "manta-testkit", "--bin", "manta-bench", "--"]);
-    bench.args(arguments).env("MANTA_DIGITS", digits).env("MANTA_PYTHON", python).env("MANTA_BINARY", manta);
+    bench.args(arguments).env("MANTA_PYTHON", python).env("MANTA_BINARY", manta);
+    if let Some(digits) = digits {
+        bench.env("MANTA_DIGITS", digits);
+    }
     if let Some(home) = checkout.manta_home_instead() {
         bench.env("MANTA_HOME", home);
     }

@@ -36,6 +36,7 @@ Usage: cargo xtask <chore> [arguments]
   tidy                  cheap checks of layout, sizes and layers
   gen                   write the generated files again (`cargo xtask test generated` fails when they are stale)
   bench demo [--json]   measure the demo's scenario on a local cluster
+  bench engine [--json] measure orchestration: decisions, commits, restart, lost nodes, queues
 
 The first demo and the first test compile Manta, which takes minutes; afterwards both start in seconds and need no network.";
 

@@ -2,7 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod engine;
+mod manager;
+mod module;
+mod node;
 mod processes;
+mod samples;
 
 use std::process::ExitCode;
 
@@ -26,7 +31,8 @@ fn run(arguments: &[String]) -> Result<()> {
     let machine = Machine::read();
     let rows = match names.as_slice() {
         ["demo"] => demo::measure()?,
-        other => bail!("there is no bench `{}`; `demo` is one", other.join(" ")),
+        ["engine", rest @ ..] => engine::measure(rest)?,
+        other => bail!("there is no bench `{}`; `demo` and `engine` are there", other.join(" ")),
     };
     print(Document { schema_version: 1, machine, rows }, json)
 }
@@ -38,13 +44,22 @@ fn print(document: Document, json: bool) -> Result<()> {
     }
     let Machine { cores, memory_bytes, kernel, load } = &document.machine;
     println!("{cores} cores, {} GiB, Linux {kernel}, load {load} before the run", memory_bytes >> 30);
-    println!("{:<46} {:>9} {:<4} {:>9} {:>6}  versus", "name", "value", "unit", "aim", "met");
+    println!("{:<56} {:>10} {:<4} {:>8} {:>4}  versus", "name", "value", "unit", "aim", "met");
     for row in &document.rows {
         let Row { name, value, unit, versus, ratio, aim, met } = row;
-        let aim = aim.map(|aim| format!("{aim}")).unwrap_or_default();
+        let aim = aim.map(figure).unwrap_or_default();
         let met = met.map_or("", |met| if met { "yes" } else { "no" });
         let ratio = ratio.map(|ratio| format!("{ratio:.2} × {versus}")).unwrap_or_default();
-        println!("{name:<46} {value:>9.1} {unit:<4} {aim:>9} {met:>6}  {ratio}");
+        println!("{name:<56} {:>10} {unit:<4} {aim:>8} {met:>4}  {ratio}", figure(*value));
     }
     Ok(())
+}
+
+/// As many digits as mean something.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
 }

@@ -49,7 +49,8 @@ fn stat_fields(path: &str) -> Option<Vec<String>> {
     Some(text.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
 }
 
-fn anonymous(pid: u32) -> u64 {
+/// Anonymous proportional memory of a process, in bytes; 0 where it cannot be told.
+pub(crate) fn anonymous(pid: u32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
     line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) << 10
