@@ -7,6 +7,7 @@ pub mod error;
 pub mod submission;
 pub mod version;
 pub mod view;
+pub mod why;
 
 /// The node protocol, generated from `proto/node.proto`.
 #[expect(missing_docs, reason = "generated")]
@@ -20,3 +21,4 @@ pub use view::{
     AttemptInputs, EventView, GlobalView, InputResult, IterationView, LogLine, MissingInput, NodeView, ResultView,
     SwarmView, TaskRunView, WaitingNode, WaitingView,
 };
+pub use why::{LinkView, TryView, WhyView};

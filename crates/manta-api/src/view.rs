@@ -20,13 +20,22 @@ pub struct SwarmView {
     pub iteration: Option<u32>,
     /// Iterations to loop to, where bounded.
     pub max_iteration: Option<u32>,
+    /// Before swarms of lower priority wherever both wait, in [-100, 100].
+    #[serde(default)]
+    pub priority: i32,
+    /// Attempts of it that may be live at once, where that is bounded.
+    #[serde(default)]
+    pub attempts_max: Option<u32>,
+    /// Position of the last event that this view shows, from 1.
+    #[serde(default)]
+    pub seq: u64,
     /// Wall clock, ms since 1970.
     pub created_ms: u64,
     /// Wall clock, ms since 1970, once it is over.
     pub finished_ms: Option<u64>,
     /// Task aliases, in the order of the graph.
     pub tasks: Vec<String>,
-    /// What waits now, and why.
+    /// What waits now, and why; empty for a swarm as it was at an earlier event.
     pub waiting: Vec<WaitingView>,
     /// The task runs of the current iteration.
     pub task_runs: Vec<TaskRunView>,
@@ -60,6 +69,9 @@ pub struct WaitingView {
     pub reason: String,
     /// Each node that cannot be used, with its cause.
     pub nodes: Vec<WaitingNode>,
+    /// What would change it, each as a clause.
+    #[serde(default)]
+    pub would_change: Vec<String>,
 }
 
 /// A node that something waits for, or cannot use.
@@ -69,6 +81,9 @@ pub struct WaitingNode {
     pub node: String,
     /// Why.
     pub cause: String,
+    /// What would change it, as a clause; absent where it changes by itself or never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
 }
 
 /// An iteration that has ended, as shown.

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
-use crate::verbs::{demo, deploy, logs, ls, manager_run, node_ls, node_run, results, run, show, stop};
+use crate::verbs::{change, demo, deploy, events, logs, ls, manager_run, node_ls, node_run, results, run, show, why};
 
 /// Run federated learning and analytics on nodes that keep their data.
 #[derive(Debug, Parser)]
@@ -32,12 +32,20 @@ pub(crate) enum Verb {
     Ls(ls::Args),
     /// Show one swarm: state, tasks, what waits and why.
     Show(show::Args),
+    /// Say why a swarm, a task of it or an attempt is as it is, and what would change it.
+    Why(why::Args),
+    /// Print a swarm's history: what happened, to whom, and what it follows from.
+    Events(events::Args),
     /// Print a swarm's log lines.
     Logs(logs::Args),
     /// List what a swarm published.
     Results(results::Args),
+    /// Hold a swarm: what runs may end, nothing new starts.
+    Pause(change::Args),
+    /// Let a paused swarm go on.
+    Resume(change::Args),
     /// End a swarm.
-    Stop(stop::Args),
+    Stop(change::Args),
     /// The control plane.
     #[command(subcommand)]
     Manager(ManagerVerb),

@@ -148,7 +148,13 @@ mod tests {
 
     #[test]
     fn what_waits_is_shown_once_and_only_when_it_lasts() {
-        let view = |reason: &str| WaitingView { task: "t".into(), iteration: 0, reason: reason.into(), nodes: vec![] };
+        let view = |reason: &str| WaitingView {
+            task: "t".into(),
+            iteration: 0,
+            reason: reason.into(),
+            nodes: vec![],
+            would_change: vec![],
+        };
         let (mut waits, start) = (Waits::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(waits.look(vec![view("a")], at(0)).is_empty());

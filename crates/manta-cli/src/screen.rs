@@ -137,13 +137,16 @@ impl Screen {
 
     /// What waits, and why.
     pub(crate) fn waiting(&self, waiting: &WaitingView) {
-        let WaitingView { task, iteration, reason, nodes } = waiting;
+        let WaitingView { task, iteration, reason, nodes, would_change } = waiting;
         self.line(&format!("{} task {task}, iteration {iteration}: {}", paint("33", "waiting:"), clean(reason)));
         for node in nodes.iter().take(NODES_NAMED) {
             self.line(&format!("    {}: {}", node.node, clean(&node.cause)));
         }
         if nodes.len() > NODES_NAMED {
             self.line(&format!("    … {} more nodes", nodes.len() - NODES_NAMED));
+        }
+        if !would_change.is_empty() {
+            self.line(&format!("    would change it: {}", clean(&would_change.join("; or "))));
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) nodes: Nodes<'a>,
     /// Iterations to loop to, in place of the swarm's own.
     pub(crate) max_iteration: Option<u32>,
+    /// Attempts that may be live at once, where that is bounded.
+    pub(crate) attempts_max: Option<u32>,
     /// The interpreter for tasks.
     pub(crate) python: PathBuf,
     /// Where the platform's data stays.
@@ -90,14 +92,15 @@ async fn run_on(
 ) -> Result<Finished, Failure> {
     let client = platform.client();
     screen.doing("tracing the swarm, starting the nodes");
-    let Plan { tracing, nodes, max_iteration, out, .. } = plan;
+    let Plan { tracing, nodes, max_iteration, attempts_max, out, .. } = plan;
     let tracing = tracing(platform.trace_folder()?);
     let packing = async {
         let mut traced = tracing.await?;
         traced.document.max_iteration = max_iteration.or(traced.document.max_iteration);
         Ok::<_, Failure>(traced)
     };
-    let (packed, nodes) = prepare(platform, packing, nodes, screen).await?;
+    let (mut packed, nodes) = prepare(platform, packing, nodes, screen).await?;
+    packed.submission.attempts_max = attempts_max;
     let swarm = submit(&client, &packed).await?;
     let history = follow(&client, &swarm, screen, platform.failed(screen)).await?;
     screen.doing("fetching what it left");

@@ -42,12 +42,30 @@ fn version_and_help_are_data() {
         (Some(0), format!("manta {}\n", env!("CARGO_PKG_VERSION")))
     );
     let help = text(&run(&["--help"]).stdout);
-    for verb in ["demo", "run", "deploy", "ls", "show", "logs", "results", "stop", "manager", "node"] {
+    for verb in [
+        "demo", "run", "deploy", "ls", "show", "why", "events", "logs", "results", "pause", "resume", "stop",
+        "manager", "node",
+    ] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} is not in:\n{help}");
     }
     assert!(!help.contains("__"), "hidden verbs are shown:\n{help}");
-    for verb in ["demo", "run", "deploy", "ls", "show", "logs", "results", "stop", "manager run", "node run", "node ls"]
-    {
+    for verb in [
+        "demo",
+        "run",
+        "deploy",
+        "ls",
+        "show",
+        "why",
+        "events",
+        "logs",
+        "results",
+        "pause",
+        "resume",
+        "stop",
+        "manager run",
+        "node run",
+        "node ls",
+    ] {
         let arguments: Vec<&str> = verb.split(' ').chain(["--help"]).collect();
         let help = run(&arguments);
         assert!(help.status.success() && text(&help.stdout).contains("--json"), "{verb}");
@@ -64,6 +82,9 @@ fn mistakes_on_the_command_line_exit_with_2() {
         2,
         &["error[MANTA-0110]: --data `digits=` names no path"],
     );
+    check(&["deploy", "x.py", "--priority", "101"], 2, &["--priority", "-100..=100"]);
+    check(&["deploy", "x.py", "--attempts-max", "0"], 2, &["--attempts-max"]);
+    check(&["show", "s", "--at", "0"], 2, &["--at"]);
     check(&["ls", "--manager", "https://x"], 2, &["`https://x` is not a manager's address"]);
     check(
         &["--json", "run", "x.py", "--bogus"],

@@ -38,7 +38,7 @@ impl Client {
     pub async fn blobs_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, ClientError> {
         let mut missing = Vec::new();
         for digests in digests.chunks(DIGESTS_PER_QUESTION) {
-            let answer: Missing = self.post_json("/blobs/missing", &Question { digests }, None).await?;
+            let answer: Missing = self.ask_json("/blobs/missing", &Question { digests }).await?;
             missing.extend(answer.missing);
         }
         Ok(missing)

@@ -25,6 +25,10 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 const PROBLEM_BYTES_MAX: usize = 1 << 20;
 /// How long a manager may think before it begins to answer a call without a body to store.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The wait before a change whose answer was lost is said again; doubled each time.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// The longest such wait; the error counts after it.
+const RETRY_LAST: Duration = Duration::from_millis(1600);
 
 /// A request's body.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -90,21 +94,52 @@ impl Client {
         self.read_json(answer).await
     }
 
-    pub(crate) async fn post_json<T: DeserializeOwned>(
+    /// Asks a question that has a body; nothing changes at the manager.
+    pub(crate) async fn ask_json<T: DeserializeOwned>(
         &self,
         path: &str,
         content: &impl Serialize,
-        idempotency_key: Option<&str>,
     ) -> Result<T, ClientError> {
-        let bytes = serde_json::to_vec(content).map_err(|error| self.protocol(error.to_string()))?;
-        let mut request = request(Method::POST, &self.uri(path), full(bytes.into()));
+        let answer = self.send(self.post(path, self.encode(content)?, None)?).await?;
+        self.read_json(answer).await
+    }
+
+    /// Changes something, once: under a key that makes it safe to say it again when an answer is lost.
+    pub(crate) async fn change_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content: &impl Serialize,
+        key: &str,
+    ) -> Result<T, ClientError> {
+        let bytes = self.encode(content)?;
+        let mut wait = RETRY_FIRST;
+        loop {
+            let outcome = async {
+                let answer = self.send(self.post(path, bytes.clone(), Some(key))?).await?;
+                self.read_json(answer).await
+            };
+            match outcome.await {
+                Err(error) if error.may_have_been_heard() && wait <= RETRY_LAST => {
+                    tokio::time::sleep(wait).await;
+                    wait *= 2;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn encode(&self, content: &impl Serialize) -> Result<Bytes, ClientError> {
+        serde_json::to_vec(content).map(Bytes::from).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    fn post(&self, path: &str, bytes: Bytes, key: Option<&str>) -> Result<Request<Body>, ClientError> {
+        let mut request = request(Method::POST, &self.uri(path), full(bytes));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(key) = idempotency_key {
+        if let Some(key) = key {
             let key = HeaderValue::from_str(key).map_err(|error| self.protocol(error.to_string()))?;
             request.headers_mut().insert("idempotency-key", key);
         }
-        let answer = self.send(request).await?;
-        self.read_json(answer).await
+        Ok(request)
     }
 
     /// Sends a request whose answer must begin in time; an answer of an error status becomes an error.

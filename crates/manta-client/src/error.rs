@@ -107,6 +107,17 @@ impl ClientError {
         }
     }
 
+    /// Whether the manager may have taken the call although no answer came: the connection was there and broke.
+    pub fn may_have_been_heard(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => !matches!(
+                source.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether the same call may succeed in a while.
     pub fn is_transient(&self) -> bool {
         match self {

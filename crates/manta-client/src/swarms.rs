@@ -1,6 +1,8 @@
 //! Swarms, their histories, logs and values, and the cluster's nodes.
 use http::{HeaderValue, Method};
-use manta_api::{AttemptInputs, EventView, GlobalView, LogLine, NodeView, ResultView, SwarmSubmission, SwarmView};
+use manta_api::{
+    AttemptInputs, EventView, GlobalView, LogLine, NodeView, ResultView, SwarmSubmission, SwarmView, WhyView,
+};
 use manta_types::{AttemptId, NodeName, SwarmId};
 
 use crate::client::{empty, request};
@@ -58,7 +60,7 @@ impl Client {
     /// # Errors
     /// As for every call; a swarm that could never run is refused with the reason.
     pub async fn submit(&self, submission: &SwarmSubmission, idempotency_key: &str) -> Result<SwarmView, ClientError> {
-        self.post_json("/swarms", submission, Some(idempotency_key)).await
+        self.change_json("/swarms", submission, idempotency_key).await
     }
 
     /// All swarms, as the manager orders them.
@@ -77,12 +79,66 @@ impl Client {
         self.get_json(&format!("/swarms/{id}")).await
     }
 
-    /// Ends a swarm; one that is over stays as it is.
+    /// Ends a swarm; one that was stopped stays so.
+    ///
+    /// # Errors
+    /// As for every call; a swarm that ended otherwise is a conflict.
+    pub async fn stop(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
+        self.change_swarm(id, "stop").await
+    }
+
+    /// Holds a swarm: what runs may end, nothing new starts; one that is held stays so.
+    ///
+    /// # Errors
+    /// As for every call; a swarm that is over is a conflict.
+    pub async fn pause(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
+        self.change_swarm(id, "pause").await
+    }
+
+    /// Lets a paused swarm go on; one that runs stays so.
+    ///
+    /// # Errors
+    /// As for every call; a swarm that is over is a conflict.
+    pub async fn resume(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
+        self.change_swarm(id, "resume").await
+    }
+
+    async fn change_swarm(&self, id: SwarmId, verb: &str) -> Result<SwarmView, ClientError> {
+        let key = uuid::Uuid::now_v7().to_string();
+        self.change_json(&format!("/swarms/{id}/{verb}"), &serde_json::json!({}), &key).await
+    }
+
+    /// Why a swarm is as it is, and what would change it.
     ///
     /// # Errors
     /// As for every call.
-    pub async fn stop(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
-        self.post_json(&format!("/swarms/{id}/stop"), &serde_json::json!({}), None).await
+    pub async fn why_swarm(&self, id: SwarmId) -> Result<WhyView, ClientError> {
+        self.get_json(&format!("/swarms/{id}/why")).await
+    }
+
+    /// Why a task is as it is in an iteration, the current one by default.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn why_task(&self, id: SwarmId, task: &str, iteration: Option<u32>) -> Result<WhyView, ClientError> {
+        let iteration = iteration.map(|iteration| format!("&iteration={iteration}")).unwrap_or_default();
+        self.get_json(&format!("/swarms/{id}/why?task={}{iteration}", encode(task))).await
+    }
+
+    /// Why an attempt is as it is; by its id or the beginning of it.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn why_attempt(&self, attempt: &str) -> Result<WhyView, ClientError> {
+        self.get_json(&format!("/attempts/{}/why", encode(attempt))).await
+    }
+
+    /// One swarm as it was when an event of its history had happened.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn swarm_at(&self, id: SwarmId, seq: u64) -> Result<SwarmView, ClientError> {
+        self.get_json(&format!("/swarms/{id}?at={seq}")).await
     }
 
     /// A swarm's history so far, after a position.

@@ -1,9 +1,6 @@
 //! Events in words, the same in the API, the command line and the log.
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use manta_types::event::{AttemptStateName, SwarmEvent as E};
-use manta_types::{AttemptId, Event, SwarmSpec};
+use manta_types::{Event, SwarmSpec};
 
 use crate::swarm::count;
 
@@ -18,88 +15,52 @@ pub struct Described {
     pub message: String,
 }
 
-/// A reader of a swarm's history, from its first event on, that remembers which attempt was where.
-#[derive(Debug, Clone)]
-pub struct History {
-    spec: Arc<SwarmSpec>,
-    attempts: BTreeMap<AttemptId, (usize, String)>,
-}
-
-impl History {
-    /// A reader that has read nothing yet.
-    pub const fn new(spec: Arc<SwarmSpec>) -> Self {
-        Self { spec, attempts: BTreeMap::new() }
-    }
-
-    /// Reads one event and says it in words.
-    pub fn describe(&mut self, event: &Event) -> Described {
-        if let E::AttemptOffered { attempt, task, node, .. } = &event.what {
-            self.attempts.insert(*attempt, (*task, node.to_string()));
+/// Says an event of a swarm in words.
+pub fn describe(spec: &SwarmSpec, event: &Event) -> Described {
+    let node = event.subject.node.as_ref().map(ToString::to_string);
+    let task = event.subject.task;
+    let task = task.map(|task| spec.tasks.get(task).map_or_else(|| task.to_string(), |spec| spec.alias.clone()));
+    let whole = |text: &str| text.to_owned();
+    let on = |verb: &str| {
+        let (task, node) = (task.as_deref().unwrap_or("?"), node.as_deref().unwrap_or("?"));
+        format!("{task} on {node} {verb}")
+    };
+    let of = |verb: String| format!("{} {verb}", task.as_deref().unwrap_or("?"));
+    let message = match &event.what {
+        E::SwarmAdmitted => whole("admitted"),
+        E::SwarmContinued { checkpoint } => {
+            let carried = count(checkpoint.closed.len(), "task run");
+            format!("continues {} at iteration {}, with {carried} done", checkpoint.from, checkpoint.iteration)
         }
-        let (task, node) = self.subject(&event.what);
-        let task =
-            task.map(|task| self.spec.tasks.get(task).map_or_else(|| task.to_string(), |spec| spec.alias.clone()));
-        let whole = |text: &str| text.to_owned();
-        let on = |verb: &str| {
-            let (task, node) = (task.as_deref().unwrap_or("?"), node.as_deref().unwrap_or("?"));
-            format!("{task} on {node} {verb}")
-        };
-        let of = |verb: String| format!("{} {verb}", task.as_deref().unwrap_or("?"));
-        let message = match &event.what {
-            E::SwarmAdmitted => whole("admitted"),
-            E::SwarmContinued { checkpoint } => {
-                let carried = count(checkpoint.closed.len(), "task run");
-                format!("continues {} at iteration {}, with {carried} done", checkpoint.from, checkpoint.iteration)
-            }
-            E::IterationStarted { iteration, .. } => format!("iteration {iteration} started"),
-            E::TaskRunReady { .. } => of("is ready".into()),
-            E::TaskRunSkipped { reason, .. } => of(format!("skipped: {reason}")),
-            E::TaskRunStarted { nodes, .. } => of(format!("runs on {}", count(nodes.len(), "node"))),
-            E::AttemptOffered { reason, .. } if reason == "first" => on("offered"),
-            E::AttemptOffered { reason, .. } => on(&format!("offered {reason}")),
-            E::AttemptProgressed { state: AttemptStateName::Silent, .. } => on("fell silent"),
-            E::AttemptProgressed { state, .. } => on(&format!("is {}", state.state())),
-            E::AttemptAccepted { outputs, timings, .. } => {
-                on(&format!("done in {} ms, {} published", timings.run_ms, count(outputs.results.len(), "result")))
-            }
-            E::AttemptFailed { failure, retry_after_ms, .. } => {
-                let next = if retry_after_ms.is_some() { "; it will be tried again" } else { "" };
-                on(&format!("failed: {}{next}", failure.message))
-            }
-            E::AttemptLost { reason, .. } => on(&format!("lost: {reason}")),
-            E::AttemptCancelled { reason, .. } => on(&format!("cancelled: {reason}")),
-            E::NodeExcused { reason, .. } => on(&format!("excused: {reason}")),
-            E::TaskRunClosed { succeeded: true, reason, conflicts, .. } => {
-                let warning = conflicts.iter().map(|conflict| format!("; warning: {conflict}")).collect::<String>();
-                of(format!("{reason}{warning}"))
-            }
-            E::TaskRunClosed { succeeded: false, reason, .. } => of(format!("failed: {reason}")),
-            E::IterationFinished { iteration, elapsed_ms } => format!("iteration {iteration} done in {elapsed_ms} ms"),
-            E::SwarmSucceeded { reason } => format!("succeeded: {reason}"),
-            E::SwarmFailed { reason, .. } => format!("failed: {reason}"),
-            E::SwarmStopped { reason } => format!("stopped: {reason}"),
-            E::SwarmPaused { reason } => format!("paused: {reason}"),
-            E::SwarmResumed { reason, .. } => format!("goes on: {reason}"),
-        };
-        Described { task, node, message }
-    }
-
-    fn subject(&self, event: &E) -> (Option<usize>, Option<String>) {
-        match event {
-            E::TaskRunReady { task, .. }
-            | E::TaskRunSkipped { task, .. }
-            | E::TaskRunStarted { task, .. }
-            | E::TaskRunClosed { task, .. } => (Some(*task), None),
-            E::NodeExcused { task, node, .. } => (Some(*task), Some(node.to_string())),
-            E::AttemptOffered { attempt, .. }
-            | E::AttemptProgressed { attempt, .. }
-            | E::AttemptAccepted { attempt, .. }
-            | E::AttemptFailed { attempt, .. }
-            | E::AttemptLost { attempt, .. }
-            | E::AttemptCancelled { attempt, .. } => {
-                self.attempts.get(attempt).map_or((None, None), |(task, node)| (Some(*task), Some(node.clone())))
-            }
-            _ => (None, None),
+        E::IterationStarted { iteration, .. } => format!("iteration {iteration} started"),
+        E::TaskRunReady { .. } => of("is ready".into()),
+        E::TaskRunSkipped { reason, .. } => of(format!("skipped: {reason}")),
+        E::TaskRunStarted { nodes, .. } => of(format!("runs on {}", count(nodes.len(), "node"))),
+        E::AttemptOffered { reason, .. } if reason == "first" => on("offered"),
+        E::AttemptOffered { reason, .. } => on(&format!("offered {reason}")),
+        E::AttemptProgressed { state: AttemptStateName::Silent, .. } => on("fell silent"),
+        E::AttemptProgressed { state, .. } => on(&format!("is {}", state.state())),
+        E::AttemptAccepted { outputs, timings, .. } => {
+            on(&format!("done in {} ms, {} published", timings.run_ms, count(outputs.results.len(), "result")))
         }
-    }
+        E::AttemptFailed { failure, retry_after_ms, .. } => {
+            let next = if retry_after_ms.is_some() { "; it will be tried again" } else { "" };
+            on(&format!("failed: {}{next}", failure.message))
+        }
+        E::AttemptLost { reason, .. } => on(&format!("lost: {reason}")),
+        E::AttemptCancelled { reason, .. } => on(&format!("cancelled: {reason}")),
+        E::NodeExcused { reason, .. } => on(&format!("excused: {reason}")),
+        E::TaskRunClosed { succeeded: true, reason, conflicts, .. } => {
+            let warning = conflicts.iter().map(|conflict| format!("; warning: {conflict}")).collect::<String>();
+            of(format!("{reason}{warning}"))
+        }
+        E::TaskRunClosed { succeeded: false, reason, .. } => of(format!("failed: {reason}")),
+        E::IterationFinished { iteration, elapsed_ms } => format!("iteration {iteration} done in {elapsed_ms} ms"),
+        E::SwarmSucceeded { reason } => format!("succeeded: {reason}"),
+        E::SwarmFailed { reason, .. } => format!("failed: {reason}"),
+        E::SwarmStopped { reason } => format!("stopped: {reason}"),
+        E::SwarmPaused { reason } => format!("paused: {reason}"),
+        E::SwarmResumed { reason, .. } => format!("goes on: {reason}"),
+    };
+    Described { task, node, message }
 }

@@ -1,10 +1,10 @@
 //! What an attempt may read: pinned globals, and results of closed task runs in its scope.
 use std::collections::BTreeMap;
 
-use manta_types::{AttemptId, AttemptState, Blob, NodeName, SwarmId, TaskIndex, TaskRunState, Timestamp};
+use manta_types::{AttemptId, Blob, NodeName};
 
+use crate::Engine;
 use crate::swarm::{GlobalValue, SlotOutcome, SwarmRun, TaskRun};
-use crate::{Engine, rules};
 
 /// A result in an attempt's scope.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,19 +47,6 @@ pub struct Inputs {
     pub missing: Vec<Missing>,
 }
 
-/// A task that waits, and for what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// The task's alias.
-    pub task: String,
-    /// From 0.
-    pub iteration: u32,
-    /// One sentence.
-    pub reason: String,
-    /// Each node that cannot be used, or is awaited, with its cause.
-    pub nodes: Vec<(NodeName, String)>,
-}
-
 impl Engine {
     /// What an attempt may read, while it may still count.
     pub fn inputs(&self, attempt: AttemptId) -> Option<Inputs> {
@@ -70,50 +57,6 @@ impl Engine {
         }
         let labels = |name: &NodeName| self.nodes.get(name).map(|node| node.description().labels.clone());
         Some(readable(swarm, run, |name| labels(name).unwrap_or_default()))
-    }
-
-    /// What waits in a swarm now, and why.
-    pub fn waiting(&self, now: Timestamp, id: SwarmId) -> Vec<Waiting> {
-        let Some(swarm) = self.swarms.get(&id).filter(|swarm| !swarm.is_over()) else { return Vec::new() };
-        swarm.task_runs.iter().filter_map(|run| self.why(swarm, run, now)).collect()
-    }
-
-    fn why(&self, swarm: &SwarmRun, run: &TaskRun, now: Timestamp) -> Option<Waiting> {
-        let (reason, nodes) = match run.state {
-            TaskRunState::Waiting => (format!("waits for {}", open_predecessors(swarm, run.task)), Vec::new()),
-            TaskRunState::Ready => rules::why_waiting(swarm, run.task, &self.nodes, now)?,
-            TaskRunState::Running => {
-                let nodes: Vec<_> = run.slots.iter().filter_map(|slot| self.slot_cause(slot, now)).collect();
-                if nodes.is_empty() {
-                    return None;
-                }
-                (format!("waits for {} of {} nodes", nodes.len(), run.slots.len()), nodes)
-            }
-            _ => return None,
-        };
-        Some(Waiting { task: swarm.spec.tasks[run.task].alias.clone(), iteration: run.iteration, reason, nodes })
-    }
-
-    fn slot_cause(&self, slot: &crate::swarm::Slot, now: Timestamp) -> Option<(NodeName, String)> {
-        if !slot.is_open() {
-            return None;
-        }
-        let cause = match slot.live() {
-            None => match slot.retry_at {
-                Some(due) if due > now => format!("tries again in {:.1} s", (due - now).as_secs_f64()),
-                _ => "is not there to try again".to_owned(),
-            },
-            Some(attempt) => match attempt.state {
-                AttemptState::Offered => "has not answered the offer yet".to_owned(),
-                AttemptState::Preparing => "is preparing or has it queued".to_owned(),
-                AttemptState::Silent => {
-                    let silent = self.nodes.get(&attempt.node).map_or(0, |node| (now - node.last_heard).as_secs());
-                    format!("has not been heard for {silent} s")
-                }
-                _ => return None,
-            },
-        };
-        Some((slot.node.clone(), cause))
     }
 }
 
@@ -172,9 +115,4 @@ fn scope<'a>(swarm: &'a SwarmRun, run: &TaskRun) -> Vec<(&'a TaskRun, u32)> {
     }
     let latest_first = swarm.previous.iter().rev().zip(1..);
     latest_first.collect()
-}
-
-fn open_predecessors(swarm: &SwarmRun, task: TaskIndex) -> String {
-    let open = swarm.spec.tasks[task].after.iter().filter(|before| !swarm.task_runs[**before].state.is_final());
-    open.map(|before| format!("`{}`", swarm.spec.tasks[*before].alias)).collect::<Vec<_>>().join(", ")
 }

@@ -7,6 +7,8 @@
 
 mod describe;
 mod engine;
+mod explain;
+mod history;
 mod input;
 mod inputs;
 mod node;
@@ -17,10 +19,12 @@ mod rules;
 mod swarm;
 mod validate;
 
-pub use describe::{Described, History};
+pub use describe::{Described, describe};
 pub use engine::{Engine, RestoreError};
+pub use explain::{Explanation, Link, NodeReason, Try, Waiting};
+pub use history::chain;
 pub use input::{Command, DutyChanged, Held, Input, NodeDescription, Now, Offer, Step, Submit};
-pub use inputs::{InputResult, Inputs, Missing, Waiting};
+pub use inputs::{InputResult, Inputs, Missing};
 pub use node::Node;
 pub use past::{PastAttempt, PastEnd, PastReader};
 pub use placement::image_matches;

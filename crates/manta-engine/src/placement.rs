@@ -17,43 +17,64 @@ pub(crate) enum Placement {
     /// The division between tasks left it no node.
     Skipped(String),
     /// Nobody can be chosen yet.
-    Wait { reason: String, causes: Vec<(NodeName, String)> },
+    Wait { reason: String, causes: Vec<(NodeName, Obstacle)> },
+}
+
+/// Why a node cannot run a task, and what would change that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Obstacle {
+    /// What follows the node's name: `does not offer dataset …`.
+    pub(crate) why: String,
+    /// What would remove it, as a clause; nothing where the submission itself leaves the node out.
+    pub(crate) change: Option<String>,
+}
+
+impl Obstacle {
+    fn new(why: String, change: impl Into<Option<String>>) -> Self {
+        Self { why, change: change.into() }
+    }
 }
 
 /// Why a node can never run a task, whatever its state: `None` if it could.
-pub(crate) fn static_cause(task: &TaskSpec, node: &Node) -> Option<String> {
+pub(crate) fn static_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
     let has = &node.description;
     if task.excepted.contains(&has.name) {
-        return Some("left out by `excepted_ids`".to_owned());
+        return Some(Obstacle::new("left out by `excepted_ids`".to_owned(), None));
     }
     if task.specified.as_ref().is_some_and(|names| !names.contains(&has.name)) {
-        return Some("not among `specified_ids`".to_owned());
+        return Some(Obstacle::new("not among `specified_ids`".to_owned(), None));
     }
     if let Some((key, value)) = task.labels.iter().find(|(key, value)| has.labels.get(*key) != Some(value)) {
-        return Some(format!("does not carry the label {key}={value}"));
+        let why = format!("does not carry the label {key}={value}");
+        return Some(Obstacle::new(why, format!("another node carries the label {key}={value}")));
     }
     if let Some(dataset) = task.datasets.iter().find(|name| !has.datasets.contains(name)) {
         let offers = if has.datasets.is_empty() { "none".to_owned() } else { has.datasets.join(", ") };
-        return Some(format!("does not offer dataset `{dataset}` (it offers: {offers})"));
+        let why = format!("does not offer dataset `{dataset}` (it offers: {offers})");
+        return Some(Obstacle::new(why, format!("another node offers dataset `{dataset}`")));
     }
     if !image_matches(&task.image, &has.images) {
-        return Some(format!("has no image `{}` (it has: {})", task.image, has.images.join(", ")));
+        let why = format!("has no image `{}` (it has: {})", task.image, has.images.join(", "));
+        return Some(Obstacle::new(why, format!("another node has image `{}`", task.image)));
     }
     resource_cause(task, node)
 }
 
-fn resource_cause(task: &TaskSpec, node: &Node) -> Option<String> {
+fn resource_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
     let (needs, has) = (task.resources, &node.description);
-    if needs.cpu.is_some_and(|cpu| cpu > has.cpu) {
-        return Some(format!("has {} cores, {} are needed", has.cpu, needs.cpu.unwrap_or_default()));
+    let lacks = |has: String, needed: String| {
+        let why = format!("has {has}, {needed} are needed");
+        Some(Obstacle::new(why, format!("another node has {needed}")))
+    };
+    if let Some(cpu) = needs.cpu.filter(|cpu| *cpu > has.cpu) {
+        return lacks(format!("{} cores", has.cpu), format!("{cpu} cores"));
     }
-    if needs.memory_bytes.is_some_and(|memory| memory > has.memory_bytes) {
-        let mib = |bytes: u64| bytes >> 20;
-        let needed = mib(needs.memory_bytes.unwrap_or_default());
-        return Some(format!("has {} MiB of memory, {needed} MiB are needed", mib(has.memory_bytes)));
+    if let Some(memory) = needs.memory_bytes.filter(|memory| *memory > has.memory_bytes) {
+        let mib = |bytes: u64| format!("{} MiB of memory", bytes >> 20);
+        return lacks(mib(has.memory_bytes), mib(memory));
     }
     if needs.gpu_count > has.gpu_count {
-        return Some(format!("has {} GPUs, {} are needed", has.gpu_count, needs.gpu_count));
+        return lacks(format!("{} GPUs", has.gpu_count), format!("{} GPUs", needs.gpu_count));
     }
     None
 }
@@ -67,23 +88,28 @@ pub fn image_matches(wanted: &str, has: &[String]) -> bool {
 }
 
 /// Why a node cannot be chosen now: its static cause, or its state.
-pub(crate) fn cause(task: &TaskSpec, node: &Node, now: Timestamp) -> Option<String> {
-    static_cause(task, node).or_else(|| duty_cause(node)).or_else(|| match node.state {
-        NodeState::Online => None,
-        NodeState::Joining => Some("has not connected since the manager started".to_owned()),
-        NodeState::Unreachable | NodeState::Gone => {
-            Some(format!("has not been heard for {} s", (now - node.last_heard).as_secs()))
-        }
+pub(crate) fn cause(task: &TaskSpec, node: &Node, now: Timestamp) -> Option<Obstacle> {
+    static_cause(task, node).or_else(|| duty_cause(node)).or_else(|| {
+        let why = match node.state {
+            NodeState::Online => return None,
+            NodeState::Joining => "has not connected since the manager started".to_owned(),
+            NodeState::Unreachable | NodeState::Gone => {
+                format!("has not been heard for {} s", (now - node.last_heard).as_secs())
+            }
+        };
+        Some(Obstacle::new(why, format!("{} comes back", node.name())))
     })
 }
 
-fn duty_cause(node: &Node) -> Option<String> {
-    match node.duty {
-        NodeDuty::Active => None,
-        NodeDuty::Draining => Some("is being drained".to_owned()),
-        NodeDuty::Drained => Some("is drained".to_owned()),
-        NodeDuty::Revoked => Some("is revoked".to_owned()),
-    }
+fn duty_cause(node: &Node) -> Option<Obstacle> {
+    let why = match node.duty {
+        NodeDuty::Active => return None,
+        NodeDuty::Draining => "is being drained",
+        NodeDuty::Drained => "is drained",
+        NodeDuty::Revoked => return Some(Obstacle::new("is revoked".to_owned(), None)),
+    };
+    let name = node.name();
+    Some(Obstacle::new(why.to_owned(), format!("{name} takes work again (manta node resume {name})")))
 }
 
 /// Chooses the nodes of a task run that is ready.

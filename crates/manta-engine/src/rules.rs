@@ -2,9 +2,7 @@
 use std::collections::BTreeSet;
 
 use manta_types::event::{AttemptStateName, SwarmEvent as E};
-use manta_types::{
-    AttemptState, NodeDuty, NodeName, OnFailure, Quorum, SwarmState, TaskIndex, TaskRunState, Timestamp, limits,
-};
+use manta_types::{AttemptState, NodeDuty, NodeName, OnFailure, Quorum, SwarmState, TaskRunState, Timestamp, limits};
 
 use crate::Now;
 use crate::node::Node;
@@ -302,17 +300,4 @@ fn leave_iteration(swarm: &SwarmRun, now: Now) -> E {
         return E::SwarmFailed { reason, attempt: None };
     }
     E::IterationStarted { iteration: done, requests: swarm.requests.clone() }
-}
-
-/// Why a task run that is ready has no nodes yet.
-pub(crate) fn why_waiting(
-    swarm: &SwarmRun,
-    task: TaskIndex,
-    nodes: &Nodes,
-    now: Timestamp,
-) -> Option<(String, Vec<(NodeName, String)>)> {
-    match placement::place(swarm, task, nodes, now) {
-        Placement::Wait { reason, causes } => Some((reason, causes)),
-        _ => None,
-    }
 }

@@ -65,8 +65,10 @@ impl Engine {
         if causes.iter().any(|(_, cause)| cause.is_none()) {
             return None;
         }
-        let told: Vec<_> =
-            causes.iter().filter_map(|(name, why)| why.as_ref().map(|why| format!("{name} {why}"))).collect();
+        let told: Vec<_> = causes
+            .iter()
+            .filter_map(|(name, why)| why.as_ref().map(|obstacle| format!("{name} {}", obstacle.why)))
+            .collect();
         let message = format!("task `{alias}` has nowhere to run: {}", shorten(&told));
         Some(Refusal { kind: RefusalKind::NoNode, task: alias, message, hint: None })
     }

@@ -162,7 +162,9 @@ fn the_last_node_is_never_excused() {
     cluster.pass(60, &[]);
     assert_eq!(cluster.state(id), SwarmState::Running);
     let waiting = cluster.engine.waiting(cluster.now.monotonic, id);
-    assert_eq!(waiting[0].nodes, [(name("node-1"), "has not been heard for 60 s".to_owned())]);
+    let told: Vec<_> = waiting[0].nodes.iter().map(|reason| (reason.node.as_str(), reason.cause.as_str())).collect();
+    assert_eq!(told, [("node-1", "has not been heard for 60 s")]);
+    assert_eq!(waiting[0].would_change[0], "node-1 comes back");
 }
 
 #[test]

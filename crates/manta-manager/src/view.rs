@@ -2,10 +2,10 @@
 use std::collections::BTreeMap;
 
 use manta_api::{
-    AttemptInputs, EventView, GlobalView, InputResult, MissingInput, NodeView, ResultView, SwarmView, TaskRunView,
-    WaitingNode, WaitingView,
+    AttemptInputs, EventView, GlobalView, InputResult, LinkView, MissingInput, NodeView, ResultView, SwarmView,
+    TaskRunView, TryView, WaitingNode, WaitingView, WhyView, version,
 };
-use manta_engine::{History, Node, SwarmRun, TaskRun};
+use manta_engine::{Explanation, Node, NodeReason, SwarmRun, TaskRun, Waiting, describe};
 use manta_store::{GlobalRecord, ResultRecord};
 use manta_types::{AttemptId, Event, NodeName, SwarmSpec};
 
@@ -13,12 +13,12 @@ use crate::orchestrator::View;
 
 /// A swarm as it is now.
 pub(crate) fn swarm(view: &View<'_>, swarm: &SwarmRun) -> SwarmView {
-    let waiting = view.engine.waiting(view.now.monotonic, swarm.id()).into_iter().map(|waiting| WaitingView {
-        task: waiting.task,
-        iteration: waiting.iteration,
-        reason: waiting.reason,
-        nodes: waiting.nodes.into_iter().map(|(node, cause)| WaitingNode { node: node.to_string(), cause }).collect(),
-    });
+    let waits = view.engine.waiting(view.now.monotonic, swarm.id());
+    SwarmView { waiting: waits.into_iter().map(waiting).collect(), ..swarm_alone(swarm) }
+}
+
+/// A swarm as its history alone tells it: what waits depends on the nodes, which have no place in it.
+pub(crate) fn swarm_alone(swarm: &SwarmRun) -> SwarmView {
     SwarmView {
         id: swarm.id(),
         name: swarm.spec().name.clone(),
@@ -26,11 +26,57 @@ pub(crate) fn swarm(view: &View<'_>, swarm: &SwarmRun) -> SwarmView {
         reason: swarm.reason().to_owned(),
         iteration: swarm.iteration(),
         max_iteration: swarm.spec().iterations_max.map(std::num::NonZeroU32::get),
+        priority: swarm.spec().priority,
+        attempts_max: swarm.spec().attempts_max.map(std::num::NonZeroU32::get),
+        seq: swarm.seq(),
         created_ms: swarm.created_ms(),
         finished_ms: swarm.finished_ms(),
         tasks: swarm.spec().tasks.iter().map(|task| task.alias.clone()).collect(),
-        waiting: waiting.collect(),
+        waiting: Vec::new(),
         task_runs: swarm.task_runs().iter().map(|run| task_run(swarm.spec(), run)).collect(),
+    }
+}
+
+fn waiting(waiting: Waiting) -> WaitingView {
+    let Waiting { task, iteration, reason, nodes, would_change } = waiting;
+    WaitingView { task, iteration, reason, nodes: nodes.into_iter().map(node_reason).collect(), would_change }
+}
+
+fn node_reason(reason: NodeReason) -> WaitingNode {
+    WaitingNode { node: reason.node.to_string(), cause: reason.cause, change: reason.change }
+}
+
+/// An explanation, in fields and in words.
+pub(crate) fn why(explanation: Explanation) -> WhyView {
+    let text = explanation.to_string();
+    let tried = |tried: manta_engine::Try| TryView {
+        attempt: tried.attempt,
+        node: tried.node.to_string(),
+        epoch: tried.epoch,
+        state: tried.state.name().to_owned(),
+        failure: tried.failure.map(Into::into),
+    };
+    let link = |link: manta_engine::Link| {
+        let manta_engine::Link { seq, time_ms, message, cause } = link;
+        LinkView { seq, time_ms, message, cause }
+    };
+    WhyView {
+        schema_version: version::SCHEMA_VERSION,
+        swarm: explanation.swarm,
+        name: explanation.name,
+        task: explanation.task,
+        iteration: explanation.iteration,
+        node: explanation.node.map(|node| node.to_string()),
+        attempt: explanation.attempt,
+        state: explanation.state.to_owned(),
+        reason: explanation.reason,
+        nodes: explanation.nodes.into_iter().map(node_reason).collect(),
+        waiting: explanation.waiting.into_iter().map(waiting).collect(),
+        attempts: explanation.tries.into_iter().map(tried).collect(),
+        failure: explanation.failure.map(Into::into),
+        chain: explanation.chain.into_iter().map(link).collect(),
+        would_change: explanation.would_change,
+        text,
     }
 }
 
@@ -97,9 +143,9 @@ pub(crate) fn inputs(view: &View<'_>, attempt: AttemptId, node: &NodeName) -> Op
     })
 }
 
-/// An event in words, by a reader that has read all before it.
-pub(crate) fn event(history: &mut History, event: &Event) -> EventView {
-    let described = history.describe(event);
+/// An event in words.
+pub(crate) fn event(spec: &SwarmSpec, event: &Event) -> EventView {
+    let described = describe(spec, event);
     EventView {
         seq: event.seq,
         time_ms: event.time_ms,

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use manta_api::version::SCHEMA_VERSION;
+use manta_types::limits;
 use serde_json::json;
 
 use crate::report::{Failure, Form};
@@ -20,6 +21,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "GLOBAL=VALUE")]
     set: Vec<String>,
 
+    /// Before swarms of lower priority wherever both wait.
+    #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true, value_parser = priority())]
+    priority: i32,
+
+    /// Attempts of it that may be live at once over all nodes [default: as many as there is room for].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempts_max: Option<u32>,
+
     /// The Python interpreter [default: MANTA_PYTHON, the active environment, python3 on PATH].
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -30,6 +39,12 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     connection: connection::ConnectionArgs,
+}
+
+/// The priorities that a swarm may have.
+fn priority() -> clap::builder::RangedI64ValueParser<i32> {
+    let most = i64::from(limits::PRIORITY_MAX);
+    clap::value_parser!(i32).range(-most..=most)
 }
 
 /// Submits the swarm and prints its id.
@@ -46,7 +61,8 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         }
         (None, None) => return Err(Failure::usage("no swarm is given")),
     };
-    let packed = pack_swarm(&traced)?;
+    let mut packed = pack_swarm(&traced)?;
+    (packed.submission.priority, packed.submission.attempts_max) = (args.priority, args.attempts_max);
     let swarm = submit(&client, &packed).await?;
     match form {
         Form::Json => out::put_json(&json!({"schema_version": SCHEMA_VERSION, "swarm": swarm}))?,

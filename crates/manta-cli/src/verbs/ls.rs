@@ -2,6 +2,7 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use manta_api::SwarmView;
 use manta_api::version::SCHEMA_VERSION;
 use serde_json::json;
 
@@ -29,15 +30,21 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let now = now_ms();
-    let mut table = Table::new(&["NAME", "STATE", "ITERATION", "CREATED", "ID", "REASON"]);
+    let mut table = Table::new(&["NAME", "STATE", "ITERATION", "CREATED", "ID", "PRIORITY", "REASON"]);
     for swarm in swarms {
         let iteration = iteration(swarm.iteration);
         let (created, id) = (ago(swarm.created_ms, now), swarm.id.to_string());
-        let reason = one_line(&swarm.reason, 60);
-        table.row(vec![one_line(&swarm.name, 32), swarm.state, iteration, created, id, reason]);
+        let (reason, priority) = (one_line(reason(&swarm), 60), swarm.priority.to_string());
+        table.row(vec![one_line(&swarm.name, 32), swarm.state, iteration, created, id, priority, reason]);
     }
     out::put(&table.render(out::width()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why it is in its state; while it runs, what waits for more than the tasks before it.
+fn reason(swarm: &SwarmView) -> &str {
+    let stuck = swarm.waiting.iter().find(|waiting| !waiting.nodes.is_empty());
+    stuck.map_or(&swarm.reason, |waiting| &waiting.reason)
 }
 
 /// The current iteration, counted from 0.

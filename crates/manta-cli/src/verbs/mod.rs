@@ -5,8 +5,10 @@ use crate::cli::{Cli, ManagerVerb, NodeVerb, Verb};
 use crate::out;
 use crate::report::Failure;
 
+pub(crate) mod change;
 pub(crate) mod demo;
 pub(crate) mod deploy;
+pub(crate) mod events;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod manager_run;
@@ -15,7 +17,7 @@ pub(crate) mod node_run;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod show;
-pub(crate) mod stop;
+pub(crate) mod why;
 
 /// Does what the command line says; the exit code is the outcome.
 pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
@@ -28,7 +30,11 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Show(args) => block_on(show::main(args, form)),
         Verb::Logs(args) => block_on(logs::main(args, form)),
         Verb::Results(args) => block_on(results::main(args, form)),
-        Verb::Stop(args) => block_on(stop::main(args, form)),
+        Verb::Why(args) => block_on(why::main(args, form)),
+        Verb::Events(args) => block_on(events::main(args, form)),
+        Verb::Pause(args) => block_on(change::main(args, form, change::To::Paused)),
+        Verb::Resume(args) => block_on(change::main(args, form, change::To::Running)),
+        Verb::Stop(args) => block_on(change::main(args, form, change::To::Stopped)),
         Verb::Manager(ManagerVerb::Run(args)) => block_on(manager_run::main(args, form)),
         Verb::Node(NodeVerb::Run(args)) => node_run::main(args),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),

@@ -44,6 +44,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_iteration: Option<u32>,
 
+    /// Attempts that may be live at once over all nodes [default: as many as there is room for].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempts_max: Option<u32>,
+
     /// Save the values of all globals and results in this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -144,6 +148,7 @@ fn plan(args: &Args, python: PathBuf) -> Result<Plan<'_>, Failure> {
         }),
         nodes,
         max_iteration: args.max_iteration,
+        attempts_max: args.attempts_max,
         python,
         data_dir: args.data_dir.clone(),
         out: args.out.clone(),

@@ -16,13 +16,21 @@ pub(crate) struct Args {
     /// The swarm: its id, the beginning of it, or its name.
     swarm: String,
 
+    /// As it was when this event had happened; `manta events` lists them.
+    #[arg(long, value_name = "EVENT", value_parser = clap::value_parser!(u64).range(1..))]
+    at: Option<u64>,
+
     #[command(flatten)]
     connection: connection::ConnectionArgs,
 }
 
 /// Shows a swarm.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
-    let swarm = find::swarm(&args.connection.client()?, &args.swarm).await?;
+    let client = args.connection.client()?;
+    let mut swarm = find::swarm(&client, &args.swarm).await?;
+    if let Some(event) = args.at {
+        swarm = client.swarm_at(swarm.id, event).await?;
+    }
     match form {
         Form::Json => out::put_json(&json!({"schema_version": SCHEMA_VERSION, "swarm": swarm}))?,
         Form::Text => out::put(&render(&swarm, out::width()))?,
@@ -41,6 +49,13 @@ fn render(swarm: &SwarmView, width: Option<usize>) -> String {
     if let Some(finished) = swarm.finished_ms {
         text.push_str(&format!("finished   {}\n", iso(finished)));
     }
+    if swarm.priority != 0 {
+        text.push_str(&format!("priority   {}\n", swarm.priority));
+    }
+    if let Some(most) = swarm.attempts_max {
+        text.push_str(&format!("attempts   at most {most} at once\n"));
+    }
+    text.push_str(&format!("event      {}\n", swarm.seq));
     if !swarm.task_runs.is_empty() {
         let mut table = Table::new(&["TASK", "STATE", "NODES", "ACCEPTED", "REASON"]);
         for run in &swarm.task_runs {
@@ -54,6 +69,9 @@ fn render(swarm: &SwarmView, width: Option<usize>) -> String {
         text.push_str(&format!("\nwaiting: task {}: {}\n", clean(&waiting.task), clean(&waiting.reason)));
         for node in &waiting.nodes {
             text.push_str(&format!("  {}: {}\n", clean(&node.node), clean(&node.cause)));
+        }
+        if !waiting.would_change.is_empty() {
+            text.push_str(&format!("  would change it: {}\n", clean(&waiting.would_change.join("; or "))));
         }
     }
     text

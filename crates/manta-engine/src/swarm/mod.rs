@@ -159,6 +159,11 @@ impl SwarmRun {
         &self.globals
     }
 
+    /// The attempts of this and the previous iteration, by id.
+    pub fn attempts(&self) -> impl Iterator<Item = AttemptId> {
+        self.attempts.keys().copied()
+    }
+
     /// An attempt of this or the previous iteration, with its task run.
     pub fn attempt(&self, id: AttemptId) -> Option<(&TaskRun, &Attempt)> {
         let place = self.attempts.get(&id)?;

@@ -2,12 +2,13 @@
 //!
 //! What is streamed is read from the store alone, woken by the swarm's watch, so nothing is lost or doubled between
 //! what was there and what comes.
+use std::sync::Arc;
+
 use axum::response::sse::Event as Sent;
 use futures_util::{Stream, StreamExt, stream};
 use http::StatusCode;
 use manta_api::EventView;
-use manta_engine::History;
-use manta_types::SwarmId;
+use manta_types::{SwarmId, SwarmSpec};
 use tokio::sync::watch;
 
 use super::call::{Answer, Call, json};
@@ -18,11 +19,11 @@ use crate::app::App;
 use crate::view;
 
 pub(super) async fn read(app: App, call: Call) -> Answer {
-    let Found { id, spec } = find(&app, call.param("id")).await?;
+    let Found { id, spec, seq, is_over, .. } = find(&app, call.param("id")).await?;
     let after = start_after(&call, id)?;
     let follow = call.query::<bool>("follow")?;
     let news = app.handle.watches().subscribe(id);
-    let mut reader = Reader { app: app.clone(), id, history: History::new(spec), read: 0, after, news, is_over: false };
+    let mut reader = Reader { app: app.clone(), id, spec, read: after, news, is_over: is_over && after >= seq };
     if call.wants_stream() {
         return Ok(respond(&app, followed(reader, follow.unwrap_or(true))));
     }
@@ -37,15 +38,13 @@ pub(super) async fn read(app: App, call: Call) -> Answer {
     json(StatusCode::OK, &events)
 }
 
-/// Reads a history from its first event on, because what an event means may depend on all before it.
+/// Reads a history from where the client stands.
 struct Reader {
     app: App,
     id: SwarmId,
-    history: History,
-    /// The last event read.
-    read: u64,
+    spec: Arc<SwarmSpec>,
     /// The last event that the client has.
-    after: u64,
+    read: u64,
     news: watch::Receiver<u64>,
     is_over: bool,
 }
@@ -75,10 +74,7 @@ impl Reader {
             assert_eq!(event.seq, self.read + 1, "a swarm's history has no gap");
             self.read = event.seq;
             self.is_over = event.what.is_final();
-            let view = view::event(&mut self.history, event);
-            if event.seq > self.after {
-                page.push(view);
-            }
+            page.push(view::event(&self.spec, event));
         }
         Ok(page)
     }

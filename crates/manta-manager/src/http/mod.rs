@@ -4,6 +4,7 @@ mod auth;
 mod blobs;
 mod call;
 mod events;
+mod history;
 mod host;
 mod logs;
 mod nodes;
@@ -13,6 +14,7 @@ mod range;
 mod routes;
 mod stream;
 mod swarms;
+mod why;
 
 pub use openapi::openapi;
 pub(crate) use problem::internal;

@@ -1,6 +1,6 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
-use manta_api::{GlobalView, LogLine, NodeView, Problem, ResultView, SwarmSubmission, SwarmView, version};
+use manta_api::{GlobalView, LogLine, NodeView, Problem, ResultView, SwarmSubmission, SwarmView, WhyView, version};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
@@ -39,6 +39,7 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<LogLine>(parts);
     parts = add::<ResultView>(parts);
     parts = add::<GlobalView>(parts);
+    parts = add::<WhyView>(parts);
     let digests = || ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).build();
     parts = parts.schema("Digests", ObjectBuilder::new().property("digests", digests()).required("digests").build());
     parts = parts.schema("Missing", ObjectBuilder::new().property("missing", digests()).required("missing").build());

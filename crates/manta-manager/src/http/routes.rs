@@ -14,7 +14,7 @@ use manta_api::{ErrorCode, Problem};
 use super::auth::guard;
 use super::call::{Answering, Call, handle};
 use super::problem::respond;
-use super::{attempts, blobs, events, logs, nodes, swarms};
+use super::{attempts, blobs, events, logs, nodes, swarms, why};
 use crate::app::App;
 use crate::gateway::Gateway;
 use crate::tokens::Role;
@@ -85,7 +85,7 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 16] = {
+pub(super) static ROUTES: [Route; 20] = {
     use Content::{Bytes, Events, Json, List, Nothing};
     [
         route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
@@ -98,8 +98,17 @@ pub(super) static ROUTES: [Route; 16] = {
         route!(POST "/v1/clusters/{cluster}/swarms" USER, swarms::submit, "Deploy a swarm",
             Json("SwarmSubmission") => Json("SwarmView")),
         route!(GET "/v1/clusters/{cluster}/swarms" USER, swarms::list, "All swarms, oldest first", Nothing => List("SwarmView")),
-        route!(GET "/v1/clusters/{cluster}/swarms/{id}" USER, swarms::show, "One swarm", Nothing => Json("SwarmView")),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}" USER, swarms::show, "One swarm, as it is or as it was at an event", Nothing => Json("SwarmView"),
+            ["at"]),
         route!(POST "/v1/clusters/{cluster}/swarms/{id}/stop" USER, swarms::stop, "End a swarm", Nothing => Json("SwarmView")),
+        route!(POST "/v1/clusters/{cluster}/swarms/{id}/pause" USER, swarms::pause, "Hold a swarm: what runs may end, nothing starts",
+            Nothing => Json("SwarmView")),
+        route!(POST "/v1/clusters/{cluster}/swarms/{id}/resume" USER, swarms::resume, "Let a paused swarm go on",
+            Nothing => Json("SwarmView")),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/why" USER, why::swarm, "Why a swarm or one of its tasks is as it is",
+            Nothing => Json("WhyView"), ["task", "iteration"]),
+        route!(GET "/v1/clusters/{cluster}/attempts/{id}/why" USER, why::attempt, "Why an attempt is as it is",
+            Nothing => Json("WhyView")),
         route!(GET "/v1/clusters/{cluster}/swarms/{id}/events" USER, events::read, "A swarm's history", Nothing => Events("EventView"),
             ["after", "follow"]),
         route!(GET "/v1/clusters/{cluster}/swarms/{id}/logs" USER, logs::read, "A swarm's log", Nothing => Events("LogLine"),

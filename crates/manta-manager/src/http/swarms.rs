@@ -1,4 +1,4 @@
-//! Swarms: deploy, list, show, stop, and what they left.
+//! Swarms: deploy, list, show, stop, pause, resume, and what they left.
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -8,6 +8,7 @@ use manta_types::name::nearest;
 use manta_types::{SwarmId, SwarmSpec, SwarmState};
 
 use super::call::{Answer, Call, clip, json};
+use super::history::rebuild;
 use crate::ManagerError;
 use crate::app::App;
 use crate::orchestrator::View;
@@ -22,6 +23,10 @@ const ID_PREFIX_MIN: usize = 6;
 pub(super) struct Found {
     pub(super) id: SwarmId,
     pub(super) spec: Arc<SwarmSpec>,
+    pub(super) created_ms: u64,
+    /// Its last event.
+    pub(super) seq: u64,
+    pub(super) is_over: bool,
 }
 
 pub(super) async fn submit(app: App, call: Call) -> Answer {
@@ -45,24 +50,42 @@ pub(super) async fn list(app: App, _call: Call) -> Answer {
 
 pub(super) async fn show(app: App, call: Call) -> Answer {
     let found = find(&app, call.param("id")).await?;
-    show_id(&app, found.id, StatusCode::OK).await
-}
-
-pub(super) async fn stop(app: App, call: Call) -> Answer {
-    let found = find(&app, call.param("id")).await?;
-    app.handle.step(Input::Stop { swarm: found.id, reason: "stopped by a user".to_owned() }).await?;
-    let state = app.handle.ask(move |view| view.engine.swarm(found.id).map(SwarmRun::state)).await?;
-    match state {
-        Some(SwarmState::Stopped) => show_id(&app, found.id, StatusCode::OK).await,
-        other => {
-            let state = other.map_or("gone", SwarmState::name);
-            Err(Problem::new(ErrorCode::Conflict, format!("swarm `{}` has {state} already", found.id)))
-        }
+    match call.query::<u64>("at")? {
+        None => show_id(&app, found.id, StatusCode::OK).await,
+        Some(at) => json(StatusCode::OK, &view::swarm_alone(&rebuild(&app, &found, at).await?)),
     }
 }
 
+pub(super) async fn stop(app: App, call: Call) -> Answer {
+    let reason = "stopped by a user".to_owned();
+    change(&app, call, SwarmState::Stopped, move |swarm| Input::Stop { swarm, reason }).await
+}
+
+pub(super) async fn pause(app: App, call: Call) -> Answer {
+    let reason = "paused by a user".to_owned();
+    change(&app, call, SwarmState::Paused, move |swarm| Input::Pause { swarm, reason }).await
+}
+
+pub(super) async fn resume(app: App, call: Call) -> Answer {
+    let reason = "resumed by a user".to_owned();
+    change(&app, call, SwarmState::Running, move |swarm| Input::Resume { swarm, reason }).await
+}
+
+/// Brings a swarm into a state, in which it may be already; any other outcome is a conflict.
+async fn change(app: &App, call: Call, wanted: SwarmState, input: impl FnOnce(SwarmId) -> Input) -> Answer {
+    let id = find(app, call.param("id")).await?.id;
+    app.handle.step(input(id)).await?;
+    let shown = app.handle.ask(move |view| view.engine.swarm(id).map(|swarm| view::swarm(view, swarm))).await?;
+    let swarm = shown.ok_or_else(|| gone(id))?;
+    if swarm.state == wanted.name() {
+        return json(StatusCode::OK, &swarm);
+    }
+    let sentence = format!("swarm `{id}` is {}, so it cannot become {wanted}: {}", swarm.state, swarm.reason);
+    Err(Problem::new(ErrorCode::Conflict, sentence))
+}
+
 pub(super) async fn results(app: App, call: Call) -> Answer {
-    let Found { id, spec } = find(&app, call.param("id")).await?;
+    let Found { id, spec, .. } = find(&app, call.param("id")).await?;
     let cluster = app.cluster.clone();
     let records = app.store.run(move |store| store.results(&cluster, id)).await?.map_err(ManagerError::from)?;
     let views: Vec<_> = records.into_iter().map(|record| view::result(&spec, record)).collect();
@@ -70,7 +93,7 @@ pub(super) async fn results(app: App, call: Call) -> Answer {
 }
 
 pub(super) async fn globals(app: App, call: Call) -> Answer {
-    let Found { id, spec } = find(&app, call.param("id")).await?;
+    let Found { id, spec, .. } = find(&app, call.param("id")).await?;
     let cluster = app.cluster.clone();
     let records = app.store.run(move |store| store.globals(&cluster, id)).await?.map_err(ManagerError::from)?;
     json(StatusCode::OK, &view::globals(&spec, records))
@@ -78,7 +101,11 @@ pub(super) async fn globals(app: App, call: Call) -> Answer {
 
 async fn show_id(app: &App, id: SwarmId, status: StatusCode) -> Answer {
     let shown = app.handle.ask(move |view| view.engine.swarm(id).map(|swarm| view::swarm(view, swarm))).await?;
-    json(status, &shown.ok_or_else(|| Problem::new(ErrorCode::NotFound, format!("there is no swarm `{id}`")))?)
+    json(status, &shown.ok_or_else(|| gone(id))?)
+}
+
+fn gone(id: SwarmId) -> Problem {
+    Problem::new(ErrorCode::NotFound, format!("there is no swarm `{id}`"))
 }
 
 /// The swarm that a request's path names: by id, by the beginning of an id, or by a name that only one swarm has.
@@ -117,6 +144,12 @@ fn look_up(view: &View<'_>, wanted: &str) -> Result<Found, Problem> {
     }
 }
 
-fn found(swarm: &SwarmRun) -> Found {
-    Found { id: swarm.id(), spec: Arc::clone(swarm.spec()) }
+pub(super) fn found(swarm: &SwarmRun) -> Found {
+    Found {
+        id: swarm.id(),
+        spec: Arc::clone(swarm.spec()),
+        created_ms: swarm.created_ms(),
+        seq: swarm.seq(),
+        is_over: swarm.is_over(),
+    }
 }

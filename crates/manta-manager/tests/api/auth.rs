@@ -7,7 +7,7 @@ use crate::harness::{Manager, tcp, unix};
 use crate::node::{connect_as, hello};
 
 /// Every route of the document: who gets past the guard.
-const MATRIX: [(&str, &str, &[&str]); 15] = [
+const MATRIX: [(&str, &str, &[&str]); 19] = [
     ("GET", "/healthz", &["nobody", "wrong", "user", "node"]),
     ("POST", "/v1/clusters/{cluster}/blobs/missing", &["user", "node"]),
     ("PUT", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
@@ -17,12 +17,16 @@ const MATRIX: [(&str, &str, &[&str]); 15] = [
     ("GET", "/v1/clusters/{cluster}/swarms", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}", &["user"]),
     ("POST", "/v1/clusters/{cluster}/swarms/{id}/stop", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/swarms/{id}/pause", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/swarms/{id}/resume", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/swarms/{id}/why", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/events", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/logs", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/results", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/globals", &["user"]),
     ("GET", "/v1/clusters/{cluster}/nodes", &["user"]),
     ("GET", "/v1/clusters/{cluster}/attempts/{id}/inputs", &["node"]),
+    ("GET", "/v1/clusters/{cluster}/attempts/{id}/why", &["user"]),
 ];
 
 #[test]

@@ -8,3 +8,4 @@ mod node;
 mod stream;
 mod submit;
 mod swarms;
+mod why;

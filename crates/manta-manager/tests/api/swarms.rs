@@ -113,7 +113,7 @@ async fn a_restart_in_the_middle_of_an_iteration_goes_on_where_it_was() {
     let id = two_tasks(&manager).await;
     let offer = node.offer().await;
     node.progress(&offer, "running").await;
-    let running = |swarm: &Value| swarm["seq"].is_null() && swarm["task_runs"][0]["state"] == "running";
+    let running = |swarm: &Value| swarm["task_runs"][0]["state"] == "running";
     manager.wait_until(&format!("/swarms/{id}"), running).await;
     manager
         .wait_until(&format!("/swarms/{id}/events"), |events| {

@@ -1,0 +1,82 @@
+//! Why something is as it is, and what would change it, as the public API answers.
+use manta_types::event::Failure;
+use manta_types::{AttemptId, SwarmId};
+use serde::{Deserialize, Serialize};
+
+use crate::{WaitingNode, WaitingView};
+
+/// Why a swarm, a task of it or an attempt is as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WhyView {
+    /// The version of this document's form.
+    pub schema_version: u32,
+    /// `sw_…`.
+    #[schema(value_type = String)]
+    pub swarm: SwarmId,
+    /// The swarm's name.
+    pub name: String,
+    /// The task's alias, where it is about one.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// The iteration, from 0; absent before the first.
+    #[serde(default)]
+    pub iteration: Option<u32>,
+    /// The node's name, where it is about an attempt.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// `at_…`, where it is about an attempt.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub attempt: Option<AttemptId>,
+    /// Its state.
+    pub state: String,
+    /// Why it is in that state, in one sentence.
+    pub reason: String,
+    /// Each node that matters, with its cause.
+    pub nodes: Vec<WaitingNode>,
+    /// Tasks that wait, where they matter.
+    pub waiting: Vec<WaitingView>,
+    /// The attempts made, oldest first.
+    pub attempts: Vec<TryView>,
+    /// The failure that decided it: class, message, traceback, location, last log lines.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub failure: Option<Failure>,
+    /// The events that led here, latest first.
+    pub chain: Vec<LinkView>,
+    /// What would change it, each as a clause; empty where nothing will.
+    pub would_change: Vec<String>,
+    /// All of it as people read it.
+    pub text: String,
+}
+
+/// One attempt among those that were made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TryView {
+    /// `at_…`.
+    #[schema(value_type = String)]
+    pub attempt: AttemptId,
+    /// The node's name.
+    pub node: String,
+    /// Its lease epoch, from 1.
+    pub epoch: u32,
+    /// `running`, `failed`, `lost`, …
+    pub state: String,
+    /// How it failed, where it did: class, message, traceback, location, last log lines.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub failure: Option<Failure>,
+}
+
+/// An event in a chain of causes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LinkView {
+    /// Position in the swarm's history, from 1.
+    pub seq: u64,
+    /// Wall clock, ms since 1970.
+    pub time_ms: u64,
+    /// The event in words.
+    pub message: String,
+    /// What it follows from: `event 41`, `node-3: report`, `stop by a user`, `time`.
+    pub cause: String,
+}
