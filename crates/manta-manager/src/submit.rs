@@ -6,7 +6,7 @@ use std::sync::Arc;
 use manta_api::{ErrorCode, ModuleRef, Problem, SwarmSubmission};
 use manta_engine::{Refusal, RefusalKind};
 use manta_module::{BundleManifest, ModuleResources};
-use manta_store::{BlobError, BlobStore, NewSwarm};
+use manta_store::{BlobError, BlobStore, KeyRecord, NewSwarm};
 use manta_types::{Blob, SwarmId, crash_point};
 
 use crate::ManagerError;
@@ -81,8 +81,14 @@ async fn taken_before(app: &App, key: String, digest: &str) -> Result<Option<Tak
     let known = app.store.run(move |store| store.idempotency(&cluster, &key)).await?.map_err(ManagerError::from)?;
     match known {
         None => Ok(None),
-        Some((swarm, request)) if request == digest => Ok(Some(Taken { swarm, is_new: false })),
-        Some((swarm, _)) => Err(key_conflict(swarm)),
+        Some(KeyRecord { request, swarm: Some(swarm), .. }) if request == digest => {
+            Ok(Some(Taken { swarm, is_new: false }))
+        }
+        Some(KeyRecord { swarm: Some(swarm), .. }) => Err(key_conflict(swarm)),
+        Some(KeyRecord { .. }) => {
+            Err(Problem::new(ErrorCode::Conflict, "the idempotency key was used for another request")
+                .hint("send a new key with a new request"))
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! A store that fails on purpose, for tests of whoever uses one.
-use manta_types::{ClusterId, Event, SwarmId};
+use manta_types::{AttemptId, ClusterId, Event, SwarmId};
 
-use crate::{CommitError, GlobalRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord, Transaction};
+use crate::{
+    AttemptRecord, CommitError, GlobalRecord, KeyRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord,
+    Transaction,
+};
 
 /// On which side of the work a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,10 @@ impl<S: StateStore> StateStore for Faulty<S> {
         self.call(|store| store.commit(cluster, transaction))
     }
 
+    fn generation(&mut self) -> Result<u64, StoreError> {
+        self.call(StateStore::generation)
+    }
+
     fn swarms(&mut self, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {
         self.call(|store| store.swarms(cluster))
     }
@@ -65,8 +72,12 @@ impl<S: StateStore> StateStore for Faulty<S> {
         self.call(|store| store.events(cluster, swarm, after, limit))
     }
 
-    fn idempotency(&mut self, cluster: &ClusterId, key: &str) -> Result<Option<(SwarmId, String)>, StoreError> {
+    fn idempotency(&mut self, cluster: &ClusterId, key: &str) -> Result<Option<KeyRecord>, StoreError> {
         self.call(|store| store.idempotency(cluster, key))
+    }
+
+    fn attempt(&mut self, cluster: &ClusterId, attempt: AttemptId) -> Result<Option<AttemptRecord>, StoreError> {
+        self.call(|store| store.attempt(cluster, attempt))
     }
 
     fn nodes(&mut self, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError> {

@@ -7,17 +7,19 @@
 pub mod blob;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod error;
 mod faulty;
 mod logs;
 mod memory;
+mod record;
 mod sqlite;
 pub mod state;
 
 pub use blob::{BlobError, BlobRead, BlobStore, BlobWriter, DirBlobs, MemoryBlobs};
+pub use error::{CommitError, StoreError};
 pub use faulty::{Fault, Faulty};
 pub use logs::{LogFilter, LogStore};
 pub use memory::MemoryStore;
+pub use record::{AttemptRecord, GlobalRecord, KeyRecord, NewSwarm, NodeRecord, ResultRecord, SwarmRecord};
 pub use sqlite::SqliteStore;
-pub use state::{
-    CommitError, GlobalRecord, NewSwarm, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord, Transaction,
-};
+pub use state::{StateStore, Transaction};

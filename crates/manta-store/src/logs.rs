@@ -15,8 +15,10 @@ const LOG_FILE: &str = "logs.db";
 const LOGS: Format = Format {
     application_id: i32::from_be_bytes(*b"MnLg"),
     version: 1,
-    schema: include_str!("logs.sql"),
+    schema: include_str!("sqlite/schema/logs-1.sql"),
+    migrations: &[],
     synchronous: "NORMAL",
+    is_checked: false,
 };
 
 /// Which lines are wanted; what is absent does not matter.

@@ -5,7 +5,8 @@ use manta_types::event::{GlobalWrite, Published};
 use manta_types::{AttemptId, ClusterId, Event, NodeName, SwarmEvent, SwarmId};
 
 use crate::{
-    CommitError, GlobalRecord, NewSwarm, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord, Transaction,
+    AttemptRecord, CommitError, GlobalRecord, KeyRecord, NewSwarm, NodeRecord, ResultRecord, StateStore, StoreError,
+    SwarmRecord, Transaction,
 };
 
 /// The state of clusters in memory.
@@ -20,7 +21,9 @@ struct Cluster {
     order: Vec<SwarmId>,
     swarms: BTreeMap<SwarmId, Swarm>,
     nodes: BTreeMap<NodeName, NodeRecord>,
-    keys: BTreeMap<String, (SwarmId, String)>,
+    keys: BTreeMap<String, KeyRecord>,
+    /// Whose each attempt is.
+    attempts: BTreeMap<AttemptId, SwarmId>,
 }
 
 #[derive(Debug)]
@@ -37,7 +40,7 @@ struct Derived {
     slots: BTreeMap<SlotKey, Slot>,
     results: BTreeMap<ResultKey, ResultRecord>,
     globals: BTreeMap<String, GlobalRecord>,
-    finished: bool,
+    ended_ms: Option<u64>,
 }
 
 /// Iteration, task, slot.
@@ -64,6 +67,8 @@ struct Before {
     swarms: usize,
     histories: BTreeMap<SwarmId, usize>,
     nodes: BTreeMap<NodeName, NodeRecord>,
+    /// Keys of the transaction that were not there.
+    keys: Vec<String>,
 }
 
 impl Cluster {
@@ -71,14 +76,19 @@ impl Cluster {
         let length = |id: SwarmId| self.swarms.get(&id).map(|swarm| (id, swarm.events.len()));
         let nodes = if transaction.nodes.is_empty() { BTreeMap::new() } else { self.nodes.clone() };
         let histories = transaction.events.iter().filter_map(|event| length(event.swarm)).collect();
-        Before { swarms: self.order.len(), histories, nodes }
+        let submitted = transaction.swarms.iter().filter_map(|swarm| Some(&swarm.idempotency.as_ref()?.0));
+        let keys = submitted.chain(transaction.keys.iter().map(|record| &record.key));
+        let keys = keys.filter(|key| !self.keys.contains_key(*key)).cloned().collect();
+        Before { swarms: self.order.len(), histories, nodes, keys }
     }
 
     fn undo(&mut self, transaction: &Transaction, before: Before) {
         for new in self.order.drain(before.swarms..) {
             self.swarms.remove(&new);
         }
-        self.keys.retain(|_, (swarm, _)| self.swarms.contains_key(swarm));
+        for key in before.keys {
+            self.keys.remove(&key);
+        }
         if !transaction.nodes.is_empty() {
             self.nodes = before.nodes;
         }
@@ -87,32 +97,57 @@ impl Cluster {
             swarm.events.truncate(length);
             swarm.derived = Derived::default();
             for event in &swarm.events {
-                swarm.derived.apply(&event.what).expect("this history was accepted before");
+                swarm.derived.apply(event).expect("this history was accepted before");
             }
         }
+        let swarms = &self.swarms;
+        self.attempts.retain(|attempt, id| {
+            swarms.get(id).is_some_and(|swarm: &Swarm| swarm.derived.attempts.contains_key(attempt))
+        });
     }
 
     fn apply(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
-        let Transaction { swarms, events, nodes } = transaction;
+        let Transaction { swarms, events, nodes, keys, purged } = transaction;
         swarms.iter().try_for_each(|swarm| self.add_swarm(swarm))?;
         nodes.iter().try_for_each(|node| self.put_node(node))?;
-        events.iter().try_for_each(|event| self.add_event(event))
+        events.iter().try_for_each(|event| self.add_event(event))?;
+        keys.iter().try_for_each(|record| self.add_key(record))?;
+        purged.iter().try_for_each(|swarm| self.check_ended(*swarm))?;
+        purged.iter().for_each(|swarm| self.purge(*swarm));
+        Ok(())
     }
 
     fn add_swarm(&mut self, new: &NewSwarm) -> Result<(), CommitError> {
-        if let Some((key, request)) = &new.idempotency
-            && let Some((made, earlier)) = self.keys.get(key)
-        {
-            return Err(CommitError::KeyUsed { swarm: *made, same_request: earlier == request });
+        if let Some((key, request)) = &new.idempotency {
+            self.check_key(key, request)?;
         }
         if self.swarms.contains_key(&new.id) {
             return Err(CommitError::SwarmKnown { swarm: new.id });
         }
-        if let Some((key, request)) = new.idempotency.clone() {
-            self.keys.insert(key, (new.id, request));
-        }
         self.order.push(new.id);
         self.swarms.insert(new.id, Swarm { new: new.clone(), events: Vec::new(), derived: Derived::default() });
+        match KeyRecord::of(new) {
+            Some(record) => self.add_key(&record),
+            None => Ok(()),
+        }
+    }
+
+    fn check_key(&self, key: &str, request: &str) -> Result<(), CommitError> {
+        match self.keys.get(key) {
+            Some(earlier) => {
+                let same_request = earlier.request == request;
+                Err(CommitError::KeyUsed { earlier: Box::new(earlier.clone()), same_request })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn add_key(&mut self, record: &KeyRecord) -> Result<(), CommitError> {
+        self.check_key(&record.key, &record.request)?;
+        if let Some(swarm) = record.swarm.filter(|swarm| !self.swarms.contains_key(swarm)) {
+            return Err(CommitError::UnknownSwarm { swarm });
+        }
+        self.keys.insert(record.key.clone(), record.clone());
         Ok(())
     }
 
@@ -139,14 +174,34 @@ impl Cluster {
             return Err(CommitError::OutOfOrder { swarm: event.swarm, stored, given: event.seq });
         }
         swarm.events.push(event.clone());
-        swarm.derived.apply(&event.what).map_err(|attempt| CommitError::Fenced { attempt })
+        let SwarmEvent::AttemptOffered { attempt, .. } = event.what else {
+            return swarm.derived.apply(event).map_err(|attempt| CommitError::Fenced { attempt });
+        };
+        if self.attempts.contains_key(&attempt) {
+            return Err(CommitError::Fenced { attempt });
+        }
+        swarm.derived.apply(event).map_err(|attempt| CommitError::Fenced { attempt })?;
+        self.attempts.insert(attempt, event.swarm);
+        Ok(())
+    }
+
+    fn check_ended(&self, swarm: SwarmId) -> Result<(), CommitError> {
+        let found = self.swarms.get(&swarm).ok_or(CommitError::UnknownSwarm { swarm })?;
+        found.derived.ended_ms.map(|_| ()).ok_or(CommitError::NotEnded { swarm })
+    }
+
+    fn purge(&mut self, swarm: SwarmId) {
+        self.swarms.remove(&swarm);
+        self.order.retain(|id| *id != swarm);
+        self.keys.retain(|_, record| record.swarm != Some(swarm));
+        self.attempts.retain(|_, owner| *owner != swarm);
     }
 }
 
 impl Derived {
     /// Follows an event, or names the attempt that the fence keeps out.
-    fn apply(&mut self, what: &SwarmEvent) -> Result<(), AttemptId> {
-        match what {
+    fn apply(&mut self, event: &Event) -> Result<(), AttemptId> {
+        match &event.what {
             SwarmEvent::AttemptOffered { attempt, iteration, task, slot, node, epoch, .. } => {
                 self.offer(*attempt, Offer { slot: (*iteration, *task, *slot), node: node.clone(), epoch: *epoch })?;
             }
@@ -163,13 +218,12 @@ impl Derived {
                 let offer = self.attempts.get(attempt).ok_or(*attempt)?.clone();
                 self.add_results(*attempt, &offer, results, false);
             }
-            SwarmEvent::TaskRunClosed { globals, .. } => {
-                for GlobalWrite { name, blob, revision, writer } in globals {
-                    let (blob, revision, writer) = (*blob, *revision, writer.clone());
-                    self.globals.insert(name.clone(), GlobalRecord { name: name.clone(), revision, writer, blob });
-                }
+            SwarmEvent::TaskRunClosed { globals, .. } => globals.iter().for_each(|write| self.put_global(write)),
+            SwarmEvent::SwarmContinued { checkpoint } => {
+                checkpoint.written().for_each(|write| self.put_global(&write));
             }
-            other => self.finished |= other.is_final(),
+            other if other.is_final() => self.ended_ms = self.ended_ms.or(Some(event.time_ms)),
+            _ => {}
         }
         Ok(())
     }
@@ -182,6 +236,11 @@ impl Derived {
         self.slots.insert(offer.slot, Slot { attempt, epoch: offer.epoch, accepted: false });
         self.attempts.insert(attempt, offer);
         Ok(())
+    }
+
+    fn put_global(&mut self, write: &GlobalWrite) {
+        let GlobalWrite { name, blob, revision, writer } = write.clone();
+        self.globals.insert(name.clone(), GlobalRecord { name, revision, writer, blob });
     }
 
     fn add_results(&mut self, attempt: AttemptId, offer: &Offer, results: &[Published], accepted: bool) {
@@ -211,12 +270,16 @@ impl StateStore for MemoryStore {
         outcome
     }
 
+    fn generation(&mut self) -> Result<u64, StoreError> {
+        Ok(1)
+    }
+
     fn swarms(&mut self, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {
         let Some(cluster) = self.clusters.get(cluster) else { return Ok(Vec::new()) };
         let record = |id: &SwarmId| {
-            let Swarm { new, derived, .. } = &cluster.swarms[id];
-            let (name, submission) = (new.name.clone(), new.submission.clone());
-            SwarmRecord { id: *id, name, submission, created_ms: new.created_ms, finished: derived.finished }
+            let Swarm { new, events, derived } = &cluster.swarms[id];
+            let (name, submission, seq) = (new.name.clone(), new.submission.clone(), events.len() as u64);
+            SwarmRecord { id: *id, name, submission, created_ms: new.created_ms, seq, ended_ms: derived.ended_ms }
         };
         Ok(cluster.order.iter().map(record).collect())
     }
@@ -233,8 +296,18 @@ impl StateStore for MemoryStore {
         Ok(swarm.events.iter().skip(after).take(limit).cloned().collect())
     }
 
-    fn idempotency(&mut self, cluster: &ClusterId, key: &str) -> Result<Option<(SwarmId, String)>, StoreError> {
+    fn idempotency(&mut self, cluster: &ClusterId, key: &str) -> Result<Option<KeyRecord>, StoreError> {
         Ok(self.clusters.get(cluster).and_then(|cluster| cluster.keys.get(key).cloned()))
+    }
+
+    fn attempt(&mut self, cluster: &ClusterId, attempt: AttemptId) -> Result<Option<AttemptRecord>, StoreError> {
+        let Some(cluster) = self.clusters.get(cluster) else { return Ok(None) };
+        let Some(swarm) = cluster.attempts.get(&attempt) else { return Ok(None) };
+        let derived = &cluster.swarms[swarm].derived;
+        let Offer { slot, node, epoch } = derived.attempts[&attempt].clone();
+        let accepted = derived.slots[&slot].accepted && derived.slots[&slot].attempt == attempt;
+        let (iteration, task, slot) = slot;
+        Ok(Some(AttemptRecord { swarm: *swarm, iteration, task, slot, node, epoch, accepted }))
     }
 
     fn nodes(&mut self, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use manta_engine::{Engine, Held, Input, Now, Submit};
+use manta_engine::{DutyChanged, Engine, Held, Input, Now, Submit};
 use manta_store::NewSwarm;
 use manta_types::{NodeId, NodeName, SwarmId, SwarmSpec, Timestamp, limits};
 use std::sync::Arc;
@@ -204,6 +204,11 @@ impl Core {
     fn decide<A: Askers>(&mut self, input: Input, turn: &mut Turn<A>) {
         let step = self.engine.step(turn.now, input);
         turn.transaction.events.extend(step.events);
+        for changed in step.duties {
+            let DutyChanged { node, duty, drain_left, reason } = changed;
+            tracing::info!(%node, %duty, reason, "a node's duty changed");
+            turn.transaction.nodes.extend(self.nodes.change_duty(&node, duty, drain_left));
+        }
         for command in step.commands {
             // A node without a session is told again when it connects.
             if let Some(session) = self.session_of(command.node()) {

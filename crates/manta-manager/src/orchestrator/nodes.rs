@@ -1,9 +1,10 @@
 //! The nodes that ever joined: who has which name, and what each said of itself.
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use manta_engine::NodeDescription;
 use manta_store::NodeRecord;
-use manta_types::{NodeId, NodeName};
+use manta_types::{NodeDuty, NodeId, NodeName};
 use serde::{Deserialize, Serialize};
 
 use crate::ManagerError;
@@ -65,6 +66,10 @@ pub struct KnownNode {
     pub profile: NodeProfile,
     /// When it first joined; wall clock, ms since 1970.
     pub joined_ms: u64,
+    /// What it is used for.
+    pub duty: NodeDuty,
+    /// How long its attempts could still run when it began to drain, in milliseconds; absent without a deadline.
+    pub drain_left_ms: Option<u64>,
 }
 
 impl KnownNode {
@@ -74,13 +79,15 @@ impl KnownNode {
             what: format!("description of node `{}`", record.name),
             problem: error.to_string(),
         })?;
-        Ok(Self { id: record.id, profile, joined_ms: record.joined_ms })
+        let NodeRecord { id, joined_ms, duty, drain_left_ms, .. } = *record;
+        Ok(Self { id, profile, joined_ms, duty, drain_left_ms })
     }
 
     /// The form in which the store keeps it.
     pub(crate) fn record(&self, name: &NodeName) -> NodeRecord {
         let description = serde_json::to_string(&self.profile).expect("text keys and finite numbers: always JSON");
-        NodeRecord { id: self.id, name: name.clone(), description, joined_ms: self.joined_ms }
+        let Self { id, joined_ms, duty, drain_left_ms, .. } = *self;
+        NodeRecord { id, name: name.clone(), description, joined_ms, duty, drain_left_ms }
     }
 }
 
@@ -156,14 +163,29 @@ impl NodeTable {
         profile: NodeProfile,
         wall_ms: u64,
     ) -> Option<NodeRecord> {
-        let joined_ms = self.known.get(name).map_or(wall_ms, |node| node.joined_ms);
-        let node = KnownNode { id, profile, joined_ms };
+        let known = self.known.get(name);
+        let (joined_ms, duty, drain_left_ms) =
+            known.map_or((wall_ms, NodeDuty::Active, None), |node| (node.joined_ms, node.duty, node.drain_left_ms));
+        let node = KnownNode { id, profile, joined_ms, duty, drain_left_ms };
         if self.known.get(name) == Some(&node) {
             return None;
         }
         let record = node.record(name);
         self.known.insert(name.clone(), node);
         Some(record)
+    }
+
+    /// Notes what a node is used for from now on; the record to store, if it is known.
+    pub(super) fn change_duty(
+        &mut self,
+        name: &NodeName,
+        duty: NodeDuty,
+        drain_left: Option<Duration>,
+    ) -> Option<NodeRecord> {
+        let node = self.known.get_mut(name)?;
+        node.duty = duty;
+        node.drain_left_ms = drain_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        Some(node.record(name))
     }
 }
 

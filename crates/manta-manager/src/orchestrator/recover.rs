@@ -1,11 +1,12 @@
 //! What a manager knows when it starts: nothing but what is stored, replayed.
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use manta_api::SwarmSubmission;
 use manta_engine::{Engine, Now};
 use manta_store::{StateStore, SwarmRecord};
-use manta_types::{ClusterId, Event, NodeDuty, NodeName, SwarmSpec};
+use manta_types::{ClusterId, Event, NodeName, SwarmSpec};
 
 use super::nodes::KnownNode;
 use crate::ManagerError;
@@ -36,7 +37,8 @@ pub fn recover(
     let mut nodes = BTreeMap::new();
     for record in store.nodes(cluster)? {
         let node = KnownNode::parse(&record)?;
-        engine.restore_node(now, node.profile.describe(&record.name), NodeDuty::Active, None);
+        let drain_left = node.drain_left_ms.map(Duration::from_millis);
+        engine.restore_node(now, node.profile.describe(&record.name), node.duty, drain_left);
         nodes.insert(record.name, node);
     }
     let mut running = 0;
@@ -44,7 +46,7 @@ pub fn recover(
         let spec = stored_spec(&record)?;
         let events = history(store, cluster, &record)?;
         engine.restore_swarm(now, record.id, spec, record.created_ms, &events)?;
-        running += usize::from(!record.finished);
+        running += usize::from(record.ended_ms.is_none());
     }
     if running > 0 {
         tracing::info!(swarms = running, nodes = nodes.len(), "swarms go on from what is stored");

@@ -106,7 +106,7 @@ impl<A: Askers> Turn<A> {
         let mut effects: Vec<_> = news.into_iter().map(|(swarm, seq)| Effect::News { swarm, seq }).collect();
         effects.append(&mut self.effects);
         latest_of_each_node(&mut self.transaction);
-        let is_empty = self.transaction == Transaction::default();
+        let is_empty = self.transaction.is_empty();
         Sealed { transaction: (!is_empty).then_some(self.transaction), effects }
     }
 }

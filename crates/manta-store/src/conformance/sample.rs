@@ -1,9 +1,11 @@
 //! Records and events to check a store with.
 use manta_types::event::{AttemptStateName, Failure, GlobalWrite, NextIteration, Outputs, Published, Timings};
-use manta_types::{AttemptId, Blob, Cause, ClusterId, Digest, Event, NodeId, NodeName, Subject, SwarmEvent, SwarmId};
+use manta_types::{
+    AttemptId, Blob, Cause, ClusterId, Digest, Event, NodeDuty, NodeId, NodeName, Subject, SwarmEvent, SwarmId,
+};
 use uuid::Uuid;
 
-use crate::{NewSwarm, NodeRecord, Transaction};
+use crate::{KeyRecord, NewSwarm, NodeRecord, Transaction};
 
 /// The first cluster.
 pub fn cluster() -> ClusterId {
@@ -41,10 +43,17 @@ pub fn swarm(number: u128) -> NewSwarm {
     NewSwarm { id, name, submission: r#"{"name":"é"}"#.to_owned(), idempotency: None, created_ms: 1_700_000_000_000 }
 }
 
+/// The record of a key, for a call that changed that swarm.
+pub fn key(key: &str, request: &str, swarm: Option<u128>) -> KeyRecord {
+    let (key, request, answer) = (key.to_owned(), request.to_owned(), r#"{"state":"stopped"}"#.to_owned());
+    KeyRecord { key, request, swarm: swarm.map(swarm_id), answer, used_ms: 1_700_000_000_000 }
+}
+
 /// A node as it describes itself.
 pub fn node(number: u128, description: &str) -> NodeRecord {
     let (id, name) = (NodeId::from_uuid(Uuid::from_u128(number)), node_name(number));
-    NodeRecord { id, name, description: description.to_owned(), joined_ms: 1_700_000_000_000 }
+    let (description, joined_ms) = (description.to_owned(), 1_700_000_000_000);
+    NodeRecord { id, name, description, joined_ms, duty: NodeDuty::Active, drain_left_ms: None }
 }
 
 /// Events of a swarm, numbered from `first`.

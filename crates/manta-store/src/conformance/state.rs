@@ -1,12 +1,16 @@
 //! What every [`StateStore`] must do.
 #![expect(missing_docs, reason = "the names of checks are their documentation")]
-use manta_types::{ClusterId, SwarmEvent};
+use manta_types::checkpoint::{CarriedGlobal, Checkpoint};
+use manta_types::{ClusterId, NodeDuty, SwarmEvent};
 
 use super::sample::{
-    accepted, attempt_id, blob, closed, cluster, events, every_kind, failed, new_swarm, node, node_name, offered,
+    accepted, attempt_id, blob, closed, cluster, events, every_kind, failed, key, new_swarm, node, node_name, offered,
     offered_in, published, swarm, swarm_id, write,
 };
-use crate::{CommitError, GlobalRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord, Transaction};
+use crate::{
+    AttemptRecord, CommitError, GlobalRecord, KeyRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord,
+    Transaction,
+};
 
 /// A fresh store under test.
 pub trait Bench {
@@ -32,16 +36,25 @@ macro_rules! state_conformance {
             events_of_an_unknown_swarm_are_refused
             a_swarm_is_made_once
             an_idempotency_key_makes_one_swarm
+            any_call_is_answered_once_under_its_key
             an_offer_needs_a_higher_epoch
             a_stale_attempt_is_not_accepted
             a_slot_is_accepted_once
             an_attempt_that_was_never_offered_cannot_end
             slots_fence_only_themselves
+            an_attempt_belongs_to_one_swarm
+            an_attempt_is_found_however_long_it_is_over
             nothing_of_a_refused_transaction_stays
             a_node_name_belongs_to_one_node_for_ever
+            a_nodes_duty_is_what_it_was_last
             results_follow_the_history
             globals_follow_the_history
+            a_continued_swarm_has_the_globals_it_takes_over
+            a_swarm_ends_with_its_first_final_event
+            a_purged_swarm_leaves_nothing
+            only_swarms_that_have_ended_are_purged
             clusters_do_not_see_each_other
+            a_generation_stays_until_a_restore
             what_was_committed_survives_reopening
         );
     };
@@ -59,11 +72,16 @@ macro_rules! state_conformance {
 /// Everything that can be asked about a cluster, to compare states.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Everything {
-    swarms: Vec<SwarmRecord>,
-    histories: Vec<Vec<manta_types::Event>>,
-    results: Vec<Vec<ResultRecord>>,
-    globals: Vec<Vec<GlobalRecord>>,
-    nodes: Vec<NodeRecord>,
+    /// In the order they were made.
+    pub swarms: Vec<SwarmRecord>,
+    /// Of each swarm.
+    pub histories: Vec<Vec<manta_types::Event>>,
+    /// Of each swarm.
+    pub results: Vec<Vec<ResultRecord>>,
+    /// Of each swarm.
+    pub globals: Vec<Vec<GlobalRecord>>,
+    /// By name.
+    pub nodes: Vec<NodeRecord>,
 }
 
 /// Reads all of a cluster.
@@ -112,7 +130,8 @@ pub fn a_transaction_is_read_back(bench: &mut dyn Bench) {
             name: swarm(1).name,
             submission: swarm(1).submission,
             created_ms: swarm(1).created_ms,
-            finished: false,
+            seq: 1,
+            ended_ms: None,
         }],
         histories: vec![all.events],
         results: vec![vec![]],
@@ -127,7 +146,7 @@ pub fn every_kind_of_event_is_read_back(bench: &mut dyn Bench) {
     commit(bench, &all);
     let found = read(bench);
     assert_eq!(found.histories, [all.events]);
-    assert!(found.swarms[0].finished);
+    assert_eq!(found.swarms[0].seq, 21);
 }
 
 pub fn swarms_are_listed_in_the_order_they_were_made(bench: &mut dyn Bench) {
@@ -178,12 +197,32 @@ pub fn an_idempotency_key_makes_one_swarm(bench: &mut dyn Bench) {
     commit(bench, &with_key(1, "request"));
     for (request, same) in [("request", true), ("another", false)] {
         let error = refuse(bench, &with_key(2, request));
-        let CommitError::KeyUsed { swarm, same_request } = error else { panic!("{error:?}") };
-        assert_eq!((swarm, same_request), (swarm_id(1), same));
+        let CommitError::KeyUsed { earlier, same_request } = error else { panic!("{error:?}") };
+        assert_eq!((earlier.swarm, same_request), (Some(swarm_id(1)), same));
     }
-    let find = |bench: &mut dyn Bench, key| bench.store().idempotency(&cluster(), key).expect("keys can be read");
-    assert_eq!(find(bench, "key"), Some((swarm_id(1), "request".to_owned())));
-    assert_eq!(find(bench, "other"), None);
+    let expected = KeyRecord { answer: String::new(), used_ms: swarm(1).created_ms, ..key("key", "request", Some(1)) };
+    assert_eq!(find_key(bench, "key"), Some(expected));
+    assert_eq!(find_key(bench, "other"), None);
+}
+
+fn find_key(bench: &mut dyn Bench, key: &str) -> Option<KeyRecord> {
+    bench.store().idempotency(&cluster(), key).expect("keys can be read")
+}
+
+pub fn any_call_is_answered_once_under_its_key(bench: &mut dyn Bench) {
+    let with = |records: &[KeyRecord]| Transaction { keys: records.to_vec(), ..Transaction::default() };
+    commit(bench, &new_swarm(1, []));
+    let (stop, drain) = (key("stop", "POST stop", Some(1)), key("drain", "POST drain", None));
+    commit(bench, &with(&[stop.clone(), drain.clone()]));
+    for (request, same) in [("POST drain", true), ("POST resume", false)] {
+        let error = refuse(bench, &with(&[key("new", "", None), key("drain", request, Some(1))]));
+        let CommitError::KeyUsed { earlier, same_request } = error else { panic!("{error:?}") };
+        assert_eq!((*earlier, same_request), (drain.clone(), same));
+    }
+    assert_eq!(find_key(bench, "new"), None, "a refused transaction left a key");
+    let error = refuse(bench, &with(&[key("unknown", "", Some(7))]));
+    assert!(matches!(error, CommitError::UnknownSwarm { swarm } if swarm == swarm_id(7)), "{error:?}");
+    assert_eq!((find_key(bench, "stop"), find_key(bench, "drain")), (Some(stop), Some(drain)));
 }
 
 pub fn an_offer_needs_a_higher_epoch(bench: &mut dyn Bench) {
@@ -217,18 +256,41 @@ pub fn an_attempt_that_was_never_offered_cannot_end(bench: &mut dyn Bench) {
 
 pub fn slots_fence_only_themselves(bench: &mut dyn Bench) {
     commit(bench, &new_swarm(1, [offered(1, 0, 5), offered(2, 1, 1), offered_in(1, 3, 0, 1)]));
-    commit(bench, &new_swarm(2, [offered(1, 0, 1), accepted(1, &[])]));
+    commit(bench, &new_swarm(2, [offered(4, 0, 1), accepted(4, &[])]));
     commit(bench, &events(swarm_id(1), 4, [accepted(3, &[]), accepted(1, &[]), accepted(2, &[])]));
 }
 
+pub fn an_attempt_belongs_to_one_swarm(bench: &mut dyn Bench) {
+    commit(bench, &new_swarm(2, [offered(9, 0, 1)]));
+    commit(bench, &new_swarm(1, []));
+    fenced(bench, 1, offered(9, 0, 2), 9);
+    fenced(bench, 1, accepted(9, &[]), 9);
+    commit(bench, &events(swarm_id(2), 2, [accepted(9, &[])]));
+}
+
+pub fn an_attempt_is_found_however_long_it_is_over(bench: &mut dyn Bench) {
+    let history = [offered_in(1, 3, 2, 1), offered(1, 0, 1), offered(2, 0, 2), accepted(2, &[])];
+    commit(bench, &new_swarm(1, history));
+    let record = |iteration, slot, epoch, accepted| {
+        let (swarm, node) = (swarm_id(1), node_name(slot as u128));
+        Some(AttemptRecord { swarm, iteration, task: 0, slot, node, epoch, accepted })
+    };
+    for (attempt, expected) in
+        [(1, record(0, 0, 1, false)), (2, record(0, 0, 2, true)), (3, record(1, 2, 1, false)), (4, None)]
+    {
+        let found = bench.store().attempt(&cluster(), attempt_id(attempt)).expect("attempts can be read");
+        assert_eq!(found, expected, "attempt {attempt}");
+    }
+}
+
 pub fn nothing_of_a_refused_transaction_stays(bench: &mut dyn Bench) {
-    commit(bench, &new_swarm(1, [offered(1, 0, 1)]));
+    commit(bench, &new_swarm(1, [offered(9, 0, 1)]));
     let mut all = new_swarm(2, every_kind());
     all.swarms[0].idempotency = Some(("key".to_owned(), "request".to_owned()));
     all.nodes = vec![node(1, "{}")];
     let results = [published("weights", 1)];
-    all.events.extend(events(swarm_id(1), 2, [accepted(1, &results), closed(vec![write("rate", 1, 1)])]).events);
-    all.events.extend(events(swarm_id(1), 4, [accepted(1, &results)]).events);
+    all.events.extend(events(swarm_id(1), 2, [accepted(9, &results), closed(vec![write("rate", 1, 1)])]).events);
+    all.events.extend(events(swarm_id(1), 4, [accepted(9, &results)]).events);
     let error = refuse(bench, &all);
     assert!(matches!(error, CommitError::Fenced { .. }), "{error:?}");
     assert_eq!(bench.store().idempotency(&cluster(), "key").expect("keys can be read"), None);
@@ -246,6 +308,15 @@ pub fn a_node_name_belongs_to_one_node_for_ever(bench: &mut dyn Bench) {
     assert_eq!((name, wanted), (node_name(1), node_name(2)));
     commit(bench, &with(NodeRecord { joined_ms: 9, ..node(1, "described anew") }));
     assert_eq!(read(bench).nodes, [node(1, "described anew")]);
+}
+
+pub fn a_nodes_duty_is_what_it_was_last(bench: &mut dyn Bench) {
+    let with = |record: &NodeRecord| Transaction { nodes: vec![record.clone()], ..Transaction::default() };
+    let draining = NodeRecord { duty: NodeDuty::Draining, drain_left_ms: Some(600_000), ..node(1, "{}") };
+    for record in [node(1, "{}"), draining, NodeRecord { duty: NodeDuty::Drained, ..node(1, "{}") }] {
+        commit(bench, &with(&record));
+        assert_eq!(read(bench).nodes, [record]);
+    }
 }
 
 pub fn results_follow_the_history(bench: &mut dyn Bench) {
@@ -288,6 +359,81 @@ pub fn globals_follow_the_history(bench: &mut dyn Bench) {
     assert_eq!(read(bench).globals, [[record("model", 1, 2), record("rate", 2, 3)]]);
 }
 
+pub fn a_continued_swarm_has_the_globals_it_takes_over(bench: &mut dyn Bench) {
+    let carried = |name: &str, writer| CarriedGlobal { name: name.to_owned(), blob: blob(2), revision: 3, writer };
+    let checkpoint = Checkpoint {
+        from: swarm_id(7),
+        state_of: swarm_id(6),
+        iteration: 2,
+        revision: 3,
+        globals: vec![carried("submitted", None), carried("written", Some(node_name(4)))],
+        closed: Vec::new(),
+        previous: Vec::new(),
+        granted: Vec::new(),
+        requests: Vec::new(),
+        stop_asked: None,
+        fixed: Vec::new(),
+    };
+    let continued = SwarmEvent::SwarmContinued { checkpoint: Box::new(checkpoint) };
+    commit(bench, &new_swarm(1, [SwarmEvent::SwarmAdmitted, continued]));
+    let (name, writer) = ("written".to_owned(), node_name(4));
+    assert_eq!(read(bench).globals, [[GlobalRecord { name, revision: 3, writer, blob: blob(2) }]]);
+}
+
+pub fn a_swarm_ends_with_its_first_final_event(bench: &mut dyn Bench) {
+    commit(bench, &new_swarm(1, [SwarmEvent::SwarmAdmitted]));
+    assert_eq!(read(bench).swarms[0].ended_ms, None);
+    let stop = || SwarmEvent::SwarmStopped { reason: "enough".to_owned() };
+    let ending = events(swarm_id(1), 2, [stop(), stop()]);
+    commit(bench, &ending);
+    assert_eq!(read(bench).swarms[0].ended_ms, Some(ending.events[0].time_ms));
+}
+
+pub fn a_purged_swarm_leaves_nothing(bench: &mut dyn Bench) {
+    let mut other = new_swarm(2, [offered(20, 0, 1), accepted(20, &[published("weights", 1)])]);
+    other.keys = vec![key("of another", "", Some(2)), key("of none", "", None)];
+    commit(bench, &other);
+    let before = read(bench);
+    let mut all = new_swarm(1, every_kind());
+    all.swarms[0].idempotency = Some(("submit".to_owned(), "request".to_owned()));
+    all.keys = vec![key("stop", "", Some(1))];
+    commit(bench, &all);
+    commit(bench, &Transaction { purged: vec![swarm_id(1)], ..Transaction::default() });
+    assert_eq!(read(bench), before);
+    assert_eq!((find_key(bench, "submit"), find_key(bench, "stop")), (None, None));
+    assert!(find_key(bench, "of another").is_some() && find_key(bench, "of none").is_some());
+    for attempt in 1..5 {
+        let found = bench.store().attempt(&cluster(), attempt_id(attempt)).expect("attempts can be read");
+        assert_eq!(found, None);
+    }
+    let events = bench.store().events(&cluster(), swarm_id(1), 0, 9).expect("a swarm that is gone has no events");
+    assert_eq!(events, []);
+    commit(bench, &all);
+}
+
+pub fn only_swarms_that_have_ended_are_purged(bench: &mut dyn Bench) {
+    commit(bench, &new_swarm(1, every_kind()));
+    commit(bench, &new_swarm(2, [SwarmEvent::SwarmAdmitted]));
+    let purge = |swarms: &[u128]| {
+        let purged = swarms.iter().copied().map(swarm_id).collect();
+        Transaction { purged, ..Transaction::default() }
+    };
+    let error = refuse(bench, &purge(&[1, 2]));
+    assert!(matches!(error, CommitError::NotEnded { swarm } if swarm == swarm_id(2)), "{error:?}");
+    let error = refuse(bench, &purge(&[1, 7]));
+    assert!(matches!(error, CommitError::UnknownSwarm { swarm } if swarm == swarm_id(7)), "{error:?}");
+}
+
+pub fn a_generation_stays_until_a_restore(bench: &mut dyn Bench) {
+    let generation = |bench: &mut dyn Bench| bench.store().generation().expect("the generation can be read");
+    let first = generation(bench);
+    assert!(first > 0);
+    commit(bench, &new_swarm(1, every_kind()));
+    assert_eq!(generation(bench), first);
+    bench.reopen();
+    assert_eq!(generation(bench), first);
+}
+
 pub fn clusters_do_not_see_each_other(bench: &mut dyn Bench) {
     let other = ClusterId::new("other").expect("letters are a name");
     let mut all = new_swarm(1, every_kind());
@@ -306,12 +452,12 @@ pub fn what_was_committed_survives_reopening(bench: &mut dyn Bench) {
     let mut all = new_swarm(1, every_kind());
     all.nodes = vec![node(1, "{}")];
     commit(bench, &all);
-    commit(bench, &new_swarm(2, [offered(1, 0, 1), offered(2, 0, 2)]));
+    commit(bench, &new_swarm(2, [offered(11, 0, 1), offered(12, 0, 2)]));
     let before = read(bench);
     if !bench.reopen() {
         return;
     }
     assert_eq!(read(bench), before);
-    let error = refuse(bench, &events(swarm_id(2), 3, [accepted(1, &[])]));
+    let error = refuse(bench, &events(swarm_id(2), 3, [accepted(11, &[])]));
     assert!(matches!(error, CommitError::Fenced { .. }), "the fence went with the process: {error:?}");
 }

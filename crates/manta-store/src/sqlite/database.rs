@@ -1,4 +1,5 @@
-//! Opens a SQLite file of ours: makes it whole or not at all, refuses what is foreign, cut short or of another format.
+//! Opens a SQLite file of ours: makes it whole or not at all, brings an older format up to date, and refuses what is
+//! foreign, damaged or of a newer format.
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,6 +11,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
+use super::{checksum, migrate};
 use crate::{CommitError, StoreError};
 
 /// What marks a file as ours, and how it is kept.
@@ -20,8 +22,12 @@ pub(crate) struct Format {
     pub(crate) version: i64,
     /// The tables.
     pub(crate) schema: &'static str,
+    /// The steps from each format to the next, the first from 1 to 2.
+    pub(crate) migrations: &'static [migrate::Step],
     /// `FULL` where a commit must outlive a power cut, `NORMAL` where the last moments may go.
     pub(crate) synchronous: &'static str,
+    /// Whether the file's structure is checked whenever it is opened.
+    pub(crate) is_checked: bool,
 }
 
 const STATEMENTS_CACHED: usize = 64;
@@ -37,9 +43,13 @@ impl FromSql for StoredId {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error as E;
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        match error.sqlite_error_code() {
-            Some(DatabaseCorrupt | NotADatabase) => corrupt("the database", &error.to_string()),
+        match (&error, error.sqlite_error_code()) {
+            (_, Some(DatabaseCorrupt | NotADatabase)) => corrupt("the database", &error.to_string()),
+            (E::FromSqlConversionFailure(..) | E::InvalidColumnType(..) | E::IntegralValueOutOfRange(..), _) => {
+                corrupt("a record of the database", &error.to_string())
+            }
             _ => Self::Database(error.to_string()),
         }
     }
@@ -74,25 +84,57 @@ pub(crate) fn open(path: &Path, format: &Format) -> Result<Connection, StoreErro
     if !path.try_exists().map_err(io_at(path))? {
         create(path, format)?;
     }
+    let mut connection = open_raw(path)?;
+    named(path, set_up(&mut connection, path, format))?;
+    Ok(connection)
+}
+
+/// A connection that writes and knows our checksums, and nothing else yet.
+pub(super) fn open_raw(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    let opened = check(&connection, path, format)
-        .and_then(|()| configure(&connection, format.synchronous))
-        .and_then(|()| check_length(&connection, path));
-    match opened {
-        Ok(()) => Ok(connection),
-        Err(StoreError::Corrupt { problem, .. }) => Err(corrupt(&name(path), &problem)),
-        Err(other) => Err(other),
+    checksum::register(&connection)?;
+    Ok(connection)
+}
+
+fn set_up(connection: &mut Connection, path: &Path, format: &Format) -> Result<(), StoreError> {
+    let found = format_of(connection, path, format)?;
+    if !(1..=format.version).contains(&found) {
+        return Err(StoreError::Version { path: path.display().to_string(), found, wanted: format.version });
     }
+    configure(connection, format.synchronous)?;
+    check_length(connection, path)?;
+    if format.is_checked {
+        check_structure(connection, "quick_check")?;
+    }
+    migrate::bring_up(connection, path, format, found)?;
+    Ok(connection.pragma_update(None, "foreign_keys", true)?)
+}
+
+/// Names the file of whatever is damaged in it.
+pub(crate) fn named<T>(path: &Path, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    outcome.map_err(|error| match error {
+        StoreError::Corrupt { problem, .. } => corrupt(&name(path), &problem),
+        other => other,
+    })
 }
 
 /// A database that lives and dies with its connection.
 pub(crate) fn open_in_memory(format: &Format) -> Result<Connection, StoreError> {
     let connection = Connection::open_in_memory()?;
+    checksum::register(&connection)?;
     connection.execute_batch(format.schema)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(connection)
+}
+
+/// Copies a database into a new private file, whole and durable or not at all.
+pub(crate) fn copy(connection: &Connection, target: &Path) -> Result<(), StoreError> {
+    let draft = make_draft(target)?;
+    let text = draft.to_str().ok_or_else(|| StoreError::Database(format!("`{}` is not UTF-8", draft.display())))?;
+    connection.execute("VACUUM INTO ?1", [text])?;
+    keep_draft(&draft, target)
 }
 
 fn name(path: &Path) -> String {
@@ -110,6 +152,19 @@ fn create(path: &Path, format: &Format) -> Result<(), StoreError> {
     if fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
         return Err(corrupt(&name(path), "its write-ahead log is there, the database itself is missing"));
     }
+    let draft = make_draft(path)?;
+    let mut connection = open_raw(&draft)?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(format.schema)?;
+    transaction.pragma_update(None, "application_id", format.application_id)?;
+    transaction.pragma_update(None, "user_version", format.version)?;
+    transaction.commit()?;
+    connection.close().map_err(|(_, error)| error)?;
+    keep_draft(&draft, path)
+}
+
+/// An empty file beside `path`, in place of one that was not finished.
+fn make_draft(path: &Path) -> Result<PathBuf, StoreError> {
     let draft = beside(path, ".new");
     for leftover in [&draft, &beside(&draft, "-journal")] {
         match fs::remove_file(leftover) {
@@ -119,30 +174,24 @@ fn create(path: &Path, format: &Format) -> Result<(), StoreError> {
     }
     // SQLite gives its log the mode of the database, so making the file privately makes all of them private.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io_at(&draft))?;
-    let mut connection = Connection::open_with_flags(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(format.schema)?;
-    transaction.pragma_update(None, "application_id", format.application_id)?;
-    transaction.pragma_update(None, "user_version", format.version)?;
-    transaction.commit()?;
-    connection.close().map_err(|(_, error)| error)?;
-    File::open(&draft).and_then(|file| file.sync_all()).map_err(io_at(&draft))?;
-    fs::rename(&draft, path).map_err(io_at(path))?;
+    Ok(draft)
+}
+
+/// Gives a finished file its name, durably.
+fn keep_draft(draft: &Path, path: &Path) -> Result<(), StoreError> {
+    File::open(draft).and_then(|file| file.sync_all()).map_err(io_at(draft))?;
+    fs::rename(draft, path).map_err(io_at(path))?;
     let dir = path.parent().expect("a database's path has a directory");
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
 }
 
 /// Reads the marks before anything is changed.
-fn check(connection: &Connection, path: &Path, format: &Format) -> Result<(), StoreError> {
+fn format_of(connection: &Connection, path: &Path, format: &Format) -> Result<i64, StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if pragma("application_id")? != i64::from(format.application_id) {
         return Err(corrupt(&name(path), "it is empty or was not made by Manta"));
     }
-    let found = pragma("user_version")?;
-    if found != format.version {
-        return Err(StoreError::Version { path: path.display().to_string(), found, wanted: format.version });
-    }
-    Ok(())
+    Ok(pragma("user_version")?)
 }
 
 fn configure(connection: &Connection, synchronous: &str) -> Result<(), StoreError> {
@@ -154,7 +203,6 @@ fn configure(connection: &Connection, synchronous: &str) -> Result<(), StoreErro
         )));
     }
     connection.pragma_update(None, "synchronous", synchronous)?;
-    connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(())
@@ -170,4 +218,26 @@ fn check_length(connection: &Connection, path: &Path) -> Result<(), StoreError> 
         return Err(corrupt(&name(path), &format!("it has {found} bytes of {wanted}")));
     }
     Ok(())
+}
+
+/// Runs one of SQLite's own checks of a file, and a check of references between tables.
+pub(crate) fn check_structure(connection: &Connection, check: &str) -> Result<(), StoreError> {
+    let problem: String = connection.query_row(&format!("PRAGMA {check}(1)"), [], |row| row.get(0))?;
+    if problem != "ok" {
+        return Err(corrupt("the database", &problem.replace('\n', " ")));
+    }
+    check_references(connection)
+}
+
+/// Finds a row whose swarm or attempt is not there.
+pub(crate) fn check_references(connection: &Connection) -> Result<(), StoreError> {
+    let mut check = connection.prepare("PRAGMA foreign_key_check")?;
+    let mut rows = check.query([])?;
+    match rows.next()? {
+        None => Ok(()),
+        Some(row) => {
+            let (table, parent): (String, String) = (row.get(0)?, row.get(2)?);
+            Err(corrupt("the database", &format!("a row of `{table}` names one of `{parent}` that is not there")))
+        }
+    }
 }

@@ -1,11 +1,17 @@
 //! State in one SQLite file, for one manager at a time.
 //!
-//! `database` opens files and knows their format, `lock` keeps a second manager out, `commit` writes a transaction,
-//! `query` reads; `store` puts them together.
+//! `database` opens files and knows their format, `migrate` brings older ones up to date, `lock` keeps a second manager
+//! out; `commit`, `nodes` and `derive` write a transaction, `query` reads, `checksum` finds rows that changed on the
+//! disk; `store` puts them together.
+pub(crate) mod checksum;
 mod commit;
 pub(crate) mod database;
+mod derive;
 mod lock;
+mod migrate;
+mod nodes;
 mod query;
 mod store;
+mod tail;
 
 pub use store::SqliteStore;

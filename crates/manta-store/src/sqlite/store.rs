@@ -1,20 +1,25 @@
 //! [`SqliteStore`]: the state of a manager's clusters in `state.db`.
 use std::path::Path;
 
-use manta_types::{ClusterId, Event, SwarmId, crash_point};
+use manta_types::{AttemptId, ClusterId, Event, SwarmId, crash_point};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::database::{self, Format};
 use super::lock::DataLock;
-use super::{commit, query};
-use crate::{CommitError, GlobalRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord, Transaction};
+use super::{commit, migrate, nodes, query};
+use crate::{
+    AttemptRecord, CommitError, GlobalRecord, KeyRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord,
+    Transaction,
+};
 
 const STATE_FILE: &str = "state.db";
 pub(super) const STATE: Format = Format {
     application_id: i32::from_be_bytes(*b"MnSt"),
-    version: 2,
-    schema: include_str!("state.sql"),
+    version: 3,
+    schema: include_str!("schema/state-3.sql"),
+    migrations: &[migrate::state_to_2, migrate::state_to_3],
     synchronous: "FULL",
+    is_checked: true,
 };
 
 /// The state of a manager's clusters in one SQLite file; holds the data directory's lock for its whole life.
@@ -31,7 +36,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Locked`] at once where a living manager has the directory; [`StoreError::Corrupt`] for a foreign or
-    /// damaged file; [`StoreError::Version`] for another format. A refused file is left as it is.
+    /// damaged file; [`StoreError::Version`] for a newer format. A refused file is left as it is.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         database::make_private_dir(dir)?;
         let lock = DataLock::take(dir)?;
@@ -61,6 +66,10 @@ impl StateStore for SqliteStore {
         outcome
     }
 
+    fn generation(&mut self) -> Result<u64, StoreError> {
+        query::generation(&self.connection)
+    }
+
     fn swarms(&mut self, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {
         query::swarms(&self.connection, cluster)
     }
@@ -75,12 +84,16 @@ impl StateStore for SqliteStore {
         query::events(&self.connection, cluster, swarm, after, limit)
     }
 
-    fn idempotency(&mut self, cluster: &ClusterId, key: &str) -> Result<Option<(SwarmId, String)>, StoreError> {
+    fn idempotency(&mut self, cluster: &ClusterId, key: &str) -> Result<Option<KeyRecord>, StoreError> {
         query::idempotency(&self.connection, cluster, key)
     }
 
+    fn attempt(&mut self, cluster: &ClusterId, attempt: AttemptId) -> Result<Option<AttemptRecord>, StoreError> {
+        query::attempt(&self.connection, cluster, attempt)
+    }
+
     fn nodes(&mut self, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError> {
-        query::nodes(&self.connection, cluster)
+        nodes::all(&self.connection, cluster)
     }
 
     fn results(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<Vec<ResultRecord>, StoreError> {

@@ -233,7 +233,7 @@ impl World {
     fn decide(&mut self, input: Input, swarms: Vec<NewSwarm>) {
         let step = self.engine.step(self.clock(), input);
         self.checker.check(&step.events);
-        let transaction = Transaction { swarms, events: step.events, nodes: Vec::new() };
+        let transaction = Transaction { swarms, events: step.events, ..Transaction::default() };
         self.store.commit(&self.cluster, &transaction).expect("the store follows the engine");
         for command in step.commands {
             let to = match &command {

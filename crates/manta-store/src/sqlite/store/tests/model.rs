@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::OnDisk;
 use crate::conformance::sample::{
-    accepted, closed, cluster, events, failed, node, offered_in, published, swarm, swarm_id, write,
+    accepted, attempt_id, closed, cluster, events, failed, key, node, offered_in, published, swarm, swarm_id, write,
 };
 use crate::conformance::state::{Bench, everything};
 use crate::{CommitError, MemoryStore, NodeRecord, StateStore, Transaction};
@@ -19,6 +19,14 @@ enum Change {
     Node {
         id: u128,
         name: u128,
+    },
+    /// A call that changed a swarm, or none.
+    Key {
+        key: u8,
+        swarm: Option<u128>,
+    },
+    Purge {
+        swarm: u128,
     },
     /// An event, at the next position of the swarm or beside it.
     Event {
@@ -38,7 +46,7 @@ fn event() -> impl Strategy<Value = SwarmEvent> {
         5 => (0..5u128, 0..3u8).prop_map(move |(attempt, number)| accepted(attempt, &results(number))),
         2 => (0..5u128).prop_map(|attempt| failed(attempt, &[published("half", 1)])),
         1 => (0..3u64, 0..3u8).prop_map(|(revision, number)| closed(vec![write("rate", revision, number)])),
-        1 => Just(SwarmEvent::SwarmSucceeded { reason: "done".to_owned() }),
+        2 => Just(SwarmEvent::SwarmSucceeded { reason: "done".to_owned() }),
     ]
 }
 
@@ -48,6 +56,8 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         1 => (0..4u128, proptest::option::of(0..2u8)).prop_map(|(number, key)| Change::Swarm { number, key }),
         1 => (0..3u128, 0..3u128).prop_map(|(id, name)| Change::Node { id, name }),
+        1 => (0..3u8, proptest::option::of(0..3u128)).prop_map(|(key, swarm)| Change::Key { key, swarm }),
+        1 => (0..3u128).prop_map(|swarm| Change::Purge { swarm }),
         14 => (swarm, beside, event()).prop_map(|(swarm, beside, what)| Change::Event { swarm, beside, what }),
     ]
 }
@@ -64,6 +74,10 @@ fn transaction(model: &mut MemoryStore, changes: &[Change]) -> Transaction {
             Change::Node { id, name } => {
                 all.nodes.push(NodeRecord { name: node(*name, "").name, ..node(*id, &format!("{id} {name}")) });
             }
+            Change::Key { key: number, swarm } => {
+                all.keys.push(key(&format!("key {number}"), &format!("{swarm:?}"), *swarm));
+            }
+            Change::Purge { swarm } => all.purged.push(swarm_id(*swarm)),
             Change::Event { swarm, beside, what } => {
                 let id = swarm_id(*swarm);
                 let stored = model.events(&cluster(), id, 0, usize::MAX).unwrap().len();
@@ -93,6 +107,11 @@ proptest! {
             let expected = text(model.commit(&cluster(), &all));
             prop_assert_eq!(text(disk.store().commit(&cluster(), &all)), expected, "{:?}", all);
             prop_assert_eq!(everything(disk.store(), &cluster()).unwrap(), everything(&mut model, &cluster()).unwrap());
+            for number in 0..5 {
+                let attempt = attempt_id(number);
+                let expected = model.attempt(&cluster(), attempt).unwrap();
+                prop_assert_eq!(disk.store().attempt(&cluster(), attempt).unwrap(), expected);
+            }
         }
         disk.reopen();
         prop_assert_eq!(everything(disk.store(), &cluster()).unwrap(), everything(&mut model, &cluster()).unwrap());

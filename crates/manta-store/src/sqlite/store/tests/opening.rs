@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::OnDisk;
 use crate::conformance::fault::workload;
 use crate::conformance::sample::cluster;
-use crate::conformance::state::Bench;
+use crate::conformance::state::{Bench, everything};
 use crate::sqlite::SqliteStore;
 use crate::{StateStore, StoreError};
 
@@ -68,10 +68,11 @@ fn set_pragma(name: &'static str, value: i64) -> impl FnOnce(&Path) {
 }
 
 #[test]
-fn another_format_is_refused() {
-    for found in [0, 1, 9] {
+fn a_newer_format_is_refused() {
+    for found in [-1, 0, 4, 9] {
         let error = open_after(set_pragma("user_version", found));
-        assert_eq!(error, format!("`state.db` has format {found}, this manager reads format 2"));
+        let ours = format!("this manager (manta {}) reads formats up to 3", manta_api::version::PRODUCT);
+        assert_eq!(error, format!("`state.db` has format {found}, {ours}"));
     }
 }
 
@@ -116,14 +117,77 @@ fn a_creation_that_was_cut_off_is_begun_anew() {
 }
 
 #[test]
-fn an_event_that_cannot_be_read_is_named() {
-    let mut bench = OnDisk::new();
-    for transaction in workload() {
-        bench.store().commit(&cluster(), &transaction).unwrap();
-    }
-    let store = bench.store.as_mut().unwrap();
-    store.connection.execute("UPDATE events SET event = '{\"kind\":\"unheard_of\"}' WHERE seq = 2", []).unwrap();
+fn a_row_that_changed_is_named_and_never_served() {
     let swarm = workload()[1].swarms[0].id;
+    let attempt = crate::conformance::sample::attempt_id(2);
+    let changed = "cannot be read: it is not what was written";
+    for (change, expected) in [
+        (
+            "UPDATE events SET event = replace(event, 'half', 'hale') WHERE seq = 3",
+            format!("event 3 of swarm `{swarm}` {changed}"),
+        ),
+        (
+            "UPDATE events SET cause = '{\"by\":\"time\"}' WHERE seq = 1",
+            format!("event 1 of swarm `{swarm}` {changed}"),
+        ),
+        ("UPDATE events SET time_ms = time_ms + 1 WHERE seq = 8", format!("event 8 of swarm `{swarm}` {changed}")),
+        ("DELETE FROM events WHERE seq = 2", format!("event 2 of swarm `{swarm}` {changed}")),
+        ("DELETE FROM events WHERE seq = 8", format!("event 8 of swarm `{swarm}` cannot be read: it is missing")),
+        ("UPDATE swarms SET seq = 7", format!("swarm `{swarm}` {changed}")),
+        ("UPDATE swarms SET submission = '{}'", format!("swarm `{swarm}` {changed}")),
+        ("UPDATE nodes SET duty = 'drained' WHERE name = 'node-1'", format!("node `node-1` {changed}")),
+        ("UPDATE results SET accepted = 1 WHERE name = 'half'", format!("a result of swarm `{swarm}` {changed}")),
+        ("UPDATE globals SET revision = 9", format!("a global of swarm `{swarm}` {changed}")),
+        (
+            "UPDATE attempts SET node = 'node-7' WHERE slot = 1",
+            format!("attempt `{attempt}` of swarm `{swarm}` {changed}"),
+        ),
+        (
+            "UPDATE slots SET accepted = 0 WHERE slot = 1",
+            format!("slot 1 of task 0 in iteration 0 of swarm `{swarm}` {changed}"),
+        ),
+        (
+            "UPDATE idempotency_keys SET answer = 'x' WHERE key = 'stop'",
+            format!("the idempotency key `stop` {changed}"),
+        ),
+        ("UPDATE generations SET since_ms = 1", format!("the cluster's generation {changed}")),
+    ] {
+        let mut bench = OnDisk::new();
+        for transaction in &workload()[..5] {
+            bench.store().commit(&cluster(), transaction).unwrap();
+        }
+        let store = bench.store.as_mut().unwrap();
+        store.connection.execute(change, []).unwrap();
+        let read = everything(store, &cluster()).map(|_| ());
+        let read = read.and_then(|()| store.attempt(&cluster(), attempt).map(|_| ()));
+        let read = read.and_then(|()| store.idempotency(&cluster(), "stop").map(|_| ()));
+        let error = read.and_then(|()| store.generation()).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{change}: {error:?}");
+        assert_eq!(error.to_string(), expected, "{change}");
+    }
+}
+
+#[test]
+fn an_event_of_an_unknown_kind_is_named() {
+    let mut bench = OnDisk::new();
+    bench.store().commit(&cluster(), &workload()[1]).unwrap();
+    let swarm = workload()[1].swarms[0].id;
+    let store = bench.store.as_mut().unwrap();
+    // What a later version would write, with all its checksums right.
+    let text = "{\"kind\":\"unheard_of\"}";
+    let (before, columns) =
+        ("(SELECT checksum FROM events WHERE seq = 1)", "cluster_id, swarm_id, seq, kind, time_ms, subject, cause");
+    let rewrite = format!(
+        "UPDATE events SET event = '{text}', checksum = checksum_of('events', {before}, {columns}, '{text}') WHERE seq = 2;
+         UPDATE swarms SET tail = (SELECT checksum FROM events WHERE seq = 2);
+         UPDATE swarms SET head = checksum_of('heads', cluster_id, swarm_id, seq, ended_ms, tail)"
+    );
+    store.connection.execute_batch(&rewrite).unwrap();
     let error = store.events(&cluster(), swarm, 0, 9).unwrap_err().to_string();
     assert!(error.starts_with(&format!("event 2 of swarm `{swarm}` cannot be read: unknown variant")), "{error}");
+}
+
+#[test]
+fn the_library_has_no_known_fault_in_its_log() {
+    assert!(rusqlite::version_number() >= 3_051_003, "{}", rusqlite::version());
 }
