@@ -93,6 +93,8 @@ catalogue! {
     VersionMismatch = "0606", 409, 8, "the versions do not work together";
     /// The disk is full or failing.
     Storage = "0701", 507, 1, "the storage failed";
+    /// Stored bytes that are no longer what was written.
+    Corrupt = "0702", 500, 1, "stored data is damaged";
     /// In a task: the platform said no, in words of its own.
     TaskRefused = "0800", 422, 1, "the platform refused";
     /// In a task: touched outside of an attempt.

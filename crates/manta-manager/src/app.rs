@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::logs::Logs;
 use crate::orchestrator::Handle;
 use crate::settings::Listen;
+use crate::space::Space;
 use crate::supervisor::Supervisor;
 use crate::threads::Owned;
 use crate::tokens::Tokens;
@@ -29,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) supervisor: Supervisor,
     pub(crate) uploads: Semaphore,
+    pub(crate) space: Arc<Space>,
 }
 
 /// A clonable handle on the shared parts.

@@ -97,6 +97,11 @@ impl ManagerError {
             Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
             Self::Stopping => ErrorCode::Unreachable,
             Self::Internal(_) => ErrorCode::Internal,
+            Self::Store(StoreError::Corrupt { .. })
+            | Self::Blobs(BlobError::Damaged { .. })
+            | Self::Unreadable { .. }
+            | Self::Restore(_) => ErrorCode::Corrupt,
+            Self::Store(StoreError::Version { .. }) => ErrorCode::VersionMismatch,
             _ => ErrorCode::Storage,
         }
     }
@@ -115,6 +120,15 @@ impl ManagerError {
                 format!("chmod 600 '{}'; if others may have read it, remove it and a new one is made", path.display())
             }
             Self::TokenUnusable { path, .. } => format!("remove '{}', and a new one is made", path.display()),
+            Self::Store(StoreError::Corrupt { .. }) | Self::Unreadable { .. } | Self::Restore(_) => {
+                "nothing was changed or removed; bring a backup into a new directory with `manta manager restore`"
+                    .to_owned()
+            }
+            Self::Store(StoreError::Version { .. }) => {
+                "start it with the version that wrote it, or bring a backup of before into a new directory with \
+                 `manta manager restore`"
+                    .to_owned()
+            }
             _ => return None,
         })
     }

@@ -16,6 +16,7 @@ pub mod orchestrator;
 mod run;
 mod serve;
 mod settings;
+mod space;
 mod submit;
 mod supervisor;
 mod threads;

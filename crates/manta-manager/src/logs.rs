@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::ManagerError;
 use crate::orchestrator::Watches;
+use crate::space::Space;
 use crate::threads::Owned;
 
 /// The log store on its thread, and word of what is new in it.
@@ -16,15 +17,21 @@ pub(crate) struct Logs {
     store: Owned<LogStore>,
     news: Arc<Watches>,
     cluster: ClusterId,
+    space: Arc<Space>,
 }
 
 impl Logs {
-    pub(crate) fn new(store: Owned<LogStore>, cluster: ClusterId) -> Self {
-        Self { store, news: Arc::default(), cluster }
+    pub(crate) fn new(store: Owned<LogStore>, cluster: ClusterId, space: Arc<Space>) -> Self {
+        Self { store, news: Arc::default(), cluster, space }
     }
 
-    /// Appends lines, in order, and tells those who follow the swarm's log.
+    /// Appends lines, in order, and tells those who follow the swarm's log. On a full disk they are dropped: what is left
+    /// of it is for what must be durable.
     pub(crate) async fn append(&self, swarm: SwarmId, mut lines: Vec<LogLine>) -> Result<(), ManagerError> {
+        if self.space.shortage().is_some() {
+            tracing::debug!(%swarm, lines = lines.len(), "log lines are dropped: the disk is full");
+            return Ok(());
+        }
         let cluster = self.cluster.clone();
         let appended = self.store.run(move |store| {
             store.append(&cluster, swarm, &mut lines)?;

@@ -13,6 +13,7 @@ use crate::open::Opened;
 use crate::orchestrator::{Orchestrator, recover};
 use crate::serve;
 use crate::settings::{Bound, Listen, Settings};
+use crate::space::Space;
 use crate::supervisor::{Kind, Supervisor};
 use crate::threads::{Ended, Owned};
 
@@ -63,6 +64,7 @@ async fn serve_until(
         supervisor.stopping(),
     );
     manta_types::crash_point!("manager.recovered");
+    let space = Arc::new(Space::new(settings.data_dir.clone(), Arc::clone(&clock)));
     let address = bound.address().clone();
     let app = App::new(Parts {
         cluster: settings.cluster.clone(),
@@ -71,7 +73,8 @@ async fn serve_until(
         handle,
         store,
         blobs,
-        logs: Logs::new(logs, settings.cluster.clone()),
+        logs: Logs::new(logs, settings.cluster.clone(), Arc::clone(&space)),
+        space,
         clock,
         supervisor: supervisor.clone(),
         uploads: App::upload_permits(),

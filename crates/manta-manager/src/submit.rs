@@ -1,6 +1,5 @@
 //! A submission's way in: read, checked, everything it names found, and only then handed to the engine.
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::sync::Arc;
 
 use manta_api::{ErrorCode, ModuleRef, Problem, SwarmSubmission};
@@ -11,7 +10,7 @@ use manta_types::{Blob, SwarmId, crash_point};
 
 use crate::ManagerError;
 use crate::app::App;
-use crate::http::internal;
+use crate::http::{internal, set_aside};
 use crate::orchestrator::Refused;
 
 /// Bytes of a bundle's manifest.
@@ -40,6 +39,7 @@ pub(crate) async fn submit(app: &App, body: &[u8], key: Option<String>) -> Resul
     {
         return Ok(taken);
     }
+    app.space.admit(body.len() as u64)?;
     let submission: SwarmSubmission = serde_json::from_slice(body)
         .map_err(|error| Problem::new(ErrorCode::BadRequest, format!("the submission cannot be read: {error}")))?;
     let invalid = |error: manta_api::InvalidSubmission| Problem::new(ErrorCode::InvalidSwarm, error.to_string());
@@ -126,7 +126,7 @@ fn check_content(submission: &SwarmSubmission, blobs: &dyn BlobStore) -> Result<
         wanted.extend(files.map(|(path, blob)| (*blob, format!("`{path}` of module `{}`", module.name))));
     }
     for (blob, what) in wanted {
-        match blobs.size(&blob.digest).map_err(ManagerError::from)? {
+        match blobs.hold(&blob.digest).map_err(ManagerError::from)? {
             Some(size) if size == blob.size => {}
             Some(size) => {
                 let sentence = format!("{what} has {size} bytes, the submission says {}", blob.size);
@@ -145,11 +145,18 @@ fn check_content(submission: &SwarmSubmission, blobs: &dyn BlobStore) -> Result<
     Err(problem.hint("ask `blobs/missing` and upload what it names, then submit again"))
 }
 
+/// The manifest of a module's bundle, if that is stored; a damaged one is set aside, so that sound bytes can take its place.
 fn read_manifest(module: &ModuleRef, blobs: &dyn BlobStore) -> Result<Option<BundleManifest>, Problem> {
-    let Some(reader) = blobs.open(&module.bundle).map_err(ManagerError::from)? else { return Ok(None) };
-    let mut bytes = Vec::new();
-    let source = |source| ManagerError::from(BlobError::Read { source });
-    reader.take(MANIFEST_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(source)?;
+    blobs.hold(&module.bundle).map_err(ManagerError::from)?;
+    let bytes = match blobs.read(&module.bundle, MANIFEST_BYTES_MAX) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(None),
+        Err(error @ BlobError::Damaged { .. }) => match set_aside(blobs, error) {
+            BlobError::Damaged { .. } => return Ok(None),
+            other => return Err(ManagerError::from(other).into()),
+        },
+        Err(error) => return Err(ManagerError::from(error).into()),
+    };
     let invalid = |error| {
         let sentence = format!("the bundle of module `{}` cannot be used: {error}", module.name);
         Problem::new(ErrorCode::InvalidSwarm, sentence)

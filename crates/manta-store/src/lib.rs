@@ -15,7 +15,7 @@ mod record;
 mod sqlite;
 pub mod state;
 
-pub use blob::{BlobError, BlobRead, BlobStore, BlobWriter, DirBlobs, MemoryBlobs};
+pub use blob::{BlobError, BlobRead, BlobStore, BlobStream, BlobWriter, DirBlobs, FaultyBlobs, MemoryBlobs};
 pub use error::{CommitError, StoreError};
 pub use faulty::{Fault, Faulty};
 pub use logs::{LogFilter, LogStore};

@@ -21,6 +21,11 @@ pub const BUNDLE_BYTES_MAX: u64 = 1 << 30;
 pub const REQUEST_BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes in one blob.
 pub const BLOB_BYTES_MAX: u64 = 1 << 40;
+/// How long a blob stays after it was uploaded or asked for, though nothing names it yet.
+pub const BLOB_HELD: Duration = Duration::from_secs(24 * 60 * 60);
+/// Free bytes of the manager's file system below which it takes no submission, blob or result; a quarter of a file system
+/// that is smaller than four times this.
+pub const STORAGE_RESERVE_BYTES: u64 = 64 << 20;
 /// Bytes in one frame of the light protocol.
 pub const LIGHT_FRAME_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one log line; the rest of a longer line is cut and counted.

@@ -94,7 +94,7 @@ async fn stored(outputs: &Outputs, blobs: &Arc<dyn BlobStore>) -> Result<Result<
     let blobs = Arc::clone(blobs);
     let look = move || -> Result<Result<(), String>, BlobError> {
         for value in wanted {
-            match blobs.size(&value.blob.digest)? {
+            match blobs.hold(&value.blob.digest)? {
                 None => return Ok(Err(format!("the value of `{}` is not stored", value.name))),
                 Some(size) if size != value.blob.size => {
                     let said = value.blob.size;

@@ -66,7 +66,7 @@ impl NodeGateway for Gateway {
             lease_ms: ms(limits::LEASE),
         })));
         let over = session.over.clone().cancelled_owned();
-        let reader = NodeSession::new(name, session, app.handle.clone(), app.blobs.clone(), app.logs.clone());
+        let reader = NodeSession::new(name, session, app);
         app.supervisor.spawn("node session", Kind::Session, reader.read(inbound, app.supervisor.stopping()));
         let outbound = welcome.chain(ReceiverStream::new(outbound)).map(Ok).take_until(over);
         Ok(Response::new(Box::pin(outbound)))

@@ -13,8 +13,9 @@ use tonic::Status;
 use super::log_intake::LogIntake;
 use super::{convert, finish};
 use crate::ManagerError;
-use crate::logs::Logs;
+use crate::app::App;
 use crate::orchestrator::{Handle, Session};
+use crate::space::Space;
 
 /// The reading half of a session.
 pub(super) struct NodeSession {
@@ -23,6 +24,7 @@ pub(super) struct NodeSession {
     handle: Handle,
     blobs: Arc<dyn BlobStore>,
     logs: LogIntake,
+    space: Arc<Space>,
 }
 
 /// Whether a session goes on.
@@ -32,9 +34,10 @@ enum Next {
 }
 
 impl NodeSession {
-    pub(super) fn new(node: NodeName, session: Session, handle: Handle, blobs: Arc<dyn BlobStore>, logs: Logs) -> Self {
-        let logs = LogIntake::new(node.clone(), handle.clone(), logs);
-        Self { node, session, handle, blobs, logs }
+    pub(super) fn new(node: NodeName, session: Session, app: &App) -> Self {
+        let (handle, space) = (app.handle.clone(), Arc::clone(&app.space));
+        let logs = LogIntake::new(node.clone(), handle.clone(), app.logs.clone());
+        Self { node, session, handle, blobs: Arc::clone(&app.blobs), logs, space }
     }
 
     /// Reads until the stream ends, the session is replaced, or the manager stops.
@@ -76,6 +79,8 @@ impl NodeSession {
                 Ok(())
             }
             K::Progress(progress) => self.progress(progress).await?,
+            // The node keeps its report and says it again, until there is room for what it says.
+            K::Finished(_) if self.space.shortage().is_some() => Ok(()),
             K::Finished(report) => match convert::attempt(&report.attempt) {
                 Ok(_) => {
                     crash_point!("manager.report.received");

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
 use manta_api::{ErrorCode, Problem};
-use manta_store::{BlobError, BlobRead, BlobWriter};
+use manta_store::{BlobError, BlobRead, BlobStore, BlobStream, BlobWriter};
 use manta_types::{Digest, limits};
 use serde::{Deserialize, Serialize};
 
@@ -57,10 +57,9 @@ pub(super) async fn head(app: App, call: Call) -> Answer {
 pub(super) async fn get(app: App, call: Call) -> Answer {
     let digest = digest(&call)?;
     let blobs = Arc::clone(&app.blobs);
-    let opened = blocking(move || Ok(blobs.open(&digest)?.zip(blobs.size(&digest)?))).await?;
-    let (reader, size) = opened.ok_or_else(|| not_stored(&digest))?;
+    let size = blocking(move || blobs.size(&digest)).await?.ok_or_else(|| not_stored(&digest))?;
     match part(call.header(header::RANGE), size) {
-        Part::Whole => Ok(described(&digest, Body::from_stream(chunks(reader, size)), size)),
+        Part::Whole => whole(&app, digest).await,
         Part::Unsatisfiable => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
@@ -68,6 +67,12 @@ pub(super) async fn get(app: App, call: Call) -> Answer {
             Ok(response)
         }
         Part::Range { first, last } => {
+            // Only the whole can prove that a part is right.
+            let blobs = Arc::clone(&app.blobs);
+            let verified = tokio::task::spawn_blocking(move || blobs.verify(&digest)).await.map_err(internal)?;
+            verified.map_err(|error| failed(set_aside(app.blobs.as_ref(), error)))?;
+            let blobs = Arc::clone(&app.blobs);
+            let reader = blocking(move || blobs.open(&digest)).await?.ok_or_else(|| not_stored(&digest))?;
             let reader = seek(reader, first).await?;
             let length = last - first + 1;
             let mut response = described(&digest, Body::from_stream(chunks(reader, length)), length);
@@ -78,6 +83,32 @@ pub(super) async fn get(app: App, call: Call) -> Answer {
     }
 }
 
+/// A blob, verified as it leaves: the last piece of damaged bytes is never sent, so that nobody can take them for whole.
+async fn whole(app: &App, digest: Digest) -> Answer {
+    let blobs = Arc::clone(&app.blobs);
+    let stream = blocking(move || blobs.stream(&digest)).await?.ok_or_else(|| not_stored(&digest))?;
+    let size = stream.blob().size;
+    // A small blob is one piece, so that its damage can still be said.
+    let (first, stream) = piece(stream, Arc::clone(&app.blobs)).await.map_err(failed)?;
+    let rest = stream::try_unfold((stream, Arc::clone(&app.blobs)), |(stream, blobs)| async move {
+        let (piece, stream) = piece(stream, Arc::clone(&blobs)).await.map_err(std::io::Error::other)?;
+        Ok::<_, std::io::Error>(piece.map(|piece| (piece, (stream, blobs))))
+    });
+    let first = stream::iter(first.map(Ok));
+    Ok(described(&digest, Body::from_stream(first.chain(rest)), size))
+}
+
+/// The next piece of a blob, read where reading may block; a blob that proves damaged is set aside.
+async fn piece(mut stream: BlobStream, blobs: Arc<dyn BlobStore>) -> Result<(Option<Bytes>, BlobStream), BlobError> {
+    let digest = stream.blob().digest;
+    let read = move || match stream.next_piece() {
+        Ok(piece) => Ok((piece.map(Bytes::from), stream)),
+        Err(error) => Err(set_aside(blobs.as_ref(), error)),
+    };
+    let failed = |error| BlobError::Io { path: digest.to_string(), source: std::io::Error::other(error) };
+    tokio::task::spawn_blocking(read).await.map_err(failed)?
+}
+
 pub(super) async fn put(app: App, call: Call) -> Answer {
     let digest = digest(&call)?;
     let length = call.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
@@ -86,10 +117,11 @@ pub(super) async fn put(app: App, call: Call) -> Answer {
     }
     let mut body = call.body.into_data_stream();
     let blobs = Arc::clone(&app.blobs);
-    if blocking(move || blobs.size(&digest)).await?.is_some() {
+    if blocking(move || blobs.hold(&digest)).await?.is_some() {
         while body.next().await.transpose().map_err(broken_off)?.is_some() {}
         return Ok(Response::new(Body::empty()));
     }
+    app.space.admit(length.unwrap_or(0))?;
     let _turn = app.uploads.acquire().await.map_err(internal)?;
     let blobs = Arc::clone(&app.blobs);
     let mut writer = blocking(move || blobs.begin()).await?;
@@ -102,6 +134,7 @@ pub(super) async fn put(app: App, call: Call) -> Answer {
         }
         buffer.extend_from_slice(&bytes);
         if buffer.len() >= CHUNK_BYTES {
+            app.space.admit(0)?;
             writer = write(writer, buffer.split().freeze()).await?;
         }
     }
@@ -142,12 +175,29 @@ fn chunks(reader: Box<dyn BlobRead>, length: u64) -> impl Stream<Item = std::io:
 pub(super) async fn blocking<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(job).await.map_err(internal)?.map_err(|error| match error {
+    tokio::task::spawn_blocking(job).await.map_err(internal)?.map_err(failed)
+}
+
+/// A failure of the blob store, as a client is told of it.
+fn failed(error: BlobError) -> Problem {
+    match error {
         BlobError::Mismatch { .. } => Problem::new(ErrorCode::DigestMismatch, error.to_string()),
         BlobError::TooLarge { .. } => Problem::new(ErrorCode::TooLarge, error.to_string()),
         BlobError::Missing { .. } => Problem::new(ErrorCode::NotFound, error.to_string()),
+        BlobError::Damaged { .. } => {
+            let hint = "it was set aside; upload it again, or restore a backup with `manta manager restore`";
+            Problem::new(ErrorCode::Corrupt, error.to_string()).hint(hint)
+        }
         other => ManagerError::from(other).into(),
-    })
+    }
+}
+
+/// Sets the blob aside that an error says is damaged.
+pub(crate) fn set_aside(blobs: &dyn BlobStore, error: BlobError) -> BlobError {
+    match error {
+        BlobError::Damaged { digest, .. } => blobs.quarantine(&digest).err().unwrap_or(error),
+        other => other,
+    }
 }
 
 fn digest(call: &Call) -> Result<Digest, Problem> {

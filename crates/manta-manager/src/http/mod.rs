@@ -16,6 +16,7 @@ mod stream;
 mod swarms;
 mod why;
 
+pub(crate) use blobs::set_aside;
 pub use openapi::openapi;
 pub(crate) use problem::internal;
 pub(crate) use routes::router;

@@ -7,8 +7,9 @@ use super::call::{Answer, Call, json};
 use crate::app::App;
 use crate::view;
 
-pub(super) async fn health(_app: App, _call: Call) -> Answer {
-    Ok(Response::new(Body::from("ok\n")))
+pub(super) async fn health(app: App, _call: Call) -> Answer {
+    let text = app.space.shortage().map_or("ok\n".to_owned(), |shortage| format!("disk full: {shortage}\n"));
+    Ok(Response::new(Body::from(text)))
 }
 
 pub(super) async fn list(app: App, _call: Call) -> Answer {

@@ -5,6 +5,7 @@ mod blobs;
 mod gateway;
 mod harness;
 mod node;
+mod storage;
 mod stream;
 mod submit;
 mod swarms;

@@ -1,7 +1,10 @@
 //! [`BlobStore`], the contract that every place for bytes keeps, and what can go wrong with it.
 use std::io::{self, Read, Seek};
+use std::time::Duration;
 
 use manta_types::{Blob, Digest};
+
+use super::BlobStream;
 
 /// Why bytes could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +87,8 @@ pub trait BlobStore: Send + Sync {
     /// When the storage fails.
     fn begin(&self) -> Result<Box<dyn BlobWriter>, BlobError>;
 
-    /// Opens a blob, if it is stored; its bytes are not verified again.
+    /// Opens a blob, if it is stored; its bytes are not verified again, which is what [`read`](BlobStore::read) and
+    /// [`stream`](BlobStore::stream) are for.
     ///
     /// # Errors
     /// When the storage fails.
@@ -96,12 +100,62 @@ pub trait BlobStore: Send + Sync {
     /// When the storage fails.
     fn size(&self, digest: &Digest) -> Result<Option<u64>, BlobError>;
 
+    /// The length of a blob, if it is stored. From now on no sweep removes it for a while: for whoever is about to name it.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn hold(&self, digest: &Digest) -> Result<Option<u64>, BlobError>;
+
+    /// Digests of stored blobs in order, at most `limit` of them, from behind `after` on.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn digests(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<Digest>, BlobError>;
+
+    /// Removes a blob that nothing names, unless it was stored or held within `held`; the bytes that this set free.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn sweep(&self, digest: &Digest, held: Duration) -> Result<u64, BlobError>;
+
+    /// Sets a damaged blob aside, where people find it and nobody is served it; then it counts as missing, and sound bytes
+    /// may be stored under its name.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn quarantine(&self, digest: &Digest) -> Result<(), BlobError>;
+
+    /// A blob piece by piece, verified before its last piece is given, if it is stored.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn stream(&self, digest: &Digest) -> Result<Option<BlobStream>, BlobError> {
+        let Some(size) = self.size(digest)? else { return Ok(None) };
+        Ok(self.open(digest)?.map(|reader| BlobStream::new(reader, Blob { digest: *digest, size })))
+    }
+
+    /// The bytes of a blob, verified, if it is stored.
+    ///
+    /// # Errors
+    /// [`BlobError::Damaged`]; [`BlobError::TooLarge`] where it has more than `limit` bytes.
+    fn read(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, BlobError> {
+        let Some(mut stream) = self.stream(digest)? else { return Ok(None) };
+        if stream.blob().size > limit {
+            return Err(BlobError::TooLarge { limit });
+        }
+        let mut bytes = Vec::new();
+        while let Some(piece) = stream.next_piece()? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Some(bytes))
+    }
+
     /// Stores what `reader` gives under its announced digest; a blob that is stored already is not read again.
     ///
     /// # Errors
     /// [`BlobError::Mismatch`] if the bytes are others; then nothing is kept.
     fn put(&self, digest: &Digest, reader: &mut dyn Read) -> Result<Blob, BlobError> {
-        if let Some(size) = self.size(digest)? {
+        if let Some(size) = self.hold(digest)? {
             return Ok(Blob { digest: *digest, size });
         }
         let mut writer = self.begin()?;
@@ -109,14 +163,14 @@ pub trait BlobStore: Send + Sync {
         writer.finish(digest)
     }
 
-    /// Those of the digests that are not stored, in the order given.
+    /// Those of the digests that are not stored, in the order given; the others are held.
     ///
     /// # Errors
     /// When the storage fails.
     fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, BlobError> {
         let mut missing = Vec::new();
         for digest in digests {
-            if self.size(digest)?.is_none() {
+            if self.hold(digest)?.is_none() {
                 missing.push(*digest);
             }
         }
@@ -128,25 +182,20 @@ pub trait BlobStore: Send + Sync {
     /// # Errors
     /// [`BlobError::Missing`] or [`BlobError::Damaged`].
     fn verify(&self, digest: &Digest) -> Result<Blob, BlobError> {
-        let mut stored = self.open(digest)?.ok_or(BlobError::Missing { digest: *digest })?;
-        let mut hasher = Hasher::default();
-        let failed = |source| BlobError::Io { path: digest.to_string(), source };
-        each_chunk(&mut stored, failed, |bytes| hasher.update(bytes))?;
-        let found = hasher.blob();
-        if found.digest == *digest {
-            Ok(found)
-        } else {
-            Err(BlobError::Damaged { digest: *digest, found: found.digest })
-        }
+        let mut stream = self.stream(digest)?.ok_or(BlobError::Missing { digest: *digest })?;
+        while stream.next_piece()?.is_some() {}
+        Ok(stream.blob())
     }
 }
+
+/// Bytes that are read in one go.
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 fn each_chunk(
     reader: &mut dyn Read,
     failed: impl Fn(io::Error) -> BlobError,
     mut take: impl FnMut(&[u8]) -> Result<(), BlobError>,
 ) -> Result<(), BlobError> {
-    const CHUNK_BYTES: usize = 256 << 10;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match reader.read(&mut chunk) {

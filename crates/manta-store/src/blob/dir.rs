@@ -1,17 +1,23 @@
-//! Blobs as files of one directory: `ab/<64 hexadecimal digits>`, and `tmp/` for what is being written.
+//! Blobs as files of one directory: `ab/<64 hexadecimal digits>`, `tmp/` for what is being written, and `quarantine/` for
+//! what is damaged.
 //!
 //! A file gets its name only after its bytes are on the disk, and the name is on the disk before anyone hears of it.
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use manta_types::{Blob, Digest, crash_point};
 
 use super::contract::{Hasher, check};
+use super::memory::Held;
 use super::{BlobError, BlobRead, BlobStore, BlobWriter};
+
+/// The folder of what is damaged.
+const QUARANTINE: &str = "quarantine";
 
 /// Blobs in a directory, for one process at a time: opening removes what an earlier one left half-written.
 #[derive(Debug, Clone)]
@@ -24,6 +30,9 @@ struct Shared {
     dir: PathBuf,
     /// Numbers the files in `tmp/`.
     drafts: AtomicU64,
+    /// What was held since the start, by a clock that never jumps; a file's own time says it across restarts. Whoever
+    /// gives a file its name, holds it or takes it away has this lock.
+    held: Mutex<Held>,
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> BlobError {
@@ -53,6 +62,7 @@ impl DirBlobs {
         let make = |dir: &Path| DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_at(dir));
         let drafts = dir.join("tmp");
         make(&drafts)?;
+        make(&dir.join(QUARANTINE))?;
         for leftover in fs::read_dir(&drafts).map_err(io_at(&drafts))? {
             let leftover = leftover.map_err(io_at(&drafts))?.path();
             fs::remove_file(&leftover).map_err(io_at(&leftover))?;
@@ -65,7 +75,7 @@ impl DirBlobs {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_dir(parent)?;
         }
-        Ok(Self { shared: Arc::new(Shared { dir: dir.to_owned(), drafts: AtomicU64::new(0) }) })
+        Ok(Self { shared: Arc::new(Shared { dir: dir.to_owned(), drafts: AtomicU64::new(0), held: Mutex::default() }) })
     }
 
     /// Where a blob's file is, or would be.
@@ -88,6 +98,19 @@ impl Shared {
         let name = digest.to_string();
         self.dir.join(&name[..2]).join(name)
     }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
+        let path = self.path(digest);
+        let mut held = self.held();
+        let Some(file) = if_there(File::open(&path), &path)? else { return Ok(None) };
+        file.set_modified(SystemTime::now()).map_err(io_at(&path))?;
+        held.note(digest);
+        Ok(Some(file.metadata().map_err(io_at(&path))?.len()))
+    }
 }
 
 impl BlobStore for DirBlobs {
@@ -106,6 +129,59 @@ impl BlobStore for DirBlobs {
         let path = self.path(digest);
         Ok(if_there(fs::metadata(&path), &path)?.map(|metadata| metadata.len()))
     }
+
+    fn hold(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
+        self.shared.hold(digest)
+    }
+
+    fn digests(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<Digest>, BlobError> {
+        let mut digests = Vec::new();
+        let first = after.map_or(0, |digest| digest.bytes()[0]);
+        for shard in first..=u8::MAX {
+            if digests.len() >= limit {
+                break;
+            }
+            let dir = self.shared.dir.join(format!("{shard:02x}"));
+            let mut found = Vec::new();
+            for file in fs::read_dir(&dir).map_err(io_at(&dir))? {
+                let name = file.map_err(io_at(&dir))?.file_name();
+                // Nothing else is of our making.
+                found.extend(name.to_str().and_then(|name| name.parse::<Digest>().ok()));
+            }
+            found.retain(|digest| after.is_none_or(|after| digest > after));
+            found.sort_unstable();
+            digests.append(&mut found);
+        }
+        digests.truncate(limit);
+        Ok(digests)
+    }
+
+    fn sweep(&self, digest: &Digest, held: Duration) -> Result<u64, BlobError> {
+        let path = self.path(digest);
+        let mut known = self.shared.held();
+        let Some(metadata) = if_there(fs::metadata(&path), &path)? else { return Ok(0) };
+        let modified = metadata.modified().map_err(io_at(&path))?;
+        // A time that is yet to come is one of a clock that was set back.
+        let is_young = modified.elapsed().map_or(true, |age| age < held);
+        if !held.is_zero() && (is_young || known.is_within(digest, held)) {
+            return Ok(0);
+        }
+        if_there(fs::remove_file(&path), &path)?;
+        known.forget(digest);
+        Ok(metadata.len())
+    }
+
+    fn quarantine(&self, digest: &Digest) -> Result<(), BlobError> {
+        let path = self.path(digest);
+        let dir = self.shared.dir.join(QUARANTINE);
+        let _lock = self.shared.held();
+        let free = (0u32..).map(|number| dir.join(format!("{digest}.{number}"))).find(|target| !target.exists());
+        let target = free.expect("numbers do not run out");
+        if if_there(fs::rename(&path, &target), &path)?.is_some() {
+            tracing::error!(%digest, kept = %target.display(), "a damaged blob was set aside");
+        }
+        sync_dir(&dir)
+    }
 }
 
 /// A file in `tmp/`; removed when dropped, unless it has been given its name.
@@ -120,11 +196,14 @@ impl Draft {
     fn keep(&mut self, blob: Blob) -> Result<Blob, BlobError> {
         let target = self.shared.path(&blob.digest);
         let dir = target.parent().expect("every blob's file is in a folder");
-        if !target.try_exists().map_err(io_at(&target))? {
+        if self.shared.hold(&blob.digest)?.is_none() {
             crash_point!("store.blob.written");
+            self.file.set_modified(SystemTime::now()).map_err(io_at(&self.path))?;
             self.file.sync_all().map_err(io_at(&self.path))?;
             crash_point!("store.blob.synced");
+            let mut held = self.shared.held();
             fs::rename(&self.path, &target).map_err(io_at(&target))?;
+            held.note(&blob.digest);
             crash_point!("store.blob.named");
         }
         // Also where it was there: whoever put it may not have come to this line yet.

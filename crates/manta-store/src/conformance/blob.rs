@@ -2,6 +2,7 @@
 #![expect(missing_docs, reason = "the names of checks are their documentation")]
 use std::io::{Cursor, Error, Read, Seek, SeekFrom};
 use std::thread;
+use std::time::Duration;
 
 use manta_types::{Blob, Digest};
 
@@ -21,6 +22,11 @@ macro_rules! blob_conformance {
             missing_names_what_is_not_stored
             many_writers_of_the_same_bytes_agree
             a_sound_blob_passes_verification
+            a_stream_gives_every_byte_once
+            a_blob_is_read_whole_within_a_limit
+            digests_are_paged_in_order
+            a_sweep_takes_what_nobody_holds
+            a_blob_that_was_set_aside_is_missing_and_can_be_stored_again
         );
     };
     (@each $fresh:expr; $($check:ident)+) => {
@@ -130,4 +136,68 @@ pub fn a_sound_blob_passes_verification(store: &dyn BlobStore) {
     assert_eq!(store.verify(&blob.digest).expect("it is sound"), blob);
     let error = store.verify(&name(b"absent").digest).expect_err("it is not there");
     assert!(matches!(error, BlobError::Missing { .. }), "{error:?}");
+}
+
+pub fn a_stream_gives_every_byte_once(store: &dyn BlobStore) {
+    for bytes in [Vec::new(), b"a".to_vec(), vec![7; 1 << 20], vec![8; (2 << 20) + 3]] {
+        let blob = put(store, &bytes);
+        let mut stream = store.stream(&blob.digest).expect("it opens").expect("it is there");
+        assert_eq!(stream.blob(), blob);
+        let mut found = Vec::new();
+        let mut pieces = 0;
+        while let Some(piece) = stream.next_piece().expect("it is sound") {
+            found.extend(piece);
+            pieces += 1;
+        }
+        assert_eq!((found.len(), found == bytes), (bytes.len(), true));
+        assert_eq!(pieces, bytes.len().div_ceil(1 << 20).max(1));
+    }
+    assert!(store.stream(&name(b"absent").digest).expect("it can be asked for").is_none());
+}
+
+pub fn a_blob_is_read_whole_within_a_limit(store: &dyn BlobStore) {
+    let digest = put(store, b"value").digest;
+    assert_eq!(store.read(&digest, 5).expect("it is sound"), Some(b"value".to_vec()));
+    let error = store.read(&digest, 4).expect_err("it is longer");
+    assert!(matches!(error, BlobError::TooLarge { limit: 4 }), "{error:?}");
+    assert_eq!(store.read(&name(b"absent").digest, 5).expect("it can be asked for"), None);
+}
+
+pub fn digests_are_paged_in_order(store: &dyn BlobStore) {
+    let mut all: Vec<_> = (0..300u32).map(|number| put(store, &number.to_le_bytes()).digest).collect();
+    all.sort_unstable();
+    let mut found = Vec::new();
+    loop {
+        let page = store.digests(found.last(), 7).expect("digests can be listed");
+        assert!(page.len() <= 7);
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page);
+    }
+    assert_eq!(found, all);
+}
+
+pub fn a_sweep_takes_what_nobody_holds(store: &dyn BlobStore) {
+    let digest = put(store, b"value").digest;
+    let hour = Duration::from_secs(3600);
+    assert_eq!(store.sweep(&digest, hour).expect("it can be swept"), 0, "it was stored just now");
+    assert_eq!(store.sweep(&digest, Duration::ZERO).expect("it can be swept"), 5);
+    assert_eq!(store.size(&digest).expect("sizes can be read"), None);
+    assert_eq!(store.hold(&digest).expect("what is gone can be asked for"), None);
+    assert_eq!(store.sweep(&digest, Duration::ZERO).expect("what is gone can be swept"), 0);
+    assert_eq!(put(store, b"value").digest, digest);
+    assert_eq!(store.hold(&digest).expect("it is held"), Some(5));
+    assert_eq!(store.sweep(&digest, hour).expect("it can be swept"), 0, "it is held");
+}
+
+pub fn a_blob_that_was_set_aside_is_missing_and_can_be_stored_again(store: &dyn BlobStore) {
+    for _ in 0..2 {
+        let digest = put(store, b"value").digest;
+        store.quarantine(&digest).expect("it is set aside");
+        assert_eq!((read(store, &digest), store.digests(None, 9).expect("digests can be listed")), (None, vec![]));
+        assert_eq!(store.missing(&[digest]).expect("digests can be asked for"), [digest]);
+    }
+    store.quarantine(&name(b"absent").digest).expect("what is not there is set aside already");
+    assert_eq!(read(store, &put(store, b"value").digest), Some(b"value".to_vec()));
 }

@@ -1,11 +1,12 @@
 //! What must hold when any one call fails: each transaction of a workload is there wholly, or not at all.
-use manta_types::SwarmEvent;
+use manta_types::{Digest, SwarmEvent};
 
+use super::blob::name;
 use super::sample::{
     accepted, closed, cluster, events, failed, key, new_swarm, node, offered, published, swarm_id, write,
 };
 use super::state::{Everything, everything};
-use crate::{CommitError, Fault, Faulty, StateStore, Transaction};
+use crate::{BlobError, BlobStore, CommitError, Fault, Faulty, FaultyBlobs, StateStore, Transaction};
 
 /// Transactions that touch every table.
 pub fn workload() -> Vec<Transaction> {
@@ -72,4 +73,47 @@ fn resume(store: &mut impl StateStore, done: usize) {
             Err(error) => panic!("transaction {index}: {error:?}"),
         }
     }
+}
+
+/// Fails every call of a workload of uploads in turn, on both sides of the work: what was acknowledged is there, whatever
+/// is there is whole, and the workload can go on.
+///
+/// `fresh` makes an empty store, and `reopened` makes the one that a restarted manager would find.
+pub fn each_blob_is_stored_wholly_or_not_at_all<S: BlobStore>(
+    mut fresh: impl FnMut() -> S,
+    mut reopened: impl FnMut(S) -> S,
+) {
+    let bytes: Vec<Vec<u8>> = [0, 1, 70_000].iter().map(|length| vec![7; *length]).collect();
+    for call in 1.. {
+        for fault in [Fault::Before, Fault::After] {
+            let store = FaultyBlobs::new(fresh(), call, fault);
+            let mut stored = Vec::new();
+            let failed = bytes.iter().chain(&bytes).any(|bytes| match upload(&store, bytes) {
+                Ok(digest) => {
+                    stored.push(digest);
+                    false
+                }
+                Err(_) => true,
+            });
+            let store = reopened(store.into_inner());
+            for digest in store.digests(None, usize::MAX).expect("a sound store can be listed") {
+                store.verify(&digest).unwrap_or_else(|error| panic!("call {call} failed {fault:?} its work: {error}"));
+            }
+            for digest in stored {
+                store.verify(&digest).unwrap_or_else(|error| panic!("call {call} failed {fault:?} its work: {error}"));
+            }
+            for bytes in &bytes {
+                upload(&store, bytes).expect("a store that failed once goes on");
+            }
+            if !failed {
+                assert!(call > 9, "the workload has more calls than {call}");
+                return;
+            }
+        }
+    }
+}
+
+fn upload(store: &impl BlobStore, bytes: &[u8]) -> Result<Digest, BlobError> {
+    let digest = name(bytes).digest;
+    store.put(&digest, &mut &*bytes).map(|blob| blob.digest)
 }

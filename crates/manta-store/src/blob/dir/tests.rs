@@ -2,11 +2,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
 use super::DirBlobs;
 use crate::conformance::blob::name;
+use crate::conformance::fault::each_blob_is_stored_wholly_or_not_at_all;
 use crate::{BlobError, BlobStore};
 
 fn fresh() -> (DirBlobs, TempDir) {
@@ -75,6 +77,69 @@ fn a_damaged_blob_fails_verification() {
     fs::write(store.path(&digest), b"valuE").unwrap();
     let error = store.verify(&digest).unwrap_err();
     assert!(matches!(error, BlobError::Damaged { found, .. } if found == name(b"valuE").digest), "{error:?}");
+}
+
+#[test]
+fn a_damaged_blob_never_gives_its_last_piece_and_is_kept_for_people() {
+    let (store, dir) = fresh();
+    let bytes = vec![7; (1 << 20) + 10];
+    put(&store, &bytes);
+    let digest = name(&bytes).digest;
+    let mut damaged = bytes.clone();
+    damaged[5] ^= 1;
+    for spoilt in [&damaged[..], &bytes[..bytes.len() - 1], &[]] {
+        fs::remove_file(store.path(&digest)).unwrap();
+        fs::write(store.path(&digest), spoilt).unwrap();
+        let mut stream = store.stream(&digest).unwrap().unwrap();
+        let mut given = 0;
+        let error = loop {
+            match stream.next_piece() {
+                Ok(Some(piece)) => given += piece.len(),
+                Ok(None) => panic!("damaged bytes were given whole"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, BlobError::Damaged { .. }), "{error:?}");
+        assert!(given < spoilt.len().max(1));
+    }
+    store.quarantine(&digest).unwrap();
+    assert_eq!(fs::read(dir.path().join(format!("blobs/quarantine/{digest}.0"))).unwrap(), b"");
+    put(&store, &bytes);
+    assert_eq!(store.verify(&digest).unwrap(), name(&bytes));
+}
+
+#[test]
+fn a_blob_is_held_across_restarts_and_by_either_clock() {
+    let (store, dir) = fresh();
+    put(&store, b"value");
+    let (digest, hour) = (name(b"value").digest, Duration::from_secs(3600));
+    let long_ago = SystemTime::UNIX_EPOCH;
+    let set = |time| fs::File::open(store.path(&digest)).unwrap().set_modified(time).unwrap();
+    set(long_ago);
+    assert_eq!(store.sweep(&digest, hour).unwrap(), 0, "this process stored it just now, whatever the wall clock says");
+    let reopened = DirBlobs::open(&dir.path().join("blobs")).unwrap();
+    set(SystemTime::now() + 10 * hour);
+    assert_eq!(reopened.sweep(&digest, hour).unwrap(), 0, "the wall clock was set back");
+    set(SystemTime::now());
+    assert_eq!(reopened.sweep(&digest, hour).unwrap(), 0, "it was stored just now");
+    set(long_ago);
+    assert_eq!(reopened.hold(&digest).unwrap(), Some(5));
+    let again = DirBlobs::open(&dir.path().join("blobs")).unwrap();
+    assert_eq!(again.sweep(&digest, hour).unwrap(), 0, "it was held just now");
+    set(long_ago);
+    assert_eq!(again.sweep(&digest, hour).unwrap(), 5);
+}
+
+#[test]
+fn a_fault_leaves_whole_blobs() {
+    let dirs = TempDir::new().unwrap();
+    let mut number = 0;
+    let fresh = || {
+        number += 1;
+        DirBlobs::open(&dirs.path().join(number.to_string())).unwrap()
+    };
+    let reopened = |store: DirBlobs| DirBlobs::open(&store.shared.dir).unwrap();
+    each_blob_is_stored_wholly_or_not_at_all(fresh, reopened);
 }
 
 #[test]
