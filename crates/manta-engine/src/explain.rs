@@ -8,7 +8,7 @@ use manta_types::{
 };
 
 use crate::Engine;
-use crate::placement::{self, Placement};
+use crate::placement::{self, Obstacle};
 use crate::swarm::{Attempt, Slot, SlotOutcome, SwarmRun, TaskRun, count};
 
 /// Nodes that a text lists by name; the rest is counted.
@@ -114,6 +114,7 @@ impl Engine {
         explanation.state = swarm.state.name();
         explanation.reason = match swarm.state {
             SwarmState::Running => running(swarm, &waiting),
+            SwarmState::Pending => self.turn(swarm.id).unwrap_or_else(|| swarm.reason.clone()),
             _ => swarm.reason.clone(),
         };
         explanation.would_change = match swarm.state {
@@ -189,7 +190,9 @@ impl Engine {
             (None, Some(outputs)) => format!("what it published counts: {}", count(outputs.results.len(), "result")),
             (None, None) => state_in_words(attempt.state).to_owned(),
         };
-        if let Some(reason) = slot.live().filter(|live| live.id == id).and_then(|_| self.slot_cause(run, slot, now)) {
+        if let Some(reason) =
+            slot.live().filter(|live| live.id == id).and_then(|_| self.slot_cause(swarm, run, slot, now))
+        {
             explanation.reason = format!("{} {}", reason.node, reason.cause);
             explanation.would_change.extend(reason.change);
         }
@@ -211,18 +214,20 @@ impl Engine {
                 let change = open.iter().map(|task| format!("task {task} closes")).collect();
                 (format!("waits for {}", open.join(", ")), Vec::new(), change)
             }
+            TaskRunState::Ready if swarm.state == SwarmState::Paused => {
+                ("waits while the swarm is paused".to_owned(), Vec::new(), Vec::new())
+            }
             TaskRunState::Ready => {
-                let Placement::Wait { reason, causes } = placement::place(swarm, run.task, &self.nodes, now) else {
-                    return None;
-                };
+                let (reason, causes) = placement::why(swarm, run.task, &self.fleet, now);
                 let reasons = causes.into_iter().map(|(node, obstacle)| {
-                    let placement::Obstacle { why, change } = obstacle;
+                    let Obstacle { why, change } = obstacle;
                     NodeReason { node, cause: why, change }
                 });
                 (reason, reasons.collect(), vec![another_node(spec)])
             }
             TaskRunState::Running => {
-                let nodes: Vec<_> = run.slots.iter().filter_map(|slot| self.slot_cause(run, slot, now)).collect();
+                let nodes: Vec<_> =
+                    run.slots.iter().filter_map(|slot| self.slot_cause(swarm, run, slot, now)).collect();
                 if nodes.is_empty() {
                     return None;
                 }
@@ -236,7 +241,7 @@ impl Engine {
     }
 
     /// What keeps the slot's node from delivering; nothing where it runs user code or is done.
-    fn slot_cause(&self, run: &TaskRun, slot: &Slot, now: Timestamp) -> Option<NodeReason> {
+    fn slot_cause(&self, swarm: &SwarmRun, run: &TaskRun, slot: &Slot, now: Timestamp) -> Option<NodeReason> {
         if !slot.is_open() {
             return None;
         }
@@ -249,15 +254,16 @@ impl Engine {
             false => format!("{} comes back", slot.node),
         };
         let (cause, change) = match slot.live() {
-            None => match slot.retry_at {
-                Some(due) if due > now => (format!("tries again in {:.1} s", (due - now).as_secs_f64()), None),
-                _ => ("is not there to try again".to_owned(), Some(back())),
-            },
+            None => {
+                let node = slot.waits_at.as_ref().unwrap_or(&slot.node).clone();
+                let Obstacle { why, change } = self.place_cause(swarm, run, slot, &node, now);
+                return Some(NodeReason { node, cause: why, change });
+            }
             Some(attempt) => match attempt.state {
                 AttemptState::Offered => ("has not answered the offer yet".to_owned(), None),
                 AttemptState::Preparing => ("is preparing or has it queued".to_owned(), None),
                 AttemptState::Silent => {
-                    let silent = self.nodes.get(&attempt.node).map_or(0, |node| (now - node.last_heard).as_secs());
+                    let silent = self.fleet.get(&attempt.node).map_or(0, |node| (now - node.last_heard).as_secs());
                     (format!("has not been heard for {silent} s"), Some(back()))
                 }
                 _ => return None,
@@ -266,12 +272,40 @@ impl Engine {
         Some(NodeReason { node: slot.node.clone(), cause, change })
     }
 
+    /// Why a slot has no place at the node for which it waits.
+    fn place_cause(&self, swarm: &SwarmRun, run: &TaskRun, slot: &Slot, name: &NodeName, now: Timestamp) -> Obstacle {
+        if swarm.state == SwarmState::Paused {
+            return Obstacle::new("gets nothing new while the swarm is paused".to_owned(), None);
+        }
+        if let Some(due) = slot.retry_at.filter(|due| *due > now) {
+            return Obstacle::new(format!("tries again in {:.1} s", (due - now).as_secs_f64()), None);
+        }
+        let Some(node) = self.fleet.get(name) else {
+            return Obstacle::new("is not known any more".to_owned(), None);
+        };
+        if let Some(obstacle) = placement::cause(&swarm.spec.tasks[run.task], node, now) {
+            return obstacle;
+        }
+        if !node.has_room() {
+            let slots = node.slots();
+            let why = format!("has no free slot: {} of {slots} busy", node.load().min(slots));
+            return Obstacle::new(why, format!("a slot of {name} becomes free"));
+        }
+        match swarm.spec.attempts_max.filter(|_| swarm.is_at_its_limit()) {
+            Some(most) => {
+                let why = format!("waits because the swarm may have {most} attempts at once");
+                Obstacle::new(why, "another attempt of the swarm ends".to_owned())
+            }
+            None => Obstacle::new("is about to be offered it".to_owned(), None),
+        }
+    }
+
     /// What became of each of a task run's nodes.
     fn nodes_of(&self, swarm: &SwarmRun, run: &TaskRun, now: Timestamp) -> Vec<NodeReason> {
         let spec = &swarm.spec.tasks[run.task];
         let of = |slot: &Slot| {
             let cause = match &slot.outcome {
-                SlotOutcome::Open => return self.slot_cause(run, slot, now).or_else(|| Some(state_of(slot))),
+                SlotOutcome::Open => return self.slot_cause(swarm, run, slot, now).or_else(|| Some(state_of(slot))),
                 SlotOutcome::Accepted => return None,
                 SlotOutcome::Excused(reason) => format!("was excused: {reason}"),
                 SlotOutcome::Failed => match slot.last_failure() {

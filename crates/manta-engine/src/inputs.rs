@@ -55,7 +55,7 @@ impl Engine {
         if found.state.is_final() {
             return None;
         }
-        let labels = |name: &NodeName| self.nodes.get(name).map(|node| node.description().labels.clone());
+        let labels = |name: &NodeName| self.fleet.get(name).map(|node| node.description().labels.clone());
         Some(readable(swarm, run, |name| labels(name).unwrap_or_default()))
     }
 }

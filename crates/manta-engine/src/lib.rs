@@ -5,18 +5,29 @@
 //! outputs: no clock, no randomness but the seed, no IO.
 #![forbid(unsafe_code)]
 
+mod closing;
 mod describe;
+mod division;
 mod engine;
 mod explain;
+mod fleet;
 mod history;
 mod input;
 mod inputs;
 mod node;
+mod offers;
 mod past;
 mod placement;
+mod queue;
 mod random;
+mod record;
 mod rules;
+mod seating;
+mod settle;
 mod swarm;
+mod take;
+mod timers;
+mod turns;
 mod validate;
 
 pub use describe::{Described, describe};

@@ -1,13 +1,15 @@
-//! What the engine knows of a node: what it offers, and when it was last heard.
+//! What the engine knows of a node: what it offers, what it is used for, when it was last heard, and what it has.
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use manta_types::state::{DutyChange, NodeChange};
-use manta_types::{NodeDuty, NodeName, NodeState, Timestamp, limits};
+use manta_types::{AttemptId, NodeDuty, NodeName, NodeState, SwarmId, Timestamp, limits};
 
 use crate::NodeDescription;
+use crate::queue::Queue;
 
 /// A node, as decisions see it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Node {
     pub(crate) description: NodeDescription,
     pub(crate) state: NodeState,
@@ -16,8 +18,12 @@ pub struct Node {
     pub(crate) drain_deadline: Option<Timestamp>,
     pub(crate) connected: bool,
     pub(crate) last_heard: Timestamp,
-    /// Live attempts offered to it, over all swarms.
-    pub(crate) load: u32,
+    /// Whether an alarm for its lease is set.
+    pub(crate) has_alarm: bool,
+    /// Live attempts that were offered to it.
+    pub(crate) live: BTreeMap<AttemptId, SwarmId>,
+    /// Slots that wait for a place at it.
+    pub(crate) queue: Queue,
 }
 
 impl Node {
@@ -29,7 +35,9 @@ impl Node {
             drain_deadline: None,
             connected: false,
             last_heard: now,
-            load: 0,
+            has_alarm: false,
+            live: BTreeMap::new(),
+            queue: Queue::default(),
         }
     }
 
@@ -58,14 +66,43 @@ impl Node {
         self.drain_deadline.map(|due| due - now)
     }
 
-    /// Live attempts offered to it.
-    pub const fn load(&self) -> u32 {
-        self.load
+    /// Live attempts that were offered to it.
+    pub fn load(&self) -> u32 {
+        u32::try_from(self.live.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Slots that wait, at the manager, for a place at it.
+    pub const fn waiting(&self) -> u32 {
+        self.queue.len()
     }
 
     /// How long it has not been heard; absent while it never was since the manager started.
     pub fn silent_for(&self, now: Timestamp) -> Option<Duration> {
         (self.state != NodeState::Joining).then(|| now - self.last_heard)
+    }
+
+    /// Whether it may be offered another attempt: one runs in each slot, and the next ones wait there.
+    pub(crate) fn has_room(&self) -> bool {
+        self.load() < self.slots().saturating_mul(limits::OFFERS_PER_SLOT)
+    }
+
+    /// Whether it has room for more than what waits for it already.
+    pub(crate) fn has_spare_room(&self) -> bool {
+        self.load().saturating_add(self.waiting()) < self.slots().saturating_mul(limits::OFFERS_PER_SLOT)
+    }
+
+    /// Whether it can be offered anything now.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.state == NodeState::Online && self.duty == NodeDuty::Active
+    }
+
+    /// All it has and all that waits for it, in thousandths of its slots.
+    pub(crate) fn busy(&self) -> u64 {
+        (u64::from(self.load()) + u64::from(self.waiting())) * 1000 / u64::from(self.slots())
+    }
+
+    pub(crate) fn slots(&self) -> u32 {
+        self.description.slots.max(1)
     }
 
     pub(crate) fn heard(&mut self, now: Timestamp) {
@@ -95,6 +132,11 @@ impl Node {
         Some(self.last_heard + wait + Duration::from_millis(1))
     }
 
+    /// When a task that must run on it may go on without it.
+    pub(crate) fn grace_ends(&self) -> Timestamp {
+        self.last_heard + limits::NODE_GRACE + Duration::from_millis(1)
+    }
+
     /// Ends its lease now: it said goodbye.
     pub(crate) fn leave(&mut self) {
         self.connected = false;
@@ -103,17 +145,15 @@ impl Node {
         }
     }
 
-    pub(crate) fn change(&mut self, change: NodeChange) {
+    fn change(&mut self, change: NodeChange) {
         self.state = self.state.next(change).expect("callers ask only for changes that the state knows");
     }
 
-    pub(crate) fn change_duty(&mut self, change: DutyChange) -> bool {
-        let next = self.duty.next(change);
-        self.duty = next.unwrap_or(self.duty);
-        if self.duty != NodeDuty::Draining {
-            self.drain_deadline = None;
-        }
-        next.is_ok()
+    /// Changes what it is used for, where the duty knows the change; whether it did.
+    pub(crate) fn change_duty(&mut self, change: DutyChange, drain_deadline: Option<Timestamp>) -> bool {
+        let Ok(next) = self.duty.next(change) else { return false };
+        (self.duty, self.drain_deadline) = (next, drain_deadline);
+        true
     }
 
     /// Why nothing may run on it any more, whatever it says: its identity is gone, or its drain's deadline passed.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use manta_types::event::{Failure, Outputs, Published, SwarmEvent as E, Timings};
 use manta_types::{AttemptId, Event, NodeName, SwarmId, SwarmSpec, Timestamp};
 
-use crate::engine::offered;
 use crate::inputs::readable;
+use crate::offers::offered;
 use crate::swarm::SwarmRun;
 use crate::{Inputs, Offer, RestoreError};
 

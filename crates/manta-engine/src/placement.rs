@@ -1,13 +1,13 @@
 //! Which nodes a task runs on, and why the others cannot.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use manta_types::{Method, NodeDuty, NodeLimit, NodeName, NodeState, TaskIndex, TaskRunState, TaskSpec, Timestamp};
 
+use crate::division;
+use crate::fleet::Fleet;
 use crate::node::Node;
 use crate::random::hash;
-use crate::swarm::SwarmRun;
-
-pub(crate) type Nodes = BTreeMap<NodeName, Node>;
+use crate::swarm::{SwarmRun, TaskRun};
 
 /// What placement says of a task that is ready.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +16,8 @@ pub(crate) enum Placement {
     Chosen { nodes: Vec<NodeName>, movable: bool },
     /// The division between tasks left it no node.
     Skipped(String),
-    /// Nobody can be chosen yet.
-    Wait { reason: String, causes: Vec<(NodeName, Obstacle)> },
+    /// Nobody can be chosen yet; not before this node is heard or given up, where one is named.
+    Wait { watch: Option<NodeName> },
 }
 
 /// Why a node cannot run a task, and what would change that.
@@ -30,7 +30,7 @@ pub(crate) struct Obstacle {
 }
 
 impl Obstacle {
-    fn new(why: String, change: impl Into<Option<String>>) -> Self {
+    pub(crate) fn new(why: String, change: impl Into<Option<String>>) -> Self {
         Self { why, change: change.into() }
     }
 }
@@ -113,91 +113,96 @@ fn duty_cause(node: &Node) -> Option<Obstacle> {
 }
 
 /// Chooses the nodes of a task run that is ready.
-pub(crate) fn place(swarm: &SwarmRun, task: TaskIndex, nodes: &Nodes, now: Timestamp) -> Placement {
+pub(crate) fn place(swarm: &SwarmRun, task: TaskIndex, fleet: &Fleet) -> Placement {
     let spec = &swarm.spec.tasks[task];
-    let mut eligible: Vec<&Node> = Vec::new();
-    let mut causes = Vec::new();
-    let mut expected = Vec::new();
-    for node in nodes.values() {
-        match cause(spec, node, now) {
-            None => eligible.push(node),
-            Some(why) => {
-                if node.state == NodeState::Joining && static_cause(spec, node).or_else(|| duty_cause(node)).is_none() {
-                    expected.push(node.name().clone());
-                }
-                causes.push((node.name().clone(), why));
-            }
-        }
-    }
     let asked = asked_nodes(swarm, task);
+    if let Some(watch) = expected(swarm, task, fleet, asked.is_some()) {
+        return Placement::Wait { watch: Some(watch) };
+    }
+    let mut eligible: Vec<&Node> = fleet.iter().filter(|node| is_eligible(spec, node)).collect();
     if let Some(asked) = &asked {
         eligible.retain(|node| asked.contains(node.name()));
     } else if let Some(fixed) = swarm.fixed.get(&task) {
         eligible.retain(|node| fixed.contains(node.name()));
     }
-    let everyone = asked.is_some() || matches!(spec.method, Method::All | Method::Tag(_));
-    if everyone && !expected.is_empty() {
-        return Placement::Wait {
-            reason: "waits for nodes that were here before the manager restarted".into(),
-            causes,
-        };
-    }
     if eligible.is_empty() {
-        return Placement::Wait { reason: no_one(spec, nodes), causes };
+        return Placement::Wait { watch: None };
     }
-    if everyone && asked.is_some() {
+    if asked.is_some() {
         return chosen(eligible, false);
     }
-    choose(swarm, task, eligible, nodes, now).unwrap_or_else(|| Placement::Wait { reason: no_one(spec, nodes), causes })
+    choose(swarm, task, eligible, fleet).unwrap_or(Placement::Wait { watch: None })
 }
 
-fn no_one(spec: &TaskSpec, nodes: &Nodes) -> String {
-    if nodes.is_empty() {
+/// Why a task run that is ready has no nodes: in words, and for each node that cannot be used.
+pub(crate) fn why(
+    swarm: &SwarmRun,
+    task: TaskIndex,
+    fleet: &Fleet,
+    now: Timestamp,
+) -> (String, Vec<(NodeName, Obstacle)>) {
+    let spec = &swarm.spec.tasks[task];
+    let told = fleet.iter().filter_map(|node| cause(spec, node, now).map(|why| (node.name().clone(), why)));
+    let reason = match expected(swarm, task, fleet, asked_nodes(swarm, task).is_some()) {
+        Some(_) => "waits for nodes that were here before the manager restarted".to_owned(),
+        None => no_one(spec, fleet),
+    };
+    (reason, told.collect())
+}
+
+/// A node that was here before a restart, may yet come back, and would be chosen: whoever needs all waits for it.
+/// One of many is picked by hash, so that whoever watches it has seldom to look for the next.
+fn expected(swarm: &SwarmRun, task: TaskIndex, fleet: &Fleet, asked: bool) -> Option<NodeName> {
+    let spec = &swarm.spec.tasks[task];
+    if !asked && matches!(spec.method, Method::Any | Method::BestResources) {
+        return None;
+    }
+    let awaited = fleet.iter().filter(|node| {
+        node.state == NodeState::Joining && duty_cause(node).is_none() && static_cause(spec, node).is_none()
+    });
+    awaited.map(Node::name).max_by_key(|name| rank(swarm, spec, 0, name)).cloned()
+}
+
+fn no_one(spec: &TaskSpec, fleet: &Fleet) -> String {
+    if fleet.is_empty() {
         return "no node has joined".to_owned();
     }
     match &spec.method {
         Method::Tag(name) => format!("no eligible node has published `{name}` in this iteration"),
-        _ => format!("none of {} nodes can run it now", nodes.len()),
+        _ => format!("none of {} nodes can run it now", fleet.len()),
     }
 }
 
-fn choose(
-    swarm: &SwarmRun,
-    task: TaskIndex,
-    mut eligible: Vec<&Node>,
-    nodes: &Nodes,
-    now: Timestamp,
-) -> Option<Placement> {
+fn choose(swarm: &SwarmRun, task: TaskIndex, mut eligible: Vec<&Node>, fleet: &Fleet) -> Option<Placement> {
     let spec = &swarm.spec.tasks[task];
     match &spec.method {
         Method::All => {
             let most = limit(spec.maximum, eligible.len(), eligible.len());
-            eligible.sort_by_key(|node| rank(swarm, spec, 0, node.name()));
+            eligible.sort_by_cached_key(|node| rank(swarm, spec, 0, node.name()));
             eligible.truncate(most);
             Some(chosen(eligible, false))
         }
         Method::Any => {
             let most = limit(spec.maximum, eligible.len(), 1);
             let before = previous_nodes(swarm, task);
-            eligible.sort_by_key(|node| {
-                let busy = u64::from(node.load) * 1000 / u64::from(node.description.slots.max(1));
+            eligible.sort_by_cached_key(|node| {
                 let here = before.contains(node.name());
-                (!here, !node.connected, busy, rank(swarm, spec, 0, node.name()))
+                (!here, !node.connected, node.busy(), rank(swarm, spec, 0, node.name()))
             });
             eligible.truncate(most);
             Some(chosen(eligible, true))
         }
         Method::BestResources => {
             let most = limit(spec.maximum, eligible.len(), 1);
-            eligible.sort_by_key(|node| {
-                let (slots, load) = (u64::from(node.description.slots.max(1)), u64::from(node.load));
+            eligible.sort_by_cached_key(|node| {
+                let (slots, load) = (u64::from(node.slots()), u64::from(node.load()) + u64::from(node.waiting()));
                 let free = node.description.memory_bytes / slots * slots.saturating_sub(load);
                 (std::cmp::Reverse(free), rank(swarm, spec, 0, node.name()))
             });
             eligible.truncate(most);
             Some(chosen(eligible, true))
         }
-        Method::Random => Some(sample(swarm, task, eligible, nodes, now)),
+        Method::Random => Some(sample(swarm, task, eligible, fleet)),
         Method::Tag(name) => {
             let published = publishers(swarm, name);
             eligible.retain(|node| published.contains(node.name()));
@@ -225,7 +230,7 @@ fn limit(maximum: NodeLimit, eligible: usize, unlimited: usize) -> usize {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share in (0, 1] of a count fits")]
-fn part(share: f64, of: usize) -> usize {
+pub(crate) fn part(share: f64, of: usize) -> usize {
     (share * of as f64).round() as usize
 }
 
@@ -234,93 +239,22 @@ fn rank(swarm: &SwarmRun, spec: &TaskSpec, iteration: u32, node: &NodeName) -> u
     hash(&[&swarm.state_of.bytes(), &iteration.to_le_bytes(), spec.alias.as_bytes(), node.as_str().as_bytes()])
 }
 
-fn sample(swarm: &SwarmRun, task: TaskIndex, mut eligible: Vec<&Node>, nodes: &Nodes, now: Timestamp) -> Placement {
+fn sample(swarm: &SwarmRun, task: TaskIndex, mut eligible: Vec<&Node>, fleet: &Fleet) -> Placement {
     let spec = &swarm.spec.tasks[task];
-    let group = division(swarm, task);
+    let group = division::group(swarm, task);
     let turn = if spec.fixed { 0 } else { swarm.iteration.unwrap_or(0) };
     if group.len() < 2 {
-        eligible.sort_by_key(|node| rank(swarm, spec, turn, node.name()));
+        eligible.sort_by_cached_key(|node| rank(swarm, spec, turn, node.name()));
         eligible.truncate(limit(spec.maximum, eligible.len(), eligible.len()));
         return chosen(eligible, !spec.fixed);
     }
-    let mine = divide(swarm, &group, turn, nodes, now).remove(&task).unwrap_or_default();
+    let mine = division::divide(swarm, &group, turn, fleet).remove(&task).unwrap_or_default();
     let mine: Vec<&Node> = eligible.into_iter().filter(|node| mine.contains(node.name())).collect();
     if mine.is_empty() {
         let shares: Vec<_> = group.iter().map(|(_, share)| format!("{}", (share * 100.0).round())).collect();
         return Placement::Skipped(format!("no node left by the {} division", shares.join("/")));
     }
     chosen(mine, false)
-}
-
-/// The tasks that divide the nodes with this one, largest share first: random, fractional, side by side, sum ≤ 1.
-fn division(swarm: &SwarmRun, task: TaskIndex) -> Vec<(TaskIndex, f64)> {
-    let tasks = &swarm.spec.tasks;
-    let share = |index: TaskIndex| match (&tasks[index].method, tasks[index].maximum) {
-        (Method::Random, NodeLimit::Share(share)) => Some(share),
-        _ => None,
-    };
-    let before = |late: TaskIndex, early: TaskIndex| swarm.spec.ancestors(late).iter().any(|(one, _)| *one == early);
-    let mut group: Vec<_> = (0..tasks.len())
-        .filter(|other| *other == task || (!before(task, *other) && !before(*other, task)))
-        .filter_map(|other| share(other).map(|share| (other, share)))
-        .collect();
-    group.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let sum: f64 = group.iter().map(|(_, share)| share).sum();
-    if sum <= 1.0 + 1e-9 { group } else { Vec::new() }
-}
-
-/// Divides the nodes that any of the group may use: disjoint, by largest remainder, exclusive nodes first.
-fn divide(
-    swarm: &SwarmRun,
-    group: &[(TaskIndex, f64)],
-    turn: u32,
-    nodes: &Nodes,
-    now: Timestamp,
-) -> BTreeMap<TaskIndex, BTreeSet<NodeName>> {
-    let tasks = &swarm.spec.tasks;
-    let usable = |node: &Node| -> Vec<TaskIndex> {
-        group.iter().map(|(task, _)| *task).filter(|task| cause(&tasks[*task], node, now).is_none()).collect()
-    };
-    let mut open: Vec<(NodeName, Vec<TaskIndex>)> = nodes
-        .values()
-        .map(|node| (node.name().clone(), usable(node)))
-        .filter(|(_, usable)| !usable.is_empty())
-        .collect();
-    open.sort_by_key(|(name, usable)| {
-        (usable.len(), hash(&[&swarm.state_of.bytes(), &turn.to_le_bytes(), name.as_str().as_bytes()]))
-    });
-    let mut quota = quotas(group, open.len());
-    let mut given: BTreeMap<TaskIndex, BTreeSet<NodeName>> = BTreeMap::new();
-    for (name, usable) in open {
-        let wanting = usable.iter().copied().find(|task| quota.get(task).is_some_and(|left| *left > 0));
-        let Some(task) = wanting.or_else(|| (usable.len() == 1).then(|| usable[0])) else { continue };
-        if let Some(left) = quota.get_mut(&task) {
-            *left = left.saturating_sub(1);
-        }
-        given.entry(task).or_default().insert(name);
-    }
-    given
-}
-
-fn quotas(group: &[(TaskIndex, f64)], nodes: usize) -> BTreeMap<TaskIndex, usize> {
-    let sum: f64 = group.iter().map(|(_, share)| share).sum();
-    let total = part(sum.min(1.0), nodes);
-    let exact = |share: f64| share * nodes as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count fits")]
-    let mut quota: Vec<(TaskIndex, usize, f64)> = group
-        .iter()
-        .map(|(task, share)| (*task, (exact(*share) + 1e-9).floor() as usize, exact(*share).fract()))
-        .collect();
-    let mut left = total.saturating_sub(quota.iter().map(|(_, whole, _)| whole).sum());
-    let mut by_remainder: Vec<usize> = (0..quota.len()).collect();
-    by_remainder.sort_by(|a, b| quota[*b].2.total_cmp(&quota[*a].2).then(a.cmp(b)));
-    for index in by_remainder {
-        if left > 0 {
-            quota[index].1 += 1;
-            left -= 1;
-        }
-    }
-    quota.into_iter().map(|(task, whole, _)| (task, whole)).collect()
 }
 
 /// The nodes that requests of the iteration before named for this task.
@@ -345,34 +279,20 @@ fn publishers(swarm: &SwarmRun, name: &str) -> BTreeSet<NodeName> {
         .collect()
 }
 
-/// The best other node for a slot that has to move, not yet used by the task run.
-pub(crate) fn replacement(
-    swarm: &SwarmRun,
-    task: TaskIndex,
-    nodes: &Nodes,
-    now: Timestamp,
-    used: &BTreeSet<&NodeName>,
-) -> Option<NodeName> {
-    let spec = &swarm.spec.tasks[task];
-    let free = nodes.values().filter(|node| !used.contains(node.name()) && cause(spec, node, now).is_none());
-    free.min_by_key(|node| (!node.connected, node.load, rank(swarm, spec, 0, node.name())))
-        .map(|node| node.name().clone())
+/// The best other node for a slot that has to move, not used by its task run.
+pub(crate) fn replacement<'a>(spec: &TaskSpec, run: &TaskRun, fleet: &'a Fleet) -> Option<&'a Node> {
+    let mut others = fleet.by_load().filter(|node| !run.places.contains_key(node.name()));
+    others.find(|node| is_eligible(spec, node))
+}
+
+/// Whether a task can be offered to a node now.
+pub(crate) fn is_eligible(spec: &TaskSpec, node: &Node) -> bool {
+    node.is_usable() && static_cause(spec, node).is_none()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shares_are_rounded_by_largest_remainder() {
-        let group = [(0, 0.8), (1, 0.2)];
-        let of = |nodes| {
-            let quota = quotas(&group, nodes);
-            (quota[&0], quota[&1])
-        };
-        assert_eq!([of(10), of(3), of(1), of(5)], [(8, 2), (2, 1), (1, 0), (4, 1)]);
-        assert_eq!(quotas(&[(0, 0.5), (1, 0.2)], 10), BTreeMap::from([(0, 5), (1, 2)]));
-    }
 
     #[test]
     fn images_match_by_short_name() {

@@ -41,13 +41,13 @@ impl Engine {
 
     fn refuse(&self, task: &TaskSpec) -> Option<Refusal> {
         let alias = task.alias.clone();
-        if self.nodes.is_empty() {
+        if self.fleet.is_empty() {
             let message = format!("task `{alias}` has nowhere to run: no node has joined this cluster");
             let hint = Some("start one: manta node run --manager … --token-file …".to_owned());
             return Some(Refusal { kind: RefusalKind::NoNode, task: alias, message, hint });
         }
         let offered: BTreeSet<&str> =
-            self.nodes.values().flat_map(|node| &node.description().datasets).map(String::as_str).collect();
+            self.fleet.iter().flat_map(|node| &node.description().datasets).map(String::as_str).collect();
         if let Some(dataset) = task.datasets.iter().find(|name| !offered.contains(name.as_str())) {
             let message = format!("task `{alias}` needs dataset `{dataset}`, which no node offers ({})", self.offers());
             let near = nearest(dataset, offered).map(|near| format!("did you mean `{near}`?"));
@@ -55,13 +55,13 @@ impl Engine {
             return Some(Refusal { kind: RefusalKind::NoDataset, task: alias, message, hint });
         }
         let named = task.specified.iter().flatten().chain(&task.excepted);
-        if let Some(stranger) = named.into_iter().find(|name| !self.nodes.contains_key(*name)) {
-            let known = self.nodes.keys().map(|name| name.as_str());
+        if let Some(stranger) = named.into_iter().find(|name| !self.fleet.contains(name)) {
+            let known = self.fleet.names().map(|name| name.as_str());
             let message = format!("task `{alias}` names node `{stranger}`, which this cluster does not know");
             let hint = nearest(stranger.as_str(), known).map(|near| format!("did you mean `{near}`?"));
             return Some(Refusal { kind: RefusalKind::NoNode, task: alias, message, hint });
         }
-        let causes: Vec<_> = self.nodes.values().map(|node| (node.name(), static_cause(task, node))).collect();
+        let causes: Vec<_> = self.fleet.iter().map(|node| (node.name(), static_cause(task, node))).collect();
         if causes.iter().any(|(_, cause)| cause.is_none()) {
             return None;
         }
@@ -75,7 +75,7 @@ impl Engine {
 
     /// `node-1 offers digits; node-2 offers nothing`.
     fn offers(&self) -> String {
-        let told = self.nodes.values().map(|node| match node.description().datasets.as_slice() {
+        let told = self.fleet.iter().map(|node| match node.description().datasets.as_slice() {
             [] => format!("{} offers none", node.name()),
             some => format!("{} offers {}", node.name(), some.join(", ")),
         });

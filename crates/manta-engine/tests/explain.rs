@@ -5,7 +5,7 @@ mod cluster;
 use cluster::{Cluster, any, name, swarm, task};
 use manta_engine::{Explanation, Input, SwarmRun, chain};
 use manta_types::event::{AttemptStateName, Outputs};
-use manta_types::{OutcomeClass, SwarmId};
+use manta_types::{Cause, OutcomeClass, SwarmId};
 
 fn of_swarm(cluster: &Cluster, id: SwarmId) -> Explanation {
     cluster.engine.explain_swarm(cluster.now.monotonic, cluster.swarm(id))
@@ -96,6 +96,13 @@ fn events_of_one_kind_are_one_link_of_the_chain() {
     let mut cluster = Cluster::new(5);
     let id = cluster.submit(swarm(vec![task("worker", &[])]));
     cluster.input(Input::Stop { swarm: id, reason: "stopped by a user".to_owned() });
+    let links = chain(cluster.swarm(id).spec(), &cluster.events);
+    assert_eq!((links.len(), links[0].cause.as_str()), (1, "stop by a user"));
+    // A history in which each withdrawal follows from the one before.
+    let first = cluster.events.iter().position(|event| event.what.kind() == "attempt_cancelled").unwrap();
+    for event in &mut cluster.events[first + 1..] {
+        event.cause = Cause::Event { seq: event.seq - 1 };
+    }
     let links = chain(cluster.swarm(id).spec(), &cluster.events);
     assert_eq!(links.len(), 2, "{links:?}");
     assert_eq!(links[0].message, "stopped: stopped by a user");

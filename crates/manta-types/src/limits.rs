@@ -36,6 +36,10 @@ pub const LOG_BYTES_PER_ATTEMPT_MAX: u64 = 64 << 20;
 pub const FAILURE_LOG_LINES: usize = 50;
 /// Bytes of a traceback kept with a failed attempt.
 pub const TRACEBACK_BYTES_MAX: usize = 64 << 10;
+/// Swarms that run at once; further ones wait for their turn, with that as their reason.
+pub const SWARMS_RUNNING_MAX: usize = 256;
+/// Attempts that a node holds per slot: one runs, and the next is there already, so that no slot waits for a round trip.
+pub const OFFERS_PER_SLOT: u32 = 2;
 /// Attempts lost to platform, image or node trouble before an assignment is given up.
 pub const LOST_ATTEMPTS_MAX: u32 = 5;
 

@@ -2,9 +2,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use manta_types::event::{NextIteration, SwarmEvent as E};
-use manta_types::state::{AttemptChange, SwarmChange, TaskRunChange};
-use manta_types::{AttemptFailure, AttemptId, Event, SwarmState, Timestamp};
+use manta_types::event::{GlobalWrite, NextIteration, Outputs, SwarmEvent as E, Timings};
+use manta_types::state::{AttemptChange, IterationChange, SwarmChange, TaskRunChange};
+use manta_types::{AttemptFailure, AttemptId, Event, IterationState, NodeName, SwarmState, TaskIndex, Timestamp};
 
 use super::{Attempt, GlobalValue, Place, Slot, SlotOutcome, SwarmRun, TaskRun};
 
@@ -18,75 +18,43 @@ impl SwarmRun {
             E::SwarmAdmitted => self.change(SwarmChange::Admit, "admitted"),
             E::SwarmContinued { checkpoint } => self.take_over(checkpoint),
             E::IterationStarted { iteration, requests } => self.begin(*iteration, requests, event.time_ms),
-            E::TaskRunReady { task, .. } => self.change_run(*task, TaskRunChange::MakeReady, "waits for nodes"),
-            E::TaskRunSkipped { task, reason, .. } => self.change_run(*task, TaskRunChange::Skip, reason),
-            E::TaskRunStarted { task, nodes, movable, .. } => {
-                let globals = Arc::clone(&self.globals);
-                self.change_run(*task, TaskRunChange::Start, &format!("runs on {}", count(nodes.len(), "node")));
-                let run = &mut self.task_runs[*task];
-                run.slots = nodes.iter().cloned().map(Slot::new).collect();
-                (run.movable, run.globals, run.started) = (*movable, globals, Some(at));
-                if run.iteration == 0 && self.spec.tasks[*task].fixed {
-                    self.fixed.insert(*task, nodes.clone());
-                }
+            E::TaskRunReady { task, .. } => {
+                self.change_run(*task, TaskRunChange::MakeReady, "waits for nodes");
+                self.agenda.ready.insert(*task);
+                self.agenda.runs.insert(*task);
             }
+            E::TaskRunSkipped { task, reason, .. } => {
+                self.change_run(*task, TaskRunChange::Skip, reason);
+                self.note_closed(*task);
+            }
+            E::TaskRunStarted { task, nodes, movable, .. } => self.start(*task, nodes, *movable, at),
             E::AttemptOffered { attempt, iteration, task, slot, node, epoch, .. } => {
                 let place = Place { iteration: *iteration, task: *task, slot: *slot };
-                self.attempts.insert(*attempt, place);
-                let slot = &mut self.task_runs[*task].slots[*slot];
-                assert!(*epoch > slot.epoch, "a lease epoch rises with every offer");
-                (slot.epoch, slot.node, slot.retry_at) = (*epoch, node.clone(), None);
-                slot.attempts.push(Attempt::offered(*attempt, node.clone(), *epoch));
+                self.offer(Attempt::offered(*attempt, node.clone(), *epoch), place);
             }
-            E::AttemptProgressed { attempt, state } => {
-                self.change_attempt(*attempt, state.change());
-            }
-            E::AttemptAccepted { attempt, outputs, timings } => {
-                let slot = self.change_attempt(*attempt, AttemptChange::Accept);
-                slot.outcome = SlotOutcome::Accepted;
-                let done = named(slot, *attempt);
-                (done.outputs, done.timings) = (Some(outputs.clone()), *timings);
-                self.requests.extend(outputs.next_iterations.iter().cloned());
-                if outputs.stop_swarm {
-                    let task = self.attempts[attempt].task;
-                    self.stop_asked.get_or_insert_with(|| self.spec.tasks[task].alias.clone());
-                }
-            }
+            E::AttemptProgressed { attempt, state } => self.change_attempt(*attempt, state.change()),
+            E::AttemptAccepted { attempt, outputs, timings } => self.accept(*attempt, outputs, *timings),
             E::AttemptFailed { attempt, failure, timings, retry_after_ms, .. } => {
-                let slot = self.change_attempt(*attempt, AttemptChange::Fail);
-                let failure = AttemptFailure::from(failure.clone());
-                if failure.class.counts_as_try() {
-                    slot.tries += 1
-                } else {
-                    slot.lost += 1
-                }
-                match retry_after_ms {
-                    Some(wait) => slot.retry_at = Some(at + Duration::from_millis(*wait)),
-                    None => slot.outcome = SlotOutcome::Failed,
-                }
-                let done = named(slot, *attempt);
-                (done.failure, done.timings) = (Some(failure), *timings);
+                let retry_at = retry_after_ms.map(|wait| at + Duration::from_millis(wait));
+                self.fail(*attempt, AttemptFailure::from(failure.clone()), *timings, retry_at);
             }
-            E::AttemptLost { attempt, .. } => self.change_attempt(*attempt, AttemptChange::Lose).lost += 1,
-            E::AttemptCancelled { attempt, .. } => {
-                self.change_attempt(*attempt, AttemptChange::Cancel);
+            E::AttemptLost { attempt, .. } => {
+                self.change_attempt(*attempt, AttemptChange::Lose);
+                self.slot_of(*attempt).lost += 1;
             }
+            E::AttemptCancelled { attempt, .. } => self.change_attempt(*attempt, AttemptChange::Cancel),
             E::NodeExcused { task, slot, reason, .. } => {
-                self.task_runs[*task].slots[*slot].outcome = SlotOutcome::Excused(reason.clone());
+                self.task_runs[*task].settle(*slot, SlotOutcome::Excused(reason.clone()));
+                self.agenda.runs.insert(*task);
             }
             E::TaskRunClosed { task, succeeded, reason, globals, .. } => {
                 self.change_run(*task, TaskRunChange::Close, reason);
                 let change = if *succeeded { TaskRunChange::Succeed } else { TaskRunChange::Fail };
                 self.change_run(*task, change, reason);
-                let visible = Arc::make_mut(&mut self.globals);
-                for write in globals {
-                    let writer = Some(write.writer.clone());
-                    let value = GlobalValue { blob: write.blob, revision: write.revision, writer };
-                    visible.insert(write.name.clone(), value);
-                    self.revision = self.revision.max(write.revision);
-                }
+                self.write(globals);
+                self.note_closed(*task);
             }
-            E::IterationFinished { .. } => self.iteration_finished = true,
+            E::IterationFinished { .. } => self.change_iteration(IterationChange::Finish),
             E::SwarmSucceeded { reason } => self.end(SwarmChange::Succeed, reason, event.time_ms),
             E::SwarmFailed { reason, .. } => self.end(SwarmChange::Fail, reason, event.time_ms),
             E::SwarmStopped { reason } => self.end(SwarmChange::Stop, reason, event.time_ms),
@@ -98,7 +66,97 @@ impl SwarmRun {
                 self.change(SwarmChange::Resume, reason);
                 self.paused_at = None;
                 self.stand_still(Duration::from_millis(*paused_ms));
+                self.look_at_everything();
             }
+        }
+    }
+
+    fn begin(&mut self, iteration: u32, requests: &[NextIteration], time_ms: u64) {
+        if self.state == SwarmState::Pending {
+            self.change(SwarmChange::Start, "running");
+        }
+        let tasks = 0..self.spec.tasks.len();
+        let fresh = tasks.map(|task| TaskRun::new(iteration, task, Arc::clone(&self.globals))).collect();
+        self.previous = std::mem::replace(&mut self.task_runs, fresh);
+        self.attempts.retain(|_, place| place.iteration + 1 >= iteration);
+        (self.iteration, self.iteration_started_ms) = (Some(iteration), time_ms);
+        self.iteration_state = Some(IterationState::Open);
+        self.granted = requests.to_vec();
+        self.requests.clear();
+        if let Some(checkpoint) = self.carried.take() {
+            self.take_up(*checkpoint);
+        }
+        self.plan_iteration();
+    }
+
+    fn start(&mut self, task: TaskIndex, nodes: &[NodeName], movable: bool, at: Timestamp) {
+        let globals = Arc::clone(&self.globals);
+        self.change_run(task, TaskRunChange::Start, &format!("runs on {}", count(nodes.len(), "node")));
+        let run = &mut self.task_runs[task];
+        run.fill(nodes.iter().cloned().map(Slot::new).collect());
+        (run.movable, run.globals, run.started) = (movable, globals, Some(at));
+        if run.iteration == 0 && self.spec.tasks[task].fixed {
+            self.fixed.insert(task, nodes.to_vec());
+        }
+        self.agenda.ready.remove(&task);
+        self.agenda.runs.insert(task);
+        self.agenda.slots.extend((0..nodes.len()).map(|slot| (task, slot)));
+    }
+
+    fn offer(&mut self, attempt: Attempt, place: Place) {
+        self.attempts.insert(attempt.id, place);
+        self.agenda.live.insert((place.task, place.slot));
+        self.agenda.queued.remove(&(place.task, place.slot));
+        let run = &mut self.task_runs[place.task];
+        if run.slots[place.slot].node != attempt.node {
+            // The node that it leaves may be what another slot looks for.
+            run.nowhere = None;
+            self.agenda.slots.extend(run.stranded.pop_first().map(|slot| (place.task, slot)));
+        }
+        run.occupy(place.slot, &attempt.node);
+        let slot = &mut run.slots[place.slot];
+        assert!(attempt.epoch > slot.epoch, "a lease epoch rises with every offer");
+        (slot.epoch, slot.node, slot.retry_at) = (attempt.epoch, attempt.node.clone(), None);
+        slot.attempts.push(attempt);
+    }
+
+    fn accept(&mut self, attempt: AttemptId, outputs: &Outputs, timings: Timings) {
+        self.change_attempt(attempt, AttemptChange::Accept);
+        let Place { task, slot, .. } = self.attempts[&attempt];
+        let done = named(self.slot_of(attempt), attempt);
+        (done.outputs, done.timings) = (Some(outputs.clone()), timings);
+        self.task_runs[task].settle(slot, SlotOutcome::Accepted);
+        self.agenda.runs.insert(task);
+        self.requests.extend(outputs.next_iterations.iter().cloned());
+        if outputs.stop_swarm {
+            self.stop_asked.get_or_insert_with(|| self.spec.tasks[task].alias.clone());
+        }
+    }
+
+    fn fail(&mut self, attempt: AttemptId, failure: AttemptFailure, timings: Timings, retry_at: Option<Timestamp>) {
+        self.change_attempt(attempt, AttemptChange::Fail);
+        let Place { task, slot: index, .. } = self.attempts[&attempt];
+        let slot = self.slot_of(attempt);
+        let tries = if failure.class.counts_as_try() { &mut slot.tries } else { &mut slot.lost };
+        *tries += 1;
+        slot.retry_at = retry_at;
+        let done = named(slot, attempt);
+        (done.failure, done.timings) = (Some(failure), timings);
+        if retry_at.is_none() {
+            self.task_runs[task].settle(index, SlotOutcome::Failed);
+            self.agenda.runs.insert(task);
+        }
+    }
+
+    fn write(&mut self, globals: &[GlobalWrite]) {
+        if globals.is_empty() {
+            return;
+        }
+        let visible = Arc::make_mut(&mut self.globals);
+        for write in globals {
+            let value = GlobalValue { blob: write.blob, revision: write.revision, writer: Some(write.writer.clone()) };
+            visible.insert(write.name.clone(), value);
+            self.revision = self.revision.max(write.revision);
         }
     }
 
@@ -112,27 +170,15 @@ impl SwarmRun {
         }
     }
 
-    fn begin(&mut self, iteration: u32, requests: &[NextIteration], time_ms: u64) {
-        if self.state == SwarmState::Pending {
-            self.change(SwarmChange::Start, "running");
-        }
-        let tasks = 0..self.spec.tasks.len();
-        let fresh = tasks.map(|task| TaskRun::new(iteration, task, Arc::clone(&self.globals))).collect();
-        self.previous = std::mem::replace(&mut self.task_runs, fresh);
-        self.attempts.retain(|_, place| place.iteration + 1 >= iteration);
-        (self.iteration, self.iteration_started_ms, self.iteration_finished) = (Some(iteration), time_ms, false);
-        self.granted = requests.to_vec();
-        self.requests.clear();
-        if let Some(checkpoint) = self.carried.take() {
-            self.take_up(*checkpoint);
-        }
-    }
-
     fn end(&mut self, change: SwarmChange, reason: &str, time_ms: u64) {
         self.change(change, reason);
         self.finished_ms = Some(time_ms);
+        if self.iteration_state == Some(IterationState::Open) {
+            self.change_iteration(IterationChange::Abandon);
+        }
+        // A swarm that failed can be continued, and what runs again may read the iteration before.
         if self.state != SwarmState::Failed {
-            self.previous.clear();
+            self.previous = Vec::new();
         }
     }
 
@@ -141,23 +187,40 @@ impl SwarmRun {
         reason.clone_into(&mut self.reason);
     }
 
-    fn change_run(&mut self, task: usize, change: TaskRunChange, reason: &str) {
+    fn change_iteration(&mut self, change: IterationChange) {
+        let state = self.iteration_state.expect("an iteration changes after it has begun");
+        self.iteration_state = Some(state.next(change).expect("the engine asks only for changes that the state knows"));
+    }
+
+    fn change_run(&mut self, task: TaskIndex, change: TaskRunChange, reason: &str) {
         let run = &mut self.task_runs[task];
         run.state = run.state.next(change).expect("the engine asks only for changes that the state knows");
         reason.clone_into(&mut run.reason);
     }
 
-    fn change_attempt(&mut self, id: AttemptId, change: AttemptChange) -> &mut Slot {
-        let place = self.attempts[&id];
-        let slot = &mut self.task_runs[place.task].slots[place.slot];
-        let attempt = named(slot, id);
-        attempt.state = attempt.state.next(change).expect("the engine asks only for changes that the state knows");
-        slot
+    /// Changes an attempt; what it leaves undone is looked at next.
+    fn change_attempt(&mut self, id: AttemptId, change: AttemptChange) {
+        let Place { task, slot, .. } = self.attempts[&id];
+        let attempt = named(self.slot_of(id), id);
+        attempt.change(change);
+        let is_over = attempt.state.is_final();
+        if is_over {
+            self.agenda.live.remove(&(task, slot));
+        }
+        if is_over || change == AttemptChange::FallSilent {
+            self.agenda.slots.insert((task, slot));
+        }
+    }
+
+    fn slot_of(&mut self, attempt: AttemptId) -> &mut Slot {
+        let place = self.attempts[&attempt];
+        &mut self.task_runs[place.task].slots[place.slot]
     }
 }
 
 fn named(slot: &mut Slot, id: AttemptId) -> &mut Attempt {
-    slot.attempts.iter_mut().find(|attempt| attempt.id == id).expect("the index names a slot that holds the attempt")
+    let newest_first = slot.attempts.iter_mut().rev();
+    newest_first.into_iter().find(|attempt| attempt.id == id).expect("the index names a slot that holds the attempt")
 }
 
 /// `1 node`, `5 nodes`.

@@ -99,7 +99,7 @@ impl SwarmRun {
             run.state = run.state.next(*change).expect("a fresh task run takes this path to its end");
         }
         run.reason = carried.reason;
-        run.slots = carried.slots.into_iter().map(slot).collect();
+        run.fill(carried.slots.into_iter().map(slot).collect());
         run
     }
 }

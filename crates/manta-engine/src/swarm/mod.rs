@@ -1,4 +1,5 @@
 //! A swarm's state, rebuilt at any time from its events alone.
+mod agenda;
 mod apply;
 mod continued;
 mod subject;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 
 use manta_types::event::{GlobalWrite, NextIteration};
 use manta_types::{
-    AttemptId, Blob, Checkpoint, NodeName, OnFailure, SwarmId, SwarmSpec, SwarmState, TaskIndex, TaskRunState,
-    Timestamp,
+    AttemptId, Blob, Checkpoint, IterationState, NodeName, OnFailure, SwarmId, SwarmSpec, SwarmState, TaskIndex,
+    TaskRunState, Timestamp,
 };
 
+pub(crate) use agenda::{Agenda, SlotPlace};
 pub(crate) use apply::count;
 pub(crate) use task_run::Counts;
 pub use task_run::{Attempt, Slot, SlotOutcome, TaskRun};
@@ -51,7 +53,7 @@ pub struct SwarmRun {
     pub(crate) seq: u64,
     pub(crate) iteration: Option<u32>,
     pub(crate) iteration_started_ms: u64,
-    pub(crate) iteration_finished: bool,
+    pub(crate) iteration_state: Option<IterationState>,
     /// Task runs of the current iteration, by task.
     pub(crate) task_runs: Vec<TaskRun>,
     /// Task runs of the iteration before.
@@ -75,6 +77,8 @@ pub struct SwarmRun {
     pub(crate) carried: Option<Box<Checkpoint>>,
     /// Since when it is held.
     pub(crate) paused_at: Option<Timestamp>,
+    /// What has to be looked at.
+    pub(crate) agenda: Agenda,
 }
 
 impl SwarmRun {
@@ -92,7 +96,7 @@ impl SwarmRun {
             seq: 0,
             iteration: None,
             iteration_started_ms: created_ms,
-            iteration_finished: false,
+            iteration_state: None,
             task_runs: Vec::new(),
             previous: Vec::new(),
             attempts: BTreeMap::new(),
@@ -106,6 +110,7 @@ impl SwarmRun {
             state_of: id,
             carried: None,
             paused_at: None,
+            agenda: Agenda::default(),
         }
     }
 
@@ -132,6 +137,11 @@ impl SwarmRun {
     /// The current or last iteration.
     pub const fn iteration(&self) -> Option<u32> {
         self.iteration
+    }
+
+    /// The state of the current or last iteration.
+    pub const fn iteration_state(&self) -> Option<IterationState> {
+        self.iteration_state
     }
 
     /// Wall clock of its submission.
@@ -186,8 +196,15 @@ impl SwarmRun {
         self.state.is_final()
     }
 
+    /// Attempts that may still deliver, in the order of tasks and slots.
     pub(crate) fn live_attempts(&self) -> impl Iterator<Item = &Attempt> {
-        self.task_runs.iter().flat_map(|run| &run.slots).filter_map(Slot::live)
+        self.agenda.live.iter().filter_map(|(task, slot)| self.task_runs[*task].slots[*slot].live())
+    }
+
+    /// Those of one task run.
+    pub(crate) fn live_attempts_of(&self, task: TaskIndex) -> impl Iterator<Item = &Attempt> {
+        let places = self.agenda.live.range((task, 0)..(task + 1, 0));
+        places.filter_map(move |(_, slot)| self.task_runs[task].slots[*slot].live())
     }
 
     /// Accepted global writes of a task run in node-name order: what becomes visible, and who disagreed.
@@ -212,14 +229,5 @@ impl SwarmRun {
             visible.push(GlobalWrite { name: name.to_owned(), blob, revision, writer: writer.clone() });
         }
         (visible, conflicts)
-    }
-
-    /// When something in it is due: retries and deadlines of open task runs.
-    pub(crate) fn wakes(&self) -> impl Iterator<Item = Timestamp> {
-        let open = self.task_runs.iter().filter(|run| !self.is_over() && !run.state.is_final());
-        open.flat_map(|run| {
-            let deadline = self.spec.tasks[run.task].policy.deadline.zip(run.started).map(|(wait, at)| at + wait);
-            run.slots.iter().filter_map(|slot| slot.retry_at).chain(deadline)
-        })
     }
 }

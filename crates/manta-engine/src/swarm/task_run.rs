@@ -1,9 +1,10 @@
 //! A task run, its slots and their attempts.
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use manta_types::event::{Outputs, Timings};
-use manta_types::state::AttemptChange;
-use manta_types::{AttemptFailure, AttemptId, AttemptState, NodeName, TaskIndex, TaskRunState, Timestamp};
+use manta_types::state::{AttemptChange, LeaseChange};
+use manta_types::{AttemptFailure, AttemptId, AttemptState, LeaseState, NodeName, TaskIndex, TaskRunState, Timestamp};
 
 use super::Globals;
 
@@ -31,6 +32,10 @@ pub struct Attempt {
     pub epoch: u32,
     /// Its state.
     pub state: AttemptState,
+    /// Its node's right to run it.
+    pub lease: LeaseState,
+    /// The phase in which it was last heard.
+    pub(crate) phase: AttemptState,
     /// What it left, once accepted.
     pub outputs: Option<Outputs>,
     /// How it failed.
@@ -41,14 +46,39 @@ pub struct Attempt {
 
 impl Attempt {
     pub(crate) fn offered(id: AttemptId, node: NodeName, epoch: u32) -> Self {
-        let (outputs, failure, timings) = (None, None, Timings::default());
-        Self { id, node, epoch, state: AttemptState::Offered, outputs, failure, timings }
+        Self {
+            id,
+            node,
+            epoch,
+            state: AttemptState::Offered,
+            lease: LeaseState::Held,
+            phase: AttemptState::Offered,
+            outputs: None,
+            failure: None,
+            timings: Timings::default(),
+        }
     }
 
     /// One that is only remembered.
     pub(crate) fn ended(id: AttemptId, node: NodeName, epoch: u32, how: AttemptChange) -> Self {
-        let state = AttemptState::Offered.next(how).expect("a live attempt can end in every way");
-        Self { state, ..Self::offered(id, node, epoch) }
+        let mut attempt = Self::offered(id, node, epoch);
+        attempt.change(how);
+        attempt
+    }
+
+    /// Goes on to another state, and its lease with it.
+    pub(crate) fn change(&mut self, change: AttemptChange) {
+        self.state = self.state.next(change).expect("the engine asks only for changes that the state knows");
+        let lease = match change {
+            AttemptChange::Prepare | AttemptChange::Start | AttemptChange::Upload => LeaseChange::Renew,
+            AttemptChange::FallSilent => LeaseChange::Lapse,
+            AttemptChange::Accept | AttemptChange::Fail => LeaseChange::Release,
+            AttemptChange::Lose | AttemptChange::Cancel => LeaseChange::Fence,
+        };
+        self.lease = self.lease.next(lease).expect("a lease lives as long as its attempt");
+        if self.state != AttemptState::Silent {
+            self.phase = self.state;
+        }
     }
 }
 
@@ -69,11 +99,14 @@ pub struct Slot {
     pub outcome: SlotOutcome,
     /// When the next attempt may be offered.
     pub(crate) retry_at: Option<Timestamp>,
+    /// The node at which it waits for a place.
+    pub(crate) waits_at: Option<NodeName>,
 }
 
 impl Slot {
     pub(crate) fn new(node: NodeName) -> Self {
-        Self { node, epoch: 0, tries: 0, lost: 0, attempts: Vec::new(), outcome: SlotOutcome::Open, retry_at: None }
+        let (attempts, outcome) = (Vec::new(), SlotOutcome::Open);
+        Self { node, epoch: 0, tries: 0, lost: 0, attempts, outcome, retry_at: None, waits_at: None }
     }
 
     /// The attempt that may still deliver.
@@ -114,31 +147,89 @@ pub struct TaskRun {
     /// What its attempts read.
     pub globals: Arc<Globals>,
     pub(crate) started: Option<Timestamp>,
+    /// How many of its slots are where.
+    pub(crate) counts: Counts,
+    /// Predecessors that have not closed.
+    pub(crate) blockers: usize,
+    /// The slot that has each node.
+    pub(crate) places: BTreeMap<NodeName, usize>,
+    /// Slots that no node can take now.
+    pub(crate) stranded: BTreeSet<usize>,
+    /// The deadline for which an alarm is set.
+    pub(crate) alarm: Option<Timestamp>,
+    /// The state of the fleet in which no other node was found.
+    pub(crate) nowhere: Option<u64>,
 }
 
 impl TaskRun {
     pub(crate) fn new(iteration: u32, task: TaskIndex, globals: Arc<Globals>) -> Self {
         let (state, reason) = (TaskRunState::Waiting, "waits for its predecessors".to_owned());
-        Self { iteration, task, state, reason, slots: Vec::new(), movable: false, globals, started: None }
+        Self {
+            iteration,
+            task,
+            state,
+            reason,
+            slots: Vec::new(),
+            movable: false,
+            globals,
+            started: None,
+            counts: Counts::default(),
+            blockers: 0,
+            places: BTreeMap::new(),
+            stranded: BTreeSet::new(),
+            alarm: None,
+            nowhere: None,
+        }
+    }
+
+    /// Gives it its slots, one for each node.
+    pub(super) fn fill(&mut self, slots: Vec<Slot>) {
+        self.places = slots.iter().enumerate().map(|(index, slot)| (slot.node.clone(), index)).collect();
+        self.counts = Counts::default();
+        for slot in &slots {
+            *self.counts.of(&slot.outcome) += 1;
+        }
+        self.slots = slots;
+    }
+
+    /// Ends a slot.
+    pub(super) fn settle(&mut self, slot: usize, outcome: SlotOutcome) {
+        *self.counts.of(&self.slots[slot].outcome) -= 1;
+        *self.counts.of(&outcome) += 1;
+        self.slots[slot].outcome = outcome;
+    }
+
+    /// Notes that a slot has, or waits for, another node.
+    pub(crate) fn occupy(&mut self, slot: usize, node: &NodeName) {
+        let held = &mut self.slots[slot];
+        let before = held.waits_at.take().unwrap_or_else(|| held.node.clone());
+        if self.places.get(&before) == Some(&slot) {
+            self.places.remove(&before);
+        }
+        self.places.insert(node.clone(), slot);
+    }
+
+    /// Notes that a slot waits nowhere any more.
+    pub(crate) fn vacate(&mut self, slot: usize) {
+        let held = &mut self.slots[slot];
+        let Some(waited) = held.waits_at.take() else { return };
+        if self.places.get(&waited) == Some(&slot) {
+            self.places.remove(&waited);
+        }
+        self.places.entry(held.node.clone()).or_insert(slot);
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.state == TaskRunState::Running
+    }
+
+    pub(crate) fn is_unblocked(&self) -> bool {
+        self.state == TaskRunState::Waiting && self.blockers == 0
     }
 
     /// Accepted attempts, in slot order.
     pub fn accepted(&self) -> impl Iterator<Item = &Attempt> {
         self.slots.iter().filter_map(Slot::accepted)
-    }
-
-    /// Counts of slots: accepted, failed, excused, open.
-    pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for slot in &self.slots {
-            match slot.outcome {
-                SlotOutcome::Open => counts.open += 1,
-                SlotOutcome::Accepted => counts.accepted += 1,
-                SlotOutcome::Failed => counts.failed += 1,
-                SlotOutcome::Excused(_) => counts.excused += 1,
-            }
-        }
-        counts
     }
 }
 
@@ -152,6 +243,15 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    fn of(&mut self, outcome: &SlotOutcome) -> &mut u32 {
+        match outcome {
+            SlotOutcome::Open => &mut self.open,
+            SlotOutcome::Accepted => &mut self.accepted,
+            SlotOutcome::Failed => &mut self.failed,
+            SlotOutcome::Excused(_) => &mut self.excused,
+        }
+    }
+
     pub(crate) const fn total(self) -> u32 {
         self.accepted + self.failed + self.excused + self.open
     }

@@ -88,19 +88,31 @@ pub fn outputs(results: &[(&str, u8)], globals: &[(&str, u8)]) -> Outputs {
 
 impl Cluster {
     pub fn new(nodes: usize) -> Self {
-        let now = Now { monotonic: Timestamp::from_ms(1 << 40), wall_ms: 1_700_000_000_000 };
-        let mut cluster = Self {
-            engine: Engine::new(7),
-            now,
-            events: Vec::new(),
-            offers: Vec::new(),
-            commands: Vec::new(),
-            duties: Vec::new(),
-        };
+        let mut cluster = Self::empty(Engine::new(7));
         for index in 1..=nodes {
             cluster.connect(&format!("node-{index}"));
         }
         cluster
+    }
+
+    pub fn empty(engine: Engine) -> Self {
+        let now = Now { monotonic: Timestamp::from_ms(1 << 40), wall_ms: 1_700_000_000_000 };
+        let (events, offers, commands, duties) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { engine, now, events, offers, commands, duties }
+    }
+
+    /// The manager is killed and starts again on what its events say; nobody is connected.
+    pub fn restart(&mut self) {
+        let mut engine = Engine::new(self.events.len() as u64);
+        for node in self.engine.nodes() {
+            engine.restore_node(self.now, node.description().clone(), node.duty(), node.drain_left(self.now.monotonic));
+        }
+        for swarm in self.engine.swarms() {
+            let events: Vec<Event> = self.events.iter().filter(|event| event.swarm == swarm.id()).cloned().collect();
+            engine.restore_swarm(self.now, swarm.id(), Arc::clone(swarm.spec()), swarm.created_ms(), &events).unwrap();
+        }
+        self.engine = engine;
+        self.offers.clear();
     }
 
     pub fn describe(name_text: &str) -> NodeDescription {

@@ -1,0 +1,95 @@
+//! All nodes, by name, and those that can be used in the order of their load.
+use std::collections::{BTreeMap, BTreeSet};
+
+use manta_types::NodeName;
+
+use crate::node::Node;
+
+/// The nodes that ever joined.
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    nodes: BTreeMap<NodeName, Node>,
+    /// Usable nodes: connected before cut off, then least busy first.
+    usable: BTreeSet<(bool, u64, NodeName)>,
+    /// Rises when a node can do what it could not do before.
+    version: u64,
+}
+
+impl Fleet {
+    pub(crate) fn get(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    pub(crate) fn contains(&self, name: &NodeName) -> bool {
+        self.nodes.contains_key(name)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes.keys()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// Usable nodes, those first that work is best moved to.
+    pub(crate) fn by_load(&self) -> impl Iterator<Item = &Node> {
+        self.usable.iter().map(|(_, _, name)| &self.nodes[name])
+    }
+
+    /// Tells one state of the fleet from a later one in which more is possible.
+    pub(crate) const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Makes a node known, in place of what was known under its name.
+    pub(crate) fn insert(&mut self, node: Node) {
+        let name = node.name().clone();
+        if let Some(before) = self.nodes.get(&name) {
+            self.usable.remove(&rank(before));
+        }
+        if node.is_usable() {
+            self.usable.insert(rank(&node));
+        }
+        self.nodes.insert(name, node);
+        self.version += 1;
+    }
+
+    /// Changes a node, and what follows from it; nothing where it is not known.
+    pub(crate) fn change<R>(&mut self, name: &NodeName, change: impl FnOnce(&mut Node) -> R) -> Option<R> {
+        let node = self.nodes.get_mut(name)?;
+        let (was_usable, before) = (node.is_usable(), rank(node));
+        let done = change(node);
+        let (is_usable, after) = (node.is_usable(), rank(node));
+        if was_usable && (!is_usable || before != after) {
+            self.usable.remove(&before);
+        }
+        if is_usable && (!was_usable || before != after) {
+            self.usable.insert(after);
+        }
+        self.version += u64::from(is_usable && !was_usable);
+        Some(done)
+    }
+
+    /// Changes all nodes in a way that leaves their order as it is.
+    pub(crate) fn for_each(&mut self, change: impl FnMut(&mut Node)) {
+        self.nodes.values_mut().for_each(change);
+    }
+
+    /// Notes that a node may offer more than before.
+    pub(crate) const fn note_news(&mut self) {
+        self.version += 1;
+    }
+}
+
+fn rank(node: &Node) -> (bool, u64, NodeName) {
+    (!node.connected, node.busy(), node.name().clone())
+}
