@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use manta_client::Client;
 use manta_sandbox::{HostReport, Launcher, Tier};
-use manta_types::NodeName;
+use manta_types::{NodeId, NodeName};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use crate::dataset::{self, Dataset};
 use crate::home::Home;
 use crate::host::{self, Resources, Usage};
 use crate::image::Images;
+use crate::journals::{Journals, Loaded};
 use crate::light::Values;
 use crate::link::Link;
 use crate::outbox::Outbox;
@@ -48,6 +49,7 @@ pub(crate) struct Node {
     pub(crate) values: Values,
     pub(crate) remote: Remote,
     pub(crate) state: StateStore,
+    pub(crate) journals: Journals,
     pub(crate) launcher: Arc<Launcher>,
     /// Cancelled when the launcher is found to be gone: without it nothing can run here.
     pub(crate) launcher_lost: CancellationToken,
@@ -73,9 +75,10 @@ pub async fn run(
     let (supervisor, slots, ephemeral) = (Supervisor::default(), settings.slots, settings.ephemeral);
     let ended = {
         let node = start_up(&settings, &home, Arc::clone(&launcher)).await?;
-        let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots);
+        let (id, left) = load(&node, &home).await?;
+        let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots, left);
         let Settings { manager, token, .. } = settings;
-        let session = Session { node, attempts, home: Arc::clone(&home), manager, token, slots: slots.get() };
+        let session = Session { id, node, attempts, manager, token, slots: slots.get() };
         serve(session, &supervisor, shutdown).await
     };
     clean_up(&supervisor, launcher, home, ephemeral).await;
@@ -108,6 +111,14 @@ async fn serve(session: Session, supervisor: &Supervisor, shutdown: impl Future<
 async fn open_home(settings: &Settings) -> Result<Home, NodeError> {
     let root = settings.data_dir.clone();
     blocking(move || Home::open(&root)).await
+}
+
+/// Reads what an earlier agent left: the node's id, and the reports that were not answered.
+async fn load(node: &Node, home: &Home) -> Result<(NodeId, Loaded), NodeError> {
+    let id = home.node_id()?;
+    let (journals, path) = (node.journals.clone(), home.part("outbox"));
+    let loaded = blocking(move || journals.load()).await;
+    Ok((id, loaded.map_err(|source| NodeError::DataDir { path, source })?))
 }
 
 /// Checks everything that can be checked before the manager is dialled.
@@ -148,6 +159,7 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
         values: Values::new(cache, tier == Tier::Full),
         remote,
         state: StateStore::new(home.part("state")),
+        journals: Journals::new(home.part("outbox")),
         launcher,
         launcher_lost: CancellationToken::new(),
         link: Link::new(),

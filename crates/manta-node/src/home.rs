@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use manta_types::NodeId;
+
 use crate::NodeError;
 
 /// A data directory that this agent alone has.
@@ -31,7 +33,7 @@ impl Home {
             Err(TryLockError::WouldBlock) => return Err(NodeError::DataDirLocked { path: root }),
             Err(TryLockError::Error(source)) => return Err(NodeError::DataDir { path, source }),
         }
-        for part in ["cache", "bundles", "light", "state"] {
+        for part in ["cache", "bundles", "light", "state", "outbox"] {
             private_dir(&root.join(part)).map_err(failed(&root.join(part)))?;
         }
         Ok(Self { root, _lock: lock })
@@ -42,14 +44,19 @@ impl Home {
         self.root.join(name)
     }
 
-    /// The id that the manager gave this node, or nothing the first time.
-    pub(crate) fn node_id(&self) -> String {
-        fs::read_to_string(self.root.join("node_id")).map(|text| text.trim().to_owned()).unwrap_or_default()
-    }
-
-    /// Keeps the id that the manager gave.
-    pub(crate) fn keep_node_id(&self, id: &str) -> io::Result<()> {
-        if self.node_id() == id { Ok(()) } else { replace(&self.root.join("node_id"), format!("{id}\n").as_bytes()) }
+    /// This node's id, made and kept the first time: whatever is lost on the way, it joins as one node.
+    pub(crate) fn node_id(&self) -> Result<NodeId, NodeError> {
+        let path = self.root.join("node_id");
+        let id = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let id = NodeId::from_uuid(uuid::Uuid::now_v7());
+                let kept = replace(&path, format!("{id}\n").as_bytes());
+                manta_types::crash_point!("node.id.kept");
+                kept.map(|()| id)
+            }
+            read => read.and_then(|text| text.trim().parse().map_err(io::Error::other)),
+        };
+        id.map_err(|source| NodeError::DataDir { path, source })
     }
 
     /// Removes the directory with all that is in it.
@@ -66,11 +73,21 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
 /// Replaces a file's content in one step that survives a crash.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
-    io::Write::write_all(&mut file, content)?;
-    file.sync_all()?;
+    write_synced(&fresh, &[content])?;
     fs::rename(&fresh, path)?;
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Writes a file for this user only, and syncs it; its name is synced with its directory.
+pub(crate) fn write_synced(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    parts.iter().try_for_each(|part| io::Write::write_all(&mut file, part))?;
+    file.sync_all()
+}
+
+/// Syncs the names in a directory.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]
@@ -92,11 +109,10 @@ mod tests {
     fn the_node_id_survives_a_restart_and_an_ephemeral_home_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
-        assert_eq!(home.node_id(), "");
-        home.keep_node_id("nd_1").unwrap();
+        let id = home.node_id().unwrap();
         drop(home);
         let home = Home::open(dir.path()).unwrap();
-        assert_eq!(home.node_id(), "nd_1");
+        assert_eq!(home.node_id().unwrap(), id);
         home.remove().unwrap();
         assert!(!dir.path().exists());
     }

@@ -14,6 +14,7 @@ mod error;
 mod home;
 mod host;
 mod image;
+mod journals;
 mod light;
 mod link;
 mod logs;

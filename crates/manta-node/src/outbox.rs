@@ -1,10 +1,11 @@
 //! What waits to go to the manager, in order: log lines before the report of the attempt they belong to.
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+//!
+//! It holds nothing that must not be lost: what matters is said again in the next session.
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use manta_api::node::node_message::Kind;
-use manta_api::node::{AttemptFinished, LogBatch, LogLine};
-use manta_types::AttemptId;
+use manta_api::node::{LogBatch, LogLine};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -32,16 +33,12 @@ struct Inner {
     log_bytes: usize,
     connected: bool,
     dropped: BTreeMap<String, u64>,
-    unanswered: BTreeMap<AttemptId, AttemptFinished>,
-    reports_queued: BTreeSet<AttemptId>,
 }
 
 #[derive(Debug)]
 enum Item {
     Log(LogLine),
     Message(Box<Kind>),
-    /// The text of the report is in `unanswered`, unless it was answered meanwhile.
-    Report(AttemptId),
 }
 
 /// What can be sent now.
@@ -85,30 +82,9 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Puts in an attempt's report, to be sent in every session until it is answered.
-    pub(crate) fn report(&self, attempt: AttemptId, report: AttemptFinished) {
-        let mut inner = self.inner();
-        inner.unanswered.insert(attempt, report);
-        inner.reports_queued.insert(attempt);
-        inner.queue.push_back(Item::Report(attempt));
-        drop(inner);
-        self.filled.notify_one();
-    }
-
-    /// Forgets an attempt's report. Answers whether there was one.
-    pub(crate) fn answered(&self, attempt: AttemptId) -> bool {
-        self.inner().unanswered.remove(&attempt).is_some()
-    }
-
-    /// Begins a session with these messages; then reports sent in an earlier one are sent again.
-    pub(crate) fn connected(&self, first: impl DoubleEndedIterator<Item = Kind>) {
-        let mut inner = self.inner();
-        inner.connected = true;
-        first.rev().for_each(|message| inner.queue.push_front(Item::Message(Box::new(message))));
-        let again: Vec<_> = inner.unanswered.keys().filter(|id| !inner.reports_queued.contains(*id)).copied().collect();
-        inner.reports_queued.extend(&again);
-        inner.queue.extend(again.into_iter().map(Item::Report));
-        drop(inner);
+    /// Begins a session: messages are taken from now on.
+    pub(crate) fn connected(&self) {
+        self.inner().connected = true;
         self.filled.notify_one();
     }
 
@@ -168,24 +144,14 @@ impl Inner {
     }
 
     fn take(&mut self) -> Option<Ready> {
-        loop {
-            match self.queue.front()? {
-                Item::Log(_) => {
-                    let mut batch = LogBatch::default();
-                    self.take_logs(&mut batch.lines);
-                    return Some(Ready::Logs(batch));
-                }
-                Item::Message(_) | Item::Report(_) => match self.queue.pop_front()? {
-                    Item::Message(message) => return Some(Ready::Message(*message)),
-                    Item::Report(attempt) => {
-                        self.reports_queued.remove(&attempt);
-                        if let Some(report) = self.unanswered.get(&attempt) {
-                            return Some(Ready::Message(Kind::Finished(report.clone())));
-                        }
-                    }
-                    Item::Log(line) => unreachable!("the front was no line: {line:?}"),
-                },
-            }
+        let mut batch = LogBatch::default();
+        self.take_logs(&mut batch.lines);
+        if !batch.lines.is_empty() {
+            return Some(Ready::Logs(batch));
+        }
+        match self.queue.pop_front()? {
+            Item::Message(message) => Some(Ready::Message(*message)),
+            Item::Log(line) => unreachable!("a batch takes at least one line: {line:?}"),
         }
     }
 
@@ -207,8 +173,10 @@ fn cost(line: &LogLine) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use manta_api::node::AttemptProgress;
     use std::time::Duration;
+
+    use manta_api::node::{AttemptFinished, AttemptProgress};
+    use manta_types::AttemptId;
 
     use super::*;
 
@@ -232,10 +200,10 @@ mod tests {
     #[tokio::test]
     async fn lines_go_before_the_report_of_their_attempt() {
         let outbox = Outbox::default();
-        outbox.connected(std::iter::empty());
+        outbox.connected();
         outbox.push_log(line("one")).await;
         outbox.push_log(line("two")).await;
-        outbox.report(attempt(1), report());
+        outbox.push(Kind::Finished(report()));
         outbox.push_log(line("of another")).await;
         assert_eq!(texts(outbox.next().await), ["one", "two"]);
         assert_eq!(outbox.next().await, Ready::Message(Kind::Finished(report())));
@@ -243,28 +211,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_report_is_sent_in_every_session_until_it_is_answered() {
-        let outbox = Outbox::default();
-        outbox.report(attempt(1), report());
-        for _ in 0..3 {
-            outbox.connected(std::iter::empty());
-            assert_eq!(outbox.next().await, Ready::Message(Kind::Finished(report())));
-            outbox.cut();
-        }
-        assert!(outbox.answered(attempt(1)));
-        outbox.connected(std::iter::empty());
-        outbox.push_log(line("later")).await;
-        assert_eq!(texts(outbox.next().await), ["later"]);
-    }
-
-    #[tokio::test]
     async fn what_means_something_in_one_session_only_goes_with_it() {
         let outbox = Outbox::default();
-        outbox.connected(std::iter::empty());
+        outbox.connected();
         outbox.push(Kind::Progress(AttemptProgress::default()));
         outbox.cut();
         outbox.push(Kind::Progress(AttemptProgress::default()));
-        outbox.connected(std::iter::empty());
+        outbox.connected();
         outbox.push_log(line("after")).await;
         assert_eq!(texts(outbox.next().await), ["after"]);
     }
@@ -276,7 +229,7 @@ mod tests {
         for _ in 0..20 {
             outbox.push_log(line(&long)).await;
         }
-        outbox.connected(std::iter::empty());
+        outbox.connected();
         while outbox.inner().log_bytes > 0 {
             assert_eq!(texts(outbox.next().await), [long.as_str()]);
         }
@@ -288,7 +241,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_task_that_logs_faster_than_it_goes_waits() {
         let outbox = Outbox::default();
-        outbox.connected(std::iter::empty());
+        outbox.connected();
         let long = "x".repeat(LOG_BYTES_WAITING_MAX);
         outbox.push_log(line(&long)).await;
         let waiting = outbox.push_log(line("next"));

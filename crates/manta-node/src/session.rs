@@ -9,6 +9,7 @@ use manta_api::node::node_message::Kind;
 use manta_api::node::{Dataset, Goodbye, Heartbeat, Hello, ManagerMessage, NodeMessage, Welcome};
 use manta_api::version::{NODE_PROTOCOL, PRODUCT};
 use manta_client::{Connector, Endpoint, Token};
+use manta_types::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,10 +20,8 @@ use tonic::{Code, Request, Status, Streaming};
 use crate::NodeError;
 use crate::agent::Node;
 use crate::attempt::Attempts;
-use crate::home::Home;
 use crate::outbox::Ready;
 use crate::remote::jittered;
-use crate::supervisor::blocking;
 
 /// The first wait before the manager is dialled again.
 const REDIAL_FIRST: Duration = Duration::from_millis(200);
@@ -41,7 +40,7 @@ const IN_FLIGHT_MAX: usize = 4;
 pub(crate) struct Session {
     pub(crate) node: Arc<Node>,
     pub(crate) attempts: Arc<Attempts>,
-    pub(crate) home: Arc<Home>,
+    pub(crate) id: NodeId,
     pub(crate) manager: Endpoint,
     pub(crate) token: Token,
     pub(crate) slots: u32,
@@ -64,7 +63,7 @@ impl Session {
         loop {
             let end = self.once(&stop).await;
             self.node.link.cut();
-            self.node.outbox.cut();
+            self.attempts.end_session();
             let why = match end {
                 End::Stopping => return Ok(()),
                 End::Refused(error) => return Err(error),
@@ -105,7 +104,7 @@ impl Session {
             Some(Ok(Err(end))) => return end,
             Some(Ok(Ok(session))) => session,
         };
-        self.begin(&welcome).await;
+        self.begin(&welcome);
         let silence = Duration::from_millis(welcome.lease_ms.max(1000));
         let beat = Duration::from_millis(welcome.heartbeat_ms.max(100));
         let end = tokio::select! {
@@ -159,28 +158,23 @@ impl Session {
             protocol: NODE_PROTOCOL,
             agent_version: PRODUCT.to_owned(),
             name: node.name.to_string(),
-            node_id: self.home.node_id(),
+            node_id: self.id.to_string(),
             labels: node.labels.clone().into_iter().collect(),
             datasets: datasets.collect(),
             slots: self.slots,
             cpu_count: crate::host::cpu_count(),
             memory_bytes: crate::host::memory_bytes().unwrap_or_default(),
             tier: node.tier.name().to_owned(),
-            notes: node.notes.clone(),
+            notes: self.attempts.notes(),
             images: node.images.names(),
             python_version: format!("{major}.{minor}.{patch}"),
             held: self.attempts.held(),
         }
     }
 
-    async fn begin(&self, welcome: &Welcome) {
-        let (home, id) = (Arc::clone(&self.home), welcome.node_id.clone());
-        if let Err(error) = blocking(move || home.keep_node_id(&id)).await {
-            tracing::warn!(%error, "the node's id could not be kept; after a restart it is another node");
-        }
-        manta_types::crash_point!("node.id.kept");
+    fn begin(&self, welcome: &Welcome) {
         self.node.link.connected();
-        self.node.outbox.connected(self.attempts.phases().into_iter());
+        self.attempts.begin_session((welcome.generation > 0).then_some(welcome.generation));
         let node = &self.node;
         tracing::info!(node = %node.name, manager = %self.manager, tier = node.tier.name(), "connected");
     }
@@ -197,7 +191,7 @@ impl Session {
             match message.kind {
                 Some(Said::Offer(offer)) => self.attempts.offer(offer),
                 Some(Said::Cancel(cancel)) => self.attempts.cancel(&cancel),
-                Some(Said::Verdict(verdict)) => self.attempts.answered(&verdict).await,
+                Some(Said::Verdict(verdict)) => self.attempts.answered(&verdict),
                 Some(Said::Heartbeat(reply)) => self.node.link.answered(reply.count),
                 Some(Said::Welcome(_)) | None => tracing::debug!("a message of the manager was not understood"),
             }

@@ -1,14 +1,13 @@
 //! State that tasks keep on this node: per swarm and alias, changed only by attempts that were accepted.
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use manta_types::{Blob, Digest, SwarmId, crash_point};
 use serde::{Deserialize, Serialize};
 
-use crate::cache::Pin;
-use crate::home::{private_dir, replace};
+use crate::home::{private_dir, replace, sync_dir};
 
 /// The state of every swarm's tasks on this node.
 ///
@@ -36,19 +35,24 @@ impl StateStore {
         Ok(read(&dir)?.values.get(name).map(|blob| (*blob, dir.join(blob.digest.to_string()))))
     }
 
-    /// Makes an accepted attempt's changes part of the state. Blocks.
-    pub(crate) fn commit(&self, swarm: SwarmId, alias: &str, changes: &BTreeMap<String, Pin>) -> io::Result<()> {
-        if changes.is_empty() {
-            return Ok(());
-        }
+    /// Makes an accepted attempt's changes part of the state, synced; doing it twice is as doing it once. The values are
+    /// taken from a directory where each is named by its digest, and is synced. Blocks.
+    pub(crate) fn commit(
+        &self,
+        swarm: SwarmId,
+        alias: &str,
+        changes: &BTreeMap<String, Blob>,
+        values: &Path,
+    ) -> io::Result<()> {
         let dir = self.dir(swarm, alias);
         private_dir(&dir)?;
         let mut index = read(&dir)?;
         alias.clone_into(&mut index.alias);
-        for (name, pin) in changes {
-            keep(&dir, pin)?;
-            index.values.insert(name.clone(), pin.blob());
+        for (name, blob) in changes {
+            keep(&values.join(blob.digest.to_string()), &dir.join(blob.digest.to_string()))?;
+            index.values.insert(name.clone(), *blob);
         }
+        dir.ancestors().take_while(|above| above.starts_with(&self.root)).try_for_each(sync_dir)?;
         crash_point!("node.state.values_kept");
         replace(&dir.join("state.json"), &serde_json::to_vec(&index)?)?;
         crash_point!("node.state.committed");
@@ -69,15 +73,15 @@ fn read(dir: &Path) -> io::Result<Index> {
     }
 }
 
-/// Gives a value of the cache a second name here, or copies it where the disk has no second names.
-fn keep(dir: &Path, pin: &Pin) -> io::Result<()> {
-    let path = dir.join(pin.blob().digest.to_string());
-    match fs::hard_link(pin.path(), &path) {
+/// Gives a synced value a second name here, or copies it where the disk has no second names.
+fn keep(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(_) => {
-            let fresh = path.with_extension("new");
-            fs::copy(pin.path(), &fresh)?;
-            fs::rename(fresh, path)
+            let fresh = to.with_extension("new");
+            fs::copy(from, &fresh)?;
+            File::open(&fresh)?.sync_all()?;
+            fs::rename(fresh, to)
         }
         Ok(()) => Ok(()),
     }
@@ -96,40 +100,32 @@ fn drop_unnamed(dir: &Path, index: &Index) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use async_trait::async_trait;
-
     use super::*;
-    use crate::cache::Cache;
-    use crate::remote::{BlobSource, RemoteError};
 
-    struct Nowhere;
-
-    #[async_trait]
-    impl BlobSource for Nowhere {
-        async fn fetch_to(&self, _: Digest, _: &mut tokio::fs::File) -> Result<u64, RemoteError> {
-            Err(RemoteError::Refused("no such blob".to_owned()))
-        }
+    fn swarm(n: u128) -> SwarmId {
+        SwarmId::from_uuid(uuid::Uuid::from_u128(n))
     }
 
     #[test]
-    fn state_is_kept_per_swarm_and_alias_and_outlives_the_cache() {
+    fn state_is_kept_per_swarm_and_alias_and_outlives_where_it_came_from() {
         let dir = tempfile::tempdir().unwrap();
-        let cache_dir = dir.path().join("cache");
-        fs::create_dir(&cache_dir).unwrap();
-        let cache = Arc::new(Cache::open(&cache_dir, Arc::new(Nowhere)).unwrap());
-        let store = StateStore::new(dir.path().join("state"));
-        let swarm = SwarmId::from_uuid(uuid::Uuid::from_u128(1));
-        let change = |value: &str| BTreeMap::from([("momentum".to_owned(), cache.take_in(value.as_bytes()).unwrap())]);
-
-        store.commit(swarm, "worker/[0]", &change("first")).unwrap();
-        store.commit(swarm, "worker/[0]", &change("second")).unwrap();
-        fs::remove_dir_all(&cache_dir).unwrap();
-        let (blob, path) = store.get(swarm, "worker/[0]", "momentum").unwrap().unwrap();
+        let (values, store) = (dir.path().join("values"), StateStore::new(dir.path().join("state")));
+        let change = |value: &str| {
+            private_dir(&values).unwrap();
+            let digest = Digest::from_bytes(*blake3::hash(value.as_bytes()).as_bytes());
+            fs::write(values.join(digest.to_string()), value).unwrap();
+            BTreeMap::from([("momentum".to_owned(), Blob { digest, size: value.len() as u64 })])
+        };
+        store.commit(swarm(1), "worker/[0]", &change("first"), &values).unwrap();
+        let second = change("second");
+        for _ in 0..2 {
+            store.commit(swarm(1), "worker/[0]", &second, &values).unwrap();
+        }
+        fs::remove_dir_all(&values).unwrap();
+        let (blob, path) = store.get(swarm(1), "worker/[0]", "momentum").unwrap().unwrap();
         assert_eq!((blob.size, fs::read(&path).unwrap()), (6, b"second".to_vec()));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
-        assert!(store.get(swarm, "other", "momentum").unwrap().is_none());
-        assert!(store.get(SwarmId::from_uuid(uuid::Uuid::from_u128(2)), "worker/[0]", "momentum").unwrap().is_none());
+        assert!(store.get(swarm(1), "other", "momentum").unwrap().is_none());
+        assert!(store.get(swarm(2), "worker/[0]", "momentum").unwrap().is_none());
     }
 }

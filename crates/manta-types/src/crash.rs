@@ -39,11 +39,14 @@ pub const NODE: &[&str] = &[
     "node.blob.sent",
     "node.values.sent",
     "node.report.before",
+    "node.journal.values_kept",
+    "node.journal.written",
+    "node.journal.synced",
     "node.report.queued",
     "node.verdict.received",
-    "node.verdict.cleared",
     "node.state.values_kept",
     "node.state.committed",
+    "node.journal.unnamed",
     "node.id.kept",
 ];
 

@@ -67,6 +67,17 @@ pub(super) fn introduction(hello: wire::Hello) -> Result<Introduction, String> {
     Ok(Introduction { name, id, profile, held })
 }
 
+/// Checks what a node has to say of itself.
+///
+/// # Errors
+/// A sentence that names the limit.
+pub(super) fn notes(sent: Vec<String>) -> Result<Vec<String>, String> {
+    if sent.len() > ENTRIES_MAX {
+        return Err(format!("{} notes, {ENTRIES_MAX} are the limit", sent.len()));
+    }
+    Ok(sent.into_iter().map(|note| clip(note, SENTENCE_BYTES_MAX)).collect())
+}
+
 /// Reads an attempt's id.
 ///
 /// # Errors
@@ -123,6 +134,7 @@ pub(super) const fn kind_name(kind: &node_message::Kind) -> &'static str {
         node_message::Kind::Logs(_) => "logs",
         node_message::Kind::Goodbye(_) => "goodbye",
         node_message::Kind::Refused(_) => "refused",
+        node_message::Kind::Notes(_) => "notes",
     }
 }
 
@@ -177,6 +189,7 @@ fn offer_to_wire(offer: &Offer) -> wire::Offer {
         }),
         timeout_ms: task.policy.timeout.map_or(0, ms),
         stop_after_ms,
+        state_of: offer.state_of.to_string(),
     }
 }
 

@@ -64,6 +64,8 @@ impl NodeGateway for Gateway {
             manager_version: version::PRODUCT.to_owned(),
             heartbeat_ms: ms(limits::HEARTBEAT),
             lease_ms: ms(limits::LEASE),
+            // Not told: nothing here counts generations.
+            generation: 0,
         })));
         let over = session.over.clone().cancelled_owned();
         let reader = NodeSession::new(name, session, app);

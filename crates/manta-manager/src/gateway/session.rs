@@ -91,6 +91,10 @@ impl NodeSession {
                 Err(problem) => Err(problem),
             },
             K::Refused(refused) => self.refused(refused).await?,
+            K::Notes(said) => match convert::notes(said.notes) {
+                Ok(notes) => self.handle.note(self.node.clone(), notes).await.map(Ok)?,
+                Err(problem) => Err(problem),
+            },
             K::Logs(batch) => self.logs.take(batch).await.map(Ok)?,
             K::Goodbye(goodbye) => {
                 let reason = convert::clip(goodbye.reason, 256);

@@ -161,6 +161,13 @@ impl Core {
         self.decide(Input::NodeConnected { node, held }, turn);
     }
 
+    /// What a node that joined has to say of itself is this now.
+    pub fn note<A: Askers>(&mut self, node: &NodeName, notes: Vec<String>, turn: &mut Turn<A>) {
+        let Some(known) = self.nodes.known.get(node) else { return };
+        let (id, profile) = (known.id, NodeProfile { notes, ..known.profile.clone() });
+        turn.transaction.nodes.extend(self.nodes.update(node, id, profile, turn.now.wall_ms));
+    }
+
     /// A session ended; whatever replaced it stays. Answers whether nothing had.
     pub fn disconnect<A: Askers>(&mut self, node: NodeName, session: SessionId, turn: &mut Turn<A>) -> bool {
         let was_open = self.close(&node, session);

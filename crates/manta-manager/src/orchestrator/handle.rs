@@ -107,6 +107,11 @@ impl Handle {
         self.send(Message::Leave { node, session, reason }).await
     }
 
+    /// Notes what a node has to say of itself.
+    pub(crate) async fn note(&self, node: NodeName, notes: Vec<String>) -> Result<(), ManagerError> {
+        self.send(Message::Note { node, notes }).await
+    }
+
     /// Notes that a node lives.
     pub(crate) fn heard(&self, node: &NodeName) {
         self.heard.add(node);

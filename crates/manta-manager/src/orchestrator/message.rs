@@ -27,6 +27,8 @@ pub(crate) enum Message {
     Disconnect { node: NodeName, session: SessionId },
     /// A node said goodbye.
     Leave { node: NodeName, session: SessionId, reason: String },
+    /// What a node has to say of itself is this now.
+    Note { node: NodeName, notes: Vec<String> },
     /// Something happened; `done` is told once it is durable.
     Step { input: Input, done: oneshot::Sender<()> },
     /// Somebody wants to know.

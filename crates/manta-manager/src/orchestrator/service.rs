@@ -106,6 +106,7 @@ impl Orchestrator {
                     self.heard.forget(&node);
                 }
             }
+            Message::Note { node, notes } => self.core.note(&node, notes, turn),
             Message::Step { input, done } => self.core.step(input, done, turn),
             Message::Ask(question) => {
                 let release = question(&self.core.view(turn));

@@ -120,7 +120,7 @@ async fn an_attempt_that_nobody_knows_is_cancelled_or_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(dir.path(), tcp()).await;
     let attempt = manta_types::AttemptId::from_uuid(uuid::Uuid::now_v7()).to_string();
-    let held = wire::Held { attempt: attempt.clone(), epoch: 1, phase: "running".to_owned() };
+    let held = wire::Held { attempt: attempt.clone(), epoch: 1, phase: "running".to_owned(), generation: 0 };
     let mut node = connect(&manager, wire::Hello { held: vec![held], ..hello("node-1") }).await;
     assert_eq!(node.cancel().await.attempt, attempt);
     let report = wire::AttemptFinished { attempt: attempt.clone(), epoch: 1, ..wire::AttemptFinished::default() };

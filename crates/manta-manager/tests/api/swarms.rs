@@ -126,7 +126,8 @@ async fn a_restart_in_the_middle_of_an_iteration_goes_on_where_it_was() {
     let manager = Manager::start(dir.path(), tcp()).await;
     assert_eq!(kinds(&manager, &id).await, before, "no event is lost or made up");
     assert_eq!(manager.get("/nodes").await.json()[0]["state"], "joining");
-    let held = wire::Held { attempt: offer.attempt.clone(), epoch: offer.epoch, phase: "running".to_owned() };
+    let held =
+        wire::Held { attempt: offer.attempt.clone(), epoch: offer.epoch, phase: "running".to_owned(), generation: 0 };
     let mut node = connect(&manager, back(&node, held)).await;
     node.is_quiet().await;
     let value = manager.put_blob(b"update").await;

@@ -1,4 +1,5 @@
 //! Takes one attempt through its steps and writes its report.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,33 +15,13 @@ use super::run::run;
 use super::upload::upload;
 use crate::agent::Node;
 use crate::cache::Pin;
+use crate::desk::{Left, Phase};
 use crate::light::Staged;
 use crate::logs::AttemptLog;
 
-/// A phase of an attempt, as the manager is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// It waits, or what it needs is being fetched.
-    Preparing,
-    /// User code runs.
-    Running,
-    /// It ended well, and its values are on their way.
-    Uploading,
-}
-
-impl Phase {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Preparing => "preparing",
-            Self::Running => "running",
-            Self::Uploading => "uploading",
-        }
-    }
-}
-
-/// An attempt that has ended: what the manager is told, and what waits for its answer.
+/// An attempt that has ended: what it leaves, and the values that its journal is to keep.
 pub(crate) struct Delivery {
-    pub(crate) report: AttemptFinished,
+    pub(crate) left: Left,
     pub(crate) staged: Staged,
 }
 
@@ -87,13 +68,14 @@ pub(crate) async fn deliver(
 /// The delivery of an attempt that the agent itself failed at.
 pub(crate) fn apologise(order: &Order, words: &str) -> Delivery {
     let failed = failure(OutcomeClass::Platform, format!("an internal error of the node agent: {words}"));
-    let report = report(order, &Staged::default(), Err(failed), Timings::default());
-    Delivery { report, staged: Staged::default() }
+    let staged = Staged::default();
+    let report = report(order, &staged, Err(failed), Timings::default());
+    Delivery { left: Left { report, state: BTreeMap::new() }, staged }
 }
 
 fn conclude(
     order: &Order,
-    staged: Staged,
+    mut staged: Staged,
     verdict: Result<(), AttemptFailure>,
     timings: Timings,
     log: &AttemptLog,
@@ -103,7 +85,13 @@ fn conclude(
         Ok(()) => tracing::info!(run_ms = timings.run_ms, "the attempt ended well"),
         Err(failed) => tracing::info!(class = %failed.class, error = failed.message, "the attempt failed"),
     }
-    Delivery { report: report(order, &staged, verdict, timings), staged }
+    if verdict.is_err() {
+        // Nothing that a failed attempt kept ever becomes state.
+        staged.state.clear();
+    }
+    let state = staged.state.iter().map(|(name, pin)| (name.clone(), pin.blob())).collect();
+    let report = report(order, &staged, verdict, timings);
+    Delivery { left: Left { report, state }, staged }
 }
 
 fn report(order: &Order, staged: &Staged, verdict: Result<(), AttemptFailure>, timings: Timings) -> AttemptFinished {

@@ -1,4 +1,4 @@
-//! All attempts that this node has: waiting, running, or waiting for the manager's verdict.
+//! All attempts that this node has: what happens is told to the desk, and what the desk orders is done.
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
@@ -6,52 +6,65 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use manta_api::node::node_message::Kind;
-use manta_api::node::{AttemptProgress, Cancel, Held, Offer, Refused, Verdict};
+use manta_api::node::{AttemptProgress, Cancel, Held, Notes, Offer, Refused, Verdict};
 use manta_types::{AttemptId, OutcomeClass, crash_point};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Order;
-use super::deliver::{Delivery, Phase, apologise, deliver};
-use super::queue::Queue;
+use super::deliver::{Delivery, apologise, deliver};
+use super::disk::{self, Staging};
 use crate::agent::Node;
-use crate::light::Staged;
-use crate::supervisor::{Kind as LoopKind, Supervisor, blocking, panic_text};
-
-/// Attempts that may wait here; a manager that keeps to the node's slots never comes near.
-const WAITING_MAX: usize = 10_000;
+use crate::desk::{Attempt, Command, Desk, Input, Phase, Stage, Word};
+use crate::journals::Loaded;
+use crate::supervisor::{Kind as LoopKind, Supervisor, panic_text};
 
 /// The node's attempts.
 pub(crate) struct Attempts {
-    node: Arc<Node>,
-    supervisor: Supervisor,
+    pub(super) node: Arc<Node>,
+    pub(super) supervisor: Supervisor,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    queue: Queue,
-    live: BTreeMap<AttemptId, Live>,
-    delivered: BTreeMap<AttemptId, Delivered>,
+    desk: Desk<Work>,
+    /// What stops an attempt that has a slot.
+    stops: BTreeMap<AttemptId, CancellationToken>,
+    /// Values that are not in a journal yet; they stay in the cache.
+    staging: BTreeMap<AttemptId, Arc<Staging>>,
+    /// What the operator has to be told beside what the desk knows.
+    remarks: Vec<String>,
+    /// The notes that the manager was told last.
+    told: Vec<String>,
 }
 
-/// An attempt that waits or runs.
-struct Live {
+/// What an attempt needs to start.
+pub(super) struct Work {
     order: Arc<Order>,
-    phase: Phase,
     offered: Instant,
-    cancel: CancellationToken,
-}
-
-/// An attempt whose report is on its way; its values stay in the cache until it is answered.
-struct Delivered {
-    order: Arc<Order>,
-    staged: Staged,
 }
 
 impl Attempts {
-    pub(crate) fn new(node: Arc<Node>, supervisor: Supervisor, slots: NonZeroU32) -> Arc<Self> {
-        let inner = Inner { queue: Queue::new(slots), live: BTreeMap::new(), delivered: BTreeMap::new() };
+    /// Goes on from the journals that an earlier agent left.
+    pub(crate) fn new(node: Arc<Node>, supervisor: Supervisor, slots: NonZeroU32, left: Loaded) -> Arc<Self> {
+        let Loaded { journals, damaged } = left;
+        if !journals.is_empty() {
+            tracing::info!(
+                reports = journals.len(),
+                "reports that were not answered before the restart are sent again"
+            );
+        }
+        for sentence in &damaged {
+            tracing::warn!("{sentence}");
+        }
+        let inner = Inner {
+            desk: Desk::new(slots, journals),
+            stops: BTreeMap::new(),
+            staging: BTreeMap::new(),
+            remarks: damaged,
+            told: Vec::new(),
+        };
         Arc::new(Self { node, supervisor, inner: Mutex::new(inner) })
     }
 
@@ -60,117 +73,141 @@ impl Attempts {
         crash_point!("node.offer.received");
         let (attempt, epoch) = (offer.attempt.clone(), offer.epoch);
         match Order::read(offer, self.node.defaults) {
-            Ok(order) => self.take(order),
+            Ok(order) => {
+                let work = Work { order: Arc::new(order), offered: Instant::now() };
+                self.step(Input::Offered { attempt: work.order.named(), work });
+            }
             Err(reason) => {
                 tracing::warn!(attempt, reason, "an offer was refused");
-                let class = OutcomeClass::Platform.name().to_owned();
-                self.node.outbox.push(Kind::Refused(Refused { attempt, epoch, class, reason }));
+                self.node.outbox.push(refused(attempt, epoch, reason));
             }
         }
     }
 
-    fn take(self: &Arc<Self>, order: Order) {
-        let (attempt, epoch) = (order.attempt, order.epoch);
-        let mut inner = self.inner();
-        if inner.delivered.contains_key(&attempt) {
-            return;
-        }
-        if inner.queue.waiting() >= WAITING_MAX && !inner.live.contains_key(&attempt) {
-            let (class, reason) =
-                (OutcomeClass::Platform.name().to_owned(), "too many attempts wait on this node".to_owned());
-            self.node.outbox.push(Kind::Refused(Refused { attempt: attempt.to_string(), epoch, class, reason }));
-            return;
-        }
-        let phase = inner.live.get(&attempt).map(|live| live.phase);
-        if phase.is_none() {
-            let cancel = self.supervisor.stopping().child_token();
-            let live = Live { order: Arc::new(order), phase: Phase::Preparing, offered: Instant::now(), cancel };
-            inner.live.insert(attempt, live);
-            inner.queue.push(attempt);
-        }
-        drop(inner);
-        self.tell(attempt, epoch, phase.unwrap_or(Phase::Preparing));
-        self.start_due();
-    }
-
-    /// Drops an attempt: it is killed, and what it left is discarded.
+    /// Drops an attempt: it is killed, and what it left is discarded. A report that was said is left to its answer.
     pub(crate) fn cancel(self: &Arc<Self>, cancel: &Cancel) {
         let Ok(attempt) = cancel.attempt.parse::<AttemptId>() else { return };
-        let mut inner = self.inner();
-        if inner.delivered.get(&attempt).is_some_and(|delivered| delivered.order.epoch <= cancel.epoch) {
-            inner.delivered.remove(&attempt);
-            self.node.outbox.answered(attempt);
-        }
-        let Some(live) = inner.live.get(&attempt).filter(|live| live.order.epoch <= cancel.epoch) else { return };
         tracing::info!(%attempt, reason = cancel.reason, "an attempt was cancelled");
-        live.cancel.cancel();
+        self.step(Input::Cancelled { attempt, epoch: cancel.epoch });
     }
 
     /// Takes the manager's answer to a report; what an accepted attempt kept as state becomes state.
-    pub(crate) async fn answered(&self, verdict: &Verdict) {
+    pub(crate) fn answered(self: &Arc<Self>, verdict: &Verdict) {
         let Ok(attempt) = verdict.attempt.parse::<AttemptId>() else { return };
         crash_point!("node.verdict.received");
-        self.node.outbox.answered(attempt);
-        crash_point!("node.verdict.cleared");
-        let Some(Delivered { order, staged }) = self.inner().delivered.remove(&attempt) else { return };
         tracing::debug!(%attempt, accepted = verdict.accepted, reason = verdict.reason, "an attempt was answered");
-        if !verdict.accepted || staged.state.is_empty() {
-            return;
+        self.step(Input::Answered { attempt, epoch: verdict.epoch, accepted: verdict.accepted });
+    }
+
+    /// Begins a session: how far everything is, and every report that was not answered, are said.
+    pub(crate) fn begin_session(self: &Arc<Self>, generation: Option<u64>) {
+        let mut inner = self.inner();
+        self.node.outbox.connected();
+        if let (Some(before), Some(now)) = (inner.desk.generation(), generation)
+            && before != now
+        {
+            tracing::warn!(before, now, "the cluster was restored from a backup; what it undid is dropped");
         }
-        let state = self.node.state.clone();
-        let committed = blocking(move || state.commit(order.swarm, &order.task, &staged.state)).await;
-        if let Err(error) = committed {
-            tracing::error!(%attempt, %error, "the state of an accepted attempt could not be kept");
-        }
+        inner.told = self.notes_of(&inner);
+        self.carry_out(&mut inner, Input::SessionBegan { generation });
+    }
+
+    /// Ends a session: what means something only there goes.
+    pub(crate) fn end_session(self: &Arc<Self>) {
+        let mut inner = self.inner();
+        self.carry_out(&mut inner, Input::SessionEnded);
+        self.node.outbox.cut();
     }
 
     /// What this node has, for a manager that it greets.
     pub(crate) fn held(&self) -> Vec<Held> {
         let inner = self.inner();
-        let held = |attempt: &AttemptId, order: &Order, phase: &str| Held {
-            attempt: attempt.to_string(),
-            epoch: order.epoch,
-            phase: phase.to_owned(),
-        };
-        let live = inner.live.iter().map(|(attempt, live)| held(attempt, &live.order, live.phase.name()));
-        let delivered = inner.delivered.iter().map(|(attempt, done)| held(attempt, &done.order, "finished"));
-        live.chain(delivered).collect()
+        let held = inner.desk.held().into_iter().map(|held| Held {
+            attempt: held.attempt.to_string(),
+            epoch: held.epoch,
+            phase: held.phase.map_or("finished", Phase::name).to_owned(),
+            generation: held.generation.unwrap_or(0),
+        });
+        held.collect()
     }
 
-    /// How far everything is, for a session that begins.
-    pub(crate) fn phases(&self) -> Vec<Kind> {
-        let inner = self.inner();
-        inner.live.iter().map(|(attempt, live)| progress(*attempt, live.order.epoch, live.phase)).collect()
+    /// Everything that a person who looks at this node should know.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.notes_of(&self.inner())
     }
 
     /// How many run, and how many wait.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let inner = self.inner();
-        (inner.queue.running(), inner.queue.waiting())
+        self.inner().desk.counts()
     }
 
-    fn tell(&self, attempt: AttemptId, epoch: u32, phase: Phase) {
-        self.node.outbox.push(progress(attempt, epoch, phase));
-    }
-
-    /// Starts what there are slots for.
-    fn start_due(self: &Arc<Self>) {
+    /// Tells the desk what happened, and does what it orders.
+    pub(super) fn step(self: &Arc<Self>, input: Input<Work>) {
         let mut inner = self.inner();
-        while let Some(attempt) = inner.queue.take_next() {
-            let live = inner.live.get(&attempt).expect("what is queued is live");
-            let (order, offered, cancel) = (Arc::clone(&live.order), live.offered, live.cancel.clone());
-            let span = tracing::info_span!(
-                "attempt", swarm = %order.swarm, task = order.task, iteration = order.iteration, %attempt, lease_epoch = order.epoch
-            );
-            let attempts = Arc::clone(self);
-            let work = async move { attempts.carry_out(&order, offered, &cancel).await };
-            self.supervisor.spawn("attempt", LoopKind::Contained, work.instrument(span));
+        self.carry_out(&mut inner, input);
+        let notes = self.notes_of(&inner);
+        if notes != inner.told {
+            inner.told.clone_from(&notes);
+            self.node.outbox.push(Kind::Notes(Notes { notes }));
         }
     }
 
-    async fn carry_out(self: Arc<Self>, order: &Arc<Order>, offered: Instant, cancel: &CancellationToken) {
-        let enter = |phase| self.enter(order.attempt, phase);
-        let work = deliver(&self.node, order, offered.elapsed(), enter, cancel);
+    /// The values that an attempt's journal has to keep, while it is not written.
+    pub(super) fn staging(&self, attempt: AttemptId) -> Option<Arc<Staging>> {
+        self.inner().staging.get(&attempt).cloned()
+    }
+
+    /// Lets go of an attempt's values: its journal has them, or nobody wants them.
+    pub(super) fn unstage(&self, attempt: AttemptId) {
+        self.inner().staging.remove(&attempt);
+    }
+
+    fn carry_out(self: &Arc<Self>, inner: &mut Inner, input: Input<Work>) {
+        for command in inner.desk.step(input) {
+            match command {
+                Command::Say(word) => self.say(word),
+                Command::StartAttempt { attempt, work } => self.start(inner, &attempt, work),
+                Command::KillAttempt { attempt } => {
+                    if let Some(stop) = inner.stops.get(&attempt) {
+                        stop.cancel();
+                    }
+                }
+                order => disk::carry_out(self, order),
+            }
+        }
+    }
+
+    fn say(&self, word: Word) {
+        self.node.outbox.push(match word {
+            Word::Progress { attempt, epoch, phase } => {
+                let (attempt, phase) = (attempt.to_string(), phase.name().to_owned());
+                Kind::Progress(AttemptProgress { attempt, epoch, phase })
+            }
+            Word::Finished(journal) => {
+                crash_point!("node.report.before");
+                Kind::Finished(journal.left.report.clone())
+            }
+            Word::Refused { attempt, epoch, reason } => refused(attempt.to_string(), epoch, reason),
+        });
+    }
+
+    fn start(self: &Arc<Self>, inner: &mut Inner, attempt: &Attempt, work: Work) {
+        let Work { order, offered } = work;
+        let stop = self.supervisor.stopping().child_token();
+        inner.stops.insert(attempt.id, stop.clone());
+        let span = tracing::info_span!(
+            "attempt", swarm = %order.swarm, task = order.task, iteration = order.iteration, attempt = %attempt.id,
+            lease_epoch = order.epoch
+        );
+        let attempts = Arc::clone(self);
+        let work = async move { attempts.run(&order, offered, &stop).await };
+        self.supervisor.spawn("attempt", LoopKind::Contained, work.instrument(span));
+    }
+
+    async fn run(self: Arc<Self>, order: &Arc<Order>, offered: Instant, stop: &CancellationToken) {
+        let attempt = order.attempt;
+        let enter = |phase| self.step(Input::Entered { attempt, phase });
+        let work = deliver(&self.node, order, offered.elapsed(), enter, stop);
         let delivery = match AssertUnwindSafe(work).catch_unwind().await {
             Ok(delivery) => delivery,
             Err(panic) => {
@@ -179,29 +216,30 @@ impl Attempts {
                 Some(apologise(order, words))
             }
         };
-        self.end(order, delivery, cancel);
-        self.start_due();
+        let left = delivery.map(|Delivery { left, staged }| {
+            self.inner().staging.insert(attempt, Arc::new(Staging::new(staged)));
+            Box::new(left)
+        });
+        self.inner().stops.remove(&attempt);
+        self.step(Input::Ended { attempt, left });
+        if self.inner().desk.stage(attempt) != Some(Stage::Writing) {
+            self.unstage(attempt);
+        }
     }
 
-    fn enter(&self, attempt: AttemptId, phase: Phase) {
+    /// Notes something that a person who looks at this node should know.
+    pub(super) fn remark(&self, sentence: String) {
         let mut inner = self.inner();
-        let Some(live) = inner.live.get_mut(&attempt) else { return };
-        live.phase = phase;
-        let epoch = live.order.epoch;
-        drop(inner);
-        self.tell(attempt, epoch, phase);
+        if !inner.remarks.contains(&sentence) {
+            inner.remarks.push(sentence);
+        }
     }
 
-    fn end(&self, order: &Arc<Order>, delivery: Option<Delivery>, cancel: &CancellationToken) {
-        let mut inner = self.inner();
-        inner.queue.remove(order.attempt);
-        inner.live.remove(&order.attempt);
-        // Looked at under the lock, so that no cancellation falls between.
-        let Some(Delivery { report, staged }) = delivery.filter(|_| !cancel.is_cancelled()) else { return };
-        inner.delivered.insert(order.attempt, Delivered { order: Arc::clone(order), staged });
-        crash_point!("node.report.before");
-        self.node.outbox.report(order.attempt, report);
-        crash_point!("node.report.queued");
+    fn notes_of(&self, inner: &Inner) -> Vec<String> {
+        let waits = inner.desk.waits_for_disk().map(|(attempt, reason)| {
+            format!("attempt `{}` waits for this node's disk, which refuses it: {reason}", attempt.id)
+        });
+        self.node.notes.iter().chain(&inner.remarks).cloned().chain(waits).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -209,6 +247,7 @@ impl Attempts {
     }
 }
 
-fn progress(attempt: AttemptId, epoch: u32, phase: Phase) -> Kind {
-    Kind::Progress(AttemptProgress { attempt: attempt.to_string(), epoch, phase: phase.name().to_owned() })
+fn refused(attempt: String, epoch: u32, reason: String) -> Kind {
+    let class = OutcomeClass::Platform.name().to_owned();
+    Kind::Refused(Refused { attempt, epoch, class, reason })
 }

@@ -1,13 +1,14 @@
-//! One attempt from offer to verdict: prepare → run → upload → clean up.
+//! One attempt from offer to verdict: prepare → run → upload → journal → answer → state.
 //!
-//! [`Attempts`] holds all that this node has; [`Order`] is what it was asked to do. Clean-up has no step of its own: the
-//! sandbox is killed and the cache's pins are released when what holds them is dropped, wherever an attempt ends.
+//! [`Attempts`] carries out what the desk decides; [`Order`] is what an attempt was asked to do. Clean-up has no step of
+//! its own: the sandbox is killed and the cache's pins are released when what holds them is dropped, wherever an attempt
+//! ends.
 mod deliver;
+mod disk;
 mod held;
 mod order;
 mod outcome;
 mod prepare;
-mod queue;
 mod run;
 mod upload;
 

@@ -5,6 +5,7 @@ use manta_api::node::{Limits, Offer};
 use manta_types::name::{check_component, check_name};
 use manta_types::{AttemptId, Digest, SwarmId};
 
+use crate::desk::Attempt;
 use crate::host::Resources;
 
 /// An attempt that this node was asked to run.
@@ -13,6 +14,8 @@ pub(crate) struct Order {
     pub(crate) attempt: AttemptId,
     pub(crate) epoch: u32,
     pub(crate) swarm: SwarmId,
+    /// Under whose name the task's state is kept: another swarm's where this one continues it.
+    pub(crate) state_of: SwarmId,
     pub(crate) swarm_name: String,
     /// The task's alias.
     pub(crate) task: String,
@@ -46,10 +49,16 @@ impl Order {
             check_component("dataset", dataset).map_err(|e| words(&e))?;
         }
         let limits = offer.limits.unwrap_or_default();
+        let swarm: SwarmId = offer.swarm.parse().map_err(|e| words(&e))?;
+        let state_of = match offer.state_of.as_str() {
+            "" => swarm,
+            other => other.parse().map_err(|e| words(&e))?,
+        };
         Ok(Self {
             attempt: offer.attempt.parse().map_err(|e| words(&e))?,
             epoch: offer.epoch,
-            swarm: offer.swarm.parse().map_err(|e| words(&e))?,
+            swarm,
+            state_of,
             swarm_name: offer.swarm_name,
             task: offer.task,
             iteration: offer.iteration,
@@ -63,6 +72,19 @@ impl Order {
             timeout: span(offer.timeout_ms),
             stop_after: span(offer.stop_after_ms),
         })
+    }
+
+    /// The attempt, as the desk knows it.
+    pub(crate) fn named(&self) -> Attempt {
+        Attempt {
+            id: self.attempt,
+            epoch: self.epoch,
+            swarm: self.swarm,
+            state_of: self.state_of,
+            task: self.task.clone(),
+            iteration: self.iteration,
+            generation: None,
+        }
     }
 
     /// What a task sees as its id: the same for every attempt at it.

@@ -22,7 +22,7 @@ use manta_types::{AttemptId, SwarmId};
 
 use ended::Ended;
 pub use stage::{Change, Stage};
-pub use words::{Attempt, Command, Held, Input, Journal, Phase, Word};
+pub use words::{Attempt, Command, Held, Input, Journal, Left, Phase, Word};
 
 /// Attempts that may wait here; a manager that keeps to the node's slots never comes near.
 const WAITING_MAX: usize = 10_000;
@@ -44,10 +44,8 @@ pub struct Desk<W> {
     /// Offers of attempts of which something from an undone history is still here.
     later: BTreeMap<AttemptId, (Attempt, W)>,
     has_session: bool,
-    /// The generation that is kept on disk.
+    /// The generation that the manager named last.
     generation: Option<u64>,
-    /// The generation that is to be kept when nothing is left of the one before.
-    next_generation: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -68,9 +66,8 @@ struct Entry<W> {
 }
 
 impl<W> Desk<W> {
-    /// A desk with so many slots, as an agent finds it when it starts: the journals that were not answered, and the
-    /// generation that they belong to.
-    pub fn new(slots: NonZeroU32, generation: Option<u64>, journals: impl IntoIterator<Item = Arc<Journal>>) -> Self {
+    /// A desk with so many slots, as an agent finds it when it starts: with the journals that were not answered.
+    pub fn new(slots: NonZeroU32, journals: impl IntoIterator<Item = Arc<Journal>>) -> Self {
         let mut desk = Self {
             slots: slots.get() as usize,
             entries: BTreeMap::new(),
@@ -80,8 +77,7 @@ impl<W> Desk<W> {
             ended: Ended::default(),
             later: BTreeMap::new(),
             has_session: false,
-            generation,
-            next_generation: None,
+            generation: None,
         };
         for journal in journals {
             let attempt = journal.attempt.clone();
@@ -103,7 +99,7 @@ impl<W> Desk<W> {
             Input::SessionBegan { generation } => self.begin_session(generation, out),
             Input::SessionEnded => self.has_session = false,
             Input::Entered { attempt, phase } => self.entered(attempt, phase, out),
-            Input::Ended { attempt, journal } => self.ended(attempt, journal, out),
+            Input::Ended { attempt, left } => self.ended(attempt, left, out),
             Input::Written { attempt } => {
                 self.change(attempt, Change::Write, out);
                 self.say_end(attempt, out);
@@ -121,7 +117,7 @@ impl<W> Desk<W> {
         commands
     }
 
-    /// What this node has, for a manager that it introduces itself to; with [`Desk::generation`].
+    /// What this node has, for a manager that it introduces itself to.
     pub fn held(&self) -> Vec<Held> {
         let held = |entry: &Entry<W>| {
             let phase = match entry.stage {
@@ -130,14 +126,15 @@ impl<W> Desk<W> {
                 // Killed, answered or undone: nothing of it can count any more.
                 _ => return None,
             };
-            Some(Held { attempt: entry.attempt.id, epoch: entry.attempt.epoch, phase })
+            let Attempt { id, epoch, generation, .. } = entry.attempt;
+            Some(Held { attempt: id, epoch, generation, phase })
         };
         self.entries.values().filter_map(held).collect()
     }
 
-    /// The cluster's generation that what is held belongs to, where a manager ever named one.
+    /// The cluster's generation, where this agent was told.
     pub fn generation(&self) -> Option<u64> {
-        self.next_generation.or(self.generation)
+        self.generation
     }
 
     /// How many attempts have a slot, and how many wait for one.
@@ -155,7 +152,8 @@ impl<W> Desk<W> {
         self.entries.values().filter_map(|entry| Some((&entry.attempt, entry.refused.as_deref()?)))
     }
 
-    fn offered(&mut self, attempt: Attempt, work: W, out: &mut Vec<Command<W>>) {
+    fn offered(&mut self, mut attempt: Attempt, work: W, out: &mut Vec<Command<W>>) {
+        attempt.generation = self.generation;
         let (id, epoch) = (attempt.id, attempt.epoch);
         if self.ended.covers(id, epoch) {
             return;
@@ -194,21 +192,18 @@ impl<W> Desk<W> {
         if entry.stage != Stage::Reported {
             return;
         }
-        let changes_state = entry.journal.as_ref().is_some_and(|journal| !journal.state.is_empty());
+        let changes_state = entry.journal.as_ref().is_some_and(|journal| !journal.left.state.is_empty());
         self.ended.add(attempt, epoch);
         self.change(attempt, if accepted && changes_state { Change::Accept } else { Change::Settle }, out);
     }
 
     fn begin_session(&mut self, generation: Option<u64>, out: &mut Vec<Command<W>>) {
-        if let Some(generation) = generation
-            && self.generation() != Some(generation)
-        {
-            let is_known = self.generation().is_some();
-            self.next_generation = Some(generation);
-            if is_known {
-                self.undo_all(out);
+        if let Some(generation) = generation {
+            if self.generation.replace(generation) != Some(generation) {
+                self.ended.clear();
+                self.later.clear();
             }
-            self.keep_generation(out);
+            self.undo_others(generation, out);
         }
         self.has_session = true;
         for attempt in self.entries.keys().copied().collect::<Vec<_>>() {
@@ -219,15 +214,15 @@ impl<W> Desk<W> {
         }
     }
 
-    fn undo_all(&mut self, out: &mut Vec<Command<W>>) {
-        self.ended.clear();
-        self.later.clear();
-        for entry in self.entries.values_mut() {
-            entry.undone = true;
-        }
+    /// Ends what belongs to another generation than this.
+    fn undo_others(&mut self, generation: u64, out: &mut Vec<Command<W>>) {
         for attempt in self.entries.keys().copied().collect::<Vec<_>>() {
-            self.change(attempt, Change::Undo, out);
-            self.drop_unwritten(attempt, out);
+            let entry = self.entries.get_mut(&attempt).expect("nothing leaves but in its own turn");
+            if entry.attempt.generation.is_some_and(|own| own != generation) {
+                entry.undone = true;
+                self.change(attempt, Change::Undo, out);
+                self.drop_unwritten(attempt, out);
+            }
         }
     }
 
@@ -239,16 +234,6 @@ impl<W> Desk<W> {
         }
     }
 
-    /// Orders the generation to be kept once nothing of an older one is here.
-    fn keep_generation(&mut self, out: &mut Vec<Command<W>>) {
-        if self.entries.values().all(|entry| !entry.undone)
-            && let Some(generation) = self.next_generation.take()
-        {
-            self.generation = Some(generation);
-            out.push(Command::KeepGeneration(generation));
-        }
-    }
-
     fn entered(&mut self, attempt: AttemptId, phase: Phase, out: &mut Vec<Command<W>>) {
         if let Some(entry) = self.entries.get_mut(&attempt).filter(|entry| entry.stage == Stage::Running) {
             entry.phase = phase;
@@ -256,10 +241,11 @@ impl<W> Desk<W> {
         }
     }
 
-    fn ended(&mut self, attempt: AttemptId, journal: Option<Arc<Journal>>, out: &mut Vec<Command<W>>) {
-        let change = if journal.is_some() { Change::Report } else { Change::Vanish };
+    fn ended(&mut self, attempt: AttemptId, left: Option<Box<Left>>, out: &mut Vec<Command<W>>) {
+        let change = if left.is_some() { Change::Report } else { Change::Vanish };
         if let Some(entry) = self.entries.get_mut(&attempt).filter(|entry| entry.stage == Stage::Running) {
-            entry.journal = journal;
+            let journal = |left: Box<Left>| Journal { attempt: entry.attempt.clone(), left: *left };
+            entry.journal = left.map(journal).map(Arc::new);
             // What was published is stored, or there was nothing to store.
             entry.phase = Phase::Uploading;
         }
@@ -329,10 +315,7 @@ impl<W> Desk<W> {
     }
 
     fn leave(&mut self, attempt: AttemptId, out: &mut Vec<Command<W>>) {
-        let gone = self.entries.remove(&attempt).expect("what leaves was here");
-        if gone.undone {
-            self.keep_generation(out);
-        }
+        self.entries.remove(&attempt);
         if let Some((attempt, work)) = self.later.remove(&attempt) {
             self.offered(attempt, work, out);
         }
@@ -348,7 +331,7 @@ impl<W> Desk<W> {
             Stage::Committing => Command::CommitState(journal()),
             Stage::Removing => Command::RemoveJournal { attempt },
             Stage::SettingAside => {
-                let generation = self.generation.expect("a history is undone only where one was known");
+                let generation = entry.attempt.generation.expect("what belongs to no generation is never undone");
                 Command::SetAsideJournal { attempt, generation }
             }
             Stage::Waiting | Stage::Running | Stage::Stopping | Stage::Unwanted | Stage::Reported | Stage::Gone => {

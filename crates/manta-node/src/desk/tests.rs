@@ -10,7 +10,7 @@ fn id(n: u128) -> AttemptId {
 /// The n-th attempt at a task; the task's number is its alias.
 fn attempt(n: u128, task: u32) -> Attempt {
     let swarm = SwarmId::from_uuid(uuid::Uuid::from_u128(1));
-    Attempt { id: id(n), epoch: 1, swarm, state_of: swarm, task: task.to_string(), iteration: 0 }
+    Attempt { id: id(n), epoch: 1, swarm, state_of: swarm, task: task.to_string(), iteration: 0, generation: Some(1) }
 }
 
 fn journal(attempt: &Attempt, keeps_state: bool) -> Arc<Journal> {
@@ -21,11 +21,11 @@ fn journal(attempt: &Attempt, keeps_state: bool) -> Arc<Journal> {
         ..manta_api::node::AttemptFinished::default()
     };
     let state = keeps_state.then(|| ("momentum".to_owned(), blob)).into_iter().collect();
-    Arc::new(Journal { attempt: attempt.clone(), report, state })
+    Arc::new(Journal { attempt: attempt.clone(), left: Left { report, state } })
 }
 
 fn desk(slots: u32, journals: impl IntoIterator<Item = Arc<Journal>>) -> Desk<()> {
-    let mut desk = Desk::new(NonZeroU32::new(slots).unwrap(), Some(1), journals);
+    let mut desk = Desk::new(NonZeroU32::new(slots).unwrap(), journals);
     desk.step(Input::SessionBegan { generation: Some(1) });
     desk
 }
@@ -53,7 +53,7 @@ fn said_ends(out: &Out) -> Vec<AttemptId> {
 /// Takes an attempt that runs to its unanswered report.
 fn report(desk: &mut Desk<()>, attempt: &Attempt, keeps_state: bool) -> Out {
     let journal = journal(attempt, keeps_state);
-    let out = desk.step(Input::Ended { attempt: attempt.id, journal: Some(Arc::clone(&journal)) });
+    let out = desk.step(Input::Ended { attempt: attempt.id, left: Some(Box::new(journal.left.clone())) });
     assert_eq!(out, [Command::WriteJournal(journal)], "nothing is said before the journal is on disk");
     desk.step(Input::Written { attempt: attempt.id })
 }
@@ -71,9 +71,9 @@ fn an_attempt_goes_from_its_offer_to_its_answer() {
     assert_eq!(out, [Command::Say(preparing), Command::StartAttempt { attempt: one.clone(), work: () }]);
     assert_eq!(desk.counts(), (1, 0));
     desk.step(Input::Entered { attempt: one.id, phase: Phase::Running });
-    assert_eq!(desk.held(), [Held { attempt: one.id, epoch: 1, phase: Some(Phase::Running) }]);
+    assert_eq!(desk.held(), [Held { attempt: one.id, epoch: 1, generation: Some(1), phase: Some(Phase::Running) }]);
     assert_eq!(said_ends(&report(&mut desk, &one, true)), [one.id]);
-    assert_eq!(desk.held(), [Held { attempt: one.id, epoch: 1, phase: None }]);
+    assert_eq!(desk.held(), [Held { attempt: one.id, epoch: 1, generation: Some(1), phase: None }]);
     assert_eq!(answer(&mut desk, &one, true), [Command::CommitState(journal(&one, true))]);
     let out = desk.step(Input::Committed { attempt: one.id });
     assert_eq!(out, [Command::RemoveJournal { attempt: one.id }], "the journal goes when its state is kept");
@@ -118,7 +118,7 @@ fn a_cancelled_attempt_is_killed_and_never_starts_again() {
     assert_eq!(out, [Command::KillAttempt { attempt: one.id }]);
     assert_eq!(offer(&mut desk, &one), []);
     assert_eq!(desk.counts(), (1, 0), "its slot is taken until it has ended");
-    assert_eq!(desk.step(Input::Ended { attempt: one.id, journal: Some(journal(&one, true)) }), []);
+    assert_eq!(desk.step(Input::Ended { attempt: one.id, left: Some(Box::new(journal(&one, true).left.clone())) }), []);
     assert_eq!((offer(&mut desk, &one), desk.stage(one.id)), (vec![], None));
     let early = attempt(2, 0);
     desk.step(Input::Cancelled { attempt: early.id, epoch: 1 });
@@ -155,8 +155,8 @@ fn an_end_without_a_session_is_said_in_the_next_one() {
 #[test]
 fn a_restarted_agent_says_what_its_journals_hold_and_commits_what_is_accepted() {
     let (one, next) = (attempt(1, 0), attempt(2, 0));
-    let mut desk = Desk::new(NonZeroU32::MIN, Some(1), [journal(&one, true)]);
-    assert_eq!(desk.held(), [Held { attempt: one.id, epoch: 1, phase: None }]);
+    let mut desk = Desk::new(NonZeroU32::MIN, [journal(&one, true)]);
+    assert_eq!(desk.held(), [Held { attempt: one.id, epoch: 1, generation: Some(1), phase: None }]);
     assert_eq!(said_ends(&desk.step(Input::SessionBegan { generation: Some(1) })), [one.id]);
     assert_eq!(started(&offer(&mut desk, &next)), [], "it would read old state");
     assert_eq!(answer(&mut desk, &one, true), [Command::CommitState(journal(&one, true))]);
@@ -170,7 +170,7 @@ fn a_full_disk_holds_the_slot_is_told_and_is_asked_again() {
     let (one, next) = (attempt(1, 0), attempt(2, 9));
     offer(&mut desk, &one);
     let written = journal(&one, true);
-    desk.step(Input::Ended { attempt: one.id, journal: Some(Arc::clone(&written)) });
+    desk.step(Input::Ended { attempt: one.id, left: Some(Box::new(written.left.clone())) });
     desk.step(Input::DiskRefused { attempt: one.id, reason: "no space".to_owned() });
     assert_eq!(desk.waits_for_disk().map(|(_, reason)| reason).collect::<Vec<_>>(), ["no space"]);
     assert_eq!(started(&offer(&mut desk, &next)), [], "no new work while ends cannot be kept");
@@ -186,7 +186,7 @@ fn an_attempt_that_is_cancelled_while_its_journal_is_written_is_dropped() {
         let mut desk = desk(1, []);
         let one = attempt(1, 0);
         offer(&mut desk, &one);
-        desk.step(Input::Ended { attempt: one.id, journal: Some(journal(&one, true)) });
+        desk.step(Input::Ended { attempt: one.id, left: Some(Box::new(journal(&one, true).left.clone())) });
         let removal = [Command::RemoveJournal { attempt: one.id }];
         if refused_before {
             desk.step(Input::DiskRefused { attempt: one.id, reason: "no space".to_owned() });
@@ -201,9 +201,9 @@ fn an_attempt_that_is_cancelled_while_its_journal_is_written_is_dropped() {
 }
 
 #[test]
-fn what_belongs_to_an_undone_history_ends_before_the_new_generation_is_kept() {
+fn what_belongs_to_an_undone_history_ends_and_may_be_asked_for_again() {
     let (told, runs, waits) = (attempt(1, 1), attempt(2, 2), attempt(3, 3));
-    let mut desk = Desk::new(NonZeroU32::MIN, Some(1), [journal(&told, true)]);
+    let mut desk = Desk::new(NonZeroU32::MIN, [journal(&told, true)]);
     desk.step(Input::SessionBegan { generation: Some(1) });
     offer(&mut desk, &runs);
     offer(&mut desk, &waits);
@@ -215,15 +215,17 @@ fn what_belongs_to_an_undone_history_ends_before_the_new_generation_is_kept() {
     // The manager's copy of the history knows the attempt too: it is made again, when nothing is left of the first.
     assert_eq!(started(&offer(&mut desk, &runs)), []);
     assert_eq!(answer(&mut desk, &told, true), [], "an answer to an undone report changes nothing");
-    assert_eq!(started(&desk.step(Input::Ended { attempt: runs.id, journal: None })), [runs.id]);
-    assert_eq!(desk.step(Input::Removed { attempt: told.id }), [Command::KeepGeneration(2)]);
+    assert_eq!(started(&desk.step(Input::Ended { attempt: runs.id, left: None })), [runs.id]);
+    assert_eq!(desk.held()[0].generation, Some(2));
+    desk.step(Input::Removed { attempt: told.id });
+    assert_eq!(desk.stage(told.id), None);
 }
 
 #[test]
-fn a_node_that_never_knew_a_generation_takes_the_first_it_hears_of() {
-    let one = attempt(1, 0);
-    let mut desk: Desk<()> = Desk::new(NonZeroU32::MIN, None, [journal(&one, false)]);
-    let out = desk.step(Input::SessionBegan { generation: Some(5) });
-    assert_eq!((out[0].clone(), said_ends(&out)), (Command::KeepGeneration(5), vec![one.id]));
-    assert_eq!(said_ends(&desk.step(Input::SessionBegan { generation: None })), [one.id]);
+fn what_was_offered_without_a_generation_is_never_undone() {
+    let one = Attempt { generation: None, ..attempt(1, 0) };
+    let mut desk: Desk<()> = Desk::new(NonZeroU32::MIN, [journal(&one, false)]);
+    for generation in [Some(5), None, Some(6)] {
+        assert_eq!(said_ends(&desk.step(Input::SessionBegan { generation })), [one.id]);
+    }
 }

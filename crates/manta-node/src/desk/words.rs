@@ -21,17 +21,25 @@ pub struct Attempt {
     pub task: String,
     /// From 0.
     pub iteration: u32,
+    /// The cluster's generation when it was offered, where the manager named one; the desk fills it in.
+    pub generation: Option<u64>,
 }
 
-/// What an attempt leaves when it has ended: what the manager is told of it, and what becomes state if it is accepted.
-/// On disk before its end is said.
+/// The end of an attempt, as it is on disk before it is said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
     /// Whose end it is.
     pub attempt: Attempt,
+    /// What it left.
+    pub left: Left,
+}
+
+/// What an attempt leaves when it has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Left {
     /// What the manager is told, in these words however often.
     pub report: AttemptFinished,
-    /// What the task kept: name → value; empty where it failed.
+    /// What becomes state if it is accepted: name → value; empty where it failed.
     pub state: BTreeMap<String, Blob>,
 }
 
@@ -85,8 +93,8 @@ pub enum Input<W> {
     },
     /// A session began.
     SessionBegan {
-        /// The cluster's generation, where the manager names one: another one than before means that a restore undid
-        /// the history that everything here belongs to.
+        /// The cluster's generation, where the manager names one: what was offered in another belongs to a history that
+        /// a restore undid.
         generation: Option<u64>,
     },
     /// The session ended.
@@ -103,7 +111,7 @@ pub enum Input<W> {
         /// Which.
         attempt: AttemptId,
         /// What it leaves; nothing where it was stopped.
-        journal: Option<Arc<Journal>>,
+        left: Option<Box<Left>>,
     },
     /// [`Command::WriteJournal`] is done, and synced.
     Written {
@@ -164,8 +172,6 @@ pub enum Command<W> {
         /// The generation that was undone.
         generation: u64,
     },
-    /// Remember the cluster's generation, synced: nothing is left of an older one.
-    KeepGeneration(u64),
 }
 
 /// A message to the manager.
@@ -200,6 +206,8 @@ pub struct Held {
     pub attempt: AttemptId,
     /// Under which epoch.
     pub epoch: u32,
+    /// In which generation it was offered.
+    pub generation: Option<u64>,
     /// How far; nothing where its report awaits an answer.
     pub phase: Option<Phase>,
 }

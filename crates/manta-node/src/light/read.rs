@@ -120,7 +120,7 @@ impl Server<'_> {
     }
 
     async fn kept_state(&self, name: &str) -> Result<Option<(Blob, std::sync::Arc<std::os::fd::OwnedFd>)>, Denied> {
-        let (store, swarm) = (self.grant.state.clone(), self.grant.order.swarm);
+        let (store, swarm) = (self.grant.state.clone(), self.grant.order.state_of);
         let (alias, name) = (self.grant.order.task.clone(), name.to_owned());
         let found = blocking(move || match store.get(swarm, &alias, &name)? {
             Some((blob, path)) => Ok(Some((blob, std::fs::File::open(path)?))),

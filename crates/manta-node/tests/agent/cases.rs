@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use crate::module::{attempt, offer, publish, tree, value};
 use crate::node::Bench;
 
-/// Every test: its claim, and what checks it.
-pub(crate) const ALL: &[(&str, fn())] = &[
+/// A test: its claim, and what checks it.
+pub(crate) type Case = (&'static str, fn());
+
+/// What one agent promises, from its start to its end.
+pub(crate) const ALL: &[Case] = &[
     ("an_attempt_reads_its_inputs_and_what_it_publishes_is_delivered", || on_runtime(reads_and_publishes())),
     ("state_survives_iterations_only_where_the_attempt_was_accepted", || on_runtime(keeps_state())),
     ("every_way_to_die_has_its_class_and_sentence", || on_runtime(ways_to_die())),
@@ -23,7 +26,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a_stopped_agent_says_goodbye_and_takes_its_tasks_with_it", || on_runtime(stops_in_time())),
 ];
 
-fn on_runtime(case: impl Future<Output = ()>) {
+pub(crate) fn on_runtime(case: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(case);
 }
 
@@ -121,11 +124,11 @@ async fn ways_to_die() {
     }
     let bundle = publish(&bench.manager, "hog = bytearray(2 << 30); print(len(hog))");
     door.offer(offer(20, &bundle));
-    assert_eq!(door.finished().await.failure.unwrap().class, "resource_limit");
+    assert_eq!(door.finished_and_refused().await.failure.unwrap().class, "resource_limit");
     door.offer(Offer { image: "quantum:latest".to_owned(), ..offer(21, &bundle) });
-    assert_eq!(door.finished().await.failure.unwrap().class, "image");
+    assert_eq!(door.finished_and_refused().await.failure.unwrap().class, "image");
     door.offer(Offer { datasets: vec!["mnist".to_owned()], ..offer(22, &bundle) });
-    assert_eq!(door.finished().await.failure.unwrap().class, "dataset");
+    assert_eq!(door.finished_and_refused().await.failure.unwrap().class, "dataset");
     door.offer(Offer { bundle: "no digest".to_owned(), ..offer(23, &bundle) });
     assert!(matches!(door.next().await, Some(Kind::Refused(refused)) if refused.reason.contains("no digest")));
     bench.stop().await;
@@ -149,10 +152,10 @@ async fn outlives_its_session() {
     let quick = publish(&bench.manager, "self.world.results.add('x', 1)");
     let endless = publish(&bench.manager, "time.sleep(600)");
     let mut first = bench.door().await;
-    assert!(first.hello.node_id.is_empty() && first.hello.held.is_empty());
+    assert!(first.hello.node_id.starts_with("nd_") && first.hello.held.is_empty());
     first.offer(offer(1, &endless));
     first.phase(&attempt(1), "running").await;
-    first.offer(offer(2, &quick));
+    first.offer(Offer { task: "other".to_owned(), ..offer(2, &quick) });
     let report = first.finished().await;
     drop(first);
 
@@ -164,7 +167,7 @@ async fn outlives_its_session() {
     second.phase(&attempt(1), "running").await;
     assert_eq!(second.finished().await, report);
     second.accept(&report);
-    second.offer(offer(3, &quick));
+    second.offer(Offer { task: "other".to_owned(), ..offer(3, &quick) });
     assert_eq!(second.finished().await.attempt, attempt(3));
     drop(second);
 

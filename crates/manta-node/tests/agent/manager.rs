@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use manta_api::node::{
 };
 use manta_types::{Blob, Digest};
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,12 +30,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The token that the gateway accepts.
 pub(crate) const TOKEN: &str = "a-node-token";
 
+type Gate = watch::Receiver<bool>;
+
+/// What a test may shut.
+pub(crate) struct Gates {
+    pub(crate) inputs: watch::Sender<bool>,
+    pub(crate) blobs: watch::Sender<bool>,
+}
+
 type Blobs = Arc<Mutex<HashMap<String, Vec<u8>>>>;
 
 /// The manager's tables and its door.
 pub(crate) struct Manager {
     pub(crate) blobs: Blobs,
     pub(crate) inputs: Arc<Mutex<AttemptInputs>>,
+    /// Whether what may be read is told, and whether values are taken; a request waits while not.
+    pub(crate) gates: Gates,
+    /// What sessions that begin from now on are told.
+    pub(crate) generation: Arc<AtomicU64>,
     doors: mpsc::UnboundedReceiver<Door>,
     _runs: tokio::task::JoinHandle<()>,
 }
@@ -54,22 +67,28 @@ impl Manager {
     /// Serves on a Unix socket.
     pub(crate) fn serve(socket: &Path) -> Self {
         let (doors_in, doors) = mpsc::unbounded_channel();
+        let generation = Arc::new(AtomicU64::new(1));
         let (blobs, inputs) = (Blobs::default(), Arc::new(Mutex::new(empty_inputs())));
-        let gateway = tonic::service::Routes::new(NodeGatewayServer::new(Gateway { doors: doors_in }));
+        let gateway = tonic::service::Routes::new(NodeGatewayServer::new(Gateway {
+            doors: doors_in,
+            generation: Arc::clone(&generation),
+        }));
+        let gates = Gates { inputs: watch::Sender::new(true), blobs: watch::Sender::new(true) };
+        let (inputs_gate, blobs_gate) = (gates.inputs.subscribe(), gates.blobs.subscribe());
         let http = Router::new()
             .route("/v1/clusters/default/blobs/missing", post(missing))
             .route("/v1/clusters/default/blobs/{digest}", get(get_blob).put(put_blob))
             .layer(DefaultBodyLimit::disable())
-            .with_state(Arc::clone(&blobs))
+            .with_state((Arc::clone(&blobs), blobs_gate))
             .merge(
                 Router::new()
                     .route("/v1/clusters/default/attempts/{id}/inputs", get(get_inputs))
-                    .with_state(Arc::clone(&inputs)),
+                    .with_state((Arc::clone(&inputs), inputs_gate)),
             );
         let listener = UnixListener::bind(socket).unwrap();
         let routes = gateway.into_axum_router().merge(http);
         let runs = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { blobs, inputs, doors, _runs: runs }
+        Self { blobs, inputs, gates, generation, doors, _runs: runs }
     }
 
     /// Keeps a blob.
@@ -125,6 +144,30 @@ impl Door {
         }
     }
 
+    /// Waits for the report of an attempt, and answers that it does not count.
+    pub(crate) async fn finished_and_refused(&mut self) -> AttemptFinished {
+        let report = self.finished().await;
+        let (attempt, epoch) = (report.attempt.clone(), report.epoch);
+        self.say(Said::Verdict(Verdict { attempt, epoch, accepted: false, reason: String::new() }));
+        report
+    }
+
+    /// Waits until the node says something of itself that holds these words.
+    pub(crate) async fn noted(&mut self, words: &str) {
+        loop {
+            match self.next().await {
+                Some(Kind::Notes(notes)) if notes.notes.iter().any(|note| note.contains(words)) => return,
+                Some(Kind::Notes(_)) => {}
+                other => panic!("{other:?} before a note of {words:?}"),
+            }
+        }
+    }
+
+    /// Waits for the end of the session, whatever is said before.
+    pub(crate) async fn closed(mut self) {
+        while self.hear().await.is_some() {}
+    }
+
     /// Waits until an attempt is in a phase.
     pub(crate) async fn phase(&mut self, attempt: &str, phase: &str) {
         while !self.phases.iter().any(|(a, p)| a == attempt && p == phase) {
@@ -145,6 +188,7 @@ impl Door {
 
 struct Gateway {
     doors: mpsc::UnboundedSender<Door>,
+    generation: Arc<AtomicU64>,
 }
 
 #[tonic::async_trait]
@@ -167,6 +211,7 @@ impl NodeGateway for Gateway {
             manager_version: "0.1.0".to_owned(),
             heartbeat_ms: 200,
             lease_ms: 20_000,
+            generation: self.generation.load(Ordering::Relaxed),
         };
         say.send(Ok(ManagerMessage { kind: Some(Said::Welcome(welcome)) })).unwrap();
         let _ = self.doors.send(Door { hello, heard, say, logs: Vec::new(), phases: Vec::new() });
@@ -174,8 +219,13 @@ impl NodeGateway for Gateway {
     }
 }
 
+async fn opened(mut gate: Gate) {
+    // A gate that is gone belongs to a test that is over.
+    let _ = gate.wait_for(|open| *open).await;
+}
+
 async fn missing(
-    State(blobs): State<Blobs>,
+    State((blobs, _)): State<(Blobs, Gate)>,
     axum::Json(question): axum::Json<serde_json::Value>,
 ) -> axum::Json<serde_json::Value> {
     let blobs = blobs.lock().unwrap();
@@ -184,11 +234,19 @@ async fn missing(
     axum::Json(serde_json::json!({"missing": missing}))
 }
 
-async fn get_blob(State(blobs): State<Blobs>, Segments(digest): Segments<String>) -> Result<Vec<u8>, StatusCode> {
+async fn get_blob(
+    State((blobs, _)): State<(Blobs, Gate)>,
+    Segments(digest): Segments<String>,
+) -> Result<Vec<u8>, StatusCode> {
     blobs.lock().unwrap().get(&digest).cloned().ok_or(StatusCode::NOT_FOUND)
 }
 
-async fn put_blob(State(blobs): State<Blobs>, Segments(digest): Segments<String>, body: Bytes) -> StatusCode {
+async fn put_blob(
+    State((blobs, gate)): State<(Blobs, Gate)>,
+    Segments(digest): Segments<String>,
+    body: Bytes,
+) -> StatusCode {
+    opened(gate).await;
     if blake3::hash(&body).to_hex().as_str() != digest {
         return StatusCode::UNPROCESSABLE_ENTITY;
     }
@@ -196,7 +254,8 @@ async fn put_blob(State(blobs): State<Blobs>, Segments(digest): Segments<String>
     StatusCode::CREATED
 }
 
-async fn get_inputs(State(inputs): State<Arc<Mutex<AttemptInputs>>>) -> axum::Json<AttemptInputs> {
+async fn get_inputs(State((inputs, gate)): State<(Arc<Mutex<AttemptInputs>>, Gate)>) -> axum::Json<AttemptInputs> {
+    opened(gate).await;
     axum::Json(inputs.lock().unwrap().clone())
 }
 

@@ -1,7 +1,7 @@
 //! An agent under test: its own directory, its own launcher, stopped by the test.
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use manta_client::Token;
@@ -32,20 +32,7 @@ impl Bench {
         let dir = tempfile::Builder::new().prefix("manta-").tempdir_in("/tmp").unwrap();
         let socket = dir.path().join("manager.sock");
         let manager = Manager::serve(&socket);
-        std::fs::write(dir.path().join("digits.csv"), "a,b\n1,2\n").unwrap();
-        let settings = Settings {
-            manager: format!("unix:{}", socket.display()).parse().unwrap(),
-            token: Token::new(token),
-            cluster: "default".parse().unwrap(),
-            name: "node-1".parse().unwrap(),
-            data_dir: dir.path().join("node"),
-            datasets: BTreeMap::from([("digits".to_owned(), dir.path().join("digits.csv"))]),
-            labels: BTreeMap::from([("site".to_owned(), "here".to_owned())]),
-            slots: NonZeroU32::new(slots).unwrap(),
-            python: python(),
-            isolation_min: Tier::Reduced,
-            ephemeral: true,
-        };
+        let settings = Settings { token: Token::new(token), ephemeral: true, ..settings(dir.path(), slots) };
         let launcher = Launcher::spawn(&std::env::current_exe().unwrap(), &["__launcher"]).unwrap();
         let launcher_pid = launcher.pid();
         let (stop, stopped) = oneshot::channel();
@@ -73,6 +60,25 @@ impl Bench {
         self.stop.send(()).unwrap();
         self.agent.await.unwrap().unwrap();
         assert!(!self.dir.path().join("node").exists(), "an ephemeral node leaves nothing");
+    }
+}
+
+/// What an agent is told that has all its files in a directory, beside the manager's socket.
+pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
+    let digits = dir.join("digits.csv");
+    std::fs::write(&digits, "a,b\n1,2\n").unwrap();
+    Settings {
+        manager: format!("unix:{}", dir.join("manager.sock").display()).parse().unwrap(),
+        token: Token::new(TOKEN),
+        cluster: "default".parse().unwrap(),
+        name: "node-1".parse().unwrap(),
+        data_dir: dir.join("node"),
+        datasets: BTreeMap::from([("digits".to_owned(), digits)]),
+        labels: BTreeMap::from([("site".to_owned(), "here".to_owned())]),
+        slots: NonZeroU32::new(slots).unwrap(),
+        python: python(),
+        isolation_min: Tier::Reduced,
+        ephemeral: false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use manta_api::node::AttemptFinished;
-use manta_node::desk::{Attempt, Command, Desk, Input, Journal, Phase, Word};
+use manta_node::desk::{Attempt, Command, Desk, Input, Journal, Left, Phase, Word};
 use manta_types::{AttemptId, Blob, Digest, SwarmId};
 
 /// Attempts that the node runs at once.
@@ -41,7 +41,6 @@ pub(crate) struct World {
     // The disk: what is synced.
     journals: BTreeMap<AttemptId, Arc<Journal>>,
     set_aside: BTreeSet<AttemptId>,
-    kept_generation: Option<u64>,
     /// For each task, whose state it is.
     state: BTreeMap<String, Vec<AttemptId>>,
     // The process: what it is at, gone when it dies.
@@ -60,7 +59,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         Self {
-            desk: Desk::new(NonZeroU32::new(SLOTS).unwrap(), None, []),
+            desk: Desk::new(NonZeroU32::new(SLOTS).unwrap(), []),
             generation: 1,
             offered: Vec::new(),
             known: BTreeMap::new(),
@@ -68,7 +67,6 @@ impl World {
             session: false,
             journals: BTreeMap::new(),
             set_aside: BTreeSet::new(),
-            kept_generation: None,
             state: BTreeMap::new(),
             orders: Vec::new(),
             running: BTreeMap::new(),
@@ -123,7 +121,6 @@ impl World {
         assert!(self.inbound.is_empty() && self.orders.is_empty() && self.running.is_empty(), "work is left");
         assert_eq!((self.desk.held(), self.desk.counts()), (vec![], (0, 0)), "the desk is empty");
         assert!(self.journals.is_empty(), "every journal was answered: {:?}", self.journals.keys());
-        assert_eq!(self.kept_generation, Some(self.generation));
         for (attempt, known) in &self.known {
             let kept = self.state.values().flatten().any(|kept| kept == attempt);
             let undone = self.set_aside.contains(attempt) || self.again.contains(attempt);
@@ -152,7 +149,7 @@ impl World {
                 let attempt = journal.attempt.id;
                 assert!(self.journals.contains_key(&attempt), "{attempt} is said before its journal is on disk");
                 let before = self.said.get(&attempt);
-                assert!(before.is_none_or(|before| *before == journal.report), "{attempt} has two ends");
+                assert!(before.is_none_or(|before| *before == journal.left.report), "{attempt} has two ends");
             }
             Command::StartAttempt { attempt, .. } => {
                 let id = attempt.id;
@@ -181,7 +178,7 @@ impl World {
             Command::SetAsideJournal { attempt, generation } => {
                 assert!(*generation < self.generation && self.journals.contains_key(attempt));
             }
-            Command::WriteJournal(_) | Command::KillAttempt { .. } | Command::KeepGeneration(_) => {}
+            Command::WriteJournal(_) | Command::KillAttempt { .. } => {}
             Command::Say(Word::Progress { .. } | Word::Refused { .. }) => assert!(self.session),
         }
     }
@@ -190,11 +187,11 @@ impl World {
     fn hears(&mut self, word: Word) {
         let Word::Finished(journal) = word else { return };
         let attempt = journal.attempt.id;
-        self.said.insert(attempt, journal.report.clone());
+        self.said.insert(attempt, journal.left.report.clone());
         let known = self.known.get_mut(&attempt);
         let accepted = match known {
             Some(known @ Known::Live) => {
-                *known = if journal.report.failure.is_none() { Known::Accepted } else { Known::Over };
+                *known = if journal.left.report.failure.is_none() { Known::Accepted } else { Known::Over };
                 *known == Known::Accepted
             }
             Some(known) => *known == Known::Accepted,
@@ -213,7 +210,7 @@ impl World {
         let swarm = SwarmId::from_uuid(uuid::Uuid::from_u128(1));
         let id = AttemptId::from_uuid(uuid::Uuid::from_u128(u128::from(self.draws)));
         let iteration = u32::try_from(self.draws).unwrap();
-        let attempt = Attempt { id, epoch: 1, swarm, state_of: swarm, task, iteration };
+        let attempt = Attempt { id, epoch: 1, swarm, state_of: swarm, task, iteration, generation: None };
         self.known.insert(attempt.id, Known::Live);
         self.offered.push(attempt.clone());
         if self.session {
@@ -273,11 +270,11 @@ impl World {
         else {
             return;
         };
-        let attempt = self.running.remove(&id).unwrap();
+        self.running.remove(&id);
         self.step(Input::Entered { attempt: id, phase: Phase::Running });
         self.draws += 1;
         if self.killed.remove(&id) {
-            self.step(Input::Ended { attempt: id, journal: None });
+            self.step(Input::Ended { attempt: id, left: None });
             return;
         }
         let failed = self.draws.is_multiple_of(5);
@@ -292,7 +289,7 @@ impl World {
         };
         let blob = Blob { digest: Digest::from_bytes([1; 32]), size: 1 };
         let state = (!failed).then(|| ("momentum".to_owned(), blob)).into_iter().collect();
-        self.step(Input::Ended { attempt: id, journal: Some(Arc::new(Journal { attempt, report, state })) });
+        self.step(Input::Ended { attempt: id, left: Some(Box::new(Left { report, state })) });
     }
 
     fn disk_does(&mut self, pick: usize) {
@@ -301,18 +298,16 @@ impl World {
         }
         let order = self.orders.remove(pick % self.orders.len());
         let told = self.carry_out(&order);
-        if let Some(told) = told {
-            self.step(told);
-        }
+        self.step(told);
     }
 
     /// The effect of an order on the disk, and what the desk is told of it.
-    fn carry_out(&mut self, order: &Command<()>) -> Option<Input<()>> {
+    fn carry_out(&mut self, order: &Command<()>) -> Input<()> {
         match order {
             Command::WriteJournal(journal) => {
                 let attempt = journal.attempt.id;
                 self.journals.insert(attempt, Arc::clone(journal));
-                Some(Input::Written { attempt })
+                Input::Written { attempt }
             }
             Command::CommitState(journal) => {
                 let attempt = journal.attempt.id;
@@ -322,20 +317,16 @@ impl World {
                     assert!(undone || !kept.contains(&attempt), "{attempt} takes state back");
                     kept.push(attempt);
                 }
-                Some(Input::Committed { attempt })
+                Input::Committed { attempt }
             }
             Command::RemoveJournal { attempt } => {
                 self.journals.remove(attempt);
-                Some(Input::Removed { attempt: *attempt })
+                Input::Removed { attempt: *attempt }
             }
             Command::SetAsideJournal { attempt, .. } => {
                 self.journals.remove(attempt);
                 self.set_aside.insert(*attempt);
-                Some(Input::Removed { attempt: *attempt })
-            }
-            Command::KeepGeneration(generation) => {
-                self.kept_generation = Some(*generation);
-                None
+                Input::Removed { attempt: *attempt }
             }
             other => unreachable!("no order for the disk: {other:?}"),
         }
@@ -349,8 +340,7 @@ impl World {
         let attempt = match &self.orders[at] {
             Command::WriteJournal(journal) | Command::CommitState(journal) => journal.attempt.id,
             Command::RemoveJournal { attempt } | Command::SetAsideJournal { attempt, .. } => *attempt,
-            // The agent asks for this until it is done.
-            _ => return,
+            other => unreachable!("no order for the disk: {other:?}"),
         };
         self.orders.remove(at);
         self.step(Input::DiskRefused { attempt, reason: "no space".to_owned() });
@@ -365,8 +355,8 @@ impl World {
     /// The node introduces itself; the manager says again what it has for it.
     fn connect(&mut self) {
         self.cut();
-        let is_current = self.desk.generation() == Some(self.generation);
-        let held: BTreeSet<_> = self.desk.held().into_iter().map(|held| held.attempt).filter(|_| is_current).collect();
+        let current = self.desk.held().into_iter().filter(|held| held.generation == Some(self.generation));
+        let held: BTreeSet<_> = current.map(|held| held.attempt).collect();
         self.session = true;
         for attempt in self.offered.clone() {
             match (self.known[&attempt.id], held.contains(&attempt.id)) {
@@ -390,7 +380,7 @@ impl World {
         self.session = false;
         self.inbound.clear();
         let journals: Vec<_> = self.journals.values().cloned().collect();
-        self.desk = Desk::new(NonZeroU32::new(SLOTS).unwrap(), self.kept_generation, journals);
+        self.desk = Desk::new(NonZeroU32::new(SLOTS).unwrap(), journals);
     }
 
     /// The manager is restored, and calls that a new generation: what came after the backup never happened, and what

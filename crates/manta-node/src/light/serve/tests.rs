@@ -90,6 +90,7 @@ fn order() -> Order {
         attempt: AttemptId::from_uuid(uuid::Uuid::from_u128(1)),
         epoch: 1,
         swarm: SwarmId::from_uuid(uuid::Uuid::from_u128(2)),
+        state_of: SwarmId::from_uuid(uuid::Uuid::from_u128(2)),
         swarm_name: "FedAvg".to_owned(),
         task: "worker".to_owned(),
         iteration: 3,

@@ -1,0 +1,123 @@
+//! What the desk orders of the disk: done beside everything else, told when it is synced, and asked again for as long
+//! as the disk refuses.
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use manta_types::{AttemptId, Digest, crash_point};
+
+use super::held::{Attempts, Work};
+use crate::desk::{Command, Input, Journal};
+use crate::journals::Values;
+use crate::light::Staged;
+use crate::logs::AttemptLog;
+use crate::supervisor::{Kind, blocking};
+
+/// How long after a refusal the disk is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Values that a journal is to keep, while it is not written.
+pub(crate) struct Staging {
+    staged: Staged,
+    /// Whether a sync failed: the next one may say that it went well and lie, so values are written anew.
+    suspect: AtomicBool,
+}
+
+impl Staging {
+    pub(crate) const fn new(staged: Staged) -> Self {
+        Self { staged, suspect: AtomicBool::new(false) }
+    }
+
+    fn files(&self) -> BTreeMap<Digest, PathBuf> {
+        self.staged.state.values().map(|pin| (pin.blob().digest, pin.path())).collect()
+    }
+}
+
+/// Has an order carried out, and tells the desk.
+pub(super) fn carry_out(attempts: &Arc<Attempts>, order: Command<Work>) {
+    let attempts = Arc::clone(attempts);
+    let supervisor = attempts.supervisor.clone();
+    supervisor.spawn("disk", Kind::Essential, async move {
+        match order {
+            Command::WriteJournal(journal) => write(&attempts, journal).await,
+            Command::CommitState(journal) => commit(&attempts, journal).await,
+            Command::RemoveJournal { attempt } => {
+                attempts.unstage(attempt);
+                let journals = attempts.node.journals.clone();
+                let removed = blocking(move || journals.remove(attempt)).await;
+                conclude(&attempts, attempt, removed, Input::Removed { attempt }).await;
+            }
+            Command::SetAsideJournal { attempt, generation } => set_aside(&attempts, attempt, generation).await,
+            Command::Say(_) | Command::StartAttempt { .. } | Command::KillAttempt { .. } => {
+                unreachable!("only orders for the disk come here")
+            }
+        }
+    });
+}
+
+async fn write(attempts: &Arc<Attempts>, journal: Arc<Journal>) {
+    let attempt = journal.attempt.id;
+    let staging = attempts.staging(attempt);
+    let files = staging.as_ref().map(|staging| staging.files()).unwrap_or_default();
+    let suspect = staging.as_ref().is_some_and(|staging| staging.suspect.load(Ordering::Relaxed));
+    let how = if suspect { Values::Copied } else { Values::Linked };
+    let journals = attempts.node.journals.clone();
+    let written = blocking(move || journals.write(&journal, &files, how)).await;
+    match (&written, &staging) {
+        (Ok(()), _) => attempts.unstage(attempt),
+        (Err(error), Some(staging)) if !is_full(error) => staging.suspect.store(true, Ordering::Relaxed),
+        (Err(_), _) => {}
+    }
+    if let Err(error) = &written {
+        let log = AttemptLog::new(attempt.to_string(), Arc::clone(&attempts.node.outbox));
+        let words = format!("the attempt has ended, and its report waits: the node's disk refuses it: {error}");
+        log.platform("warning", &words).await;
+    }
+    let is_written = written.is_ok();
+    conclude(attempts, attempt, written, Input::Written { attempt }).await;
+    if is_written {
+        crash_point!("node.report.queued");
+    }
+}
+
+async fn commit(attempts: &Arc<Attempts>, journal: Arc<Journal>) {
+    let attempt = journal.attempt.id;
+    let (state, values) = (attempts.node.state.clone(), attempts.node.journals.place(attempt));
+    let committed =
+        blocking(move || state.commit(journal.attempt.state_of, &journal.attempt.task, &journal.left.state, &values))
+            .await;
+    conclude(attempts, attempt, committed, Input::Committed { attempt }).await;
+}
+
+async fn set_aside(attempts: &Arc<Attempts>, attempt: AttemptId, generation: u64) {
+    let journals = attempts.node.journals.clone();
+    let aside = blocking(move || journals.set_aside(attempt, generation)).await;
+    if let Ok(place) = &aside {
+        let place = place.display();
+        tracing::warn!(%attempt, generation, "its report belongs to a history that was undone; it is kept in {place}");
+        attempts.remark(format!(
+            "the cluster was restored from a backup: reports of its generation {generation} that were not answered are \
+             kept in {}",
+            attempts.node.journals.aside(generation).display()
+        ));
+    }
+    conclude(attempts, attempt, aside.map(drop), Input::Removed { attempt }).await;
+}
+
+/// Tells the desk how an order ended, and has it asked again where the disk refused.
+async fn conclude(attempts: &Arc<Attempts>, attempt: AttemptId, outcome: io::Result<()>, done: Input<Work>) {
+    let Err(error) = outcome else { return attempts.step(done) };
+    tracing::warn!(%attempt, %error, "the disk refused what an attempt needs; it is asked again until it does it");
+    attempts.step(Input::DiskRefused { attempt, reason: error.to_string() });
+    let stop = attempts.supervisor.stopping();
+    if stop.run_until_cancelled(tokio::time::sleep(ASK_AGAIN)).await.is_some() {
+        attempts.step(Input::TryDisk);
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
