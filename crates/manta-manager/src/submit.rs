@@ -10,7 +10,7 @@ use manta_types::{Blob, SwarmId, crash_point};
 
 use crate::ManagerError;
 use crate::app::App;
-use crate::http::{internal, set_aside};
+use crate::http::{internal, parse, set_aside};
 use crate::orchestrator::Refused;
 
 /// Bytes of a bundle's manifest.
@@ -40,8 +40,7 @@ pub(crate) async fn submit(app: &App, body: &[u8], key: Option<String>) -> Resul
         return Ok(taken);
     }
     app.space.admit(body.len() as u64)?;
-    let submission: SwarmSubmission = serde_json::from_slice(body)
-        .map_err(|error| Problem::new(ErrorCode::BadRequest, format!("the submission cannot be read: {error}")))?;
+    let submission: SwarmSubmission = parse("submission", body)?;
     let invalid = |error: manta_api::InvalidSubmission| Problem::new(ErrorCode::InvalidSwarm, error.to_string());
     let spec = Arc::new(submission.check().map_err(invalid)?);
     let blobs = Arc::clone(&app.blobs);

@@ -5,6 +5,16 @@ use std::time::Duration;
 pub const NAME_BYTES_MAX: usize = 255;
 /// Tasks (vertices) in one swarm; keeps a submission's validation in milliseconds.
 pub const TASKS_PER_SWARM_MAX: usize = 10_000;
+/// Edges of one swarm's graph: a task's predecessors, summed over all tasks; whoever walks it may do so often.
+pub const EDGES_PER_SWARM_MAX: usize = 100_000;
+/// Node names that one task may leave out or ask for.
+pub const NODES_PER_TASK_MAX: usize = 100_000;
+/// Labels that one task may ask for.
+pub const LABELS_PER_TASK_MAX: usize = 1_000;
+/// Datasets that one module may list.
+pub const DATASETS_PER_MODULE_MAX: usize = 1_000;
+/// Further attempts that a task may ask for after one whose user code failed.
+pub const RETRIES_MAX: u32 = 1_000;
 /// Iterations of one swarm; a loop that nobody bounded ends here, failed, with this limit named.
 pub const ITERATIONS_MAX: u32 = 1_000_000;
 /// The highest priority of a swarm; the lowest is its negative.

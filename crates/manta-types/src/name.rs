@@ -41,10 +41,25 @@ pub fn check_label(what: &'static str, name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// A text from outside, fit to stand in a sentence: what cannot be seen is escaped, and what is beyond so many characters
+/// is cut.
+pub fn printable(text: &str, chars_max: usize) -> String {
+    let mut out = String::new();
+    for (index, c) in text.chars().enumerate() {
+        if index == chars_max {
+            out.push('…');
+            break;
+        }
+        if is_hidden(c) { out.extend(c.escape_debug()) } else { out.push(c) }
+    }
+    out
+}
+
 /// Accepts any printable text that fits a line: for tasks, globals, results and datasets.
 ///
 /// # Errors
-/// When the name is empty, too long ([`limits::NAME_BYTES_MAX`]), or holds control or direction-changing characters.
+/// When the name is empty, too long ([`limits::NAME_BYTES_MAX`]), begins or ends with a space, holds characters that
+/// cannot be seen, or is not in composed form (NFC), so that two names that look the same are the same.
 pub fn check_name(what: &'static str, name: &str) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(refuse(what, name, "is empty"));
@@ -52,14 +67,33 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), NameError> {
     if name.len() > limits::NAME_BYTES_MAX {
         return Err(refuse(what, name, "is longer than 255 bytes"));
     }
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    if name.chars().any(hidden) {
+    if name.chars().any(is_hidden) {
         return Err(refuse(what, name, "holds control or direction-changing characters"));
     }
+    if name.trim() != name {
+        return Err(refuse(what, name, "begins or ends with a space"));
+    }
+    if !unicode_normalization::is_nfc(name) {
+        return Err(refuse(
+            what,
+            name,
+            "is not in composed form (Unicode NFC); write its accents as one with their letters",
+        ));
+    }
     Ok(())
+}
+
+/// Whether a character cannot be seen or changes the order of others: controls, formats (category Cf), line and
+/// paragraph separators.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+                | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+                | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}'
+        )
 }
 
 /// Like [`check_name`], and also safe as one path component.
@@ -110,10 +144,15 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// The known name nearest to `wanted`, when it is near enough to be a slip of the finger.
+/// The known name nearest to `wanted`, when it is near enough to be a slip of the finger; none for what is too long to
+/// be a name at all.
 pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if wanted.len() > limits::NAME_BYTES_MAX {
+        return None;
+    }
     let reach = (wanted.chars().count() / 3).max(1);
-    let scored = known.into_iter().map(|name| (distance(wanted, name), name));
+    let near = known.into_iter().filter(|name| name.len().abs_diff(wanted.len()) <= 4 * reach);
+    let scored = near.map(|name| (distance(wanted, name), name));
     scored.filter(|(far, _)| *far <= reach).min().map(|(_, name)| name)
 }
 
@@ -152,6 +191,31 @@ mod tests {
         let error = check_name("result", "a\u{202e}b").unwrap_err().to_string();
         assert_eq!(error, "result name `a\\u{202e}b` holds control or direction-changing characters");
         assert!(check_name("result", "résumé 2").is_ok());
+        for hidden in ["a\0", "a\u{61c}b", "a\u{ad}b", "a\u{2066}b", "a\u{2063}b", "a\u{e0041}", "a\u{feff}", "a\u{85}"]
+        {
+            assert!(check_name("result", hidden).unwrap_err().problem.starts_with("holds control"), "{hidden:?}");
+        }
+    }
+
+    #[test]
+    fn texts_from_outside_become_one_plain_line() {
+        assert_eq!(printable("say \"é\"", 64), "say \"é\"");
+        assert_eq!(printable("a\n\u{202e}b\0", 64), "a\\n\\u{202e}b\\0");
+        assert_eq!(printable("abcd", 3), "abc…");
+    }
+
+    #[test]
+    fn names_that_look_the_same_are_the_same() {
+        for (written, problem) in [
+            ("re\u{301}sume\u{301}", "is not in composed form"),
+            ("\u{212b}ngstr\u{f6}m", "is not in composed form"),
+            (" update", "begins or ends with a space"),
+            ("update\u{a0}", "begins or ends with a space"),
+            (" ", "begins or ends with a space"),
+        ] {
+            let error = check_name("result", written).unwrap_err();
+            assert!(error.problem.starts_with(problem), "{written:?}: {error}");
+        }
     }
 
     #[test]
@@ -159,5 +223,7 @@ mod tests {
         assert_eq!(nearest("digit", ["digits", "mnist"]), Some("digits"));
         assert_eq!(nearest("agregator", ["worker", "aggregator"]), Some("aggregator"));
         assert_eq!(nearest("weights", ["digits"]), None);
+        let long = "x".repeat(256);
+        assert_eq!(nearest(&long, [long.as_str()]), None, "the comparison's cost has a bound");
     }
 }

@@ -28,6 +28,10 @@ def _problem(name: str) -> Optional[str]:
         return f"is longer than {NAME_BYTES_MAX} bytes"
     if any(unicodedata.category(char) in _HIDDEN for char in name):
         return "may not hold control, direction-changing or unpaired surrogate characters"
+    if name != name.strip():
+        return "may not begin or end with a space"
+    if name != unicodedata.normalize("NFC", name):
+        return "is not in composed form (Unicode NFC); write its accents as one with their letters"
     return None
 
 

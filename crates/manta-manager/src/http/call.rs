@@ -6,16 +6,24 @@ use std::pin::Pin;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use manta_api::{ErrorCode, Problem};
 use manta_types::limits;
+use manta_types::name::printable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::{internal, respond};
 use crate::app::App;
+
+/// Characters of a reader's complaint that are passed on; it may repeat what was sent.
+const PROBLEM_CHARS_MAX: usize = 240;
+/// Bytes beyond the limit of a body that are read before it is refused.
+const DROPPED_BYTES_MAX: usize = 64 << 20;
+/// Characters of the path to the place that it complains of.
+const PLACE_CHARS_MAX: usize = 120;
 
 /// What a route's function gives.
 pub(super) type Answer = Result<Response, Problem>;
@@ -91,28 +99,51 @@ impl Call {
         self.header(header::ACCEPT).is_some_and(|accepted| accepted.contains("text/event-stream"))
     }
 
-    /// The body, within the limit of JSON bodies.
-    pub(super) async fn bytes(self) -> Result<Bytes, Problem> {
+    /// The body, within the limit of JSON bodies. What is beyond it is read and dropped for a while: a client that is
+    /// still sending would not see the answer.
+    pub(super) async fn bytes(mut self) -> Result<Bytes, Problem> {
         let most = limits::REQUEST_BODY_BYTES_MAX;
-        match Limited::new(self.body, most).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => {
-                Err(Problem::new(ErrorCode::TooLarge, format!("the request's body has more than {most} bytes")))
+        let (mut kept, mut seen) = (BytesMut::new(), 0);
+        while seen < most + DROPPED_BYTES_MAX
+            && let Some(frame) = self.body.frame().await
+        {
+            let broken = |error| Problem::new(ErrorCode::BadRequest, format!("the request's body broke off: {error}"));
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            seen += data.len();
+            if seen > most {
+                kept = BytesMut::new();
+            } else {
+                kept.extend_from_slice(&data);
             }
-            Err(error) => Err(Problem::new(ErrorCode::BadRequest, format!("the request's body broke off: {error}"))),
         }
+        if seen > most {
+            return Err(Problem::new(ErrorCode::TooLarge, format!("the request's body has more than {most} bytes")));
+        }
+        Ok(kept.freeze())
     }
 
     /// The body as JSON.
     pub(super) async fn json<T: DeserializeOwned>(self) -> Result<T, Problem> {
-        parse(&self.bytes().await?)
+        parse("request's body", &self.bytes().await?)
     }
 }
 
-/// Reads JSON.
-pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::new(ErrorCode::BadRequest, format!("the request's body cannot be read: {error}")))
+/// Reads JSON; a refusal names the place in the document where it went wrong.
+pub(crate) fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let refuse = |place: &str, error: &serde_json::Error| {
+        let problem = printable(&error.to_string(), PROBLEM_CHARS_MAX);
+        Problem::new(ErrorCode::BadRequest, format!("the {what} cannot be read{place}: {problem}"))
+    };
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let place = match error.path().to_string().as_str() {
+            "." | "?" => String::new(),
+            path => format!(" at `{}`", printable(path, PLACE_CHARS_MAX)),
+        };
+        refuse(&place, error.inner())
+    })?;
+    json.end().map_err(|error| refuse("", &error))?;
+    Ok(read)
 }
 
 /// An answer of JSON.

@@ -17,6 +17,7 @@ mod swarms;
 mod why;
 
 pub(crate) use blobs::set_aside;
+pub(crate) use call::parse;
 pub use openapi::openapi;
 pub(crate) use problem::internal;
 pub(crate) use routes::router;
