@@ -85,11 +85,12 @@ impl Seat<'_> {
         if here.is_some() {
             return Some(self.queue(self.slot.node.clone(), None));
         }
-        let (reason, end) = away(own, self.now);
-        match reason {
-            Some(reason) if self.others_remain() => Some(self.excuse(reason)),
-            _ => Some(self.queue(self.slot.node.clone(), end)),
-        }
+        Some(match away(own, self.now) {
+            Away::ForEver(reason) => self.excuse(reason.to_owned()),
+            Away::Given(reason) if self.others_remain() => self.excuse(reason),
+            Away::Given(_) => self.queue(self.slot.node.clone(), None),
+            Away::Until(end) => self.queue(self.slot.node.clone(), Some(end)),
+        })
     }
 
     /// Where it waits already; else another node first after an attempt, or where its own is full and the other is not.
@@ -140,15 +141,24 @@ impl Seat<'_> {
     }
 }
 
-/// Why a task that must run on a node that cannot be used may go on without it; or when it may.
-fn away(node: Option<&Node>, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
-    let Some(node) = node else { return (Some("is not known any more".to_owned()), None) };
+/// How a node that cannot be used is away from a task that must run on it.
+enum Away {
+    /// It will never come back; there is nothing to wait for, even where no other remains.
+    ForEver(&'static str),
+    /// The task may go on without it, for this reason, if another remains.
+    Given(String),
+    /// It is waited for until then.
+    Until(Timestamp),
+}
+
+fn away(node: Option<&Node>, now: Timestamp) -> Away {
+    let Some(node) = node else { return Away::ForEver("is not known any more") };
     match node.duty() {
-        NodeDuty::Revoked => (Some("revoked".to_owned()), None),
-        NodeDuty::Draining | NodeDuty::Drained => (Some("drained".to_owned()), None),
-        NodeDuty::Active if node.is_usable() => (Some("does not offer what it needs any more".to_owned()), None),
-        NodeDuty::Active if now < node.grace_ends() => (None, Some(node.grace_ends())),
-        NodeDuty::Active => (Some(format!("lost {} s ago", (now - node.last_heard).as_secs())), None),
+        NodeDuty::Revoked => Away::ForEver("revoked"),
+        NodeDuty::Draining | NodeDuty::Drained => Away::Given("drained".to_owned()),
+        NodeDuty::Active if node.is_usable() => Away::Given("does not offer what it needs any more".to_owned()),
+        NodeDuty::Active if now < node.grace_ends() => Away::Until(node.grace_ends()),
+        NodeDuty::Active => Away::Given(format!("lost {} s ago", (now - node.last_heard).as_secs())),
     }
 }
 

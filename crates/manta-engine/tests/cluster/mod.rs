@@ -101,9 +101,14 @@ impl Cluster {
         Self { engine, now, events, offers, commands, duties }
     }
 
+    /// An engine in which two swarms may run at once.
+    pub fn engine(seed: u64) -> Engine {
+        Engine::new(seed).with_swarms_running_max(2)
+    }
+
     /// The manager is killed and starts again on what its events say; nobody is connected.
     pub fn restart(&mut self) {
-        let mut engine = Engine::new(self.events.len() as u64);
+        let mut engine = Self::engine(self.events.len() as u64);
         for node in self.engine.nodes() {
             engine.restore_node(self.now, node.description().clone(), node.duty(), node.drain_left(self.now.monotonic));
         }
