@@ -3,6 +3,7 @@
 //! Manager, node, client and command line meet here and nowhere else.
 #![forbid(unsafe_code)]
 
+pub mod attempt;
 pub mod error;
 pub mod submission;
 pub mod version;
@@ -15,6 +16,7 @@ pub mod node {
     tonic::include_proto!("manta.node.v1");
 }
 
+pub use attempt::{AttemptLimits, AttemptOutcome, AttemptView, ReplayEvent, ReplayNews, ReplayView};
 pub use error::{ErrorCode, Problem};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{

@@ -223,7 +223,7 @@ pub struct NodeView {
 }
 
 /// What an attempt may read: pinned when its task run started.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct AttemptInputs {
     /// Globals at the pinned revision.
     pub globals: Vec<GlobalView>,

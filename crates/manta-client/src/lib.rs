@@ -5,6 +5,7 @@
 //! decides nothing.
 #![forbid(unsafe_code)]
 
+mod attempts;
 mod blobs;
 mod client;
 mod connector;

@@ -1,11 +1,7 @@
 //! Swarms, their histories, logs and values, and the cluster's nodes.
-use http::{HeaderValue, Method};
-use manta_api::{
-    AttemptInputs, EventView, GlobalView, LogLine, NodeView, ResultView, SwarmSubmission, SwarmView, WhyView,
-};
-use manta_types::{AttemptId, NodeName, SwarmId};
+use manta_api::{EventView, GlobalView, LogLine, NodeView, ResultView, SwarmSubmission, SwarmView, WhyView};
+use manta_types::{AttemptId, SwarmId};
 
-use crate::client::{empty, request};
 use crate::follow::Sequenced;
 use crate::{Client, ClientError, Follow};
 
@@ -48,7 +44,7 @@ impl LogFilter {
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
@@ -190,18 +186,6 @@ impl Client {
     /// As for every call.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, ClientError> {
         self.get_json("/nodes").await
-    }
-
-    /// What an attempt may read; for the node that runs it.
-    ///
-    /// # Errors
-    /// As for every call.
-    pub async fn attempt_inputs(&self, id: AttemptId, node: &NodeName) -> Result<AttemptInputs, ClientError> {
-        let mut request = request(Method::GET, &self.uri(&format!("/attempts/{id}/inputs")), empty());
-        let name = HeaderValue::from_str(node.as_str()).expect("node names are plain ASCII");
-        request.headers_mut().insert("x-manta-node", name);
-        let answer = self.send(request).await?;
-        self.read_json(answer).await
     }
 
     /// Asks on until an answer brings nothing new.

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::logs::Logs;
 use crate::orchestrator::Handle;
+use crate::replays::Replays;
 use crate::settings::Listen;
 use crate::space::Space;
 use crate::supervisor::Supervisor;
@@ -27,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) store: Owned<Box<dyn StateStore>>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) logs: Logs,
+    pub(crate) replays: Arc<Replays>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) supervisor: Supervisor,
     pub(crate) uploads: Semaphore,

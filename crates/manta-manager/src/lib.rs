@@ -13,6 +13,7 @@ mod http;
 mod logs;
 mod open;
 pub mod orchestrator;
+mod replays;
 mod run;
 mod serve;
 mod settings;

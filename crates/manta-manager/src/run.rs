@@ -75,6 +75,7 @@ async fn serve_until(
         blobs,
         logs: Logs::new(logs, settings.cluster.clone(), Arc::clone(&space)),
         space,
+        replays: Arc::default(),
         clock,
         supervisor: supervisor.clone(),
         uploads: App::upload_permits(),

@@ -5,7 +5,7 @@ use manta_api::{
     AttemptInputs, EventView, GlobalView, InputResult, LinkView, MissingInput, NodeView, ResultView, SwarmView,
     TaskRunView, TryView, WaitingNode, WaitingView, WhyView, version,
 };
-use manta_engine::{Explanation, Node, NodeReason, SwarmRun, TaskRun, Waiting, describe};
+use manta_engine::{Explanation, Inputs, Node, NodeReason, SwarmRun, TaskRun, Waiting, describe};
 use manta_store::{GlobalRecord, ResultRecord};
 use manta_types::{AttemptId, Event, NodeName, SwarmSpec};
 
@@ -114,6 +114,12 @@ pub(crate) fn inputs(view: &View<'_>, attempt: AttemptId, node: &NodeName) -> Op
     let swarm = view.engine.swarm_of(attempt)?;
     swarm.attempt(attempt).filter(|(_, found)| found.node == *node)?;
     let inputs = view.engine.inputs(attempt)?;
+    let nodes = view.engine.nodes().map(|node| node.name().to_string()).collect();
+    Some(readable(swarm.spec(), inputs, nodes))
+}
+
+/// What an attempt may read, as nodes and clients are told it; `nodes` are all of the cluster.
+pub(crate) fn readable(spec: &SwarmSpec, inputs: Inputs, nodes: Vec<String>) -> AttemptInputs {
     let globals = inputs.globals.into_iter().map(|(name, value)| GlobalView {
         name,
         revision: value.revision,
@@ -134,13 +140,13 @@ pub(crate) fn inputs(view: &View<'_>, attempt: AttemptId, node: &NodeName) -> Op
         node: missing.node.to_string(),
         reason: missing.reason,
     });
-    Some(AttemptInputs {
+    AttemptInputs {
         globals: globals.collect(),
         results: results.collect(),
         missing: missing.collect(),
-        tasks: swarm.spec().tasks.iter().map(|task| task.alias.clone()).collect(),
-        nodes: view.engine.nodes().map(|node| node.name().to_string()).collect(),
-    })
+        tasks: spec.tasks.iter().map(|task| task.alias.clone()).collect(),
+        nodes,
+    }
 }
 
 /// An event in words.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use manta_client::Client;
 use manta_sandbox::{HostReport, Launcher, Tier};
 use manta_types::{NodeId, NodeName};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::Attempts;
+use crate::attempt::{Attempts, Replays};
 use crate::bundle::Bundles;
 use crate::cache::Cache;
 use crate::dataset::{self, Dataset};
@@ -56,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) link: Link,
     pub(crate) usage: Usage,
     pub(crate) outbox: Arc<Outbox>,
+    /// One permit for each sandbox that may run at once, whether for an attempt or a replay.
+    pub(crate) slots: Semaphore,
 }
 
 /// Runs a node until `shutdown` resolves.
@@ -78,7 +80,8 @@ pub async fn run(
         let (id, left) = load(&node, &home).await?;
         let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots, left);
         let Settings { manager, token, .. } = settings;
-        let session = Session { id, node, attempts, manager, token, slots: slots.get() };
+        let replays = Replays::new(Arc::clone(&node), supervisor.clone());
+        let session = Session { id, node, attempts, replays, manager, token, slots: slots.get() };
         serve(session, &supervisor, shutdown).await
     };
     clean_up(&supervisor, launcher, home, ephemeral).await;
@@ -165,6 +168,7 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
         link: Link::new(),
         usage: Usage::default(),
         outbox: Arc::default(),
+        slots: Semaphore::new(settings.slots.get() as usize),
     }))
 }
 

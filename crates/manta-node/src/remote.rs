@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use manta_api::AttemptInputs;
 use manta_client::{Client, ClientError};
-use manta_types::{AttemptId, Blob, Digest, NodeName};
+use manta_types::{AttemptId, Blob, Digest, NodeName, ReplayId};
 
 /// The first wait before a request is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -51,6 +51,11 @@ impl Remote {
     /// What an attempt may read. Tries for as long as the manager cannot be reached.
     pub(crate) async fn inputs(&self, attempt: AttemptId) -> Result<AttemptInputs, RemoteError> {
         persist(|| async { Ok(self.client.attempt_inputs(attempt, &self.node).await?) }).await
+    }
+
+    /// What the attempt that is replayed could read. Tries for as long as the manager cannot be reached.
+    pub(crate) async fn replay_inputs(&self, replay: ReplayId) -> Result<AttemptInputs, RemoteError> {
+        persist(|| async { Ok(self.client.replay_inputs(replay, &self.node).await?) }).await
     }
 
     /// Those of the blobs that the manager lacks. Tries for as long as it cannot be reached.

@@ -51,7 +51,7 @@ impl<'a> View<'a> {
         let python = node.images.host().python().display().to_string();
         let resources = order.resources;
         SandboxSpec {
-            id: order.attempt.to_string(),
+            id: order.name(),
             tier: node.tier,
             argv: vec![python, "-I".to_owned(), "-B".to_owned(), boot.display().to_string()],
             env: self.environment(order),

@@ -19,7 +19,7 @@ use tonic::{Code, Request, Status, Streaming};
 
 use crate::NodeError;
 use crate::agent::Node;
-use crate::attempt::Attempts;
+use crate::attempt::{Attempts, Replays};
 use crate::outbox::Ready;
 use crate::remote::jittered;
 
@@ -40,6 +40,7 @@ const IN_FLIGHT_MAX: usize = 4;
 pub(crate) struct Session {
     pub(crate) node: Arc<Node>,
     pub(crate) attempts: Arc<Attempts>,
+    pub(crate) replays: Arc<Replays>,
     pub(crate) id: NodeId,
     pub(crate) manager: Endpoint,
     pub(crate) token: Token,
@@ -64,6 +65,7 @@ impl Session {
             let end = self.once(&stop).await;
             self.node.link.cut();
             self.attempts.end_session();
+            self.replays.cut();
             let why = match end {
                 End::Stopping => return Ok(()),
                 End::Refused(error) => return Err(error),
@@ -192,6 +194,8 @@ impl Session {
                 Some(Said::Offer(offer)) => self.attempts.offer(offer),
                 Some(Said::Cancel(cancel)) => self.attempts.cancel(&cancel),
                 Some(Said::Verdict(verdict)) => self.attempts.answered(&verdict),
+                Some(Said::Replay(order)) => self.replays.take(order),
+                Some(Said::ReplayCancel(cancel)) => self.replays.cancel(&cancel),
                 Some(Said::Heartbeat(reply)) => self.node.link.answered(reply.count),
                 Some(Said::Welcome(_)) | None => tracing::debug!("a message of the manager was not understood"),
             }

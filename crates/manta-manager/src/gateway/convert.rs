@@ -135,6 +135,8 @@ pub(super) const fn kind_name(kind: &node_message::Kind) -> &'static str {
         node_message::Kind::Goodbye(_) => "goodbye",
         node_message::Kind::Refused(_) => "refused",
         node_message::Kind::Notes(_) => "notes",
+        node_message::Kind::ReplayProgress(_) => "replay progress",
+        node_message::Kind::ReplayFinished(_) => "replay finished",
     }
 }
 
@@ -161,7 +163,8 @@ pub(crate) fn to_wire(command: &Command) -> wire::ManagerMessage {
     })
 }
 
-fn offer_to_wire(offer: &Offer) -> wire::Offer {
+/// An offer in the node protocol's form.
+pub(crate) fn offer_to_wire(offer: &Offer) -> wire::Offer {
     let task = &offer.spec.tasks[offer.task];
     let ms = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
     let stop_after_ms = match task.policy.on_disconnect {

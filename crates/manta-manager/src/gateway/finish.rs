@@ -22,13 +22,7 @@ pub(super) async fn judge(
     let attempt = convert::attempt(&report.attempt).map_err(ManagerError::Internal)?;
     let (epoch, timings) = (report.epoch, convert::timings(report.timings));
     let failed = report.failure.clone().map(convert::failure);
-    let checked = match outputs(report) {
-        Err(problem) => Err(problem),
-        Ok(outputs) => match stored(&outputs, blobs).await? {
-            Ok(()) => Ok(outputs),
-            Err(problem) => Err(problem),
-        },
-    };
+    let checked = check(report, blobs).await?;
     let node = node.clone();
     Ok(match (checked, failed) {
         (Ok(outputs), None) => Input::Succeeded { node, attempt, epoch, outputs, timings },
@@ -40,6 +34,17 @@ pub(super) async fn judge(
             Input::Failed { node, attempt, epoch, failure, results: Vec::new(), timings }
         }
     })
+}
+
+/// What a report says was left, where every value is stored and every rule is kept; else what is wrong with it.
+pub(super) async fn check(
+    report: wire::AttemptFinished,
+    blobs: &Arc<dyn BlobStore>,
+) -> Result<Result<Outputs, String>, ManagerError> {
+    match outputs(report) {
+        Err(problem) => Ok(Err(problem)),
+        Ok(outputs) => Ok(stored(&outputs, blobs).await?.map(|()| outputs)),
+    }
 }
 
 /// A failure that is nobody's but ours.

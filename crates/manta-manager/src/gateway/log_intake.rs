@@ -61,21 +61,7 @@ impl LogIntake {
         if place.bytes > limits::LOG_BYTES_PER_ATTEMPT_MAX {
             return Ok(None);
         }
-        let data =
-            (!line.data.is_empty() && line.data.len() <= DATA_BYTES_MAX).then(|| serde_json::from_str(&line.data).ok());
-        let line = LogLine {
-            seq: 0,
-            time_ms: line.time_ms,
-            attempt: id,
-            task: place.task.clone(),
-            node: self.node.to_string(),
-            iteration: place.iteration,
-            level: known(line.level, &["debug", "info", "warning", "error"], "info"),
-            source: known(line.source, &["log", "stdout", "stderr", "metrics", "progress", "platform"], "log"),
-            text: clip(line.text, limits::LOG_LINE_BYTES_MAX),
-            data: data.flatten(),
-        };
-        Ok(Some((place.swarm, line)))
+        Ok(Some((place.swarm, read_line(line, id, &self.node, &place.task, place.iteration))))
     }
 
     /// Finds out which task run an attempt belongs to, if it is this node's.
@@ -99,6 +85,30 @@ impl LogIntake {
         }
         self.places.insert(id, found);
         Ok(())
+    }
+}
+
+/// A line as it is kept, cut to its limits.
+pub(super) fn read_line(
+    line: wire::LogLine,
+    attempt: AttemptId,
+    node: &NodeName,
+    task: &str,
+    iteration: u32,
+) -> LogLine {
+    let data =
+        (!line.data.is_empty() && line.data.len() <= DATA_BYTES_MAX).then(|| serde_json::from_str(&line.data).ok());
+    LogLine {
+        seq: 0,
+        time_ms: line.time_ms,
+        attempt,
+        task: task.to_owned(),
+        node: node.to_string(),
+        iteration,
+        level: known(line.level, &["debug", "info", "warning", "error"], "info"),
+        source: known(line.source, &["log", "stdout", "stderr", "metrics", "progress", "platform"], "log"),
+        text: clip(line.text, limits::LOG_LINE_BYTES_MAX),
+        data: data.flatten(),
     }
 }
 

@@ -2,8 +2,9 @@
 mod convert;
 mod finish;
 mod log_intake;
+mod replay;
 mod service;
 mod session;
 
-pub(crate) use convert::to_wire;
+pub(crate) use convert::{offer_to_wire, to_wire};
 pub(crate) use service::Gateway;

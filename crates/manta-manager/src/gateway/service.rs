@@ -42,6 +42,7 @@ impl NodeGateway for Gateway {
         let mut inbound = request.into_inner();
         let hello = read_hello(&mut inbound).await?;
         check_version(&hello)?;
+        let protocol = hello.protocol;
         let Introduction { name, id, profile, held } =
             convert::introduction(hello).map_err(Status::invalid_argument)?;
         let (session, outbound) = session_channel();
@@ -68,6 +69,7 @@ impl NodeGateway for Gateway {
             generation: 0,
         })));
         let over = session.over.clone().cancelled_owned();
+        app.replays.connected(name.clone(), session.clone(), protocol);
         let reader = NodeSession::new(name, session, app);
         app.supervisor.spawn("node session", Kind::Session, reader.read(inbound, app.supervisor.stopping()));
         let outbound = welcome.chain(ReceiverStream::new(outbound)).map(Ok).take_until(over);

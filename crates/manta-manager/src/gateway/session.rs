@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::log_intake::LogIntake;
+use super::replay::ReplayIntake;
 use super::{convert, finish};
 use crate::ManagerError;
 use crate::app::App;
@@ -25,6 +26,7 @@ pub(super) struct NodeSession {
     blobs: Arc<dyn BlobStore>,
     logs: LogIntake,
     space: Arc<Space>,
+    replays: ReplayIntake,
 }
 
 /// Whether a session goes on.
@@ -36,8 +38,9 @@ enum Next {
 impl NodeSession {
     pub(super) fn new(node: NodeName, session: Session, app: &App) -> Self {
         let (handle, space) = (app.handle.clone(), Arc::clone(&app.space));
+        let replays = ReplayIntake::new(node.clone(), session.id, Arc::clone(&app.replays));
         let logs = LogIntake::new(node.clone(), handle.clone(), app.logs.clone());
-        Self { node, session, handle, blobs: Arc::clone(&app.blobs), logs, space }
+        Self { node, session, handle, blobs: Arc::clone(&app.blobs), logs, space, replays }
     }
 
     /// Reads until the stream ends, the session is replaced, or the manager stops.
@@ -63,6 +66,7 @@ impl NodeSession {
             }
         };
         over.cancel();
+        self.replays.ended();
         let ended = self.handle.disconnect(self.node.clone(), self.session.id).await;
         tracing::debug!(node = %self.node, "session ended");
         outcome.and(ended)
@@ -95,7 +99,12 @@ impl NodeSession {
                 Ok(notes) => self.handle.note(self.node.clone(), notes).await.map(Ok)?,
                 Err(problem) => Err(problem),
             },
-            K::Logs(batch) => self.logs.take(batch).await.map(Ok)?,
+            K::Logs(mut batch) => {
+                batch.lines.retain(|line| !self.replays.line(line));
+                self.logs.take(batch).await.map(Ok)?
+            }
+            K::ReplayProgress(progress) => self.replays.progress(progress),
+            K::ReplayFinished(finished) => self.replays.finished(finished, &self.blobs).await?,
             K::Goodbye(goodbye) => {
                 let reason = convert::clip(goodbye.reason, 256);
                 self.handle.leave(self.node.clone(), self.session.id, reason).await?;

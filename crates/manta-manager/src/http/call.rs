@@ -24,6 +24,10 @@ const PROBLEM_CHARS_MAX: usize = 240;
 const DROPPED_BYTES_MAX: usize = 64 << 20;
 /// Characters of the path to the place that it complains of.
 const PLACE_CHARS_MAX: usize = 120;
+/// The header of an idempotency key.
+const KEY_HEADER: &str = "idempotency-key";
+/// Bytes of an idempotency key.
+const KEY_BYTES_MAX: usize = 255;
 
 /// What a route's function gives.
 pub(super) type Answer = Result<Response, Problem>;
@@ -92,6 +96,18 @@ impl Call {
     /// A header's text.
     pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The key under which the client may send the same request twice and have it done once.
+    pub(super) fn idempotency_key(&self) -> Result<Option<String>, Problem> {
+        let Some(key) = self.headers.get(KEY_HEADER) else { return Ok(None) };
+        match key.to_str() {
+            Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+            _ => {
+                let sentence = format!("the idempotency key is not plain ASCII text of 1 to {KEY_BYTES_MAX} bytes");
+                Err(Problem::new(ErrorCode::BadRequest, sentence))
+            }
+        }
     }
 
     /// Whether the client asks for server-sent events.

@@ -20,7 +20,7 @@ use crate::view;
 
 pub(super) async fn read(app: App, call: Call) -> Answer {
     let Found { id, spec, seq, is_over, .. } = find(&app, call.param("id")).await?;
-    let after = start_after(&call, id)?;
+    let after = start_after(&call, &id)?;
     let follow = call.query::<bool>("follow")?;
     let news = app.handle.watches().subscribe(id);
     let mut reader = Reader { app: app.clone(), id, spec, read: after, news, is_over: is_over && after >= seq };
@@ -92,5 +92,5 @@ fn followed(reader: Reader, follow: bool) -> impl Stream<Item = Sent> + Send {
             }
         }
     });
-    pages.flatten().map(move |view| entry(id, view.seq, view.kind(), &view))
+    pages.flatten().map(move |view| entry(&id, view.seq, view.kind(), &view))
 }

@@ -17,7 +17,7 @@ const LEVELS: [&str; 4] = ["debug", "info", "warning", "error"];
 
 pub(super) async fn read(app: App, call: Call) -> Answer {
     let id = find(&app, call.param("id")).await?.id;
-    let after = start_after(&call, id)?;
+    let after = start_after(&call, &id)?;
     let (filter, follow) = (filter(&call)?, call.query::<bool>("follow")?);
     if !call.wants_stream() {
         return json(StatusCode::OK, &app.logs.read(id, after, filter, ENTRIES_MAX).await?);
@@ -94,5 +94,5 @@ fn followed(reader: Reader, follow: bool) -> impl Stream<Item = Sent> + Send {
             }
         }
     });
-    pages.flatten().map(move |line| entry(id, line.seq, "log", &line))
+    pages.flatten().map(move |line| entry(&id, line.seq, "log", &line))
 }

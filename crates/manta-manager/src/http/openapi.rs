@@ -1,6 +1,9 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
-use manta_api::{GlobalView, LogLine, NodeView, Problem, ResultView, SwarmSubmission, SwarmView, WhyView, version};
+use manta_api::{
+    AttemptView, GlobalView, LogLine, NodeView, Problem, ReplayView, ResultView, SwarmSubmission, SwarmView, WhyView,
+    version,
+};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
@@ -40,10 +43,13 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<ResultView>(parts);
     parts = add::<GlobalView>(parts);
     parts = add::<WhyView>(parts);
+    parts = add::<AttemptView>(parts);
+    parts = add::<ReplayView>(parts);
     let digests = || ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).build();
     parts = parts.schema("Digests", ObjectBuilder::new().property("digests", digests()).required("digests").build());
     parts = parts.schema("Missing", ObjectBuilder::new().property("missing", digests()).required("missing").build());
     parts = parts.schema("EventView", event_view());
+    parts = parts.schema("ReplayEvent", replay_event());
     parts.schema("AttemptInputs", ObjectBuilder::new().schema_type(Type::Object).build()).build()
 }
 
@@ -64,6 +70,12 @@ fn event_view() -> Schema {
         .property("event", of(Type::Object));
     let required = ["seq", "time_ms", "message", "event"];
     required.into_iter().fold(view, ObjectBuilder::required).build().into()
+}
+
+fn replay_event() -> Schema {
+    let of = |kind| ObjectBuilder::new().schema_type(kind).build();
+    let event = ObjectBuilder::new().property("seq", of(Type::Integer)).property("kind", of(Type::String));
+    ["seq", "kind"].into_iter().fold(event, ObjectBuilder::required).build().into()
 }
 
 fn operation(row: &Route) -> utoipa::openapi::path::Operation {

@@ -14,7 +14,7 @@ use manta_api::{ErrorCode, Problem};
 use super::auth::guard;
 use super::call::{Answering, Call, handle};
 use super::problem::respond;
-use super::{attempts, blobs, events, logs, nodes, swarms, why};
+use super::{attempts, blobs, events, logs, nodes, replays, swarms, why};
 use crate::app::App;
 use crate::gateway::Gateway;
 use crate::tokens::Role;
@@ -85,7 +85,7 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 20] = {
+pub(super) static ROUTES: [Route; 26] = {
     use Content::{Bytes, Events, Json, List, Nothing};
     [
         route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
@@ -118,6 +118,17 @@ pub(super) static ROUTES: [Route; 20] = {
         route!(GET "/v1/clusters/{cluster}/swarms/{id}/globals" USER, swarms::globals, "A swarm's globals as they are now",
             Nothing => List("GlobalView")),
         route!(GET "/v1/clusters/{cluster}/nodes" USER, nodes::list, "All nodes, by name", Nothing => List("NodeView")),
+        route!(GET "/v1/clusters/{cluster}/attempts/{id}" USER, attempts::show, "One attempt, however long it is over",
+            Nothing => Json("AttemptView")),
+        route!(POST "/v1/clusters/{cluster}/attempts/{id}/replay" USER, replays::order,
+            "Run a past attempt again on its node; nothing of it counts", Nothing => Json("ReplayView")),
+        route!(GET "/v1/clusters/{cluster}/replays/{id}" USER, replays::show, "One replay", Nothing => Json("ReplayView")),
+        route!(POST "/v1/clusters/{cluster}/replays/{id}/stop" USER, replays::stop, "End a replay",
+            Nothing => Json("ReplayView")),
+        route!(GET "/v1/clusters/{cluster}/replays/{id}/events" USER, replays::events, "What a replay told",
+            Nothing => Events("ReplayEvent"), ["after", "follow"]),
+        route!(GET "/v1/clusters/{cluster}/replays/{id}/inputs" NODE, replays::inputs,
+            "What a replayed attempt could read", Nothing => Json("AttemptInputs")),
         route!(GET "/v1/clusters/{cluster}/attempts/{id}/inputs" NODE, attempts::inputs, "What an attempt may read",
             Nothing => Json("AttemptInputs")),
         Route {

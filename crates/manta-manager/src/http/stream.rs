@@ -1,12 +1,12 @@
 //! Server-sent events: where a stream begins, how it stays alive, and when it ends.
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
 use manta_api::{ErrorCode, Problem};
-use manta_types::SwarmId;
 use serde::Serialize;
 
 use super::call::{Call, clip};
@@ -27,20 +27,20 @@ pub(super) fn respond(app: &App, events: impl Stream<Item = Event> + Send + 'sta
 }
 
 /// One entry on its way, under the id from which a client goes on.
-pub(super) fn entry(swarm: SwarmId, seq: u64, kind: &str, data: &impl Serialize) -> Event {
+pub(super) fn entry(whose: &impl Display, seq: u64, kind: &str, data: &impl Serialize) -> Event {
     let data = serde_json::to_string(data).expect("views have text keys: always JSON");
-    Event::default().id(format!("{swarm}:{seq}")).event(kind).data(data)
+    Event::default().id(format!("{whose}:{seq}")).event(kind).data(data)
 }
 
 /// The sequence after which a client wants to read: `after`, or its `Last-Event-ID`, whichever is later.
-pub(super) fn start_after(call: &Call, swarm: SwarmId) -> Result<u64, Problem> {
+pub(super) fn start_after(call: &Call, stream: &impl Display) -> Result<u64, Problem> {
     let after = call.query::<u64>("after")?.unwrap_or(0);
     let Some(last) = call.header("last-event-id").filter(|last| !last.is_empty()) else { return Ok(after) };
-    let own = last.rsplit_once(':').filter(|(whose, _)| *whose == swarm.to_string());
+    let own = last.rsplit_once(':').filter(|(whose, _)| *whose == stream.to_string());
     match own.and_then(|(_, seq)| seq.parse::<u64>().ok()) {
         Some(seq) => Ok(seq.max(after)),
         None => {
-            let sentence = format!("`{}` is no event of swarm `{swarm}`", clip(last));
+            let sentence = format!("`{}` is no event of `{stream}`", clip(last));
             Err(Problem::new(ErrorCode::BadRequest, sentence))
         }
     }

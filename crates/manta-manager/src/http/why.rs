@@ -10,6 +10,7 @@ use manta_types::{AttemptId, Event, SwarmId, SwarmSpec, TaskIndex};
 use super::call::{Answer, Call, clip, json};
 use super::history::{last, rebuild, up_to};
 use super::swarms::{Found, find, found};
+use crate::ManagerError;
 use crate::app::App;
 use crate::orchestrator::View;
 use crate::view;
@@ -129,10 +130,9 @@ pub(super) async fn find_attempt(app: &App, wanted: &str) -> Result<(Found, Atte
             };
             fitting.extend(swarm.attempts().filter(fits).map(|id| (found(swarm), id)));
         }
-        let others: Vec<Found> = view.engine.swarms().map(found).collect();
-        (parsed, fitting, others)
+        (parsed, fitting)
     });
-    let (parsed, mut fitting, others) = known.await?;
+    let (parsed, mut fitting) = known.await?;
     if fitting.len() > 1 {
         let sentence = format!("`{}` fits {} attempts", clip(wanted), fitting.len());
         return Err(Problem::new(ErrorCode::Conflict, sentence).hint("give more of the id"));
@@ -140,14 +140,12 @@ pub(super) async fn find_attempt(app: &App, wanted: &str) -> Result<(Found, Atte
     if let Some(one) = fitting.pop() {
         return Ok(one);
     }
-    // An attempt of an iteration that is long over: only the histories know it.
+    // An attempt of an iteration that is long over: only the store knows it.
     let id = parsed.ok_or_else(|| no_attempt(wanted))?;
-    for swarm in others {
-        if last(app, swarm.id, swarm.seq, move |event| event.subject.attempt == Some(id)).await?.is_some() {
-            return Ok((swarm, id));
-        }
-    }
-    Err(no_attempt(wanted))
+    let cluster = app.cluster.clone();
+    let stored = app.store.run(move |store| store.attempt(&cluster, id)).await?.map_err(ManagerError::from)?;
+    let swarm = stored.ok_or_else(|| no_attempt(wanted))?.swarm;
+    Ok((find(app, &swarm.to_string()).await?, id))
 }
 
 fn task_named(spec: &Arc<SwarmSpec>, alias: &str) -> Result<TaskIndex, Problem> {
@@ -167,7 +165,7 @@ fn no_swarm(id: SwarmId) -> Problem {
     Problem::new(ErrorCode::NotFound, format!("there is no swarm `{id}`"))
 }
 
-fn no_attempt(wanted: &str) -> Problem {
+pub(super) fn no_attempt(wanted: &str) -> Problem {
     let problem = Problem::new(ErrorCode::NotFound, format!("there is no attempt `{}`", clip(wanted)));
     problem.hint("`manta events SWARM` names the attempts of a swarm")
 }

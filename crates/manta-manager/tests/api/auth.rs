@@ -7,7 +7,7 @@ use crate::harness::{Manager, tcp, unix};
 use crate::node::{connect_as, hello};
 
 /// Every route of the document: who gets past the guard.
-const MATRIX: [(&str, &str, &[&str]); 19] = [
+const MATRIX: [(&str, &str, &[&str]); 25] = [
     ("GET", "/healthz", &["nobody", "wrong", "user", "node"]),
     ("POST", "/v1/clusters/{cluster}/blobs/missing", &["user", "node"]),
     ("PUT", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
@@ -25,8 +25,14 @@ const MATRIX: [(&str, &str, &[&str]); 19] = [
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/results", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/globals", &["user"]),
     ("GET", "/v1/clusters/{cluster}/nodes", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/attempts/{id}", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/attempts/{id}/replay", &["user"]),
     ("GET", "/v1/clusters/{cluster}/attempts/{id}/inputs", &["node"]),
     ("GET", "/v1/clusters/{cluster}/attempts/{id}/why", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/replays/{id}", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/replays/{id}/stop", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/replays/{id}/events", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/replays/{id}/inputs", &["node"]),
 ];
 
 #[test]

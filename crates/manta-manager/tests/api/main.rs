@@ -6,6 +6,7 @@ mod blobs;
 mod gateway;
 mod harness;
 mod node;
+mod replay;
 mod storage;
 mod stream;
 mod submit;

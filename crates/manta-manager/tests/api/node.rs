@@ -105,6 +105,13 @@ impl Node {
         }
     }
 
+    pub(crate) async fn replay(&mut self) -> wire::ReplayOrder {
+        match self.next().await {
+            manager_message::Kind::Replay(order) => order,
+            other => panic!("a replay was awaited, not {other:?}"),
+        }
+    }
+
     /// Asserts that nothing but the answer to a heartbeat comes: all that was caused before has been said.
     pub(crate) async fn is_quiet(&mut self) {
         self.beats += 1;

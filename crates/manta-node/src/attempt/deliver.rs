@@ -25,16 +25,19 @@ pub(crate) struct Delivery {
     pub(crate) staged: Staged,
 }
 
-/// Takes an attempt through its steps. Nothing is delivered when it was cancelled.
+/// Takes an attempt that was asked for at that time through its steps, once it has one of the node's slots. Nothing is
+/// delivered when it was cancelled.
 pub(crate) async fn deliver(
     node: &Node,
     order: &Order,
-    queued: Duration,
+    asked: Instant,
     enter: impl Fn(Phase) + Send + Sync,
     cancel: &CancellationToken,
 ) -> Option<Delivery> {
-    let log = AttemptLog::new(order.attempt.to_string(), Arc::clone(&node.outbox));
-    let mut timings = Timings { queue_ms: ms(queued), ..Timings::default() };
+    let log = AttemptLog::new(order.name(), Arc::clone(&node.outbox));
+    // Attempts are queued before they come here, and then wait for nothing but a replay that has their slot.
+    let _slot = cancel.run_until_cancelled(node.slots.acquire()).await?;
+    let mut timings = Timings { queue_ms: ms(asked.elapsed()), ..Timings::default() };
     let begun = Instant::now();
     let prepared = cancel.run_until_cancelled(prepare(node, order)).await?;
     timings.prepare_ms = ms(begun.elapsed());
@@ -96,7 +99,7 @@ fn conclude(
 
 fn report(order: &Order, staged: &Staged, verdict: Result<(), AttemptFailure>, timings: Timings) -> AttemptFinished {
     let mut report = AttemptFinished {
-        attempt: order.attempt.to_string(),
+        attempt: order.name(),
         epoch: order.epoch,
         results: staged.results.iter().map(|(name, pin)| published(name, pin)).collect(),
         timings: Some(timings),

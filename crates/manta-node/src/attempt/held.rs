@@ -207,7 +207,7 @@ impl Attempts {
     async fn run(self: Arc<Self>, order: &Arc<Order>, offered: Instant, stop: &CancellationToken) {
         let attempt = order.attempt;
         let enter = |phase| self.step(Input::Entered { attempt, phase });
-        let work = deliver(&self.node, order, offered.elapsed(), enter, stop);
+        let work = deliver(&self.node, order, offered, enter, stop);
         let delivery = match AssertUnwindSafe(work).catch_unwind().await {
             Ok(delivery) => delivery,
             Err(panic) => {

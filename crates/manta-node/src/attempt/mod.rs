@@ -9,8 +9,10 @@ mod held;
 mod order;
 mod outcome;
 mod prepare;
+mod replay;
 mod run;
 mod upload;
 
 pub(crate) use held::Attempts;
 pub(crate) use order::Order;
+pub(crate) use replay::Replays;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use manta_api::node::{Limits, Offer};
 use manta_types::name::{check_component, check_name};
-use manta_types::{AttemptId, Digest, SwarmId};
+use manta_types::{AttemptId, Digest, ReplayId, SwarmId};
 
 use crate::desk::Attempt;
 use crate::host::Resources;
@@ -12,6 +12,8 @@ use crate::host::Resources;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Order {
     pub(crate) attempt: AttemptId,
+    /// Under which id the attempt is run once more, where nothing of it counts.
+    pub(crate) replay: Option<ReplayId>,
     pub(crate) epoch: u32,
     pub(crate) swarm: SwarmId,
     /// Under whose name the task's state is kept: another swarm's where this one continues it.
@@ -56,6 +58,7 @@ impl Order {
         };
         Ok(Self {
             attempt: offer.attempt.parse().map_err(|e| words(&e))?,
+            replay: None,
             epoch: offer.epoch,
             swarm,
             state_of,
@@ -85,6 +88,11 @@ impl Order {
             iteration: self.iteration,
             generation: None,
         }
+    }
+
+    /// What its sandbox, log lines and report are named by.
+    pub(crate) fn name(&self) -> String {
+        self.replay.map_or_else(|| self.attempt.to_string(), |replay| replay.to_string())
     }
 
     /// What a task sees as its id: the same for every attempt at it.

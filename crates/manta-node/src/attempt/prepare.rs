@@ -25,7 +25,10 @@ pub(crate) async fn prepare<'a>(node: &'a Node, order: &Order) -> Result<Prepare
     }
     let datasets = order.datasets.iter().map(|name| dataset(node, name)).collect::<Result<_, _>>()?;
     let inputs = async {
-        let inputs = node.remote.inputs(order.attempt).await;
+        let inputs = match order.replay {
+            None => node.remote.inputs(order.attempt).await,
+            Some(replay) => node.remote.replay_inputs(replay).await,
+        };
         inputs.map_err(|error| {
             failure(OutcomeClass::Platform, format!("the attempt's inputs cannot be fetched: {error}"))
         })

@@ -102,11 +102,14 @@ impl Server<'_> {
         Ok(reply)
     }
 
-    async fn state_get(&self, name: &str) -> Result<Reply, Denied> {
+    async fn state_get(&mut self, name: &str) -> Result<Reply, Denied> {
         let (blob, fd) = match self.staged.state.get(name) {
             Some(pin) => (pin.blob(), self.grant.values.lend(pin.blob().digest).await?),
             None => match self.kept_state(name).await? {
-                Some((blob, fd)) => (blob, fd),
+                Some((blob, fd)) => {
+                    self.staged.state_read.insert(name.to_owned());
+                    (blob, fd)
+                }
                 None => {
                     return Ok(Reply::of(
                         json!({"found": false, "names": self.staged.state.keys().collect::<Vec<_>>()}),

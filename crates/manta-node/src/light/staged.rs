@@ -1,5 +1,5 @@
 //! What an attempt has published so far: nothing of it counts before the manager accepts the attempt.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use manta_types::Blob;
 use manta_types::NextIteration;
@@ -15,6 +15,8 @@ pub(crate) struct Staged {
     pub(crate) globals: BTreeMap<String, Pin>,
     /// By name; never leaves the node.
     pub(crate) state: BTreeMap<String, Pin>,
+    /// Names of state that it read as an earlier attempt had left it.
+    pub(crate) state_read: BTreeSet<String>,
     /// Asked for by `schedule_next_iter`.
     pub(crate) next_iterations: Vec<NextIteration>,
     /// Asked for by `stop_swarm`.

@@ -1,9 +1,9 @@
 //! What the agent promises.
 use manta_api::node::manager_message::Kind as Said;
 use manta_api::node::node_message::Kind;
-use manta_api::node::{Cancel, Offer, Verdict};
+use manta_api::node::{Cancel, Offer, ReplayCancel, ReplayFinished, ReplayOrder, Verdict};
 use manta_api::{ErrorCode, InputResult};
-use manta_types::Blob;
+use manta_types::{Blob, ReplayId};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub(crate) const ALL: &[Case] = &[
     ("a_cancelled_attempt_is_killed_and_its_slot_is_free", || on_runtime(cancel_frees_the_slot())),
     ("an_attempt_outlives_its_session_and_is_reported_until_answered", || on_runtime(outlives_its_session())),
     ("a_task_that_may_not_run_unwatched_is_stopped_when_its_node_is_cut_off", || on_runtime(stops_when_cut_off())),
+    ("a_replay_is_the_attempt_once_more_and_keeps_nothing", || on_runtime(replays())),
+    ("a_replay_waits_for_a_slot_and_dies_with_its_session", || on_runtime(replays_in_turn())),
     ("an_agent_without_its_launcher_ends", || on_runtime(launcher_dies())),
     ("a_wrong_token_ends_the_agent_with_the_cure", || on_runtime(wrong_token())),
     ("a_stopped_agent_says_goodbye_and_takes_its_tasks_with_it", || on_runtime(stops_in_time())),
@@ -186,6 +188,90 @@ async fn stops_when_cut_off() {
     drop(first);
     let failure = bench.door().await.finished().await.failure.unwrap();
     assert_eq!((failure.class.as_str(), failure.message.contains("cut off from the manager")), ("lost_node", true));
+    bench.stop().await;
+}
+
+fn replay(n: u128, offer: Offer) -> ReplayOrder {
+    ReplayOrder { replay: replay_id(n), offer: Some(offer) }
+}
+
+fn replay_id(n: u128) -> String {
+    ReplayId::from_uuid(uuid::Uuid::from_u128(n)).to_string()
+}
+
+async fn replays() {
+    let mut bench = Bench::start(1);
+    let bundle = publish(
+        &bench.manager,
+        "import random
+seen = self.local.get_state('seen', 0)
+self.local.set_state('seen', seen + 1)
+print('run number', seen)
+self.world.results.add('drawn', random.random())
+self.world.results.add('seen', seen)
+self.world.globals['rate'] = 0.5
+self.world.stop_swarm()",
+    );
+    let mut door = bench.door().await;
+    door.offer(offer(1, &bundle));
+    let original = door.finished().await;
+    assert_eq!(original.failure, None);
+    door.accept(&original);
+
+    door.say(Said::Replay(replay(1, offer(1, &bundle))));
+    let ReplayFinished { report, state_read } = door.replayed().await;
+    let report = report.unwrap();
+    assert_eq!((report.attempt.as_str(), &report.failure, report.stop_swarm), (&*replay_id(1), &None, true));
+    assert_eq!(report.results[0], original.results[0], "the same seed draws the same");
+    assert_eq!(report.globals, original.globals);
+    assert_eq!(tree(&bench.manager, &report.results[1].blob.as_ref().unwrap().digest), 1);
+    assert_eq!(state_read, ["seen"], "it reads what the node keeps now, and says so");
+    let phases: Vec<_> = door.phases.iter().filter(|(id, _)| *id == replay_id(1)).map(|(_, phase)| phase).collect();
+    assert_eq!(phases, ["preparing", "running", "uploading"]);
+    let line = door.logs.iter().find(|line| line.attempt == replay_id(1)).unwrap();
+    assert_eq!((line.source.as_str(), line.text.as_str()), ("stdout", "run number 1"));
+
+    door.offer(offer(2, &bundle));
+    let next = door.finished().await;
+    assert_eq!(tree(&bench.manager, &next.results[1].blob.as_ref().unwrap().digest), 1, "the replay kept no state");
+    door.say(Said::Replay(ReplayOrder { replay: replay_id(2), offer: None }));
+    let refused = door.replayed().await.report.unwrap().failure.unwrap();
+    assert!(refused.message.contains("says nothing of the attempt"), "{refused:?}");
+    bench.stop().await;
+}
+
+async fn replays_in_turn() {
+    let mut bench = Bench::start(1);
+    let (endless, quick) = (publish(&bench.manager, "time.sleep(600)"), publish(&bench.manager, "pass"));
+    let mut door = bench.door().await;
+    door.offer(offer(1, &endless));
+    door.phase(&attempt(1), "running").await;
+    door.say(Said::Replay(replay(1, offer(2, &quick))));
+    door.phase(&replay_id(1), "preparing").await;
+    assert!(!door.phases.contains(&(replay_id(1), "running".to_owned())), "the slot is taken");
+    door.say(Said::Cancel(Cancel { attempt: attempt(1), epoch: 1, reason: "no longer wanted".to_owned() }));
+    assert_eq!(door.replayed().await.report.unwrap().failure, None);
+
+    door.say(Said::Replay(replay(2, offer(3, &endless))));
+    door.phase(&replay_id(2), "running").await;
+    door.offer(offer(4, &quick));
+    let cancel = ReplayCancel { replay: replay_id(2), reason: "stopped by a user".to_owned() };
+    door.say(Said::ReplayCancel(cancel));
+    assert_eq!(door.finished().await.attempt, attempt(4), "an attempt waits for a replay as for an attempt");
+
+    door.say(Said::Replay(replay(3, offer(5, &endless))));
+    door.phase(&replay_id(3), "running").await;
+    drop(door);
+    let mut door = bench.door().await;
+    assert!(door.hello.held.iter().all(|held| held.attempt == attempt(4)), "a replay is nothing to be held");
+    door.offer(offer(6, &quick));
+    loop {
+        let report = door.finished().await;
+        door.accept(&report);
+        if report.attempt == attempt(6) {
+            break;
+        }
+    }
     bench.stop().await;
 }
 

@@ -17,7 +17,8 @@ use manta_api::node::manager_message::Kind as Said;
 use manta_api::node::node_gateway_server::{NodeGateway, NodeGatewayServer};
 use manta_api::node::node_message::Kind;
 use manta_api::node::{
-    AttemptFinished, HeartbeatReply, Hello, LogLine, ManagerMessage, NodeMessage, Offer, Verdict, Welcome,
+    AttemptFinished, HeartbeatReply, Hello, LogLine, ManagerMessage, NodeMessage, Offer, ReplayFinished, Verdict,
+    Welcome,
 };
 use manta_types::{Blob, Digest};
 use tokio::net::UnixListener;
@@ -83,6 +84,7 @@ impl Manager {
             .merge(
                 Router::new()
                     .route("/v1/clusters/default/attempts/{id}/inputs", get(get_inputs))
+                    .route("/v1/clusters/default/replays/{id}/inputs", get(get_inputs))
                     .with_state((Arc::clone(&inputs), inputs_gate)),
             );
         let listener = UnixListener::bind(socket).unwrap();
@@ -126,6 +128,7 @@ impl Door {
                 Kind::Heartbeat(beat) => self.say(Said::Heartbeat(HeartbeatReply { count: beat.count })),
                 Kind::Logs(batch) => self.logs.extend(batch.lines),
                 Kind::Progress(progress) => self.phases.push((progress.attempt, progress.phase)),
+                Kind::ReplayProgress(progress) => self.phases.push((progress.replay, progress.phase)),
                 other => return Some(other),
             }
         }
@@ -168,11 +171,20 @@ impl Door {
         while self.hear().await.is_some() {}
     }
 
-    /// Waits until an attempt is in a phase.
+    /// Waits for the report of a replay.
+    pub(crate) async fn replayed(&mut self) -> ReplayFinished {
+        match self.next().await {
+            Some(Kind::ReplayFinished(finished)) => finished,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until an attempt or a replay is in a phase.
     pub(crate) async fn phase(&mut self, attempt: &str, phase: &str) {
         while !self.phases.iter().any(|(a, p)| a == attempt && p == phase) {
             match self.hear().await {
                 Some(Kind::Progress(progress)) => self.phases.push((progress.attempt, progress.phase)),
+                Some(Kind::ReplayProgress(progress)) => self.phases.push((progress.replay, progress.phase)),
                 Some(Kind::Logs(batch)) => self.logs.extend(batch.lines),
                 Some(Kind::Heartbeat(beat)) => self.say(Said::Heartbeat(HeartbeatReply { count: beat.count })),
                 other => panic!("{other:?} before {phase}; phases: {:?}", self.phases),

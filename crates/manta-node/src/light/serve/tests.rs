@@ -88,6 +88,7 @@ fn content(fd: OwnedFd) -> String {
 fn order() -> Order {
     Order {
         attempt: AttemptId::from_uuid(uuid::Uuid::from_u128(1)),
+        replay: None,
         epoch: 1,
         swarm: SwarmId::from_uuid(uuid::Uuid::from_u128(2)),
         state_of: SwarmId::from_uuid(uuid::Uuid::from_u128(2)),
