@@ -5,7 +5,9 @@ use clap::{Parser, Subcommand};
 
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
-use crate::verbs::{change, demo, deploy, events, logs, ls, manager_run, node_ls, node_run, results, run, show, why};
+use crate::verbs::{
+    change, demo, deploy, events, logs, ls, manager_run, node_ls, node_run, replay, results, run, show, why,
+};
 
 /// Run federated learning and analytics on nodes that keep their data.
 #[derive(Debug, Parser)]
@@ -34,6 +36,8 @@ pub(crate) enum Verb {
     Show(show::Args),
     /// Say why a swarm, a task of it or an attempt is as it is, and what would change it.
     Why(why::Args),
+    /// Run one past attempt again, and say whether its outputs are the same to the bit.
+    Replay(replay::Args),
     /// Print a swarm's history: what happened, to whom, and what it follows from.
     Events(events::Args),
     /// Print a swarm's log lines.

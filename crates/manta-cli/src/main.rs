@@ -3,6 +3,7 @@
 
 mod bundle;
 mod cli;
+mod compare;
 mod connection;
 #[cfg(feature = "crash-points")]
 mod crash;
@@ -17,6 +18,7 @@ mod logging;
 mod out;
 mod outputs;
 mod python;
+mod replay;
 mod report;
 mod screen;
 mod session;

@@ -66,6 +66,13 @@ pub(crate) fn command(python: &Path) -> Result<Command, Failure> {
     Ok(command)
 }
 
+/// Standard error once more, for the output of a child that is talk, not data.
+pub(crate) fn stderr() -> Result<Stdio, Failure> {
+    use std::os::fd::AsFd;
+    let copy = std::io::stderr().as_fd().try_clone_to_owned();
+    copy.map(Stdio::from).map_err(|error| Failure::internal(format!("standard error cannot be shared: {error}")))
+}
+
 /// Becomes the program that follows `__bound PARENT`, which the kernel kills when the parent dies.
 pub(crate) fn become_bound() -> ExitCode {
     let mut arguments = std::env::args_os().skip(2);

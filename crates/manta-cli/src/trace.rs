@@ -121,7 +121,7 @@ pub(crate) async fn trace(python: &Path, target: &str, set: &[String], folder: &
         command.args(["--set", pair]);
     }
     // What the user's file prints is talk, not data.
-    command.stdout(stderr()?).stderr(Stdio::piped());
+    command.stdout(python::stderr()?).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| {
         Failure::new(ErrorCode::SwarmFile, format!("`{}` cannot be started: {error}", python.display()))
     })?;
@@ -132,12 +132,6 @@ pub(crate) async fn trace(python: &Path, target: &str, set: &[String], folder: &
         return read(folder);
     }
     Err(refusal(lines, status, python))
-}
-
-fn stderr() -> Result<Stdio, Failure> {
-    use std::os::fd::AsFd;
-    let copy = std::io::stderr().as_fd().try_clone_to_owned();
-    copy.map(Stdio::from).map_err(|error| Failure::internal(format!("standard error cannot be shared: {error}")))
 }
 
 /// Shows a child's lines as they come, but holds back the last ones: the error is among them.

@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import sys
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Protocol
 
 from . import _attempt
 from ._loader import load_entry
@@ -18,6 +18,16 @@ AGENT_FD = 3
 
 CODE_ROOT = "/code"
 """Where the bundle is, read-only, unless the agent tells another place."""
+
+
+class Watch(Protocol):
+    """Whoever looks on while an attempt runs, as a debugger does."""
+
+    def call(self, code: Callable[[], Any]) -> Any:
+        """Call the user's code."""
+
+    def failed(self, error: BaseException) -> None:
+        """Look at what ended it, before it is reported."""
 
 
 def main() -> None:
@@ -37,7 +47,12 @@ def main() -> None:
     os._exit(0 if failure is None else 1)
 
 
-def run_attempt(attempt: _attempt.Attempt, root: str) -> Optional[Dict[str, Any]]:
+def run_attempt(
+    attempt: _attempt.Attempt,
+    root: str,
+    *,
+    watch: "Optional[Watch]" = None,
+) -> Optional[Dict[str, Any]]:
     """Load and run the bundle at ``root``; return ``None``, or what went wrong."""
     module = attempt.info["module"]
     seed = int(attempt.info["seed"])
@@ -46,10 +61,15 @@ def run_attempt(attempt: _attempt.Attempt, root: str) -> Optional[Dict[str, Any]
         call = entry_point(str(module["name"]), root, module["entry"])
         offer_seed(seed)
         attempt.notify("started")
-        finish(call())
+        if watch is None:
+            finish(call())
+        else:
+            watch.call(lambda: finish(call()))
     except SystemExit as exit_:
         return None if exit_.code in (None, 0) else _exit_failure(exit_, root)
     except BaseException as error:
+        if watch is not None:
+            watch.failed(error)
         return failure_of(error, root)
     return None
 

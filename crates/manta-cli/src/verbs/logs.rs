@@ -75,7 +75,8 @@ fn put(line: &LogLine, form: Form) -> Result<(), Failure> {
     }
 }
 
-fn render(line: &LogLine) -> String {
+/// A line of the log as a person reads it.
+pub(crate) fn render(line: &LogLine) -> String {
     let LogLine { time_ms, task, node, iteration, level, .. } = line;
     let head = format!("{} {node} {task} {iteration} {level}", iso(*time_ms));
     let text = match (&line.data, line.text.is_empty()) {

@@ -14,6 +14,7 @@ pub(crate) mod ls;
 pub(crate) mod manager_run;
 pub(crate) mod node_ls;
 pub(crate) mod node_run;
+pub(crate) mod replay;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod show;
@@ -30,6 +31,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Show(args) => block_on(show::main(args, form)),
         Verb::Logs(args) => block_on(logs::main(args, form)),
         Verb::Results(args) => block_on(results::main(args, form)),
+        Verb::Replay(args) => block_on(replay::main(args, form)),
         Verb::Why(args) => block_on(why::main(args, form)),
         Verb::Events(args) => block_on(events::main(args, form)),
         Verb::Pause(args) => block_on(change::main(args, form, change::To::Paused)),

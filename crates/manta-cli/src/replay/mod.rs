@@ -1,0 +1,3 @@
+//! What `manta replay` does beside asking the manager: a run on this machine, and the comparison of two outcomes.
+pub(crate) mod local;
+pub(crate) mod verdict;
