@@ -149,6 +149,8 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
     let path = home.part("cache");
     let cache = Cache::open(&path, Arc::new(remote.clone())).map_err(|source| NodeError::DataDir { path, source })?;
     let cache = Arc::new(cache);
+    let path = home.part("bundles");
+    let bundles = Bundles::open(&path, Arc::clone(&cache)).map_err(|source| NodeError::DataDir { path, source })?;
     Ok(Arc::new(Node {
         name: settings.name.clone(),
         labels: settings.labels.clone(),
@@ -158,7 +160,7 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
         images,
         runtime,
         defaults: Resources::defaults(host::memory_bytes(), settings.slots),
-        bundles: Bundles::new(home.part("bundles"), Arc::clone(&cache)),
+        bundles,
         values: Values::new(cache, tier == Tier::Full),
         remote,
         state: StateStore::new(home.part("state")),

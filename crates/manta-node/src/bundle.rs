@@ -45,8 +45,12 @@ pub(crate) struct Bundles {
 }
 
 impl Bundles {
-    pub(crate) fn new(root: PathBuf, cache: Arc<Cache>) -> Self {
-        Self { root, cache }
+    /// Bundles in a directory. What an earlier agent laid out there is removed: it was not synced, so it need not be whole.
+    pub(crate) fn open(root: &Path, cache: Arc<Cache>) -> io::Result<Self> {
+        for left in fs::read_dir(root)? {
+            fs::remove_dir_all(left?.path())?;
+        }
+        Ok(Self { root: root.to_owned(), cache })
     }
 
     /// The bundle of that digest, fetched and laid out first where this node lacks it.
@@ -147,7 +151,8 @@ mod tests {
         let shop = Shop(goods.iter().map(|content| (digest_of(content), content.to_vec())).collect());
         private_dir(&dir.join("cache")).unwrap();
         let cache = Arc::new(Cache::open(&dir.join("cache"), Arc::new(shop)).unwrap());
-        Bundles::new(dir.join("bundles"), cache)
+        private_dir(&dir.join("bundles")).unwrap();
+        Bundles::open(&dir.join("bundles"), cache).unwrap()
     }
 
     #[tokio::test]
@@ -165,12 +170,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_an_earlier_agent_laid_out_is_laid_out_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = manifest();
+        let goods: [&[u8]; 3] = [&manifest.canonical_bytes(), b"one", b"two"];
+        let left = bundles(dir.path(), &goods).get(manifest.digest()).await.unwrap().dir.join("sub/a.py");
+        fs::remove_file(&left).unwrap();
+        fs::write(&left, b"").unwrap();
+        bundles(dir.path(), &goods).get(manifest.digest()).await.unwrap();
+        assert_eq!(fs::read(&left).unwrap(), b"two");
+    }
+
+    #[tokio::test]
     async fn a_bundle_that_lacks_a_file_or_is_none_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest();
         let bundles = bundles(dir.path(), &[&manifest.canonical_bytes(), b"one", b"{}"]);
         assert!(matches!(bundles.get(manifest.digest()).await, Err(BundleError::Blob(_))));
         assert!(matches!(bundles.get(digest_of(b"{}")).await, Err(BundleError::Manifest(_))));
-        assert!(!dir.path().join("bundles").exists());
+        assert_eq!(fs::read_dir(dir.path().join("bundles")).unwrap().count(), 0);
     }
 }

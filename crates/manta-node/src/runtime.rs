@@ -24,6 +24,9 @@ pub(crate) fn install(root: &Path, python: &Path) -> Result<PathBuf, NodeError> 
     let fresh = root.join(format!("new-{}", std::process::id()));
     write_all(&fresh).map_err(|error| failed(&fresh, &error))?;
     compile(&fresh, python)?;
+    // Once for each version: under this name a later agent takes it for whole.
+    let synced = fs::File::open(&fresh).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
+    synced.map_err(|error| failed(&fresh, &error))?;
     match fs::rename(&fresh, &done) {
         Ok(()) => Ok(done),
         Err(error) => Err(failed(&done, &error)),

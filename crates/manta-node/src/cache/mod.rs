@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::home::private_dir;
 use crate::remote::{BlobSource, MayPass, RemoteError, persist};
+use crate::supervisor::blocking;
 use shelf::Shelf;
 
 /// Bytes kept on disk; the least recently used go first. What is in use stays readable whatever happens.
@@ -101,7 +102,7 @@ impl Cache {
         for entry in fs::read_dir(root)? {
             let entry = entry?;
             if let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()) {
-                shelf.add(Blob { digest, size: entry.metadata()?.len() });
+                shelf.find(Blob { digest, size: entry.metadata()?.len() });
             }
         }
         Ok(Self { root: root.to_owned(), source, shelf: Mutex::new(shelf), flights: Mutex::default() })
@@ -117,7 +118,10 @@ impl Cache {
         let turn = flight.lock().await;
         let outcome = match self.pin(digest) {
             Some(pin) => Ok(pin),
-            None => persist(|| self.download(digest)).await,
+            None => match self.take_over(digest).await {
+                Some(pin) => Ok(pin),
+                None => persist(|| self.download(digest)).await,
+            },
         };
         drop(turn);
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,6 +129,33 @@ impl Cache {
             flights.remove(&digest);
         }
         outcome
+    }
+
+    /// A blob that an earlier agent left, if it is still what its digest says: after a power cut, or on a disk that fails,
+    /// it may not be. What is something else is removed.
+    async fn take_over(self: &Arc<Self>, digest: Digest) -> Option<Pin> {
+        if !self.shelf().is_unchecked(digest) {
+            return None;
+        }
+        let path = self.path(digest);
+        let found = blocking(move || {
+            let mut hasher = blake3::Hasher::new();
+            let size = io::copy(&mut File::open(path)?, &mut hasher)?;
+            Ok::<_, io::Error>(Blob { digest: Digest::from_bytes(*hasher.finalize().as_bytes()), size })
+        });
+        match found.await {
+            Ok(blob) if blob.digest == digest => {
+                self.shelf().add(blob);
+                self.pin(digest)
+            }
+            damaged => {
+                tracing::warn!(%digest, found = ?damaged, "a value in the cache was damaged; it is fetched again");
+                self.shelf().forget(digest);
+                // Gone already, or replaced by the download that follows.
+                let _ = fs::remove_file(self.path(digest));
+                None
+            }
+        }
     }
 
     async fn download(self: &Arc<Self>, digest: Digest) -> Result<Pin, CacheError> {

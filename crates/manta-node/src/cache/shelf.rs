@@ -17,6 +17,8 @@ struct Place {
     size: u64,
     pins: u32,
     used: u64,
+    /// Whether it is known to be what its digest says; a file that an earlier agent left may have lost its bytes.
+    checked: bool,
 }
 
 impl Shelf {
@@ -24,19 +26,42 @@ impl Shelf {
         Self { places: HashMap::new(), bytes: 0, bytes_max, uses: 0 }
     }
 
-    /// Notes a blob; one that is there already stays as it is.
+    /// Notes a blob that is what its digest says; one that is known as such already stays as it is.
     pub(super) fn add(&mut self, blob: Blob) {
-        self.uses += 1;
-        let used = self.uses;
-        self.places.entry(blob.digest).or_insert_with(|| {
-            self.bytes += blob.size;
-            Place { size: blob.size, pins: 0, used }
-        });
+        if self.places.get(&blob.digest).is_some_and(|place| place.checked) {
+            return;
+        }
+        self.put(blob, true);
     }
 
-    /// Marks a blob as in use, if it is there.
+    /// Notes a file that an earlier agent left under a digest.
+    pub(super) fn find(&mut self, blob: Blob) {
+        self.put(blob, false);
+    }
+
+    fn put(&mut self, blob: Blob, checked: bool) {
+        self.forget(blob.digest);
+        self.uses += 1;
+        self.bytes += blob.size;
+        self.places.insert(blob.digest, Place { size: blob.size, pins: 0, used: self.uses, checked });
+    }
+
+    /// Whether a file is there that nobody has looked into yet.
+    pub(super) fn is_unchecked(&self, digest: Digest) -> bool {
+        self.places.get(&digest).is_some_and(|place| !place.checked)
+    }
+
+    /// Takes a blob off the list that nobody uses.
+    pub(super) fn forget(&mut self, digest: Digest) {
+        if let Some(place) = self.places.remove(&digest) {
+            assert!(place.pins == 0, "what is pinned is never taken away");
+            self.bytes -= place.size;
+        }
+    }
+
+    /// Marks a blob as in use, if it is there and known to be what its digest says.
     pub(super) fn pin(&mut self, digest: Digest) -> Option<Blob> {
-        let place = self.places.get_mut(&digest)?;
+        let place = self.places.get_mut(&digest).filter(|place| place.checked)?;
         self.uses += 1;
         place.used = self.uses;
         place.pins += 1;
@@ -55,11 +80,10 @@ impl Shelf {
         let mut gone = Vec::new();
         while self.bytes > self.bytes_max {
             let idle = self.places.iter().filter(|(_, place)| place.pins == 0);
-            let Some((digest, size)) = idle.min_by_key(|(_, place)| place.used).map(|(d, p)| (*d, p.size)) else {
+            let Some(digest) = idle.min_by_key(|(_, place)| place.used).map(|(digest, _)| *digest) else {
                 break;
             };
-            self.places.remove(&digest);
-            self.bytes -= size;
+            self.forget(digest);
             gone.push(digest);
         }
         gone

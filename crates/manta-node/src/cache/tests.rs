@@ -87,3 +87,20 @@ async fn a_restarted_agent_finds_what_the_last_one_had() {
     assert_eq!(cache.fetch(blob.digest).await.unwrap().blob(), blob);
     assert!(!dir.path().join("new/unfinished").exists());
 }
+
+#[tokio::test]
+async fn what_was_damaged_while_no_agent_ran_is_fetched_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (content, shop) = (b"weights", shop(&[b"weights"]));
+    let cache = Arc::new(Cache::open(dir.path(), shop.clone()).unwrap());
+    drop(cache.fetch(digest(content)).await.unwrap());
+    for damage in [&b""[..], b"Weights", b"weights and more"] {
+        let path = dir.path().join(digest(content).to_string());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, damage).unwrap();
+        let cache = Arc::new(Cache::open(dir.path(), shop.clone()).unwrap());
+        let pin = cache.fetch(digest(content)).await.unwrap();
+        assert_eq!((read(&pin), pin.blob().size), (content.to_vec(), 7));
+    }
+    assert_eq!(shop.asked.load(Ordering::SeqCst), 4);
+}
