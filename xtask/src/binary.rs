@@ -19,6 +19,8 @@ pub(crate) enum Build {
     Binaries,
     /// Those, and the tests.
     Tests,
+    /// The binaries, with crash points.
+    Chaos,
 }
 
 impl Build {
@@ -27,6 +29,7 @@ impl Build {
             Self::Release => &["--release", "--package", "manta-cli", "--bin", "manta"],
             Self::Binaries => &["--workspace", "--bins"],
             Self::Tests => &["--workspace", "--bins", "--tests"],
+            Self::Chaos => &["--workspace", "--bins", "--features", "manta-cli/crash-points"],
         }
     }
 
@@ -35,6 +38,7 @@ impl Build {
             Self::Release => "manta (optimised)",
             Self::Binaries => "manta (for tests)",
             Self::Tests => "manta and the Rust tests",
+            Self::Chaos => "manta with crash points",
         }
     }
 }

@@ -10,6 +10,7 @@
 mod bench;
 mod binary;
 mod bootstrap_pip;
+mod chaos;
 mod checkout;
 mod command;
 mod demo;
@@ -37,6 +38,7 @@ Usage: cargo xtask <chore> [arguments]
   gen                   write the generated files again (`cargo xtask test generated` fails when they are stale)
   bench demo [--json]   measure the demo's scenario on a local cluster
   bench engine [--json] measure orchestration: decisions, commits, restart, lost nodes, queues
+  chaos [suite ...]     make faults under real processes and check that nothing is lost; --long: at length
 
 The first demo and the first test compile Manta, which takes minutes; afterwards both start in seconds and need no network.";
 
@@ -66,6 +68,7 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
         "tidy" => tidy::run(&checkout, rest),
         "gen" => generated::run(&checkout, rest),
         "bench" => bench::run(&checkout, rest),
+        "chaos" => chaos::run(&checkout, rest),
         other => Err(Failure::usage(format!("there is no chore `{other}`")).hint("`cargo xtask help` lists them")),
     }
 }

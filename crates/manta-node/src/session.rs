@@ -175,6 +175,7 @@ impl Session {
     }
 
     fn begin(&self, welcome: &Welcome) {
+        manta_types::crash_point!("node.session.begun");
         self.node.link.connected();
         self.attempts.begin_session((welcome.generation > 0).then_some(welcome.generation));
         let node = &self.node;

@@ -48,6 +48,7 @@ pub const NODE: &[&str] = &[
     "node.state.committed",
     "node.journal.unnamed",
     "node.id.kept",
+    "node.session.begun",
 ];
 
 /// The points around the commit of an event, by the event's kind: before it is durable, and before anyone is told.
@@ -66,6 +67,8 @@ pub const EVENTS: &[Around] = &[
     around!("swarm_succeeded"),
     around!("swarm_failed"),
     around!("swarm_stopped"),
+    around!("swarm_paused"),
+    around!("swarm_resumed"),
 ];
 
 /// The two points of one kind of event.

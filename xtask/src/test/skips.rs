@@ -25,6 +25,11 @@ impl Skips {
         self.extend([Skip { test: format!("the whole stage {name}"), reason: reason.to_string() }]);
     }
 
+    /// A suite of faults could not run.
+    pub(super) fn suite(&mut self, name: &str, reason: &str) {
+        self.extend([Skip { test: format!("the faults of {name}"), reason: reason.to_string() }]);
+    }
+
     pub(super) fn extend(&mut self, skips: impl IntoIterator<Item = Skip>) {
         for skip in skips {
             self.0.entry(skip.reason).or_default().push(skip.test);

@@ -1,6 +1,7 @@
 //! The stages of `cargo xtask test`, in the order in which they run.
 
 use super::{python_stages, rust_stages, Session};
+use crate::chaos;
 use crate::failure::Failure;
 
 /// One stage: its name on the command line, what it does, and what must be there first.
@@ -29,7 +30,7 @@ const EVERYTHING: Needs = Needs { python: true, digits: true, binary: true };
 /// How many of [`ALL`], from the first, `--quick` runs.
 const QUICK: usize = 7;
 
-pub(super) const ALL: [Stage; 13] = [
+pub(super) const ALL: [Stage; 14] = [
     Stage { name: "tidy", about: "layout, sizes and layers", needs: NOTHING, run: rust_stages::tidy },
     Stage { name: "fmt", about: "rustfmt finds nothing to change", needs: NOTHING, run: rust_stages::fmt },
     Stage { name: "clippy", about: "lints, warnings are errors", needs: NOTHING, run: rust_stages::clippy },
@@ -48,7 +49,18 @@ pub(super) const ALL: [Stage; 13] = [
     Stage { name: "wheel", about: "the wheel builds, installs and runs", needs: PYTHON, run: python_stages::wheel },
     Stage { name: "e2e", about: "whole clusters of real processes", needs: EVERYTHING, run: python_stages::e2e },
     Stage { name: "security", about: "attacks from inside a task", needs: EVERYTHING, run: python_stages::security },
+    Stage { name: "chaos", about: "faults under real processes, the short form", needs: PYTHON, run: chaos },
 ];
+
+/// Every suite of faults, in its short form.
+fn chaos(session: &mut Session<'_>) -> Result<(), Failure> {
+    let chaos = chaos::build(session.checkout)?;
+    for line in chaos.run(session.checkout, session.python()?, &session.extra.clone())? {
+        let (suite, lack) = line.split_once(": skipped: ").unwrap_or((&line, "what it did not say"));
+        session.skips.suite(suite, lack);
+    }
+    Ok(())
+}
 
 /// The stages in the help: a line each.
 pub(super) fn list() -> String {

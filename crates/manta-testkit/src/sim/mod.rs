@@ -4,4 +4,5 @@ mod chance;
 mod node;
 mod world;
 
+pub use chance::Chance;
 pub use world::{Faults, Outcome, run};

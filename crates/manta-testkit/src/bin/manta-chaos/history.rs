@@ -1,0 +1,269 @@
+//! What clients were told, and whether it is all still so: invariants over histories, results, globals and state.
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use manta_api::{EventView, ResultView};
+use manta_client::Client;
+use manta_types::{AttemptId, NodeName, SwarmEvent, SwarmId};
+
+use crate::wait::until;
+use crate::workload::{GATHER, Kind, Swarm, WORK, persist, scalar};
+
+/// All that was acknowledged so far.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    swarms: BTreeMap<SwarmId, Told>,
+    /// Keys of submissions and the swarm that each was answered with.
+    keys: BTreeMap<String, SwarmId>,
+}
+
+#[derive(Debug)]
+struct Told {
+    kind: Kind,
+    /// The events that a client has seen.
+    events: Vec<EventView>,
+}
+
+/// What one swarm's check has looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Seen {
+    /// Assignments whose one accepted attempt was checked.
+    pub(crate) accepted: u64,
+    /// Attempts in all.
+    pub(crate) attempts: u64,
+}
+
+impl std::ops::AddAssign for Seen {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.attempts += other.attempts;
+    }
+}
+
+impl History {
+    /// Notes a submission that was answered; the same key must always have the same answer.
+    pub(crate) fn submitted(&mut self, key: &str, swarm: &Swarm) -> Result<()> {
+        let first = *self.keys.entry(key.to_owned()).or_insert(swarm.id);
+        ensure!(first == swarm.id, "key `{key}` was answered with {first} and then with {}", swarm.id);
+        self.swarms.entry(swarm.id).or_insert(Told { kind: swarm.kind, events: Vec::new() });
+        Ok(())
+    }
+
+    /// Reads a swarm's history; what was read before must still be its beginning, word for word (I1).
+    pub(crate) async fn look(&mut self, client: &Client, swarm: SwarmId) -> Result<&[EventView]> {
+        let told = self.swarms.get_mut(&swarm).context("a swarm that is looked at was submitted")?;
+        let now = persist("a history", || client.events(swarm, 0)).await?;
+        ensure!(
+            now.len() >= told.events.len(),
+            "{swarm}: {} events were seen and {} are left",
+            told.events.len(),
+            now.len()
+        );
+        for (before, after) in told.events.iter().zip(&now) {
+            ensure!(before == after, "{swarm}: event {} was {before:?} and is {after:?}", before.seq);
+        }
+        told.events = now;
+        Ok(&told.events)
+    }
+
+    /// Whether a client has seen the end of a swarm.
+    pub(crate) fn is_over(&self, swarm: SwarmId) -> bool {
+        let last = self.swarms.get(&swarm).and_then(|told| told.events.last());
+        last.is_some_and(|event| matches!(event.kind(), "swarm_succeeded" | "swarm_failed" | "swarm_stopped"))
+    }
+
+    /// Waits until a swarm is over, looking all the while (I5), and checks it.
+    pub(crate) async fn finish(&mut self, client: &Client, swarm: SwarmId, limit: Duration) -> Result<Seen> {
+        let what = format!("the end of {swarm}");
+        until(limit, &what, async || {
+            let view = match client.swarm(swarm).await {
+                Ok(view) => view,
+                Err(error) if error.is_transient() => return Ok(Some(error.to_string())),
+                Err(error) => bail!("{swarm} was acknowledged and is refused: {error}"),
+            };
+            let over = matches!(view.state.as_str(), "succeeded" | "failed" | "stopped");
+            Ok((!over).then(|| {
+                format!("{} ({}), waiting: {:?}, {:?}", view.state, view.reason, view.waiting, view.task_runs)
+            }))
+        })
+        .await?;
+        self.check(client, swarm).await
+    }
+
+    /// Every swarm that was ever acknowledged, checked again.
+    pub(crate) async fn check_all(&mut self, client: &Client) -> Result<Seen> {
+        let known: Vec<_> = self.swarms.keys().copied().collect();
+        let stored: BTreeSet<_> =
+            persist("a list of swarms", || client.swarms()).await?.into_iter().map(|view| view.id).collect();
+        let mut seen = Seen::default();
+        for swarm in known {
+            ensure!(stored.contains(&swarm), "{swarm} was acknowledged and is gone");
+            seen += self.check(client, swarm).await?;
+        }
+        Ok(seen)
+    }
+
+    async fn check(&mut self, client: &Client, swarm: SwarmId) -> Result<Seen> {
+        self.look(client, swarm).await?;
+        let told = self.swarms.get(&swarm).context("it was looked at in the line above")?;
+        let story = Story::read(swarm, &told.events).with_context(|| format!("the history of {swarm}"))?;
+        let results = persist("results", || client.results(swarm)).await?;
+        story.check_results(&results).with_context(|| format!("the results of {swarm}"))?;
+        match told.kind {
+            Kind::Tally { iterations } | Kind::Paused { iterations } => {
+                ensure!(story.end.as_deref() == Some("swarm_succeeded"), "{swarm} ended as {:?}", story.end);
+                check_tally(client, swarm, &story, &results, iterations).await?;
+            }
+            Kind::Broken => ensure!(story.end.as_deref() == Some("swarm_failed"), "{swarm} ended as {:?}", story.end),
+            Kind::Hold => ensure!(story.end.as_deref() != Some("swarm_failed"), "{swarm} ended as {:?}", story.end),
+        }
+        Ok(Seen { accepted: story.accepted.len() as u64, attempts: story.offered.len() as u64 })
+    }
+}
+
+/// Where an attempt was offered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    iteration: u32,
+    task: usize,
+    slot: usize,
+}
+
+/// A swarm's history, read once and found to keep the rules (I2, I3).
+#[derive(Debug, Default)]
+struct Story {
+    offered: BTreeMap<AttemptId, (Place, NodeName, u32)>,
+    accepted: BTreeMap<Place, AttemptId>,
+    excused: BTreeSet<Place>,
+    end: Option<String>,
+}
+
+impl Story {
+    fn read(swarm: SwarmId, events: &[EventView]) -> Result<Self> {
+        let mut story = Self::default();
+        let mut newest: BTreeMap<Place, (u32, AttemptId)> = BTreeMap::new();
+        let mut slots: BTreeMap<(u32, usize), usize> = BTreeMap::new();
+        for (view, seq) in events.iter().zip(1..) {
+            ensure!(view.seq == seq, "event {} stands where {seq} should", view.seq);
+            ensure!(story.end.is_none(), "event {seq} follows the end");
+            let event =
+                view.parsed(swarm).with_context(|| format!("event {seq} is of an unknown kind: {:?}", view.event))?;
+            match event.what {
+                SwarmEvent::TaskRunStarted { iteration, task, nodes, .. } => {
+                    ensure!(
+                        slots.insert((iteration, task), nodes.len()).is_none(),
+                        "task {task} started twice in {iteration}"
+                    );
+                }
+                SwarmEvent::AttemptOffered { attempt, iteration, task, slot, node, epoch, .. } => {
+                    let place = Place { iteration, task, slot };
+                    ensure!(!story.accepted.contains_key(&place), "{place:?} was offered after it was accepted");
+                    let earlier = newest.insert(place.clone(), (epoch, attempt));
+                    ensure!(
+                        earlier.is_none_or(|(before, _)| before < epoch),
+                        "{place:?} has epoch {epoch} after {earlier:?}"
+                    );
+                    story.offered.insert(attempt, (place, node, epoch));
+                }
+                SwarmEvent::AttemptAccepted { attempt, .. } => {
+                    let (place, ..) =
+                        story.offered.get(&attempt).with_context(|| format!("{attempt} was never offered"))?;
+                    ensure!(
+                        newest.get(place).is_some_and(|(_, newest)| *newest == attempt),
+                        "{attempt} is not the newest of {place:?}"
+                    );
+                    let twice = story.accepted.insert(place.clone(), attempt);
+                    ensure!(twice.is_none(), "{place:?} was accepted twice: {twice:?} and {attempt}");
+                }
+                SwarmEvent::NodeExcused { iteration, task, slot, .. } => {
+                    story.excused.insert(Place { iteration, task, slot });
+                }
+                SwarmEvent::TaskRunClosed { iteration, task, succeeded: true, .. } => {
+                    let count = slots.get(&(iteration, task)).context("a task run closed that never started")?;
+                    for slot in 0..*count {
+                        let place = Place { iteration, task, slot };
+                        let is_settled = story.accepted.contains_key(&place) || story.excused.contains(&place);
+                        ensure!(is_settled, "{place:?} was neither accepted nor excused when its task run closed");
+                    }
+                }
+                what if what.is_final() => story.end = Some(what.kind().to_owned()),
+                _ => {}
+            }
+        }
+        Ok(story)
+    }
+
+    /// Accepted results are those of accepted attempts, from where they were offered.
+    fn check_results(&self, results: &[ResultView]) -> Result<()> {
+        for result in results {
+            let (place, node, _) = self.offered.get(&result.attempt).context("a result of an unknown attempt")?;
+            let is_accepted = self.accepted.get(place) == Some(&result.attempt);
+            ensure!(result.accepted == is_accepted, "{result:?} counts, or does not, against the history");
+            ensure!(
+                (result.iteration, result.node.as_str()) == (place.iteration, node.as_str()),
+                "{result:?} is of {place:?} on {node}"
+            );
+        }
+        Ok(())
+    }
+
+    fn accepted_on(&self, iteration: u32, task: usize) -> impl Iterator<Item = &NodeName> {
+        let of = move |place: &Place| place.iteration == iteration && place.task == task;
+        self.accepted
+            .iter()
+            .filter(move |(place, _)| of(place))
+            .filter_map(|(_, attempt)| self.offered.get(attempt).map(|(_, node, _)| node))
+    }
+}
+
+/// Every value of the tally is what it must be, and there is one of each (I1, I2: results, globals and state together).
+async fn check_tally(
+    client: &Client,
+    swarm: SwarmId,
+    story: &Story,
+    results: &[ResultView],
+    iterations: u32,
+) -> Result<()> {
+    let mut wanted: BTreeMap<(u32, String, String), String> = BTreeMap::new();
+    let mut times: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut total = 0;
+    for iteration in 0..iterations {
+        let before = total;
+        let mut parts = 0;
+        for node in story.accepted_on(iteration, 0) {
+            let number: u64 = node.as_str().rsplit('-').next().unwrap_or_default().parse()?;
+            let accepted = times.entry(number).or_default();
+            wanted.insert(
+                (iteration, WORK.to_owned(), node.to_string()),
+                format!("{swarm}:{iteration}:{number}:{before}:{accepted}"),
+            );
+            *accepted += 1;
+            total += u64::from(iteration + 1) * number;
+            parts += 1;
+        }
+        ensure!(parts > 0, "iteration {iteration} of {swarm} went on without any worker");
+        for node in story.accepted_on(iteration, 1) {
+            wanted.insert(
+                (iteration, GATHER.to_owned(), node.to_string()),
+                format!("{swarm}:{iteration}:{total}:{parts}"),
+            );
+        }
+    }
+    let mut found = BTreeMap::new();
+    for result in results.iter().filter(|result| result.accepted) {
+        let key = (result.iteration, result.task.clone(), result.node.clone());
+        let value = scalar(client, &result.blob).await?;
+        ensure!(found.insert(key, value).is_none(), "{swarm}: {result:?} is there twice");
+    }
+    if found != wanted {
+        let missing: Vec<_> = wanted.iter().filter(|(key, value)| found.get(*key) != Some(value)).collect();
+        let surplus: Vec<_> = found.iter().filter(|(key, value)| wanted.get(*key) != Some(value)).collect();
+        bail!("{swarm}: wanted and not found: {missing:?}; found and not wanted: {surplus:?}");
+    }
+    let globals = persist("globals", || client.globals(swarm)).await?;
+    let global = globals.iter().find(|global| global.name == "total").context("the global `total` is gone")?;
+    let value = scalar(client, &global.blob).await?;
+    ensure!(value == total.to_string(), "{swarm}: the global `total` is {value}, not {total}");
+    Ok(())
+}
