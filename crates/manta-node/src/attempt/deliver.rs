@@ -1,10 +1,10 @@
 //! Takes one attempt through its steps and writes its report.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use manta_api::node::{AttemptFinished, Blob, Failure, NextIteration, Published, Timings};
-use manta_types::{AttemptFailure, OutcomeClass, crash_point};
+use manta_types::{AttemptFailure, NodeName, OutcomeClass, crash_point};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -129,12 +129,11 @@ fn published(name: &str, pin: &Pin) -> Published {
     Published { name: name.to_owned(), blob: Some(Blob { digest: blob.digest.to_string(), size: blob.size }) }
 }
 
-fn next_iteration(asked: &manta_types::NextIteration) -> NextIteration {
-    let nodes = asked.nodes.as_ref();
+fn next_iteration((task, nodes): (&Option<String>, &Option<BTreeSet<NodeName>>)) -> NextIteration {
     NextIteration {
-        task: asked.task.clone().unwrap_or_default(),
+        task: task.clone().unwrap_or_default(),
         has_nodes: nodes.is_some(),
-        nodes: nodes.into_iter().flatten().map(ToString::to_string).collect(),
+        nodes: nodes.iter().flatten().map(ToString::to_string).collect(),
     }
 }
 

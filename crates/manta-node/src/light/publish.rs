@@ -1,8 +1,9 @@
 //! Requests that write: values are staged, and count only when the attempt is accepted.
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
+use manta_types::NodeName;
 use manta_types::limits::{GLOBALS_PER_SWARM_MAX, RESULTS_PER_ATTEMPT_MAX};
-use manta_types::{NextIteration, NodeName};
 
 use super::message::{Call, Denied, Reply};
 use super::names::{known, room, usable};
@@ -12,8 +13,6 @@ use super::serve::Server;
 const PUBLISHED_BYTES_MAX: u64 = 64 << 30;
 /// Names that one task may keep as state on a node.
 const STATE_NAMES_MAX: usize = 10_000;
-/// Calls of `schedule_next_iter` that one attempt may make.
-const NEXT_ITERATIONS_MAX: usize = 10_000;
 
 impl Server<'_> {
     /// Stages a value.
@@ -64,16 +63,19 @@ impl Server<'_> {
         task: Option<String>,
     ) -> Result<Reply, Denied> {
         let inputs = self.grant.inputs;
-        room("requests for another iteration", true, self.staged.next_iterations.len(), NEXT_ITERATIONS_MAX)?;
         if let Some(task) = &task {
             known("unknown_task", "task", task, inputs.tasks.iter().map(String::as_str))?;
         }
+        // A frame has room for a million names, most of them twice.
+        let here: BTreeSet<&str> = inputs.nodes.iter().map(String::as_str).collect();
         let check = |name: String| {
-            known("unknown_node", "node", &name, inputs.nodes.iter().map(String::as_str))?;
+            if !here.contains(name.as_str()) {
+                known("unknown_node", "node", &name, inputs.nodes.iter().map(String::as_str))?;
+            }
             NodeName::new(&name).map_err(|error| Denied::new("unknown_node", error.to_string()))
         };
         let nodes = nodes.map(|names| names.into_iter().map(check).collect::<Result<_, _>>()).transpose()?;
-        self.staged.next_iterations.push(NextIteration { task, nodes });
+        self.staged.ask_iteration(task, nodes);
         Ok(Reply::default())
     }
 }

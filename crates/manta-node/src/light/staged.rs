@@ -1,8 +1,7 @@
 //! What an attempt has published so far: nothing of it counts before the manager accepts the attempt.
 use std::collections::{BTreeMap, BTreeSet};
 
-use manta_types::Blob;
-use manta_types::NextIteration;
+use manta_types::{Blob, NodeName};
 
 use crate::cache::Pin;
 
@@ -17,8 +16,9 @@ pub(crate) struct Staged {
     pub(crate) state: BTreeMap<String, Pin>,
     /// Names of state that it read as an earlier attempt had left it.
     pub(crate) state_read: BTreeSet<String>,
-    /// Asked for by `schedule_next_iter`.
-    pub(crate) next_iterations: Vec<NextIteration>,
+    /// Asked for by `schedule_next_iter`, all calls united: task → its nodes, where any call named some. However often
+    /// a task asks, this is no larger than the swarm and its cluster.
+    pub(crate) next_iterations: BTreeMap<Option<String>, Option<BTreeSet<NodeName>>>,
     /// Asked for by `stop_swarm`.
     pub(crate) stop_swarm: bool,
 }
@@ -29,6 +29,14 @@ impl Staged {
         match self.results.iter_mut().find(|(known, _)| *known == name) {
             Some((_, place)) => *place = value,
             None => self.results.push((name, value)),
+        }
+    }
+
+    /// Asks for one more iteration.
+    pub(crate) fn ask_iteration(&mut self, task: Option<String>, nodes: Option<BTreeSet<NodeName>>) {
+        let asked = self.next_iterations.entry(task).or_default();
+        if let Some(nodes) = nodes {
+            asked.get_or_insert_default().extend(nodes);
         }
     }
 

@@ -243,6 +243,23 @@ async fn what_cannot_be_granted_is_an_error_in_the_task_and_nothing_more() {
 }
 
 #[tokio::test]
+async fn requests_for_another_iteration_unite_however_many_there_are() {
+    let (_, staged, _) = talk(|mut task| {
+        let many = vec!["node-2"; 100_000];
+        assert_eq!(task.ask(json!({"op": "schedule_next_iter", "node_ids": many, "task": "worker"})).0["ok"], true);
+        for _ in 0..1000 {
+            assert_eq!(task.ask(json!({"op": "schedule_next_iter", "node_ids": null, "task": null})).0["ok"], true);
+            assert_eq!(task.ask(json!({"op": "schedule_next_iter", "node_ids": null, "task": "worker"})).0["ok"], true);
+            assert_eq!(task.ask(json!({"op": "stop_swarm"})).0["ok"], true);
+        }
+    })
+    .await;
+    let nodes = |names: &[&str]| names.iter().map(|name| manta_types::NodeName::new(name).unwrap()).collect();
+    let asked = [(None, None), (Some("worker".to_owned()), Some(nodes(&["node-2"])))];
+    assert_eq!(staged.next_iterations.into_iter().collect::<Vec<_>>(), asked);
+}
+
+#[tokio::test]
 async fn garbage_ends_the_conversation() {
     for (garbage, words) in [
         (&b"not json"[..], "cannot be read"),
