@@ -25,6 +25,14 @@ def name(kind: str, value: object) -> str:
         raise bad_argument(error.message) from None
 
 
+def component(kind: str, value: object) -> str:
+    """Return ``value`` if it can name a ``kind`` and stand as one part of a path."""
+    checked = name(kind, value)
+    if "/" in checked or "\\" in checked or checked in (".", ".."):
+        raise bad_argument(f"the name of a {kind} may not hold slashes or be `.` or `..`: {checked!r}")
+    return checked
+
+
 def names(kind: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
     """Return one name, or several, as a tuple without duplicates."""
     if value is None:
@@ -65,7 +73,7 @@ def labels(what: str, value: Mapping[str, str] | None) -> dict[str, str]:
     strings = isinstance(value, Mapping) and all(isinstance(part, str) for pair in value.items() for part in pair)
     if not strings:
         raise bad_argument(f"`{what}` is a dict of str and str, not {value!r}")
-    return dict(value)
+    return {name("label", key): name("label's value", entry) for key, entry in value.items()}
 
 
 def seconds(what: str, value: object) -> float | None:

@@ -72,7 +72,7 @@ class Module:
         self.path = _find(python_program, version)
         self.image = None if image is None else _versions.image(image)
         self.datasets = None if datasets is None else _arguments.names("dataset", datasets)
-        self._name = None if name is None else _arguments.name("module", name)
+        self._name = None if name is None else _arguments.component("module", name)
         self.version = None if version is None else self._checked_version(version)
         self.entry = None if entry is None else _identifier(entry)
         self.requires_manta = (

@@ -91,7 +91,7 @@ class Task:
         self.excepted_ids = _arguments.names("excepted_id", excepted_ids)
         self.specified_ids = None if specified_ids is None else _arguments.names("specified_id", specified_ids)
         self.network = network
-        self.alias = None if alias is None else _arguments.name("task", alias)
+        self.alias = None if alias is None else _arguments.component("task", alias)
         self.labels = _arguments.labels("labels", labels)
         self.retries = _arguments.count("retries", retries)
         self.timeout = _arguments.seconds("timeout", timeout)
