@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    change, demo, deploy, events, logs, ls, manager_run, node_ls, node_run, replay, results, run, show, why,
+    change, demo, deploy, events, logs, ls, manager_data, manager_run, node_ls, node_run, replay, results, run, show,
+    why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -66,6 +67,12 @@ pub(crate) enum Verb {
 pub(crate) enum ManagerVerb {
     /// Run a manager in the foreground.
     Run(manager_run::Args),
+    /// Copy a data directory, whether a manager uses it or not.
+    Backup(manager_data::BackupArgs),
+    /// Make a data directory of a backup.
+    Restore(manager_data::RestoreArgs),
+    /// Read and check everything in a data directory.
+    Scrub(manager_data::ScrubArgs),
 }
 
 /// Verbs of nodes.

@@ -22,6 +22,8 @@ const UPLOADS_MAX: usize = 64;
 /// The shared parts.
 pub(crate) struct Parts {
     pub(crate) cluster: ClusterId,
+    /// Which life of the cluster this is.
+    pub(crate) generation: u64,
     pub(crate) address: Listen,
     pub(crate) tokens: Tokens,
     pub(crate) handle: Handle,

@@ -79,6 +79,17 @@ pub enum ManagerError {
         /// Why.
         problem: String,
     },
+    /// Something is where a backup or a data directory was to be made.
+    #[error("`{}` is there already, and nothing is overwritten", .0.display())]
+    TargetExists(PathBuf),
+    /// A backup that cannot be used.
+    #[error("the backup `{}` cannot be used: {problem}", path.display())]
+    NotWhole {
+        /// The backup.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// It is on its way down.
     #[error("the manager is stopping")]
     Stopping,
@@ -96,6 +107,8 @@ impl ManagerError {
             Self::AddressInUse(_) => ErrorCode::PortInUse,
             Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
             Self::Stopping => ErrorCode::Unreachable,
+            Self::TargetExists(_) => ErrorCode::Conflict,
+            Self::NotWhole { .. } => ErrorCode::Corrupt,
             Self::Internal(_) => ErrorCode::Internal,
             Self::Store(StoreError::Corrupt { .. })
             | Self::Blobs(BlobError::Damaged { .. })
@@ -116,6 +129,8 @@ impl ManagerError {
             Self::AddressInUse(_) => "end that process, or choose another address (port 0 takes a free one)".to_owned(),
             Self::Stopping => "try again when it is back".to_owned(),
             Self::DataDirLocked { .. } => "end that manager, or give this one a data directory of its own".to_owned(),
+            Self::TargetExists(_) => "name a folder that is not there yet".to_owned(),
+            Self::NotWhole { .. } => "use another backup; nothing was changed".to_owned(),
             Self::TokenMode { path, .. } => {
                 format!("chmod 600 '{}'; if others may have read it, remove it and a new one is made", path.display())
             }

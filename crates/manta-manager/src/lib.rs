@@ -6,6 +6,7 @@
 #![expect(clippy::result_large_err, reason = "a problem is made at most once per request, and then sent")]
 
 mod app;
+mod backup;
 mod clock;
 mod error;
 mod gateway;
@@ -13,6 +14,7 @@ mod http;
 mod logs;
 mod open;
 pub mod orchestrator;
+mod reach;
 mod replays;
 mod run;
 mod serve;
@@ -22,12 +24,14 @@ mod submit;
 mod supervisor;
 mod threads;
 mod tokens;
+mod upkeep;
 mod view;
 
+pub use backup::{Backup, Restored, Scrubbed, StoredFile, backup, restore, scrub};
 pub use clock::{Clock, RealClock};
 pub use error::ManagerError;
 pub use http::openapi;
 pub use open::{Opened, open};
 pub use run::run;
-pub use settings::{Bound, Listen, Settings, bind};
+pub use settings::{Bound, Keep, Listen, Settings, bind};
 pub use tokens::{NODE_TOKEN_FILE, TOKEN_FILE};

@@ -42,6 +42,13 @@ impl Logs {
         Ok(())
     }
 
+    /// Removes the log of a swarm that is gone.
+    pub(crate) async fn purge(&self, swarm: SwarmId) -> Result<(), ManagerError> {
+        let cluster = self.cluster.clone();
+        self.news.forget(&[swarm]);
+        Ok(self.store.run(move |store| store.purge(&cluster, swarm)).await??)
+    }
+
     /// Lines after a sequence, oldest first.
     pub(crate) async fn read(
         &self,

@@ -10,7 +10,8 @@ use manta_store::{BlobStore, DirBlobs, LogStore, SqliteStore, StateStore, StoreE
 use crate::tokens::Tokens;
 use crate::{ManagerError, Settings};
 
-const BLOBS: &str = "blobs";
+/// The folder of blobs.
+pub(crate) const BLOBS: &str = "blobs";
 
 /// A data directory that is this manager's alone.
 pub struct Opened {

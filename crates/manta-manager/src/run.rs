@@ -16,6 +16,7 @@ use crate::settings::{Bound, Listen, Settings};
 use crate::space::Space;
 use crate::supervisor::{Kind, Supervisor};
 use crate::threads::{Ended, Owned};
+use crate::upkeep::Upkeep;
 
 /// How long connections may take to end in order.
 const ENDING_WITHIN: Duration = Duration::from_millis(1500);
@@ -55,6 +56,7 @@ async fn serve_until(
     let (store, state_closed) = Owned::start("manta-state", state)?;
     let (logs, logs_closed) = Owned::start("manta-logs", logs)?;
     let (cluster, now, seed) = (settings.cluster.clone(), clock.now(), seed()?);
+    let generation = store.run(|store| store.generation()).await??;
     let recovered = store.run(move |store| recover(store.as_mut(), &cluster, now, seed)).await??;
     let (orchestrator, handle) = Orchestrator::new(
         recovered,
@@ -68,6 +70,7 @@ async fn serve_until(
     let address = bound.address().clone();
     let app = App::new(Parts {
         cluster: settings.cluster.clone(),
+        generation,
         address: address.clone(),
         tokens,
         handle,
@@ -81,6 +84,16 @@ async fn serve_until(
         uploads: App::upload_permits(),
     });
     supervisor.spawn("orchestrator", Kind::Essential, orchestrator.serve());
+    let upkeep = Upkeep {
+        dir: settings.data_dir.clone(),
+        keep: settings.keep,
+        handle: app.handle.clone(),
+        blobs: Arc::clone(&app.blobs),
+        logs: app.logs.clone(),
+        clock: Arc::clone(&app.clock),
+        stop: supervisor.stopping(),
+    };
+    supervisor.spawn("upkeep", Kind::Session, upkeep.serve());
     let router = http::router(&app);
     drop(app);
     tracing::info!(address = bound.url(), cluster = settings.cluster.as_str(), "manager serves");

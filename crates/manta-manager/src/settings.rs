@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use manta_types::ClusterId;
+use manta_types::{ClusterId, limits};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::ManagerError;
@@ -22,6 +22,23 @@ pub struct Settings {
     pub cluster: ClusterId,
     /// Whether the data directory goes with it.
     pub ephemeral: bool,
+    /// How long swarms that have ended are kept.
+    pub keep: Keep,
+}
+
+/// How long swarms that have ended are kept, with their histories, results and logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Days after their end.
+    pub days: u32,
+    /// How many of them at most, the newest; all where absent.
+    pub swarms: Option<u64>,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { days: limits::KEEP_DAYS, swarms: None }
+    }
 }
 
 /// An address to listen on.

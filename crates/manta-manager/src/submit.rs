@@ -14,7 +14,7 @@ use crate::http::{internal, parse, set_aside};
 use crate::orchestrator::Refused;
 
 /// Bytes of a bundle's manifest.
-const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 /// Missing blobs that a refusal names.
 const MISSING_NAMED_MAX: usize = 5;
 /// Bytes of an idempotency key.

@@ -21,5 +21,5 @@ pub use faulty::{Fault, Faulty};
 pub use logs::{LogFilter, LogStore};
 pub use memory::MemoryStore;
 pub use record::{AttemptRecord, GlobalRecord, KeyRecord, NewSwarm, NodeRecord, ResultRecord, SwarmRecord};
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, StateReader};
 pub use state::{StateStore, Transaction};

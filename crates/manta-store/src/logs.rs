@@ -9,14 +9,16 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use crate::StoreError;
+use crate::sqlite::checksum::{check, is_sound, put};
 use crate::sqlite::database::{self, Format, StoredId};
+use crate::sqlite::migrate;
 
 const LOG_FILE: &str = "logs.db";
 const LOGS: Format = Format {
     application_id: i32::from_be_bytes(*b"MnLg"),
-    version: 1,
-    schema: include_str!("sqlite/schema/logs-1.sql"),
-    migrations: &[],
+    version: 2,
+    schema: include_str!("sqlite/schema/logs-2.sql"),
+    migrations: &[migrate::logs_to_2],
     synchronous: "NORMAL",
     is_checked: false,
 };
@@ -82,10 +84,11 @@ impl LogStore {
             let last: u64 = writing
                 .prepare_cached("SELECT COALESCE(MAX(seq), 0) FROM log_lines WHERE cluster_id = ?1 AND swarm_id = ?2")?
                 .query_row(params![cluster.as_str(), swarm.bytes()], |row| row.get(0))?;
-            let mut insert = writing.prepare_cached(
-                "INSERT INTO log_lines (cluster_id, swarm_id, seq, time_ms, attempt_id, task, node, iteration, level, \
-                 severity, source, text, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-            )?;
+            let mut insert = writing.prepare_cached(put!(
+                "INSERT",
+                log_lines,
+                "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13"
+            ))?;
             for (seq, line) in (last + 1..).zip(lines.iter_mut()) {
                 line.seq = seq;
                 insert.execute(params![
@@ -108,6 +111,29 @@ impl LogStore {
         Ok(writing.commit()?)
     }
 
+    /// Removes the log of a swarm.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn purge(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<(), StoreError> {
+        let delete = "DELETE FROM log_lines WHERE cluster_id = ?1 AND swarm_id = ?2";
+        self.connection.prepare_cached(delete)?.execute(params![cluster.as_str(), swarm.bytes()])?;
+        Ok(())
+    }
+
+    /// Copies the logs of a data directory, as of one moment, into a new file of another, whether a manager writes them or
+    /// not; where there are none, nothing is made.
+    ///
+    /// # Errors
+    /// When the storage fails; then the directory has no such file.
+    pub fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+        let path = from.join(LOG_FILE);
+        if !path.try_exists().map_err(database::io_at(&path))? {
+            return Ok(());
+        }
+        database::copy(&database::open_to_read(&path, &LOGS)?, &to.join(LOG_FILE))
+    }
+
     /// The lines of a swarm after a `seq` that pass the filter, in order, at most `limit`.
     ///
     /// # Errors
@@ -120,13 +146,15 @@ impl LogStore {
         filter: &LogFilter,
         limit: usize,
     ) -> Result<Vec<LogLine>, StoreError> {
-        let mut select = self.connection.prepare_cached(
-            "SELECT seq, time_ms, attempt_id, task, node, iteration, level, source, text, data FROM log_lines \
+        let mut select = self.connection.prepare_cached(concat!(
+            "SELECT seq, time_ms, attempt_id, task, node, iteration, level, source, text, data, ",
+            is_sound!(log_lines),
+            " FROM log_lines \
              WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 \
              AND (?4 IS NULL OR task = ?4) AND (?5 IS NULL OR node = ?5) AND (?6 IS NULL OR iteration = ?6) \
              AND (?7 IS NULL OR severity >= ?7) AND (?8 IS NULL OR attempt_id = ?8) AND (?9 IS NULL OR source = ?9) \
-             ORDER BY seq LIMIT ?10",
-        )?;
+             ORDER BY seq LIMIT ?10"
+        ))?;
         let values = params![
             cluster.as_str(),
             swarm.bytes(),
@@ -139,8 +167,13 @@ impl LogStore {
             filter.source,
             i64::try_from(limit).unwrap_or(i64::MAX),
         ];
-        let lines = select.query_map(values, line)?;
-        Ok(lines.collect::<Result<_, _>>()?)
+        let mut rows = select.query(values)?;
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next()? {
+            check(row, 10, || format!("a line of the log of swarm `{swarm}`"))?;
+            lines.push(line(row)?);
+        }
+        Ok(lines)
     }
 }
 

@@ -254,6 +254,12 @@ impl Derived {
 }
 
 impl MemoryStore {
+    /// How many attempts and slots a swarm's history made.
+    pub(crate) fn fence_rows(&self, cluster: &ClusterId, swarm: SwarmId) -> (usize, usize) {
+        let derived = self.swarm(cluster, swarm).map(|swarm| &swarm.derived);
+        derived.map_or((0, 0), |derived| (derived.attempts.len(), derived.slots.len()))
+    }
+
     fn swarm(&self, cluster: &ClusterId, swarm: SwarmId) -> Option<&Swarm> {
         self.clusters.get(cluster)?.swarms.get(&swarm)
     }

@@ -33,6 +33,10 @@ pub const REQUEST_BODY_BYTES_MAX: usize = 16 << 20;
 pub const BLOB_BYTES_MAX: u64 = 1 << 40;
 /// How long a blob stays after it was uploaded or asked for, though nothing names it yet.
 pub const BLOB_HELD: Duration = Duration::from_secs(24 * 60 * 60);
+/// Days for which a swarm that has ended is kept, unless the manager is told otherwise.
+pub const KEEP_DAYS: u32 = 30;
+/// How often the manager looks after what it stores: purges, sweeps, checks.
+pub const UPKEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Free bytes of the manager's file system below which it takes no submission, blob or result; a quarter of a file system
 /// that is smaller than four times this.
 pub const STORAGE_RESERVE_BYTES: u64 = 64 << 20;

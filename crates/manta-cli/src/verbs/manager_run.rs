@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use manta_api::version::{PRODUCT, SCHEMA_VERSION};
-use manta_manager::{Listen, ManagerError, NODE_TOKEN_FILE, RealClock, Settings, TOKEN_FILE};
+use manta_manager::{Keep, Listen, ManagerError, NODE_TOKEN_FILE, RealClock, Settings, TOKEN_FILE};
+use manta_types::limits;
 use serde_json::json;
 
 use crate::connection::{ADDRESS_DEFAULT, parse_cluster};
@@ -28,6 +29,14 @@ pub(crate) struct Args {
     /// The cluster to run.
     #[arg(long, value_name = "NAME", default_value = "default")]
     cluster: String,
+
+    /// Days for which a swarm that has ended is kept, with its history, results and logs.
+    #[arg(long, value_name = "N", default_value_t = limits::KEEP_DAYS, value_parser = clap::value_parser!(u32).range(1..))]
+    keep_days: u32,
+
+    /// Keep at most so many swarms that have ended, the newest.
+    #[arg(long, value_name = "N")]
+    keep_swarms: Option<u64>,
 
     /// Remove the data directory at the end.
     #[arg(long, hide = true)]
@@ -60,6 +69,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         listen: args.listen.parse::<Listen>()?,
         cluster: parse_cluster(Some(&args.cluster))?,
         ephemeral: args.ephemeral,
+        keep: Keep { days: args.keep_days, swarms: args.keep_swarms },
     };
     let opened = manta_manager::open(&settings)?;
     let bound = manta_manager::bind(&settings.listen).await?;

@@ -11,6 +11,7 @@ pub(crate) mod deploy;
 pub(crate) mod events;
 pub(crate) mod logs;
 pub(crate) mod ls;
+pub(crate) mod manager_data;
 pub(crate) mod manager_run;
 pub(crate) mod node_ls;
 pub(crate) mod node_run;
@@ -38,6 +39,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Resume(args) => block_on(change::main(args, form, change::To::Running)),
         Verb::Stop(args) => block_on(change::main(args, form, change::To::Stopped)),
         Verb::Manager(ManagerVerb::Run(args)) => block_on(manager_run::main(args, form)),
+        Verb::Manager(ManagerVerb::Backup(args)) => manager_data::backup(&args, form),
+        Verb::Manager(ManagerVerb::Restore(args)) => manager_data::restore(&args, form),
+        Verb::Manager(ManagerVerb::Scrub(args)) => manager_data::scrub(&args, form),
         Verb::Node(NodeVerb::Run(args)) => node_run::main(args),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
         Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),

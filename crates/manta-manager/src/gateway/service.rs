@@ -65,8 +65,7 @@ impl NodeGateway for Gateway {
             manager_version: version::PRODUCT.to_owned(),
             heartbeat_ms: ms(limits::HEARTBEAT),
             lease_ms: ms(limits::LEASE),
-            // Not told: nothing here counts generations.
-            generation: 0,
+            generation: app.generation,
         })));
         let over = session.over.clone().cancelled_owned();
         app.replays.connected(name.clone(), session.clone(), protocol);

@@ -142,6 +142,18 @@ impl Core {
         Ok(new.id)
     }
 
+    /// Lets go of those of the swarms that have ended, with all that is stored of them; whoever asked is told once they are
+    /// gone.
+    pub fn purge<A: Askers>(&mut self, swarms: &[SwarmId], asker: A::Step, turn: &mut Turn<A>) {
+        for swarm in swarms {
+            if self.engine.forget_swarm(*swarm) {
+                self.keys.retain(|_, (made, _)| made != swarm);
+                turn.transaction.purged.push(*swarm);
+            }
+        }
+        turn.effects.push(Effect::Done(asker));
+    }
+
     /// A node opens a session, which takes the place of its former one.
     pub fn connect<A: Askers>(&mut self, joining: Joining, asker: A::Connect, turn: &mut Turn<A>) {
         let Joining { name, id, fresh, profile, held, session } = joining;

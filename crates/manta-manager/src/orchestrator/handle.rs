@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use manta_engine::Input;
 use manta_store::NewSwarm;
-use manta_types::{NodeName, SwarmSpec};
+use manta_types::{NodeName, SwarmId, SwarmSpec};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::core::View;
@@ -90,6 +90,13 @@ impl Handle {
     pub(crate) async fn report(&self, input: Input) -> Result<(), ManagerError> {
         let (done, _) = oneshot::channel();
         self.send(Message::Step { input, done }).await
+    }
+
+    /// Lets go of swarms that have ended, and waits until they are gone.
+    pub(crate) async fn purge(&self, swarms: Vec<SwarmId>) -> Result<(), ManagerError> {
+        let (done, durable) = oneshot::channel();
+        self.send(Message::Purge { swarms, done }).await?;
+        durable.await.map_err(|_| stopped())
     }
 
     /// Opens a session.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use manta_engine::Input;
 use manta_store::NewSwarm;
-use manta_types::{NodeId, NodeName, SwarmSpec};
+use manta_types::{NodeId, NodeName, SwarmId, SwarmSpec};
 use tokio::sync::oneshot;
 
 use super::core::{Joining, View};
@@ -31,6 +31,8 @@ pub(crate) enum Message {
     Note { node: NodeName, notes: Vec<String> },
     /// Something happened; `done` is told once it is durable.
     Step { input: Input, done: oneshot::Sender<()> },
+    /// Swarms that have ended go; `done` is told once they are gone.
+    Purge { swarms: Vec<SwarmId>, done: oneshot::Sender<()> },
     /// Somebody wants to know.
     Ask(Question),
 }

@@ -98,6 +98,12 @@ impl Watches {
         });
     }
 
+    /// Lets go of swarms that are gone; whoever waits on one sees its watch close.
+    pub(crate) fn forget(&self, gone: &[SwarmId]) {
+        let mut swarms = self.swarms.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.iter().for_each(|swarm| drop(swarms.remove(swarm)));
+    }
+
     /// Waits on a swarm's number.
     pub(crate) fn subscribe(&self, swarm: SwarmId) -> watch::Receiver<u64> {
         let mut swarms = self.swarms.lock().unwrap_or_else(PoisonError::into_inner);

@@ -108,6 +108,10 @@ impl Orchestrator {
             }
             Message::Note { node, notes } => self.core.note(&node, notes, turn),
             Message::Step { input, done } => self.core.step(input, done, turn),
+            Message::Purge { swarms, done } => {
+                self.core.purge(&swarms, done, turn);
+                self.watches.forget(&swarms);
+            }
             Message::Ask(question) => {
                 let release = question(&self.core.view(turn));
                 turn.tell(release);

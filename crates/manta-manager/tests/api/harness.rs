@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use manta_client::{Client, Connector, Endpoint, Token};
-use manta_manager::{Listen, ManagerError, NODE_TOKEN_FILE, RealClock, Settings, TOKEN_FILE, bind, open, run};
+use manta_manager::{Keep, Listen, ManagerError, NODE_TOKEN_FILE, RealClock, Settings, TOKEN_FILE, bind, open, run};
 use manta_module::{BundleMeta, Entry, ModuleResources, Target, digest_of, pack};
 use manta_types::{Blob, ClusterId};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ pub(crate) fn unix(dir: &Path) -> Listen {
 }
 
 pub(crate) fn settings(data_dir: PathBuf, listen: Listen) -> Settings {
-    Settings { data_dir, listen, cluster: ClusterId::default(), ephemeral: false }
+    Settings { data_dir, listen, cluster: ClusterId::default(), ephemeral: false, keep: Keep::default() }
 }
 
 impl Manager {

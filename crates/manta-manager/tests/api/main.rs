@@ -1,6 +1,7 @@
 //! The manager as its clients and nodes meet it: in this process, over TCP and Unix sockets, on real stores.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 mod auth;
+mod backup;
 mod bad_submissions;
 mod blobs;
 mod gateway;

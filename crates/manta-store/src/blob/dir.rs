@@ -75,7 +75,12 @@ impl DirBlobs {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_dir(parent)?;
         }
-        Ok(Self { shared: Arc::new(Shared { dir: dir.to_owned(), drafts: AtomicU64::new(0), held: Mutex::default() }) })
+        Ok(Self::beside(dir))
+    }
+
+    /// The blobs of a directory that another process may have, to read them; nothing is made or removed.
+    pub fn beside(dir: &Path) -> Self {
+        Self { shared: Arc::new(Shared { dir: dir.to_owned(), drafts: AtomicU64::new(0), held: Mutex::default() }) }
     }
 
     /// Where a blob's file is, or would be.
@@ -143,7 +148,7 @@ impl BlobStore for DirBlobs {
             }
             let dir = self.shared.dir.join(format!("{shard:02x}"));
             let mut found = Vec::new();
-            for file in fs::read_dir(&dir).map_err(io_at(&dir))? {
+            for file in if_there(fs::read_dir(&dir), &dir)?.into_iter().flatten() {
                 let name = file.map_err(io_at(&dir))?.file_name();
                 // Nothing else is of our making.
                 found.extend(name.to_str().and_then(|name| name.parse::<Digest>().ok()));

@@ -90,3 +90,32 @@ fn a_file_of_state_is_not_taken_for_logs() {
     let error = LogStore::open(dir.path()).unwrap_err().to_string();
     assert!(error.ends_with("logs.db` cannot be read: it is empty or was not made by Manta"), "{error}");
 }
+
+#[test]
+fn lines_of_the_first_format_are_read() {
+    let dir = TempDir::new().unwrap();
+    let connection = rusqlite::Connection::open(dir.path().join("logs.db")).unwrap();
+    connection.execute_batch(include_str!("../sqlite/schema/logs-1.sql")).unwrap();
+    let old =
+        "INSERT INTO log_lines VALUES ('default', ?1, 1, 5, ?2, 'w', 'node-1', 0, 'info', 20, 'log', 'hello', NULL)";
+    connection.execute(old, (swarm_id(1).bytes(), attempt_id(1).bytes())).unwrap();
+    connection.pragma_update(None, "application_id", i32::from_be_bytes(*b"MnLg")).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+    let mut store = LogStore::open(dir.path()).unwrap();
+    store.append(&cluster(), swarm_id(1), &mut [line(3, "info")]).unwrap();
+    let found = store.query(&cluster(), swarm_id(1), 0, &LogFilter::default(), 9).unwrap();
+    let texts: Vec<_> = found.iter().map(|line| (line.seq, line.text.as_str())).collect();
+    assert_eq!(texts, [(1, "hello"), (2, "line 3 \u{1f41f}")]);
+    assert!(dir.path().join("logs.db.format-1").exists());
+}
+
+#[test]
+fn the_log_of_a_purged_swarm_is_gone_and_others_stay() {
+    let (mut store, _) = filled();
+    store.purge(&cluster(), swarm_id(1)).unwrap();
+    let count = |store: &mut LogStore, number| {
+        store.query(&cluster(), swarm_id(number), 0, &LogFilter::default(), 99).unwrap().len()
+    };
+    assert_eq!((count(&mut store, 1), count(&mut store, 2)), (0, 1));
+}

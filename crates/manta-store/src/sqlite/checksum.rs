@@ -129,6 +129,6 @@ pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Refuses a row whose column `index`, an [`is_sound!`], says that it changed since it was written.
-pub(super) fn check(row: &Row<'_>, index: usize, what: impl FnOnce() -> String) -> Result<(), StoreError> {
+pub(crate) fn check(row: &Row<'_>, index: usize, what: impl FnOnce() -> String) -> Result<(), StoreError> {
     if row.get::<_, bool>(index)? { Ok(()) } else { Err(corrupt(&what(), "it is not what was written")) }
 }

@@ -11,7 +11,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::{checksum, migrate};
+use super::{checksum, migrate, wal};
 use crate::{CommitError, StoreError};
 
 /// What marks a file as ours, and how it is kept.
@@ -31,6 +31,8 @@ pub(crate) struct Format {
 }
 
 const STATEMENTS_CACHED: usize = 64;
+/// How long a reader waits for a database that its writer is just opening or closing.
+const READERS_WAIT: Duration = Duration::from_secs(5);
 
 /// The 16 bytes of a stored id.
 pub(crate) struct StoredId(pub(crate) Uuid);
@@ -84,6 +86,7 @@ pub(crate) fn open(path: &Path, format: &Format) -> Result<Connection, StoreErro
     if !path.try_exists().map_err(io_at(path))? {
         create(path, format)?;
     }
+    wal::check(&beside(path, "-wal"), &name(path))?;
     let mut connection = open_raw(path)?;
     named(path, set_up(&mut connection, path, format))?;
     Ok(connection)
@@ -95,6 +98,25 @@ pub(super) fn open_raw(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags)?;
     checksum::register(&connection)?;
     Ok(connection)
+}
+
+/// Opens the database at `path` beside whoever writes it, to read.
+///
+/// # Errors
+/// `Io` where nothing is there; `Corrupt` and `Version` name the path.
+pub(crate) fn open_to_read(path: &Path, format: &Format) -> Result<Connection, StoreError> {
+    fs::metadata(path).map_err(io_at(path))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    checksum::register(&connection)?;
+    connection.busy_timeout(READERS_WAIT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    let found = named(path, format_of(&connection, path, format))?;
+    if found == format.version {
+        Ok(connection)
+    } else {
+        Err(StoreError::Version { path: path.display().to_string(), found, wanted: format.version })
+    }
 }
 
 fn set_up(connection: &mut Connection, path: &Path, format: &Format) -> Result<(), StoreError> {

@@ -70,6 +70,17 @@ pub(super) fn state_to_3(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Lines have checksums.
+pub(crate) fn logs_to_2(db: &Connection) -> Result<(), StoreError> {
+    db.execute_batch("ALTER TABLE log_lines RENAME TO old_log_lines")?;
+    db.execute_batch(include_str!("schema/logs-2.sql"))?;
+    Ok(db.execute_batch(
+        "INSERT INTO log_lines SELECT *, checksum_of('log_lines', cluster_id, swarm_id, seq, time_ms, attempt_id, task, \
+         node, iteration, level, severity, source, text, data) FROM old_log_lines; \
+         DROP TABLE old_log_lines;",
+    )?)
+}
+
 /// Chains the events of format 2 and ends each swarm's history with the last one's checksum.
 fn chain(db: &Connection) -> Result<(), StoreError> {
     let mut select = db.prepare(

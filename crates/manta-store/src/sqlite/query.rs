@@ -39,23 +39,35 @@ pub(super) fn generation(db: &Connection) -> Result<u64, StoreError> {
     found.optional()?.ok_or_else(|| corrupt("the cluster's generation", "it is missing"))?
 }
 
+const SWARMS: &str = concat!(
+    "SELECT swarm_id, name, submission, created_ms, seq, ended_ms, ",
+    is_sound!(swarms),
+    " AND ",
+    is_sound!(heads, head),
+    " FROM swarms WHERE cluster_id = ?1"
+);
+
 pub(super) fn swarms(db: &Connection, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {
-    let mut select = db.prepare_cached(concat!(
-        "SELECT swarm_id, name, submission, created_ms, seq, ended_ms, ",
-        is_sound!(swarms),
-        " AND ",
-        is_sound!(heads, head),
-        " FROM swarms WHERE cluster_id = ?1 ORDER BY ordinal"
-    ))?;
+    let mut select = db.prepare_cached(&format!("{SWARMS} ORDER BY ordinal"))?;
     let mut rows = select.query([cluster.as_str()])?;
     let mut swarms = Vec::new();
     while let Some(row) = rows.next()? {
-        let id = SwarmId::from_uuid(row.get::<_, StoredId>(0)?.0);
-        check(row, 6, || format!("swarm `{id}`"))?;
-        let (name, submission, created_ms) = (row.get(1)?, row.get(2)?, row.get(3)?);
-        swarms.push(SwarmRecord { id, name, submission, created_ms, seq: row.get(4)?, ended_ms: row.get(5)? });
+        swarms.push(read_swarm(row)?);
     }
     Ok(swarms)
+}
+
+pub(super) fn swarm(db: &Connection, cluster: &ClusterId, swarm: SwarmId) -> Result<Option<SwarmRecord>, StoreError> {
+    let mut select = db.prepare_cached(&format!("{SWARMS} AND swarm_id = ?2"))?;
+    let found = select.query_row(params![cluster.as_str(), swarm.bytes()], |row| Ok(read_swarm(row)));
+    found.optional()?.transpose()
+}
+
+fn read_swarm(row: &Row<'_>) -> Result<SwarmRecord, StoreError> {
+    let id = SwarmId::from_uuid(row.get::<_, StoredId>(0)?.0);
+    check(row, 6, || format!("swarm `{id}`"))?;
+    let (name, submission, created_ms) = (row.get(1)?, row.get(2)?, row.get(3)?);
+    Ok(SwarmRecord { id, name, submission, created_ms, seq: row.get(4)?, ended_ms: row.get(5)? })
 }
 
 pub(super) fn events(

@@ -2,8 +2,9 @@
 use std::path::Path;
 
 use manta_types::{AttemptId, ClusterId, Event, SwarmId, crash_point};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::checksum::put;
 use super::database::{self, Format};
 use super::lock::DataLock;
 use super::{commit, migrate, nodes, query};
@@ -12,7 +13,7 @@ use crate::{
     Transaction,
 };
 
-const STATE_FILE: &str = "state.db";
+pub(super) const STATE_FILE: &str = "state.db";
 pub(super) const STATE: Format = Format {
     application_id: i32::from_be_bytes(*b"MnSt"),
     version: 3,
@@ -42,6 +43,24 @@ impl SqliteStore {
         let lock = DataLock::take(dir)?;
         let connection = database::open(&dir.join(STATE_FILE), &STATE)?;
         Ok(Self { connection, in_doubt: false, _lock: lock })
+    }
+
+    /// Begins a new generation, beyond the present one and in step with the wall clock, so that two restores of one backup
+    /// differ too; gives its number.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn begin_generation(&mut self, reason: &str) -> Result<u64, StoreError> {
+        let last = query::generation(&self.connection)?;
+        let now = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+        let since_ms: u64 = self.connection.query_row(now, [], |row| row.get(0))?;
+        let generation = since_ms.max(last + 1);
+        commit::run(
+            &self.connection,
+            put!("INSERT", generations, "?1, ?2, ?3"),
+            params![generation, since_ms, reason],
+        )?;
+        Ok(generation)
     }
 
     fn commit_all(&mut self, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {

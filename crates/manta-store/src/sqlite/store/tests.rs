@@ -10,6 +10,7 @@ use crate::conformance::sample::{cluster, new_swarm};
 use crate::conformance::state::{Bench, everything};
 use crate::{CommitError, MemoryStore, StateStore, StoreError};
 
+mod damage;
 mod model;
 mod opening;
 

@@ -1,0 +1,355 @@
+//! Backups of a data directory: made beside a running manager, checked whole before they are used, and the beginning of a
+//! new generation when they are.
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use manta_api::version;
+use manta_store::{BlobError, BlobStore, DirBlobs, LogStore, SqliteStore, StateReader, StoreError};
+use manta_types::{Blob, Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::ManagerError;
+use crate::open::BLOBS;
+use crate::reach::reachable;
+use crate::tokens::{NODE_TOKEN_FILE, TOKEN_FILE};
+use crate::upkeep::{SweepLock, damage_of};
+
+/// The file that says what a backup holds; a folder without it is none.
+const MANIFEST: &str = "manifest.json";
+/// The form of a backup.
+const BACKUP_FORMAT: u32 = 1;
+/// The files beside the blobs; tokens too, without which no node could come back.
+const FILES: [&str; 4] = ["state.db", "logs.db", TOKEN_FILE, NODE_TOKEN_FILE];
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Backup {
+    /// The form of the backup.
+    pub format: u32,
+    /// The version that made it.
+    pub manta: String,
+    /// Wall clock, ms since 1970.
+    pub created_ms: u64,
+    /// The generation that it was made of.
+    pub generation: u64,
+    /// The files beside the blobs.
+    pub files: Vec<StoredFile>,
+    /// The blobs.
+    pub blobs: Vec<Blob>,
+    /// Blobs that the state names and that were missing or damaged already.
+    pub missing: Vec<Digest>,
+}
+
+/// A file of a backup, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    #[serde(flatten)]
+    pub blob: Blob,
+}
+
+/// What a check of a data directory found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Scrubbed {
+    /// Swarms that were read.
+    pub swarms: u64,
+    /// Events that were read.
+    pub events: u64,
+    /// Blobs that were read.
+    pub blobs: u64,
+    /// Bytes of blobs that were read.
+    pub bytes: u64,
+    /// What is damaged, one sentence each.
+    pub damage: Vec<String>,
+}
+
+/// Writes a backup of a data directory into a new folder `to`, whether a manager has the directory or not: the state as of
+/// one moment, checked, then every blob that it names.
+///
+/// # Errors
+/// When `to` is there already, when the state is damaged, or when the storage fails; then there is no `to`.
+pub fn backup(data_dir: &Path, to: &Path) -> Result<Backup, ManagerError> {
+    if to.try_exists().map_err(at(to))? {
+        return Err(ManagerError::TargetExists(to.to_owned()));
+    }
+    let source = StateReader::open(data_dir)?;
+    let _lock = SweepLock::shared(data_dir)?;
+    let draft = Draft::make(to)?;
+    source.copy_to(&draft.path)?;
+    let copy = StateReader::open(&draft.path)?;
+    if let Some(damage) = damage_of_state(&copy, &mut |_| {})?.into_iter().next() {
+        return Err(damage.into());
+    }
+    LogStore::copy(data_dir, &draft.path)?;
+    for token in [TOKEN_FILE, NODE_TOKEN_FILE] {
+        copy_file(&data_dir.join(token), &draft.path.join(token))?;
+    }
+    let from = DirBlobs::beside(&data_dir.join(BLOBS));
+    let reach = reachable(&copy, &from)?;
+    let (blobs, mut missing) = copy_blobs(reach.marked.iter(), &from, &draft.path)?;
+    missing.retain(|digest| reach.wanted.contains(digest));
+    let mut files = Vec::new();
+    for name in FILES {
+        let path = draft.path.join(name);
+        if path.try_exists().map_err(at(&path))? {
+            files.push(StoredFile { name: name.to_owned(), blob: digest_of(&path)? });
+        }
+    }
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let manifest = Backup {
+        format: BACKUP_FORMAT,
+        manta: version::PRODUCT.to_owned(),
+        created_ms: u64::try_from(since_1970).unwrap_or(u64::MAX),
+        generation: copy.generation()?,
+        files,
+        blobs,
+        missing,
+    };
+    drop(copy);
+    let text = serde_json::to_vec_pretty(&manifest).map_err(|error| ManagerError::Internal(error.to_string()))?;
+    write_file(&draft.path.join(MANIFEST), &mut text.as_slice())?;
+    draft.keep(to)?;
+    Ok(manifest)
+}
+
+/// Makes a new data directory of a backup: verifies every byte of it, brings its state up to date, and begins a new
+/// generation, so that whatever nodes hold of a time after the backup is told to be of a history that was undone.
+///
+/// # Errors
+/// When `data_dir` holds anything, or the backup is not whole; then `data_dir` is as it was.
+pub fn restore(from: &Path, data_dir: &Path) -> Result<Restored, ManagerError> {
+    let is_free = match fs::read_dir(data_dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(at(data_dir)(error)),
+    };
+    if !is_free {
+        return Err(ManagerError::TargetExists(data_dir.to_owned()));
+    }
+    let manifest = read_manifest(from)?;
+    let draft = Draft::make(data_dir)?;
+    for file in &manifest.files {
+        if !FILES.contains(&file.name.as_str()) {
+            return Err(not_whole(from, &format!("its manifest names `{}`, which no backup has", file.name)));
+        }
+        let found = copy_file(&from.join(&file.name), &draft.path.join(&file.name))?;
+        if found != Some(file.blob) {
+            return Err(not_whole(from, &format!("`{}` is missing or not what was backed up", file.name)));
+        }
+    }
+    let source = DirBlobs::beside(&from.join(BLOBS));
+    let (blobs, missing) = copy_blobs(manifest.blobs.iter().map(|blob| &blob.digest), &source, &draft.path)?;
+    if let Some(digest) = missing.first() {
+        return Err(not_whole(from, &format!("blob `{digest}` is missing or damaged")));
+    }
+    let mut state = SqliteStore::open(&draft.path)?;
+    if let Some(damage) = damage_of_state(&StateReader::open(&draft.path)?, &mut |_| {})?.into_iter().next() {
+        return Err(damage.into());
+    }
+    let generation =
+        state.begin_generation(&format!("restored from a backup of generation {}", manifest.generation))?;
+    drop(state);
+    draft.keep(data_dir)?;
+    Ok(Restored { backup: manifest, generation, blobs: blobs.len() as u64 })
+}
+
+/// What a restore made.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Restored {
+    /// The backup.
+    pub backup: Backup,
+    /// The generation that begins with it.
+    pub generation: u64,
+    /// The blobs that came with it.
+    pub blobs: u64,
+}
+
+/// Reads and checks everything in a data directory, whether a manager has it or not, and changes nothing.
+///
+/// # Errors
+/// When something cannot be read at all; damage is no error here, it is what is reported.
+pub fn scrub(data_dir: &Path) -> Result<Scrubbed, ManagerError> {
+    let mut found = Scrubbed { swarms: 0, events: 0, blobs: 0, bytes: 0, damage: Vec::new() };
+    let reader = StateReader::open(data_dir)?;
+    let damage = damage_of_state(&reader, &mut |events| {
+        found.swarms += 1;
+        found.events += events;
+    })?;
+    found.damage.extend(damage.iter().map(StoreError::to_string));
+    let blobs = DirBlobs::beside(&data_dir.join(BLOBS));
+    let mut last = None;
+    while let Some(digest) = blobs.digests(last.as_ref(), 1)?.first().copied() {
+        match blobs.verify(&digest) {
+            Ok(blob) => {
+                found.blobs += 1;
+                found.bytes += blob.size;
+            }
+            Err(BlobError::Missing { .. }) => {}
+            Err(damage @ BlobError::Damaged { .. }) => found.damage.push(damage.to_string()),
+            Err(other) => return Err(other.into()),
+        }
+        last = Some(digest);
+    }
+    // Nothing is swept while it is looked for.
+    let _lock = SweepLock::shared(data_dir)?;
+    for digest in reachable(&reader, &blobs)?.wanted {
+        if blobs.size(&digest)?.is_none() {
+            found.damage.push(format!("blob `{digest}` is named by the state and missing"));
+        }
+    }
+    Ok(found)
+}
+
+fn damage_of_state(reader: &StateReader, read: &mut dyn FnMut(u64)) -> Result<Vec<StoreError>, ManagerError> {
+    let mut damage = Vec::new();
+    damage.extend(damage_of(reader.check_file())?);
+    for (cluster, swarm) in reader.swarms()? {
+        damage.extend(damage_of(reader.check_swarm(&cluster, swarm).map(&mut *read))?);
+    }
+    Ok(damage)
+}
+
+fn read_manifest(from: &Path) -> Result<Backup, ManagerError> {
+    let path = from.join(MANIFEST);
+    let text = fs::read(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            not_whole(from, "it has no `manifest.json`, so it is no backup or was never finished")
+        }
+        _ => at(&path)(error),
+    })?;
+    let manifest: Backup = serde_json::from_slice(&text)
+        .map_err(|error| not_whole(from, &format!("its manifest cannot be read: {error}")))?;
+    if manifest.format == BACKUP_FORMAT {
+        return Ok(manifest);
+    }
+    let (found, manta) = (manifest.format, &manifest.manta);
+    Err(not_whole(from, &format!("it has the form {found} of manta {manta}; this one reads {BACKUP_FORMAT}")))
+}
+
+/// Copies blobs, verifying each; those that are missing or damaged are named instead.
+fn copy_blobs<'a>(
+    wanted: impl Iterator<Item = &'a Digest>,
+    from: &DirBlobs,
+    to: &Path,
+) -> Result<(Vec<Blob>, Vec<Digest>), ManagerError> {
+    let target = DirBlobs::open(&to.join(BLOBS))?;
+    let (mut blobs, mut missing) = (Vec::new(), Vec::new());
+    for digest in wanted {
+        let Some(mut reader) = from.open(digest)? else {
+            missing.push(*digest);
+            continue;
+        };
+        match target.put(digest, &mut reader) {
+            Ok(blob) => blobs.push(blob),
+            Err(BlobError::Mismatch { .. }) => missing.push(*digest),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok((blobs, missing))
+}
+
+/// Copies a private file, durably, and names its bytes; nothing where there is none.
+fn copy_file(from: &Path, to: &Path) -> Result<Option<Blob>, ManagerError> {
+    match File::open(from) {
+        Ok(mut file) => write_file(to, &mut file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(from)(error)),
+    }
+}
+
+fn write_file(to: &Path, bytes: &mut dyn Read) -> Result<Blob, ManagerError> {
+    let mut write = || -> io::Result<Blob> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+        let mut named = Named { hasher: blake3::Hasher::new(), size: 0, out: &mut file };
+        io::copy(bytes, &mut named)?;
+        let blob = named.blob();
+        file.sync_all()?;
+        Ok(blob)
+    };
+    write().map_err(at(to))
+}
+
+fn digest_of(path: &Path) -> Result<Blob, ManagerError> {
+    let mut named = Named { hasher: blake3::Hasher::new(), size: 0, out: &mut io::sink() };
+    let mut file = File::open(path).map_err(at(path))?;
+    io::copy(&mut file, &mut named).map_err(at(path))?;
+    Ok(named.blob())
+}
+
+/// Names bytes on their way.
+struct Named<'a> {
+    hasher: blake3::Hasher,
+    size: u64,
+    out: &'a mut dyn Write,
+}
+
+impl Named<'_> {
+    fn blob(&self) -> Blob {
+        Blob { digest: Digest::from_bytes(*self.hasher.finalize().as_bytes()), size: self.size }
+    }
+}
+
+impl Write for Named<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A folder that gets its name when it is whole; dropped before, it is gone.
+struct Draft {
+    path: PathBuf,
+}
+
+impl Draft {
+    /// An empty private folder beside `target`, in place of one that was not finished.
+    fn make(target: &Path) -> Result<Self, ManagerError> {
+        let mut name = OsString::from(target);
+        name.push(".partial");
+        let path = PathBuf::from(name);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&path)(error)),
+            _ => {}
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(at(&path))?;
+        Ok(Self { path })
+    }
+
+    fn keep(self, target: &Path) -> Result<(), ManagerError> {
+        let sync = |dir: &Path| File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir));
+        sync(&self.path)?;
+        fs::rename(&self.path, target).map_err(at(target))?;
+        match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
+            _ => sync(Path::new(".")),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Once it has its name there is nothing here.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> ManagerError {
+    let path = path.to_owned();
+    move |source| ManagerError::DataDir { path, source }
+}
+
+fn not_whole(from: &Path, problem: &str) -> ManagerError {
+    ManagerError::NotWhole { path: from.to_owned(), problem: problem.to_owned() }
+}

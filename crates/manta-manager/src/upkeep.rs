@@ -1,0 +1,290 @@
+//! The upkeep of what is stored, in one service loop at its own slow pace: swarms that ended long ago go, with their logs
+//! and the blobs that nothing else names, and all that stays is read and checked.
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use manta_store::{BlobError, BlobStore, StateReader, StoreError};
+use manta_types::{Digest, SwarmId, limits};
+use tokio_util::sync::CancellationToken;
+
+use crate::ManagerError;
+use crate::clock::Clock;
+use crate::http::set_aside;
+use crate::logs::Logs;
+use crate::orchestrator::Handle;
+use crate::reach::{reachable, sweep};
+use crate::settings::Keep;
+
+/// Whoever copies blobs out of a data directory has this file's lock shared; whoever sweeps has it alone.
+const SWEEP_LOCK: &str = "sweep.lock";
+/// The first round comes so soon after the start.
+const FIRST_AFTER: Duration = Duration::from_secs(60);
+/// Swarms that are purged in one transaction.
+const PURGED_AT_ONCE: usize = 100;
+/// Blobs are checked in so many rounds, one part of all digests each.
+const BLOB_PARTS: u8 = 16;
+
+/// What the loop works on.
+pub(crate) struct Upkeep {
+    pub(crate) dir: PathBuf,
+    pub(crate) keep: Keep,
+    pub(crate) handle: Handle,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) logs: Logs,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// When a round was, by both clocks.
+struct Times {
+    monotonic_ms: u64,
+    wall_ms: u64,
+}
+
+impl Upkeep {
+    /// Works until told to stop. What fails is logged and tried again in the next round.
+    pub(crate) async fn serve(self) -> Result<(), ManagerError> {
+        let mut before = self.times();
+        let mut pause = FIRST_AFTER;
+        for round in 0u8.. {
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(jittered(pause)) => {}
+            }
+            pause = limits::UPKEEP_EVERY;
+            let now = self.times();
+            if agree(&before, &now) {
+                self.purge(now.wall_ms).await?;
+                self.sweep().await;
+            } else {
+                tracing::warn!("the wall clock jumped; nothing is purged or swept in this round");
+            }
+            before = now;
+            self.check_state().await;
+            self.check_blobs(round % BLOB_PARTS).await;
+        }
+        Ok(())
+    }
+
+    fn times(&self) -> Times {
+        let now = self.clock.now();
+        Times { monotonic_ms: now.monotonic.ms(), wall_ms: now.wall_ms }
+    }
+
+    async fn purge(&self, wall_ms: u64) -> Result<(), ManagerError> {
+        let ended = self.handle.ask(|view| {
+            let swarms = view.engine.swarms();
+            swarms.filter_map(|swarm| Some((swarm.id(), swarm.finished_ms()?))).collect::<Vec<_>>()
+        });
+        let expired = expired(ended.await?, &self.keep, wall_ms);
+        for swarms in expired.chunks(PURGED_AT_ONCE) {
+            self.handle.purge(swarms.to_vec()).await?;
+            for swarm in swarms {
+                if let Err(error) = self.logs.purge(*swarm).await {
+                    tracing::warn!(%swarm, %error, "the log of a purged swarm stays");
+                }
+            }
+        }
+        if !expired.is_empty() {
+            tracing::info!(swarms = expired.len(), "swarms that ended long ago are gone");
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self) {
+        let (dir, blobs) = (self.dir.clone(), Arc::clone(&self.blobs));
+        let swept = blocking(move || {
+            let Some(_lock) = SweepLock::alone(&dir)? else { return Ok(None) };
+            let reach = reachable(&StateReader::open(&dir)?, blobs.as_ref())?;
+            sweep(&reach, blobs.as_ref(), limits::BLOB_HELD).map(Some)
+        });
+        match swept.await {
+            Ok(Some(swept)) if swept.blobs > 0 => {
+                tracing::info!(blobs = swept.blobs, bytes = swept.bytes, "blobs that nothing names are gone");
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => tracing::info!("nothing is swept while a backup is made"),
+            Err(error) => tracing::warn!(%error, "nothing is swept, because what is named cannot be told"),
+        }
+    }
+
+    async fn check_state(&self) {
+        let (dir, stop) = (self.dir.clone(), self.stop.clone());
+        let checked = blocking(move || {
+            let reader = StateReader::open(&dir)?;
+            let mut damage = Vec::new();
+            damage.extend(damage_of(reader.check_file())?);
+            for (cluster, swarm) in reader.swarms()? {
+                if stop.is_cancelled() {
+                    break;
+                }
+                damage.extend(damage_of(reader.check_swarm(&cluster, swarm).map(|_| ()))?);
+            }
+            Ok(damage)
+        });
+        match checked.await {
+            Ok(damage) => damage.iter().for_each(|problem| {
+                tracing::error!(%problem, "stored data is damaged; bring a backup back with `manta manager restore`");
+            }),
+            Err(error) => tracing::warn!(%error, "the state cannot be checked"),
+        }
+    }
+
+    /// Reads one part of all blobs; damaged ones are set aside.
+    async fn check_blobs(&self, part: u8) {
+        let (blobs, stop) = (Arc::clone(&self.blobs), self.stop.clone());
+        let checked = blocking(move || {
+            let span = u8::MAX / BLOB_PARTS + 1;
+            let mut last = part.checked_mul(span).filter(|first| *first > 0).map(just_before);
+            let end = part.checked_add(1).and_then(|next| next.checked_mul(span));
+            loop {
+                let page = blobs.digests(last.as_ref(), 1)?;
+                let Some(digest) = page.first().copied() else { return Ok(()) };
+                if stop.is_cancelled() || end.is_some_and(|end| digest.bytes()[0] >= end) {
+                    return Ok(());
+                }
+                match blobs.verify(&digest) {
+                    Ok(_) | Err(BlobError::Missing { .. }) => {}
+                    Err(error) => tracing::error!(error = %set_aside(blobs.as_ref(), error), "a blob is damaged"),
+                }
+                last = Some(digest);
+            }
+        });
+        if let Err(error) = checked.await {
+            tracing::warn!(%error, "the blobs cannot be checked");
+        }
+    }
+}
+
+/// The last digest that begins with less than this byte.
+fn just_before(first: u8) -> Digest {
+    let mut bytes = [u8::MAX; 32];
+    bytes[0] = first - 1;
+    Digest::from_bytes(bytes)
+}
+
+/// Damage as something to tell of; any other failure stays one.
+pub(crate) fn damage_of(outcome: Result<(), StoreError>) -> Result<Option<StoreError>, StoreError> {
+    match outcome {
+        Ok(()) => Ok(None),
+        Err(damage @ StoreError::Corrupt { .. }) => Ok(Some(damage)),
+        Err(other) => Err(other),
+    }
+}
+
+/// Whether both clocks went on alike: a wall clock that jumped says nothing about ages.
+fn agree(before: &Times, now: &Times) -> bool {
+    const SLACK_MS: u64 = 60_000;
+    let by_wall = i128::from(now.wall_ms) - i128::from(before.wall_ms);
+    let by_monotonic = i128::from(now.monotonic_ms) - i128::from(before.monotonic_ms);
+    (by_wall - by_monotonic).unsigned_abs() <= u128::from(SLACK_MS)
+}
+
+/// The swarms that ended before what is kept: too long ago, or with enough others after them.
+fn expired(mut ended: Vec<(SwarmId, u64)>, keep: &Keep, wall_ms: u64) -> Vec<SwarmId> {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    ended.sort_by_key(|(id, ended_ms)| (std::cmp::Reverse(*ended_ms), *id));
+    let oldest_ms = wall_ms.saturating_sub(u64::from(keep.days).saturating_mul(DAY_MS));
+    let is_kept = |position: usize, ended_ms: u64| {
+        ended_ms >= oldest_ms && keep.swarms.is_none_or(|most| position < usize::try_from(most).unwrap_or(usize::MAX))
+    };
+    let gone = ended.iter().enumerate().filter(|(position, (_, ended_ms))| !is_kept(*position, *ended_ms));
+    gone.map(|(_, (id, _))| *id).collect()
+}
+
+/// The span, a tenth more or less, so that many managers do not work in step.
+fn jittered(span: Duration) -> Duration {
+    let dice = getrandom::u32().unwrap_or(0) % 200;
+    span * (900 + dice) / 1000
+}
+
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, ManagerError> + Send + 'static,
+) -> Result<T, ManagerError> {
+    tokio::task::spawn_blocking(job).await.map_err(|error| ManagerError::Internal(error.to_string()))?
+}
+
+/// Keeps sweeps and copies of blobs apart; the kernel takes it back with the process.
+pub(crate) struct SweepLock {
+    _file: File,
+}
+
+impl SweepLock {
+    fn open(dir: &Path) -> Result<(File, PathBuf), ManagerError> {
+        let path = dir.join(SWEEP_LOCK);
+        let mut options = OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(options.read(true).write(true).create(true).truncate(false), 0o600);
+        let file = options.open(&path).map_err(|source| ManagerError::DataDir { path: path.clone(), source })?;
+        Ok((file, path))
+    }
+
+    /// Alone, unless somebody copies just now.
+    fn alone(dir: &Path) -> Result<Option<Self>, ManagerError> {
+        let (file, path) = Self::open(dir)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(source)) => Err(ManagerError::DataDir { path, source }),
+        }
+    }
+
+    /// With others who copy; waits for a sweep to end.
+    pub(crate) fn shared(dir: &Path) -> Result<Self, ManagerError> {
+        let (file, path) = Self::open(dir)?;
+        let locked: io::Result<()> = file.lock_shared();
+        locked.map_err(|source| ManagerError::DataDir { path, source })?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+    fn id(number: u128) -> SwarmId {
+        SwarmId::from_uuid(uuid::Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn swarms_go_when_they_are_old_or_when_enough_came_after_them() {
+        let now = 100 * DAY_MS;
+        let ended = || (0..10u128).map(|day| (id(day), now - u64::try_from(day).unwrap() * DAY_MS)).collect();
+        let gone = |days, swarms| expired(ended(), &Keep { days, swarms }, now);
+        assert_eq!(gone(30, None), []);
+        assert_eq!(gone(7, None), [id(8), id(9)]);
+        assert_eq!(gone(30, Some(8)), [id(8), id(9)]);
+        assert_eq!(gone(8, Some(9)), [id(9)]);
+        assert_eq!(gone(30, Some(0)).len(), 10);
+        assert_eq!(expired(ended(), &Keep { days: u32::MAX, swarms: None }, 0), [], "a wall clock that stands at 1970");
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumped_is_noticed() {
+        let times = |monotonic_ms, wall_ms| Times { monotonic_ms, wall_ms };
+        let before = times(1000, 5_000_000);
+        assert!(agree(&before, &times(3_601_000, 8_600_000 + 500)));
+        assert!(!agree(&before, &times(3_601_000, 8_600_000 + 3_600_000)));
+        assert!(!agree(&before, &times(3_601_000, 5_000_000)));
+    }
+
+    #[test]
+    fn a_sweep_and_a_copy_keep_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let copying = (SweepLock::shared(dir.path()).unwrap(), SweepLock::shared(dir.path()).unwrap());
+        assert!(SweepLock::alone(dir.path()).unwrap().is_none());
+        drop(copying);
+        assert!(SweepLock::alone(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn every_blob_is_in_one_part() {
+        let span = u8::MAX / BLOB_PARTS + 1;
+        assert_eq!(u32::from(span) * u32::from(BLOB_PARTS), 256);
+        assert_eq!(just_before(16).bytes()[..2], [15, 255]);
+    }
+}
