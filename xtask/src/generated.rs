@@ -14,7 +14,10 @@ struct Generated {
     subcommand: &'static str,
 }
 
-const ALL: [Generated; 1] = [Generated { path: "docs/reference/openapi.json", subcommand: "__openapi" }];
+const ALL: [Generated; 2] = [
+    Generated { path: "docs/reference/openapi.json", subcommand: "__openapi" },
+    Generated { path: "docs/reference/states.md", subcommand: "__states" },
+];
 
 /// Writes every generated file that is not as `manta` prints it.
 pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {

@@ -60,6 +60,9 @@ pub(crate) enum Verb {
     /// Print the public API's description (OpenAPI).
     #[command(name = "__openapi", hide = true)]
     OpenApi,
+    /// Print the states of all entities and what follows from what (Markdown).
+    #[command(name = "__states", hide = true)]
+    States,
 }
 
 /// Verbs of the manager.

@@ -1,4 +1,5 @@
 //! The engine: inputs in, events and commands out.
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,8 +64,8 @@ pub struct Engine {
     pub(crate) seekers: BTreeMap<(SwarmId, TaskIndex), Option<NodeName>>,
     /// Nodes at which a swarm was passed over because it may not have more attempts at once.
     pub(crate) passed: BTreeMap<SwarmId, BTreeSet<NodeName>>,
-    /// Slots that wait at a node and might as well wait at another.
-    pub(crate) movers: BTreeSet<(SwarmId, SlotPlace)>,
+    /// Slots that wait at a node and might as well wait at another, by priority and age of their swarms.
+    pub(crate) movers: BTreeSet<(Reverse<i32>, SwarmId, SlotPlace)>,
     pub(crate) random: Random,
     /// When the last step was: what was due by then has been looked at.
     pub(crate) stepped: Timestamp,
@@ -222,12 +223,14 @@ impl Engine {
 
     /// Sees to it that a node's lease is judged in time.
     pub(crate) fn watch_lease(&mut self, name: &NodeName) {
-        let due = self.fleet.change(name, |node| {
-            let due = node.next_judgement().filter(|_| !node.has_alarm);
-            node.has_alarm |= due.is_some();
-            due
+        let alarms = self.fleet.change(name, |node| {
+            let due = node.next_judgement().filter(|due| node.alarm.is_none_or(|set| *due < set))?;
+            Some((node.alarm.replace(due), due))
         });
-        if let Some(due) = due.flatten() {
+        if let Some((before, due)) = alarms.flatten() {
+            if let Some(before) = before {
+                self.timers.cancel(before, Alarm::Lease(name.clone()));
+            }
             self.timers.set(due, Alarm::Lease(name.clone()));
         }
     }

@@ -1,7 +1,7 @@
 //! All nodes, by name, and those that can be used in the order of their load.
 use std::collections::{BTreeMap, BTreeSet};
 
-use manta_types::NodeName;
+use manta_types::{NodeName, NodeState, Timestamp};
 
 use crate::node::Node;
 
@@ -77,6 +77,12 @@ impl Fleet {
         }
         self.version += u64::from(is_usable && !was_usable);
         Some(done)
+    }
+
+    /// Notes that a node that is online was heard, which changes nothing else; whether it was online.
+    pub(crate) fn note_heard(&mut self, name: &NodeName, now: Timestamp) -> bool {
+        let node = self.nodes.get_mut(name).filter(|node| node.state() == NodeState::Online);
+        node.map(|node| node.last_heard = now).is_some()
     }
 
     /// Changes all nodes in a way that leaves their order as it is.

@@ -18,8 +18,8 @@ pub struct Node {
     pub(crate) drain_deadline: Option<Timestamp>,
     pub(crate) connected: bool,
     pub(crate) last_heard: Timestamp,
-    /// Whether an alarm for its lease is set.
-    pub(crate) has_alarm: bool,
+    /// The alarm that is set for its lease or grace; it may come early, and never late.
+    pub(crate) alarm: Option<Timestamp>,
     /// Live attempts that were offered to it.
     pub(crate) live: BTreeMap<AttemptId, SwarmId>,
     /// Slots that wait for a place at it.
@@ -35,7 +35,7 @@ impl Node {
             drain_deadline: None,
             connected: false,
             last_heard: now,
-            has_alarm: false,
+            alarm: None,
             live: BTreeMap::new(),
             queue: Queue::default(),
         }

@@ -178,8 +178,10 @@ fn choose(swarm: &SwarmRun, task: TaskIndex, mut eligible: Vec<&Node>, fleet: &F
     match &spec.method {
         Method::All => {
             let most = limit(spec.maximum, eligible.len(), eligible.len());
-            eligible.sort_by_cached_key(|node| rank(swarm, spec, 0, node.name()));
-            eligible.truncate(most);
+            if most < eligible.len() {
+                eligible.sort_by_cached_key(|node| rank(swarm, spec, 0, node.name()));
+                eligible.truncate(most);
+            }
             Some(chosen(eligible, false))
         }
         Method::Any => {

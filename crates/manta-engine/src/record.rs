@@ -1,4 +1,6 @@
 //! Makes events happen: each is applied, kept for the caller, and followed by its commands and by what the indices know.
+use std::cmp::Reverse;
+
 use manta_types::event::SwarmEvent as E;
 use manta_types::{AttemptId, Cause, Event, NodeName, SwarmId};
 
@@ -137,7 +139,7 @@ impl Engine {
         run.slots[slot.1].waits_at = Some(name.clone());
         swarm.agenda.queued.insert(slot);
         if run.movable {
-            self.movers.insert((id, slot));
+            self.movers.insert((Reverse(priority), id, slot));
         }
         self.fleet.change(name, |node| node.queue.push(id, priority, slot));
         self.vacant.insert(name.clone());
@@ -149,7 +151,7 @@ impl Engine {
         if !swarm.agenda.queued.remove(&slot) {
             return;
         }
-        self.movers.remove(&(id, slot));
+        self.movers.remove(&(Reverse(swarm.spec.priority), id, slot));
         let run = &mut swarm.task_runs[slot.0];
         let Some(name) = run.slots[slot.1].waits_at.clone() else { return };
         run.vacate(slot.1);

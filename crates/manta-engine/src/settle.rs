@@ -1,4 +1,6 @@
 //! Decides until nothing follows any more: swarms that have work, then those whose turn it is, then nodes with room.
+use std::cmp::Reverse;
+
 use manta_types::event::SwarmEvent as E;
 use manta_types::state::DutyChange;
 use manta_types::{Cause, NodeName, NodeState, SwarmId, TaskRunState, Timestamp};
@@ -20,7 +22,7 @@ impl Engine {
             match alarm {
                 Alarm::Lease(name) => {
                     let judged = self.fleet.change(&name, |node| {
-                        node.has_alarm = false;
+                        node.alarm = None;
                         node.judge(now)
                     });
                     if judged == Some(true) {
@@ -152,8 +154,8 @@ impl Engine {
                 continue;
             }
             self.fleet.change(name, |node| node.queue.serve(id, slot));
-            self.movers.remove(&(id, slot));
             let swarm = &self.swarms[&id];
+            self.movers.remove(&(Reverse(swarm.spec.priority), id, slot));
             let run = &swarm.task_runs[slot.0];
             let offer = E::AttemptOffered {
                 attempt: self.random.attempt_id(work.now.wall_ms),
@@ -171,7 +173,7 @@ impl Engine {
     /// A node with room to spare takes over work that waits elsewhere and may move.
     fn attract(&mut self, name: &NodeName) {
         let Some(node) = self.fleet.get(name).filter(|node| node.is_usable() && node.has_spare_room()) else { return };
-        let suits = |(id, slot): &&(SwarmId, SlotPlace)| {
+        let suits = |(_, id, slot): &&(Reverse<i32>, SwarmId, SlotPlace)| {
             let swarm = &self.swarms[id];
             let run = &swarm.task_runs[slot.0];
             let waits_for_room = run.slots[slot.1].waits_at.as_ref().and_then(|at| self.fleet.get(at));
@@ -180,7 +182,7 @@ impl Engine {
                 && !run.places.contains_key(name)
                 && is_eligible(&swarm.spec.tasks[slot.0], node)
         };
-        if let Some((id, slot)) = self.movers.iter().take(MOVERS_SEEN_MAX).find(suits).copied() {
+        if let Some((_, id, slot)) = self.movers.iter().take(MOVERS_SEEN_MAX).find(suits).copied() {
             self.enqueue(id, slot, name);
         }
     }

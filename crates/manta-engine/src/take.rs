@@ -35,14 +35,17 @@ impl Engine {
         else {
             return;
         };
-        let was_away = self.fleet.change(node, |node| {
-            let was_away = node.state() != NodeState::Online;
-            if node.duty() != NodeDuty::Revoked {
+        if self.fleet.note_heard(node, now) {
+            return;
+        }
+        let came_back = self.fleet.change(node, |node| {
+            let may_come = node.duty() != NodeDuty::Revoked;
+            if may_come {
                 node.heard(now);
             }
-            was_away
+            may_come
         });
-        if was_away == Some(true) {
+        if came_back == Some(true) {
             self.watch_lease(node);
             self.look_at_node(node, &input.cause());
         }
@@ -162,7 +165,7 @@ impl Engine {
         });
         self.fleet.note_news();
         self.watch_lease(&name);
-        for (id, attempt) in self.live_on(&name) {
+        for (id, attempt) in self.live_on(&name, |_| true) {
             let is_held = held.iter().any(|held| held.attempt == attempt.id && held.epoch == attempt.epoch);
             if is_held {
                 continue;
@@ -191,15 +194,13 @@ impl Engine {
         if self.fleet.get(name).is_none_or(|node| node.state() != NodeState::Online) {
             return;
         }
-        for (id, attempt) in self.live_on(name) {
-            if attempt.state == AttemptState::Silent {
-                let state = match attempt.phase {
-                    AttemptState::Offered | AttemptState::Preparing => AttemptStateName::Preparing,
-                    AttemptState::Uploading => AttemptStateName::Uploading,
-                    _ => AttemptStateName::Running,
-                };
-                self.emit(id, E::AttemptProgressed { attempt: attempt.id, state }, work);
-            }
+        for (id, attempt) in self.live_on(name, |attempt| attempt.state == AttemptState::Silent) {
+            let state = match attempt.phase {
+                AttemptState::Offered | AttemptState::Preparing => AttemptStateName::Preparing,
+                AttemptState::Uploading => AttemptStateName::Uploading,
+                _ => AttemptStateName::Running,
+            };
+            self.emit(id, E::AttemptProgressed { attempt: attempt.id, state }, work);
         }
     }
 
@@ -208,17 +209,18 @@ impl Engine {
             node.leave();
             node.last_heard = work.now.monotonic;
         });
-        for (id, attempt) in self.live_on(name) {
+        for (id, attempt) in self.live_on(name, |_| true) {
             let reason = format!("{name} left: {reason}");
             self.emit(id, E::AttemptLost { attempt: attempt.id, reason }, work);
         }
         self.look_at_node(name, &work.cause);
     }
 
-    fn live_on(&self, name: &NodeName) -> Vec<(SwarmId, Attempt)> {
+    /// The live attempts on a node that pass, with their swarms.
+    fn live_on(&self, name: &NodeName, passes: impl Fn(&Attempt) -> bool) -> Vec<(SwarmId, Attempt)> {
         let live = self.fleet.get(name).into_iter().flat_map(|node| &node.live);
-        let found = live.filter_map(|(attempt, id)| Some((*id, self.swarms.get(id)?.attempt(*attempt)?.1.clone())));
-        found.collect()
+        let known = live.filter_map(|(attempt, id)| Some((*id, self.swarms.get(id)?.attempt(*attempt)?.1)));
+        known.filter(|(_, attempt)| passes(attempt)).map(|(id, attempt)| (id, attempt.clone())).collect()
     }
 
     /// The fence: the attempt as it stands, if this node holds it under this epoch and it may still count.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use cluster::{Cluster, any as any_node, drain, name, outputs, swarm, task};
 use manta_engine::{Input, Offer, SwarmRun};
 use manta_types::event::{AttemptStateName, Outputs, SwarmEvent as E};
-use manta_types::{Cause, NodeName, OnFailure, OutcomeClass, Quorum, SwarmId, SwarmSpec, SwarmState};
+use manta_types::{
+    Cause, NodeName, NodeState, OnFailure, OutcomeClass, Quorum, SwarmId, SwarmSpec, SwarmState, limits,
+};
 use proptest::prelude::*;
 
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -163,6 +165,8 @@ fn check_indices(cluster: &Cluster) {
     let live = live(cluster);
     for node in cluster.engine.nodes() {
         assert_eq!(node.load(), live.get(node.name()).copied().unwrap_or(0), "live attempts of {}", node.name());
+        let silent = node.silent_for(cluster.now.monotonic).unwrap_or_default();
+        assert!(node.state() != NodeState::Online || silent <= limits::LEASE, "{} is judged late", node.name());
         assert!(node.load() <= 2 * node.description().slots, "{} holds more than it may", node.name());
     }
     for swarm in cluster.engine.swarms() {

@@ -44,6 +44,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Manager(ManagerVerb::Scrub(args)) => manager_data::scrub(&args, form),
         Verb::Node(NodeVerb::Run(args)) => node_run::main(args),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
+        Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),
         Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),
     }
 }

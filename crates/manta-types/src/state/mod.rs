@@ -5,6 +5,7 @@ mod duty;
 mod iteration;
 mod lease;
 mod node;
+mod reference;
 mod swarm;
 mod task_run;
 
@@ -13,6 +14,7 @@ pub use duty::{DutyChange, NodeDuty};
 pub use iteration::{IterationChange, IterationState};
 pub use lease::{LeaseChange, LeaseState};
 pub use node::{NodeChange, NodeState};
+pub use reference::reference;
 pub use swarm::{SwarmChange, SwarmState};
 pub use task_run::{TaskRunChange, TaskRunState};
 
@@ -102,6 +104,13 @@ mod tests {
         for state in AttemptState::ALL.iter().filter(|state| state.is_final()) {
             assert!(AttemptChange::ALL.iter().all(|change| state.next(*change).is_err()), "{state}");
         }
+        for state in IterationState::ALL.iter().filter(|state| state.is_final()) {
+            assert!(IterationChange::ALL.iter().all(|change| state.next(*change).is_err()), "{state}");
+        }
+        for state in LeaseState::ALL.iter().filter(|state| state.is_final()) {
+            assert!(LeaseChange::ALL.iter().all(|change| state.next(*change).is_err()), "{state}");
+        }
+        assert!(DutyChange::ALL.iter().all(|change| NodeDuty::Revoked.next(*change).is_err()));
     }
 
     #[test]
@@ -253,5 +262,9 @@ drained + revoke = revoked
         assert!(AttemptState::ALL.iter().all(|state| AttemptState::from_name(state.name()) == Some(*state)));
         assert!(SwarmState::ALL.iter().all(|state| SwarmState::from_name(state.name()) == Some(*state)));
         assert!(TaskRunState::ALL.iter().all(|state| TaskRunState::from_name(state.name()) == Some(*state)));
+        assert!(IterationState::ALL.iter().all(|state| IterationState::from_name(state.name()) == Some(*state)));
+        assert!(LeaseState::ALL.iter().all(|state| LeaseState::from_name(state.name()) == Some(*state)));
+        assert!(NodeState::ALL.iter().all(|state| NodeState::from_name(state.name()) == Some(*state)));
+        assert!(NodeDuty::ALL.iter().all(|duty| NodeDuty::from_name(duty.name()) == Some(*duty)));
     }
 }
