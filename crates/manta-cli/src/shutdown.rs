@@ -44,6 +44,21 @@ pub(crate) fn listen(lifeline: Lifeline) -> Result<impl Future<Output = ()> + Se
     })
 }
 
+/// The same beside a child that has the terminal: an interruption is the child's, and does not end this process.
+pub(crate) fn listen_beside_a_debugger() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let failed = |error: std::io::Error| Failure::internal(format!("signals cannot be received: {error}"));
+    let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    Ok(async move {
+        let _taken = interrupt;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
+
 /// Takes standard input as the lifeline; the kernel's own signal at the parent's death is the second line.
 fn hold() -> Result<pipe::Receiver, Failure> {
     // Where it cannot be set, the pipe alone tells.

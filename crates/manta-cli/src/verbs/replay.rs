@@ -92,7 +92,6 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         let message = format!("attempt {} is not over, so there is nothing to run again", attempt.id);
         return Err(Failure::new(ErrorCode::Conflict, message));
     }
-    let ended = shutdown::listen(shutdown::Lifeline::None)?;
     let folder = tempfile::Builder::new().prefix("manta-replay-").tempdir();
     let folder = folder.map_err(|error| Failure::file("no folder can be made in", &std::env::temp_dir(), &error))?;
     out::say(&clean(&format!(
@@ -101,9 +100,15 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     )));
     let ran = if args.is_local() {
         let stand_ins = local::stand_ins(&args.data, &attempt)?;
-        here(&client, &attempt, &args, &stand_ins, folder.path(), ended).await?
+        if args.debugger() == Debugger::Off {
+            let ended = shutdown::listen(shutdown::Lifeline::None)?;
+            here(&client, &attempt, &args, &stand_ins, folder.path(), ended).await?
+        } else {
+            let ended = shutdown::listen_beside_a_debugger()?;
+            here(&client, &attempt, &args, &stand_ins, folder.path(), ended).await?
+        }
     } else {
-        on_its_node(&client, &attempt, form, ended).await?
+        on_its_node(&client, &attempt, form).await?
     };
     let verdict = match &attempt.outcome {
         Some(original) => Some(compare(&client, original, &ran.outcome, folder.path()).await?),
@@ -114,12 +119,8 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn on_its_node(
-    client: &Client,
-    attempt: &AttemptView,
-    form: Form,
-    ended: impl Future<Output = ()>,
-) -> Result<Ran, Failure> {
+async fn on_its_node(client: &Client, attempt: &AttemptView, form: Form) -> Result<Ran, Failure> {
+    let ended = shutdown::listen(shutdown::Lifeline::None)?;
     let key = uuid::Uuid::now_v7().to_string();
     let replay = client.replay(attempt.id, &key).await?;
     out::say(&format!("runs again on {} as {}; nothing of it counts", replay.node, replay.id));
@@ -189,11 +190,10 @@ async fn here(
     notes.iter().for_each(|note| out::say(&clean(&format!("note: {note}"))));
     let python = python::find(args.python.as_deref())?;
     let running = local::run(client, attempt, stand_ins, args.debugger(), &python, folder);
-    // In the debugger an interruption is for the task; else it ends the replay, and with it the child.
-    let debugging = args.debugger() != Debugger::Off;
+    // The child ends with the future that waits for it.
     let run = tokio::select! {
         run = running => run?,
-        () = ended, if !debugging => return Err(Failure::interrupted()),
+        () = ended => return Err(Failure::interrupted()),
     };
     let state_read: Vec<String> = run.state_read.into_iter().collect();
     if !state_read.is_empty() {

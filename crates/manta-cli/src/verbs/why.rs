@@ -1,6 +1,7 @@
 //! `manta why`: the reason, per node, and what would change it.
 use std::process::ExitCode;
 
+use manta_api::WhyView;
 use manta_types::AttemptId;
 
 use crate::report::{Failure, Form};
@@ -46,7 +47,48 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     };
     match form {
         Form::Json => out::put_json(&why)?,
-        Form::Text => out::put(&format!("{}\n", clean(&why.text)))?,
+        Form::Text => {
+            out::put(&format!("{}\n", clean(&why.text)))?;
+            if let Some(hint) = replay_hint(&why) {
+                out::say(&hint);
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How to see an attempt that has ended do it again.
+fn replay_hint(why: &WhyView) -> Option<String> {
+    let attempt = why.attempt?;
+    let finds = match why.state.as_str() {
+        "accepted" => "whether its outputs are the same to the bit",
+        "failed" => "whether it fails in the same way; `--pdb` opens the debugger there",
+        _ => return None,
+    };
+    Some(format!("hint: `manta replay {attempt}` runs it again and says {finds}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(attempt: Option<AttemptId>, state: &str) -> WhyView {
+        let swarm = manta_types::SwarmId::from_uuid(uuid::Uuid::from_u128(1));
+        let document = serde_json::json!({
+            "schema_version": 1, "swarm": swarm, "name": "s", "attempt": attempt, "state": state, "reason": "r",
+            "nodes": [], "waiting": [], "attempts": [], "chain": [], "would_change": [], "text": "t",
+        });
+        serde_json::from_value(document).unwrap()
+    }
+
+    #[test]
+    fn only_an_attempt_that_has_ended_can_be_replayed() {
+        let attempt = AttemptId::from_uuid(uuid::Uuid::from_u128(7));
+        for state in ["accepted", "failed"] {
+            let hint = replay_hint(&why(Some(attempt), state)).unwrap();
+            assert!(hint.contains(&format!("`manta replay {attempt}`")), "{hint}");
+        }
+        assert_eq!(replay_hint(&why(Some(attempt), "running")), None);
+        assert_eq!(replay_hint(&why(None, "failed")), None);
+    }
 }
