@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 
@@ -127,6 +128,51 @@ def test_a_failure_is_reproduced_on_this_machine_while_its_node_is_away(manta, c
 def test_an_attempt_that_is_not_there_has_its_own_exit_code(manta, cluster):
     ended = replay(manta, cluster, "at_00000000000000000000000000")
     assert ended.code == NOT_FOUND, ended.text
+
+
+GATED = """
+    class Gated(Swarm):
+        def __init__(self):
+            super().__init__()
+            self.gate = Task(Module("modules/gate.py", datasets=["gate"]))
+
+        def execute(self):
+            return self.gate()
+"""
+
+
+@pytest.fixture
+def waiting(manta):
+    """A cluster whose node replays an attempt that stands at a closed gate, and that replay."""
+    gate = manta.work / "gate"
+    gate.mkdir()
+    (gate / "open").touch()
+    cluster = Cluster(manta).start("node-1", datasets={"gate": gate})
+    swarm = cluster.deploy(manta.swarm(GATED))
+    cluster.wait_for(swarm, "succeeded")
+    (event,) = of_kind(cluster.api.events(swarm), "attempt_offered")
+    (gate / "open").unlink()
+    command = manta.start("replay", event["attempt"], environment=cluster.as_user)
+    command.wait_for("at the gate on node-1")
+    return cluster, gate, command
+
+
+def test_an_interrupted_replay_ends_on_its_node_too(manta, waiting):
+    cluster, gate, command = waiting
+    command.signal(signal.SIGINT)
+    assert command.end().code == 130
+    (gate / "open").touch()
+    for _ in range(2):
+        swarm = cluster.deploy(manta.swarm(GATED))
+        cluster.wait_for(swarm, "succeeded")
+
+
+def test_a_replay_is_lost_with_its_node_and_says_so(waiting):
+    cluster, _, command = waiting
+    cluster.kill_node("node-1")
+    ended = command.end()
+    assert ended.code == CONFLICT, ended.text
+    assert "the replay was lost: the connection of node `node-1` ended" in ended.err and "--local" in ended.err
 
 
 class Terminal:

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use manta_types::event::{Failure, Outputs, Published, SwarmEvent as E, Timings};
-use manta_types::{AttemptId, Event, NodeName, SwarmId, SwarmSpec, Timestamp};
+use manta_types::{AttemptId, Event, NodeName, SwarmId, SwarmSpec};
 
 use crate::inputs::readable;
 use crate::offers::offered;
@@ -85,9 +85,7 @@ impl PastReader {
         match &mut self.found {
             Some(found) => after(found, &mut self.siblings, event),
             None => {
-                RestoreError::unless_next(&self.swarm, event)?;
-                // Only waits are anchored to the monotonic time, and nothing here waits.
-                self.swarm.apply(event, Timestamp::default());
+                self.swarm.follow(event)?;
                 self.look(event);
             }
         }
