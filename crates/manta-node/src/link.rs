@@ -17,6 +17,8 @@ const ROUND_TRIP_HALF: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Link {
     beats: Mutex<Beats>,
+    /// When the manager was heard last.
+    heard: Mutex<Instant>,
     cut_since: watch::Sender<Option<Instant>>,
 }
 
@@ -36,7 +38,11 @@ struct Beat {
 impl Link {
     /// A link that has yet to be made.
     pub(crate) fn new() -> Self {
-        Self { beats: Mutex::default(), cut_since: watch::Sender::new(Some(Instant::now())) }
+        Self {
+            beats: Mutex::default(),
+            heard: Mutex::new(Instant::now()),
+            cut_since: watch::Sender::new(Some(Instant::now())),
+        }
     }
 
     /// Notes a heartbeat on its way; counts rise within a session.
@@ -60,14 +66,22 @@ impl Link {
         beats.round_trip_s = Some(smoothed);
     }
 
+    /// Notes that the manager was heard.
+    pub(crate) fn heard(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
     /// Notes that a session began.
     pub(crate) fn connected(&self) {
+        self.heard();
         self.cut_since.send_replace(None);
     }
 
-    /// Notes that the session ended.
+    /// Notes that the session ended. It was cut off since the manager was heard last: a connection that died silently is
+    /// only noticed later.
     pub(crate) fn cut(&self) {
-        self.cut_since.send_modify(|since| *since = since.or_else(|| Some(Instant::now())));
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cut_since.send_modify(|since| *since = since.or(Some(heard)));
     }
 
     /// Whether there is a session.
@@ -132,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn being_cut_counts_from_the_last_session_and_a_new_one_resets_it() {
+    async fn being_cut_counts_from_the_last_word_and_a_new_session_resets_it() {
         let link = Link::new();
         link.connected();
         let long = link.cut_for(Some(Duration::from_secs(10)));
@@ -141,7 +155,10 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(9), &mut long).await.is_err());
         link.connected();
         assert!(tokio::time::timeout(Duration::from_secs(60), &mut long).await.is_err());
+        link.heard();
+        tokio::time::advance(Duration::from_secs(6)).await;
         link.cut();
-        assert!(tokio::time::timeout(Duration::from_secs(11), &mut long).await.is_ok());
+        assert!(tokio::time::timeout(Duration::from_secs(3), &mut long).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_secs(2), &mut long).await.is_ok(), "silence counts before the cut");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use manta_api::node::LogLine;
-use manta_types::limits::{FAILURE_LOG_LINES, LOG_BYTES_PER_ATTEMPT_MAX, LOG_LINE_BYTES_MAX};
+use manta_types::limits::{FAILURE_LOG_LINES, LOG_BYTES_PER_ATTEMPT_MAX, LOG_LINE_BYTES_COUNTED, LOG_LINE_BYTES_MAX};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -112,7 +112,7 @@ impl AttemptLog {
         }
         {
             let mut kept = self.kept();
-            kept.bytes += (text.len() + data.len()) as u64;
+            kept.bytes += (text.len() + data.len() + LOG_LINE_BYTES_COUNTED) as u64;
             if kept.full {
                 return;
             }

@@ -33,6 +33,12 @@ const GREETING_MAX: Duration = Duration::from_secs(10);
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
 /// How long a batch of log lines may grow.
 const GATHER: Duration = Duration::from_millis(50);
+/// Heartbeats after which reports that were not answered are said again in the same session: a manager whose disk is full
+/// lets them pass by.
+const BEATS_UNTIL_AGAIN: u64 = 3;
+/// How often in a lease it is looked whether the manager was silent. Counted, so that an agent that stood still has not
+/// heard nothing for long, but once.
+const LOOKS: u32 = 3;
 /// Messages between us and the connection; few, so that a heartbeat never waits behind much.
 const IN_FLIGHT_MAX: usize = 4;
 
@@ -185,12 +191,13 @@ impl Session {
     /// Does what the manager says, until it says nothing for too long.
     async fn listen(&self, inbound: &mut Streaming<ManagerMessage>, silence: Duration) -> End {
         loop {
-            let message = match timeout(silence, inbound.message()).await {
-                Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return cut("it ended the session", true),
-                Ok(Err(status)) => return self.told(&status, true),
-                Err(_) => return cut("it was silent for too long", true),
+            let message = match hear(inbound, silence).await {
+                Some(Ok(Some(message))) => message,
+                Some(Ok(None)) => return cut("it ended the session", true),
+                Some(Err(status)) => return self.told(&status, true),
+                None => return cut("it was silent for too long", true),
             };
+            self.node.link.heard();
             match message.kind {
                 Some(Said::Offer(offer)) => self.attempts.offer(offer),
                 Some(Said::Cancel(cancel)) => self.attempts.cancel(&cancel),
@@ -231,6 +238,9 @@ impl Session {
             let Ok(place) = send.reserve().await else { return };
             self.node.link.sent(count);
             place.send(NodeMessage { kind: Some(Kind::Heartbeat(beat)) });
+            if count.is_multiple_of(BEATS_UNTIL_AGAIN) {
+                self.attempts.say_again();
+            }
         }
     }
 
@@ -242,6 +252,8 @@ impl Session {
             Code::AlreadyExists => ErrorCode::Conflict,
             Code::FailedPrecondition => ErrorCode::VersionMismatch,
             Code::InvalidArgument => ErrorCode::BadRequest,
+            // It was welcome, and is cut off: coming back at once would only end the same way.
+            Code::Aborted => return cut(status.message(), false),
             _ => return cut(&chain(status), was_connected),
         };
         self.refused(code, status.message())
@@ -250,6 +262,19 @@ impl Session {
     fn refused(&self, code: ErrorCode, reason: &str) -> End {
         End::Refused(NodeError::Refused { manager: self.manager.to_string(), reason: reason.to_owned(), code })
     }
+}
+
+/// The next message; nothing where the manager was silent for too long.
+async fn hear(
+    inbound: &mut Streaming<ManagerMessage>,
+    silence: Duration,
+) -> Option<Result<Option<ManagerMessage>, Status>> {
+    for _ in 0..LOOKS {
+        if let Ok(message) = timeout(silence / LOOKS, inbound.message()).await {
+            return Some(message);
+        }
+    }
+    None
 }
 
 fn cut(why: &str, was_connected: bool) -> End {

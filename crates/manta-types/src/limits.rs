@@ -46,6 +46,10 @@ pub const LIGHT_FRAME_BYTES_MAX: usize = 16 << 20;
 pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;
 /// Bytes of log output that one attempt may send; what follows is counted, not kept.
 pub const LOG_BYTES_PER_ATTEMPT_MAX: u64 = 64 << 20;
+/// Bytes that a log line is counted as beside its text, so that empty lines are not free.
+pub const LOG_LINE_BYTES_COUNTED: usize = 16;
+/// Bytes of one message between a node and the manager; the largest report that the limits below allow fits twice.
+pub const NODE_MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Log lines kept with a failed attempt.
 pub const FAILURE_LOG_LINES: usize = 50;
 /// Bytes of a traceback kept with a failed attempt.

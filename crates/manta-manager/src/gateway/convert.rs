@@ -11,6 +11,8 @@ use crate::orchestrator::NodeProfile;
 const ENTRIES_MAX: usize = 1000;
 /// Attempts that one node may run at once.
 const SLOTS_MAX: u32 = 65_536;
+/// Attempts that one node may hold.
+const HELD_MAX: usize = 100_000;
 /// Bytes of a node's sentence.
 const SENTENCE_BYTES_MAX: usize = 4096;
 
@@ -23,11 +25,12 @@ pub(super) struct Introduction {
     pub(super) held: Vec<Held>,
 }
 
-/// Checks a node's introduction.
+/// Checks a node's introduction. What it holds of another generation of the cluster does not count: the node drops it
+/// when it is welcomed.
 ///
 /// # Errors
 /// A sentence that names what cannot be used.
-pub(super) fn introduction(hello: wire::Hello) -> Result<Introduction, String> {
+pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introduction, String> {
     let name = NodeName::new(&hello.name).map_err(|error| error.to_string())?;
     let id = match hello.node_id.as_str() {
         "" => None,
@@ -49,7 +52,11 @@ pub(super) fn introduction(hello: wire::Hello) -> Result<Introduction, String> {
     for (key, value) in &hello.labels {
         check_name("label", key).and_then(|()| check_name("label", value)).map_err(|error| error.to_string())?;
     }
-    let held = hello.held.iter().map(|held| Ok(Held { attempt: attempt(&held.attempt)?, epoch: held.epoch }));
+    if hello.held.len() > HELD_MAX {
+        return Err(format!("node `{name}` holds {} attempts; {HELD_MAX} are the limit", hello.held.len()));
+    }
+    let current = hello.held.iter().filter(|held| held.generation == 0 || held.generation == generation);
+    let held = current.map(|held| Ok(Held { attempt: attempt(&held.attempt)?, epoch: held.epoch }));
     let held = held.collect::<Result<_, String>>()?;
     let clip_all = |texts: Vec<String>| texts.into_iter().map(|text| clip(text, SENTENCE_BYTES_MAX)).collect();
     let profile = NodeProfile {
@@ -206,8 +213,16 @@ mod tests {
 
     #[test]
     fn a_plain_introduction_is_taken() {
-        let taken = introduction(hello()).unwrap();
+        let taken = introduction(hello(), 1).unwrap();
         assert_eq!((taken.name.as_str(), taken.id, taken.held.len()), ("node-1", None, 0));
+    }
+
+    #[test]
+    fn what_a_node_holds_of_another_generation_does_not_count() {
+        let attempt = AttemptId::from_uuid(uuid::Uuid::from_u128(1)).to_string();
+        let held = |generation| wire::Held { attempt: attempt.clone(), epoch: 1, phase: "running".into(), generation };
+        let count = |held| introduction(wire::Hello { held, ..hello() }, 2).unwrap().held.len();
+        assert_eq!((count(vec![held(1)]), count(vec![held(2)]), count(vec![held(0)])), (0, 1, 1));
     }
 
     #[test]
@@ -215,7 +230,7 @@ mod tests {
         let check = |change: fn(&mut wire::Hello), words: &str| {
             let mut hello = hello();
             change(&mut hello);
-            let error = introduction(hello).unwrap_err();
+            let error = introduction(hello, 1).unwrap_err();
             assert!(error.contains(words), "{error}");
         };
         check(|hello| hello.name = "Node 1".into(), "may hold only");
@@ -224,6 +239,7 @@ mod tests {
         check(|hello| hello.cpu_count = f64::NAN, "NaN cores");
         check(|hello| hello.datasets.push(wire::Dataset { name: "../etc".into(), ..Default::default() }), "slashes");
         check(|hello| hello.notes = vec![String::new(); 1001], "1001");
+        check(|hello| hello.held = vec![wire::Held::default(); HELD_MAX + 1], "100001 attempts");
         check(
             |hello| hello.held.push(wire::Held { attempt: "sw_1".into(), ..Default::default() }),
             "not an attempt id",

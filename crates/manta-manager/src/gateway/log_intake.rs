@@ -57,7 +57,7 @@ impl LogIntake {
         let Ok(id) = attempt(&line.attempt) else { return Ok(None) };
         self.locate(id).await?;
         let Some(Some(place)) = self.places.get_mut(&id) else { return Ok(None) };
-        place.bytes += (line.text.len() + line.data.len()) as u64;
+        place.bytes += (line.text.len() + line.data.len() + limits::LOG_LINE_BYTES_COUNTED) as u64;
         if place.bytes > limits::LOG_BYTES_PER_ATTEMPT_MAX {
             return Ok(None);
         }

@@ -44,7 +44,7 @@ impl NodeGateway for Gateway {
         check_version(&hello)?;
         let protocol = hello.protocol;
         let Introduction { name, id, profile, held } =
-            convert::introduction(hello).map_err(Status::invalid_argument)?;
+            convert::introduction(hello, self.app.generation).map_err(Status::invalid_argument)?;
         let (session, outbound) = session_channel();
         let (reply, welcomed) = oneshot::channel();
         let (app, tier) = (&self.app, profile.tier.clone());
@@ -67,12 +67,14 @@ impl NodeGateway for Gateway {
             lease_ms: ms(limits::LEASE),
             generation: app.generation,
         })));
-        let over = session.over.clone().cancelled_owned();
+        let (over, ended) = (session.over.clone().cancelled_owned(), session.clone());
         app.replays.connected(name.clone(), session.clone(), protocol);
         let reader = NodeSession::new(name, session, app);
         app.supervisor.spawn("node session", Kind::Session, reader.read(inbound, app.supervisor.stopping()));
         let outbound = welcome.chain(ReceiverStream::new(outbound)).map(Ok).take_until(over);
-        Ok(Response::new(Box::pin(outbound)))
+        let farewell = async move { ended.why().map(|why| Err(Status::aborted(why))) };
+        let farewell = futures_util::stream::once(farewell).filter_map(std::future::ready);
+        Ok(Response::new(Box::pin(outbound.chain(farewell))))
     }
 }
 

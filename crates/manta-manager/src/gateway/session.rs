@@ -6,7 +6,7 @@ use manta_api::node::{self as wire, manager_message, node_message};
 use manta_engine::Input;
 use manta_store::BlobStore;
 use manta_types::event::Timings;
-use manta_types::{NodeName, OutcomeClass, crash_point};
+use manta_types::{NodeName, OutcomeClass, crash_point, limits};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -18,6 +18,12 @@ use crate::app::App;
 use crate::orchestrator::{Handle, Session};
 use crate::space::Space;
 
+/// Messages of one session that cannot be used; a node that sends more breaks the protocol, and its session ends.
+const UNUSABLE_MAX: u32 = 100;
+/// How often in a lease it is looked whether the node was silent. Counted, so that a manager that stood still has not
+/// heard nothing for long, but once.
+const LOOKS: u32 = 3;
+
 /// The reading half of a session.
 pub(super) struct NodeSession {
     node: NodeName,
@@ -27,12 +33,15 @@ pub(super) struct NodeSession {
     logs: LogIntake,
     space: Arc<Space>,
     replays: ReplayIntake,
+    unusable: u32,
 }
 
 /// Whether a session goes on.
 enum Next {
     Read,
     End,
+    /// With these words to the node.
+    Cut(String),
 }
 
 impl NodeSession {
@@ -40,10 +49,11 @@ impl NodeSession {
         let (handle, space) = (app.handle.clone(), Arc::clone(&app.space));
         let replays = ReplayIntake::new(node.clone(), session.id, Arc::clone(&app.replays));
         let logs = LogIntake::new(node.clone(), handle.clone(), app.logs.clone());
-        Self { node, session, handle, blobs: Arc::clone(&app.blobs), logs, space, replays }
+        let blobs = Arc::clone(&app.blobs);
+        Self { node, session, handle, blobs, logs, space, replays, unusable: 0 }
     }
 
-    /// Reads until the stream ends, the session is replaced, or the manager stops.
+    /// Reads until the stream ends, the session is replaced, the node is silent for a lease, or the manager stops.
     pub(super) async fn read(
         mut self,
         mut inbound: impl Stream<Item = Result<wire::NodeMessage, Status>> + Unpin,
@@ -55,13 +65,26 @@ impl NodeSession {
                 biased;
                 () = over.cancelled() => break Ok(()),
                 () = stop.cancelled() => break Ok(()),
-                message = inbound.next() => message,
+                message = hear(&mut inbound) => message,
             };
-            let Some(Ok(message)) = message else { break Ok(()) };
+            let message = match message {
+                Some(Ok(message)) => message,
+                Some(Err(status)) => {
+                    tracing::info!(node = %self.node, reason = status.message(), "a session broke");
+                    self.session.end(status.message().to_owned());
+                    break Ok(());
+                }
+                None => break Ok(()),
+            };
             self.handle.heard(&self.node);
             match self.take(message).await {
                 Ok(Next::Read) => {}
                 Ok(Next::End) => break Ok(()),
+                Ok(Next::Cut(words)) => {
+                    tracing::warn!(node = %self.node, "its session ends: {words}");
+                    self.session.end(words);
+                    break Ok(());
+                }
                 Err(error) => break Err(error),
             }
         };
@@ -114,6 +137,12 @@ impl NodeSession {
         };
         if let Err(problem) = taken {
             tracing::warn!(node = %self.node, what, problem, "a message cannot be used");
+            self.unusable += 1;
+            if self.unusable > UNUSABLE_MAX {
+                return Ok(Next::Cut(format!(
+                    "more than {UNUSABLE_MAX} messages could not be used; the last: {problem}"
+                )));
+            }
         }
         Ok(Next::Read)
     }
@@ -138,4 +167,17 @@ impl NodeSession {
         let input = Input::Failed { node, attempt, epoch, failure, results: Vec::new(), timings: Timings::default() };
         self.handle.report(input).await.map(Ok)
     }
+}
+
+/// The next message; an error where none came for a lease, or it cannot be read, and nothing where the stream has ended.
+async fn hear(
+    inbound: &mut (impl Stream<Item = Result<wire::NodeMessage, Status>> + Unpin),
+) -> Option<Result<wire::NodeMessage, Status>> {
+    for _ in 0..LOOKS {
+        if let Ok(message) = tokio::time::timeout(limits::LEASE / LOOKS, inbound.next()).await {
+            return message;
+        }
+    }
+    let silence = limits::LEASE.as_secs();
+    Some(Err(Status::deadline_exceeded(format!("nothing was heard for {silence} s"))))
 }

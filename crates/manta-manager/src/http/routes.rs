@@ -10,6 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter};
 use http::Method;
 use manta_api::node::node_gateway_server::NodeGatewayServer;
 use manta_api::{ErrorCode, Problem};
+use manta_types::limits::NODE_MESSAGE_BYTES_MAX;
 
 use super::auth::guard;
 use super::call::{Answering, Call, handle};
@@ -18,9 +19,6 @@ use super::{attempts, blobs, events, logs, nodes, replays, swarms, why};
 use crate::app::App;
 use crate::gateway::Gateway;
 use crate::tokens::Role;
-
-/// Bytes of one message of a node; a report of many thousand results fits.
-const NODE_MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -167,7 +167,8 @@ impl Core {
         let node = profile.describe(&name);
         turn.transaction.nodes.extend(self.nodes.update(&name, id, profile, turn.now.wall_ms));
         turn.effects.push(Effect::Connected { asker, outcome: Ok(id) });
-        if let Some(former) = self.sessions.insert(name, session) {
+        if let Some(former) = self.sessions.insert(name.clone(), session) {
+            tracing::warn!(node = %name, "a new session under its id took the place of one that had not ended");
             turn.effects.push(Effect::End(former));
         }
         self.decide(Input::NodeConnected { node, held }, turn);

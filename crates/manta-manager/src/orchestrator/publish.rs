@@ -1,7 +1,7 @@
 //! Who is told of what is durable: nodes through their sessions, subscribers through watches.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use manta_api::node::ManagerMessage;
 use manta_engine::Command;
@@ -22,6 +22,8 @@ pub(crate) struct Session {
     queue: mpsc::Sender<ManagerMessage>,
     /// Cancelled when the session is to end.
     pub(crate) over: CancellationToken,
+    /// Why it ends, for the node; nothing where the node knows.
+    why: Arc<OnceLock<String>>,
 }
 
 /// A new session and the messages that leave through it.
@@ -29,7 +31,7 @@ pub(crate) fn session_channel() -> (Session, mpsc::Receiver<ManagerMessage>) {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let (queue, waiting) = mpsc::channel(SESSION_QUEUE_MAX);
     let id = SessionId(NEXT.fetch_add(1, Ordering::Relaxed));
-    (Session { id, queue, over: CancellationToken::new() }, waiting)
+    (Session { id, queue, over: CancellationToken::new(), why: Arc::default() }, waiting)
 }
 
 impl Session {
@@ -38,9 +40,22 @@ impl Session {
         if let Err(error) = self.queue.try_send(message) {
             if matches!(error, mpsc::error::TrySendError::Full(_)) {
                 tracing::warn!("a node does not read its messages; its session ends");
+                self.end(format!("the node let {SESSION_QUEUE_MAX} messages wait"));
             }
             self.over.cancel();
         }
+    }
+
+    /// Ends the session, and tells the node why.
+    pub(crate) fn end(&self, why: String) {
+        // The first reason is the one to tell.
+        let _ = self.why.set(why);
+        self.over.cancel();
+    }
+
+    /// Why it ended, where the node is to be told.
+    pub(crate) fn why(&self) -> Option<&str> {
+        self.why.get().map(String::as_str)
     }
 }
 
@@ -68,7 +83,9 @@ impl Sessions {
     /// Ends a session whose place another took.
     pub(super) fn end(&mut self, session: SessionId) {
         if let Some(former) = self.open.remove(&session) {
-            former.over.cancel();
+            let words = "another session under this node's id took its place; if two agents run on copies of one data \
+                         directory, stop one";
+            former.end(words.to_owned());
         }
     }
 

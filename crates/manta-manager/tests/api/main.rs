@@ -6,6 +6,7 @@ mod bad_submissions;
 mod blobs;
 mod gateway;
 mod harness;
+mod hostile;
 mod node;
 mod replay;
 mod storage;

@@ -42,11 +42,18 @@ pub(crate) fn hello_with(name: &str, datasets: &[&str]) -> wire::Hello {
 
 /// Opens a session with the given token, or gives the manager's refusal.
 pub(crate) async fn connect_as(manager: &Manager, token: &str, hello: wire::Hello) -> Result<Node, Status> {
+    let name = hello.name.clone();
+    let node = first_says(manager, token, node_message::Kind::Hello(hello)).await?;
+    Ok(Node { name, ..node })
+}
+
+/// Opens a session that begins with this.
+pub(crate) async fn first_says(manager: &Manager, token: &str, first: node_message::Kind) -> Result<Node, Status> {
     let endpoint = tonic::transport::Endpoint::from_shared(manager.endpoint.origin()).unwrap();
     let channel = endpoint.connect_with_connector(Connector::new(&manager.endpoint)).await.unwrap();
     let (outbound, messages) = mpsc::channel(64);
-    let name = hello.name.clone();
-    send(&outbound, node_message::Kind::Hello(hello)).await;
+    let name = String::new();
+    send(&outbound, first).await;
     let mut request = Request::new(ReceiverStream::new(messages));
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     let opening = async move { NodeGatewayClient::new(channel).session(request).await };
@@ -82,6 +89,18 @@ impl Node {
     pub(crate) async fn try_next(&mut self) -> Option<manager_message::Kind> {
         let next = tokio::time::timeout(LIMIT, self.inbound.message()).await.expect("a message comes in time");
         next.ok().flatten().map(|message| message.kind.expect("messages have a kind"))
+    }
+
+    /// Waits for the end of the session, and what the manager says with it.
+    pub(crate) async fn farewell(&mut self) -> Status {
+        loop {
+            let next = tokio::time::timeout(LIMIT, self.inbound.message()).await.expect("the session ends in time");
+            match next {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the session ended without a word"),
+                Err(status) => return status,
+            }
+        }
     }
 
     pub(crate) async fn offer(&mut self) -> wire::Offer {

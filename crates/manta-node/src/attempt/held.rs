@@ -119,6 +119,11 @@ impl Attempts {
         self.node.outbox.cut();
     }
 
+    /// Says again what was not answered.
+    pub(crate) fn say_again(self: &Arc<Self>) {
+        self.step(Input::SayAgain);
+    }
+
     /// What this node has, for a manager that it greets.
     pub(crate) fn held(&self) -> Vec<Held> {
         let inner = self.inner();

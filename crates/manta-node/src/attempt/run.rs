@@ -178,8 +178,9 @@ async fn watch(
         let mut grace = None;
         let exit: Exit = loop {
             let open = cut.is_none();
+            // In this order: after a pause of the agent itself all may be due, and a task that ended in time did so.
             tokio::select! {
-                exit = &mut exiting => break exit,
+                biased;
                 how = &mut serving, if ending.is_none() => {
                     if let (Ending::Violation(words), true) = (&how, open) {
                         cut = Some(Cut::Violation(words.clone()));
@@ -188,6 +189,7 @@ async fn watch(
                     ending = Some(how);
                     grace = Some(Instant::now() + GRACE);
                 }
+                exit = &mut exiting => break exit,
                 () = sleep_until(grace), if grace.is_some() => {
                     grace = None;
                     kill();

@@ -107,6 +107,9 @@ impl<W> Desk<W> {
             Input::Committed { attempt } => self.change(attempt, Change::Commit, out),
             Input::Removed { attempt } => self.change(attempt, Change::Remove, out),
             Input::DiskRefused { attempt, reason } => self.disk_refused(attempt, reason, out),
+            Input::SayAgain => {
+                self.entries.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.say_end(id, out));
+            }
             Input::TryDisk => {
                 let refused = self.entries.iter().filter(|(_, entry)| entry.refused.is_some() && !entry.asked);
                 let again: Vec<AttemptId> = refused.map(|(attempt, _)| *attempt).collect();

@@ -138,6 +138,7 @@ fn a_report_is_said_in_every_session_until_it_is_answered_whatever_else_is_said(
         assert_eq!(desk.step(Input::Answered { attempt: one.id, epoch: 2, accepted: false }), []);
     }
     assert_eq!(said_ends(&offer(&mut desk, &one)), [one.id]);
+    assert_eq!(said_ends(&desk.step(Input::SayAgain)), [one.id]);
     assert_eq!(answer(&mut desk, &one, false), [Command::RemoveJournal { attempt: one.id }]);
     assert_eq!(answer(&mut desk, &one, true), [], "the first answer counts");
 }

@@ -137,6 +137,8 @@ pub enum Input<W> {
     },
     /// It is time to ask the disk again.
     TryDisk,
+    /// It is time to say again what was not answered: the manager may not have been able to take it.
+    SayAgain,
 }
 
 /// Something to do. Orders that touch the disk are given one at a time for each attempt, and each is answered.

@@ -1,5 +1,5 @@
 //! A manager that does what a test says: the gateway's stream in the test's hands, blobs and inputs from tables.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,6 +60,8 @@ pub(crate) struct Door {
     say: mpsc::UnboundedSender<Result<ManagerMessage, Status>>,
     /// Log lines so far.
     pub(crate) logs: Vec<LogLine>,
+    /// Attempts whose report was heard; a node says it again until it is answered.
+    reported: BTreeSet<String>,
     /// Phases so far: attempt and phase.
     pub(crate) phases: Vec<(String, String)>,
 }
@@ -121,7 +123,7 @@ impl Door {
         self.say(Said::Verdict(Verdict { attempt, epoch, accepted: true, reason: String::new() }));
     }
 
-    /// The next message that is no heartbeat, log line or phase; nothing when the session has ended.
+    /// The next message that is no heartbeat, log line, phase or repeated report; nothing when the session has ended.
     pub(crate) async fn next(&mut self) -> Option<Kind> {
         loop {
             match self.hear().await? {
@@ -129,6 +131,7 @@ impl Door {
                 Kind::Logs(batch) => self.logs.extend(batch.lines),
                 Kind::Progress(progress) => self.phases.push((progress.attempt, progress.phase)),
                 Kind::ReplayProgress(progress) => self.phases.push((progress.replay, progress.phase)),
+                Kind::Finished(report) if !self.reported.insert(report.attempt.clone()) => {}
                 other => return Some(other),
             }
         }
@@ -226,7 +229,14 @@ impl NodeGateway for Gateway {
             generation: self.generation.load(Ordering::Relaxed),
         };
         say.send(Ok(ManagerMessage { kind: Some(Said::Welcome(welcome)) })).unwrap();
-        let _ = self.doors.send(Door { hello, heard, say, logs: Vec::new(), phases: Vec::new() });
+        let _ = self.doors.send(Door {
+            hello,
+            heard,
+            say,
+            logs: Vec::new(),
+            reported: BTreeSet::new(),
+            phases: Vec::new(),
+        });
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(said))))
     }
 }

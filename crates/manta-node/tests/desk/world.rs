@@ -95,6 +95,7 @@ impl World {
             14 => self.cut(),
             _ if pick.is_multiple_of(16) => self.restore(pick),
             _ if pick.is_multiple_of(3) => self.dies(pick),
+            _ if pick.is_multiple_of(5) => self.step(Input::SayAgain),
             _ => self.step(Input::TryDisk),
         }
     }
