@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod error;
+pub mod plan;
 pub mod submission;
 pub mod version;
 pub mod view;
@@ -18,6 +19,7 @@ pub mod node {
 
 pub use attempt::{AttemptLimits, AttemptOutcome, AttemptView, ReplayEvent, ReplayNews, ReplayView};
 pub use error::{ErrorCode, Problem};
+pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{
     AttemptInputs, EventView, GlobalView, InputResult, IterationView, LogLine, MissingInput, NodeView, ResultView,

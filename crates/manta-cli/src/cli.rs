@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    change, demo, deploy, events, logs, ls, manager_data, manager_run, node_ls, node_run, replay, results, run, show,
-    why,
+    change, demo, deploy, events, logs, ls, manager_data, manager_run, node_ls, node_run, plan, replay, results, run,
+    show, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -29,6 +29,8 @@ pub(crate) enum Verb {
     Demo(demo::Args),
     /// Run a swarm on this machine: a manager and nodes of its own, gone when it ends.
     Run(run::Args),
+    /// Say what a swarm would do before anything runs: on a manager's nodes, or on some of its own.
+    Plan(plan::Args),
     /// Submit a swarm to a manager and return at once.
     Deploy(deploy::Args),
     /// List swarms.

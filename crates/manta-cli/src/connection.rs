@@ -27,6 +27,11 @@ pub(crate) struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
+    /// Whether an option or the environment names a manager.
+    pub(crate) fn names_manager(&self) -> bool {
+        self.manager.is_some() || variable("MANTA_MANAGER").is_some()
+    }
+
     /// A client; nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let address = self.manager.clone().or_else(|| variable("MANTA_MANAGER"));

@@ -8,10 +8,50 @@ use manta_types::name::{check_component, nearest};
 
 use crate::embedded::NodePlan;
 use crate::report::Failure;
+use crate::session::Nodes;
 use crate::trace::TraceDocument;
 
 /// In a path, stands for the node's name.
 const NODE_MARK: &str = "{node}";
+/// Nodes that are started where their number is not given.
+const NODES_DEFAULT: u32 = 4;
+
+/// Options of every verb that starts nodes on this machine.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct NodeArgs {
+    /// Nodes to start: node-1, node-2, … [default: 4].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    nodes: Option<u32>,
+
+    /// A node by name, with labels; repeat it for each, in place of --nodes.
+    #[arg(long, value_name = "NAME[:KEY=VALUE,…]")]
+    node: Vec<String>,
+
+    /// A dataset of every node, or of one; `{node}` in the path stands for the node's name.
+    #[arg(long, alias = "node-data", value_name = "[NODE:]NAME=PATH")]
+    data: Vec<String>,
+}
+
+impl NodeArgs {
+    /// Whether any of them was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.nodes.is_some() || !self.node.is_empty() || !self.data.is_empty()
+    }
+
+    /// The nodes that they mean.
+    pub(crate) fn nodes(&self) -> Result<Nodes<'static>, Failure> {
+        let named = match self.node.as_slice() {
+            [] => numbered(self.nodes.unwrap_or(NODES_DEFAULT)),
+            nodes => nodes.iter().map(|node| parse_node(node)).collect::<Result<_, _>>()?,
+        };
+        let options = self.data.iter().map(|text| DataOption::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        Ok(if needs_names(&options) {
+            Nodes::AfterTracing(Box::new(move |document| plan(&named, &options, Some(document))))
+        } else {
+            Nodes::Known(plan(&named, &options, None)?)
+        })
+    }
+}
 
 /// One `--data`: `PATH`, `NAME=PATH`, `NODE:NAME=PATH` or `NODE:=PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]

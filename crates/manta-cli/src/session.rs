@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 
-use manta_api::SwarmView;
+use manta_api::{PlanView, SwarmView};
 use manta_client::Client;
 
 use crate::embedded::{NodePlan, Options, Platform};
@@ -84,6 +84,33 @@ pub(crate) async fn run(
     outcome
 }
 
+/// Asks a manager and nodes of its own, started for the question and gone with it, what a swarm would do.
+pub(crate) async fn foretell(
+    plan: Plan<'_>,
+    screen: &Screen,
+    ended: impl Future<Output = ()>,
+) -> Result<PlanView, Failure> {
+    let mut ended = pin!(ended);
+    let options = Options { python: plan.python.clone(), data_dir: plan.data_dir.clone() };
+    let started = tokio::select! {
+        platform = Platform::start(options, screen) => platform,
+        () = &mut ended => Err(Failure::interrupted()),
+    };
+    let mut platform = started?;
+    let asked = async {
+        let (client, tracing) = (platform.client(), (plan.tracing)(platform.trace_folder()?));
+        let (packed, _) = prepare(&mut platform, tracing, plan.nodes, screen).await?;
+        Ok(client.plan(&packed.plan_request()).await?)
+    };
+    let outcome = tokio::select! {
+        outcome = asked => outcome,
+        () = ended => Err(Failure::interrupted()),
+    };
+    screen.close();
+    platform.end().await;
+    outcome
+}
+
 async fn run_on(
     platform: &mut Platform,
     plan: Plan<'_>,
@@ -121,8 +148,20 @@ async fn prepare(
     match nodes {
         Nodes::Known(nodes) => {
             platform.add_nodes(&nodes);
-            let packing = async { pack_swarm(&traced.await?) };
-            let (packed, ()) = tokio::try_join!(packing, platform.ready(screen))?;
+            let (mut packing, mut ready) = (pin!(async { pack_swarm(&traced.await?) }), pin!(platform.ready(screen)));
+            // What is wrong with the user's own file is told before what is wrong with the nodes, whichever came first.
+            let packed = tokio::select! {
+                packed = &mut packing => {
+                    let packed = packed?;
+                    ready.await?;
+                    packed
+                }
+                started = &mut ready => {
+                    let packed = packing.await?;
+                    started?;
+                    packed
+                }
+            };
             Ok((packed, names(&nodes)))
         }
         Nodes::AfterTracing(nodes) => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use futures_util::TryStreamExt;
 use manta_api::submission::ResourcesWire;
-use manta_api::{ErrorCode, ModuleRef, SwarmSubmission, SwarmView};
+use manta_api::{ErrorCode, ModuleRef, PlanRequest, SwarmSubmission, SwarmView};
 use manta_client::Client;
 use manta_types::{Blob, Digest};
 
@@ -54,6 +54,17 @@ pub(crate) fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
         return Err(Failure::new(ErrorCode::InvalidSwarm, error.to_string()));
     }
     Ok(Packed { submission, sources })
+}
+
+impl Packed {
+    /// The question what it would do; the manifests go with it, so that nothing has to be stored first.
+    pub(crate) fn plan_request(&self) -> PlanRequest {
+        let manifests = self.sources.values().filter_map(|(_, source)| match source {
+            Source::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
+            Source::File(_) => None,
+        });
+        PlanRequest { submission: self.submission.clone(), manifests: manifests.collect() }
+    }
 }
 
 fn reference(bundle: &manta_module::Bundle) -> ModuleRef {

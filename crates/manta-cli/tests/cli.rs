@@ -43,7 +43,7 @@ fn version_and_help_are_data() {
     );
     let help = text(&run(&["--help"]).stdout);
     for verb in [
-        "demo", "run", "deploy", "ls", "show", "why", "events", "logs", "results", "pause", "resume", "stop",
+        "demo", "run", "plan", "deploy", "ls", "show", "why", "events", "logs", "results", "pause", "resume", "stop",
         "manager", "node",
     ] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} is not in:\n{help}");
@@ -52,6 +52,7 @@ fn version_and_help_are_data() {
     for verb in [
         "demo",
         "run",
+        "plan",
         "deploy",
         "ls",
         "show",
@@ -85,6 +86,12 @@ fn mistakes_on_the_command_line_exit_with_2() {
     check(&["deploy", "x.py", "--priority", "101"], 2, &["--priority", "-100..=100"]);
     check(&["deploy", "x.py", "--attempts-max", "0"], 2, &["--attempts-max"]);
     check(&["show", "s", "--at", "0"], 2, &["--at"]);
+    check(
+        &["plan", "x.py", "--nodes", "2", "--manager", "unix:/x"],
+        2,
+        &["--nodes, --node and --data mean nodes of this"],
+    );
+    check(&["why", "s", "--iteration", "1", "--manager", "unix:/x"], 6, &["no token"]);
     check(&["ls", "--manager", "https://x"], 2, &["`https://x` is not a manager's address"]);
     check(
         &["--json", "run", "x.py", "--bogus"],

@@ -1,5 +1,7 @@
 //! Swarms, their histories, logs and values, and the cluster's nodes.
-use manta_api::{EventView, GlobalView, LogLine, NodeView, ResultView, SwarmSubmission, SwarmView, WhyView};
+use manta_api::{
+    EventView, GlobalView, LogLine, NodeView, PlanRequest, PlanView, ResultView, SwarmSubmission, SwarmView, WhyView,
+};
 use manta_types::{AttemptId, SwarmId};
 
 use crate::follow::Sequenced;
@@ -57,6 +59,14 @@ impl Client {
     /// As for every call; a swarm that could never run is refused with the reason.
     pub async fn submit(&self, submission: &SwarmSubmission, idempotency_key: &str) -> Result<SwarmView, ClientError> {
         self.change_json("/swarms", submission, idempotency_key).await
+    }
+
+    /// What a swarm would do on the nodes as they are; nothing is stored and nothing runs.
+    ///
+    /// # Errors
+    /// As for every call; a submission that breaks a rule is refused as when it is submitted.
+    pub async fn plan(&self, request: &PlanRequest) -> Result<PlanView, ClientError> {
+        self.ask_json("/swarms/plan", request).await
     }
 
     /// All swarms, as the manager orders them.

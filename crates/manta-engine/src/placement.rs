@@ -253,10 +253,14 @@ fn sample(swarm: &SwarmRun, task: TaskIndex, mut eligible: Vec<&Node>, fleet: &F
     let mine = division::divide(swarm, &group, turn, fleet).remove(&task).unwrap_or_default();
     let mine: Vec<&Node> = eligible.into_iter().filter(|node| mine.contains(node.name())).collect();
     if mine.is_empty() {
-        let shares: Vec<_> = group.iter().map(|(_, share)| format!("{}", (share * 100.0).round())).collect();
-        return Placement::Skipped(format!("no node left by the {} division", shares.join("/")));
+        return Placement::Skipped(format!("no node left by the {} division", shares(swarm, task).join("/")));
     }
     chosen(mine, false)
+}
+
+/// The shares of the tasks that divide the nodes with this one, in per cent, largest first: `80`, `20`.
+pub(crate) fn shares(swarm: &SwarmRun, task: TaskIndex) -> Vec<String> {
+    division::group(swarm, task).iter().map(|(_, share)| format!("{}", (share * 100.0).round())).collect()
 }
 
 /// The nodes that requests of the iteration before named for this task.

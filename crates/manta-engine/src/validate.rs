@@ -5,7 +5,7 @@ use manta_types::name::nearest;
 use manta_types::{SwarmSpec, TaskSpec};
 
 use crate::Engine;
-use crate::placement::static_cause;
+use crate::placement::{image_matches, static_cause};
 
 /// Why a swarm is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +65,40 @@ impl Engine {
         if causes.iter().any(|(_, cause)| cause.is_none()) {
             return None;
         }
+        let hint = self.nearest_label(task).or_else(|| self.nearest_image(task));
         let told: Vec<_> = causes
             .iter()
             .filter_map(|(name, why)| why.as_ref().map(|obstacle| format!("{name} {}", obstacle.why)))
             .collect();
         let message = format!("task `{alias}` has nowhere to run: {}", shorten(&told));
-        Some(Refusal { kind: RefusalKind::NoNode, task: alias, message, hint: None })
+        Some(Refusal { kind: RefusalKind::NoNode, task: alias, message, hint })
+    }
+
+    /// The label nearest to one that no node carries.
+    fn nearest_label(&self, task: &TaskSpec) -> Option<String> {
+        let labels = self.fleet.iter().flat_map(|node| &node.description().labels);
+        let known: BTreeSet<String> = labels.map(|(key, value)| format!("{key}={value}")).collect();
+        let mut wanted = task.labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let missing = wanted.find(|wanted| !known.contains(wanted))?;
+        Some(match nearest(&missing, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean the label `{near}`?"),
+            None if known.is_empty() => "give nodes labels where they start: --label KEY=VALUE".to_owned(),
+            None => format!("the labels are {}", shorten(&known.into_iter().collect::<Vec<_>>())),
+        })
+    }
+
+    /// The image nearest to one that no node has.
+    fn nearest_image(&self, task: &TaskSpec) -> Option<String> {
+        let images = || self.fleet.iter().map(|node| &node.description().images);
+        if images().any(|images| image_matches(&task.image, images)) {
+            return None;
+        }
+        let known: BTreeSet<&str> = images().flatten().map(String::as_str).collect();
+        let wanted = task.image.strip_prefix("manta_light:").unwrap_or(&task.image);
+        Some(match nearest(wanted, known.iter().copied()) {
+            Some(near) => format!("did you mean the image `{near}`?"),
+            None => format!("the images are {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        })
     }
 
     /// `node-1 offers digits; node-2 offers nothing`.

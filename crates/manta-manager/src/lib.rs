@@ -8,6 +8,7 @@
 mod app;
 mod backup;
 mod clock;
+mod content;
 mod error;
 mod gateway;
 mod http;

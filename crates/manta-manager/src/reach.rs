@@ -8,7 +8,7 @@ use manta_types::{Blob, Digest};
 use serde::Deserialize;
 
 use crate::ManagerError;
-use crate::submit::MANIFEST_BYTES_MAX;
+use crate::content::MANIFEST_BYTES_MAX;
 
 /// Digests that are looked at in one go.
 const PAGE: usize = 1000;

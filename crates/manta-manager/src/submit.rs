@@ -1,22 +1,15 @@
 //! A submission's way in: read, checked, everything it names found, and only then handed to the engine.
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use manta_api::{ErrorCode, ModuleRef, Problem, SwarmSubmission};
+use manta_api::{ErrorCode, Problem, SwarmSubmission};
 use manta_engine::{Refusal, RefusalKind};
-use manta_module::{BundleManifest, ModuleResources};
-use manta_store::{BlobError, BlobStore, KeyRecord, NewSwarm};
-use manta_types::{Blob, SwarmId, crash_point};
+use manta_store::{KeyRecord, NewSwarm};
+use manta_types::{SwarmId, crash_point};
 
 use crate::ManagerError;
 use crate::app::App;
-use crate::http::{internal, parse, set_aside};
+use crate::content::{Checked, check};
+use crate::http::{internal, parse};
 use crate::orchestrator::Refused;
 
-/// Bytes of a bundle's manifest.
-pub(crate) const MANIFEST_BYTES_MAX: u64 = 16 << 20;
-/// Missing blobs that a refusal names.
-const MISSING_NAMED_MAX: usize = 5;
 /// Bytes of an idempotency key.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -41,16 +34,8 @@ pub(crate) async fn submit(app: &App, body: &[u8], key: Option<String>) -> Resul
     }
     app.space.admit(body.len() as u64)?;
     let submission: SwarmSubmission = parse("submission", body)?;
-    let invalid = |error: manta_api::InvalidSubmission| Problem::new(ErrorCode::InvalidSwarm, error.to_string());
-    let spec = Arc::new(submission.check().map_err(invalid)?);
-    let blobs = Arc::clone(&app.blobs);
-    let (submission, checked) = tokio::task::spawn_blocking(move || {
-        let checked = check_content(&submission, blobs.as_ref());
-        (submission, checked)
-    })
-    .await
-    .map_err(internal)?;
-    checked?;
+    let Checked { submission, spec, content } = check(app, submission, Vec::new()).await?;
+    content.is_stored()?;
     crash_point!("manager.submit.validated");
     let new = NewSwarm {
         id: SwarmId::from_uuid(uuid::Uuid::now_v7()),
@@ -96,96 +81,21 @@ fn key_conflict(swarm: SwarmId) -> Problem {
     Problem::new(ErrorCode::Conflict, sentence).hint("send a new key with a new request")
 }
 
+/// The catalogue's entry for a refusal.
+pub(crate) const fn code_of(refusal: &Refusal) -> ErrorCode {
+    match refusal.kind {
+        RefusalKind::NoDataset => ErrorCode::NoDataset,
+        RefusalKind::NoNode => ErrorCode::NoNode,
+    }
+}
+
 /// All reasons as one problem, whose code is that of the first.
 fn placement(refusals: Vec<Refusal>) -> Problem {
-    let code = match refusals.first().map(|refusal| refusal.kind) {
-        Some(RefusalKind::NoDataset) => ErrorCode::NoDataset,
-        _ => ErrorCode::NoNode,
-    };
+    let code = refusals.first().map_or(ErrorCode::NoNode, code_of);
     let messages: Vec<_> = refusals.iter().map(|refusal| refusal.message.as_str()).collect();
     let problem = Problem::new(code, messages.join("; "));
     match refusals.into_iter().find_map(|refusal| refusal.hint) {
         Some(hint) => problem.hint(hint),
         None => problem,
-    }
-}
-
-/// Checks that every bundle is stored, is what the submission says of it, and that all values are stored.
-fn check_content(submission: &SwarmSubmission, blobs: &dyn BlobStore) -> Result<(), Problem> {
-    let mut missing = Vec::new();
-    let mut wanted: BTreeSet<(Blob, String)> =
-        submission.globals.iter().map(|(name, blob)| (*blob, format!("global `{name}`"))).collect();
-    for module in &submission.modules {
-        let Some(manifest) = read_manifest(module, blobs)? else {
-            missing.push(format!("the bundle of module `{}`", module.name));
-            continue;
-        };
-        agree(module, &manifest)?;
-        let files = manifest.files.iter();
-        wanted.extend(files.map(|(path, blob)| (*blob, format!("`{path}` of module `{}`", module.name))));
-    }
-    for (blob, what) in wanted {
-        match blobs.hold(&blob.digest).map_err(ManagerError::from)? {
-            Some(size) if size == blob.size => {}
-            Some(size) => {
-                let sentence = format!("{what} has {size} bytes, the submission says {}", blob.size);
-                return Err(Problem::new(ErrorCode::InvalidSwarm, sentence));
-            }
-            None => missing.push(what),
-        }
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let more = missing.len().saturating_sub(MISSING_NAMED_MAX);
-    let named = missing[..missing.len() - more].join(", ");
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let problem = Problem::new(ErrorCode::MissingBlob, format!("not stored at the manager: {named}{rest}"));
-    Err(problem.hint("ask `blobs/missing` and upload what it names, then submit again"))
-}
-
-/// The manifest of a module's bundle, if that is stored; a damaged one is set aside, so that sound bytes can take its place.
-fn read_manifest(module: &ModuleRef, blobs: &dyn BlobStore) -> Result<Option<BundleManifest>, Problem> {
-    blobs.hold(&module.bundle).map_err(ManagerError::from)?;
-    let bytes = match blobs.read(&module.bundle, MANIFEST_BYTES_MAX) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(None),
-        Err(error @ BlobError::Damaged { .. }) => match set_aside(blobs, error) {
-            BlobError::Damaged { .. } => return Ok(None),
-            other => return Err(ManagerError::from(other).into()),
-        },
-        Err(error) => return Err(ManagerError::from(error).into()),
-    };
-    let invalid = |error| {
-        let sentence = format!("the bundle of module `{}` cannot be used: {error}", module.name);
-        Problem::new(ErrorCode::InvalidSwarm, sentence)
-    };
-    BundleManifest::parse(&bytes).map(Some).map_err(invalid)
-}
-
-/// What the submission says of a module must be what its manifest says.
-fn agree(module: &ModuleRef, manifest: &BundleManifest) -> Result<(), Problem> {
-    let asked = module.resources;
-    let resources = ModuleResources {
-        cpu: asked.cpu,
-        memory_bytes: asked.memory_bytes,
-        gpu: asked.gpu,
-        gpu_memory_bytes: asked.gpu_memory_bytes,
-        tmp_bytes: asked.tmp_bytes,
-        pids: asked.pids,
-    };
-    let differs = [
-        ("name", module.name != manifest.name),
-        ("version", module.version != manifest.version),
-        ("image", module.image != manifest.image),
-        ("datasets", module.datasets != manifest.datasets),
-        ("resources", resources != manifest.resources),
-    ];
-    match differs.into_iter().find(|(_, differs)| *differs) {
-        None => Ok(()),
-        Some((field, _)) => {
-            let sentence = format!("module `{}`: its `{field}` is not what its bundle's manifest says", module.name);
-            Err(Problem::new(ErrorCode::InvalidSwarm, sentence))
-        }
     }
 }

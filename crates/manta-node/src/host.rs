@@ -3,11 +3,8 @@ use std::fs;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 
-use manta_types::limits::{MEMORY_BYTES_DEFAULT, PIDS_DEFAULT, TMP_BYTES_DEFAULT};
+use manta_types::limits::{self, PIDS_DEFAULT, TMP_BYTES_DEFAULT};
 use serde_json::{Value, json};
-
-/// Memory left to the agent and the system, in bytes.
-const MEMORY_BYTES_RESERVED: u64 = 1 << 30;
 
 /// What an attempt may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,8 +22,7 @@ pub(crate) struct Resources {
 impl Resources {
     /// What an attempt gets that asks for nothing: an even share of the memory, one core.
     pub(crate) fn defaults(memory_bytes: Option<u64>, slots: NonZeroU32) -> Self {
-        let share = memory_bytes.map(|all| all.saturating_sub(MEMORY_BYTES_RESERVED) / u64::from(slots.get()));
-        let memory_bytes = share.filter(|share| *share > 0).unwrap_or(MEMORY_BYTES_DEFAULT);
+        let memory_bytes = limits::memory_share(memory_bytes.unwrap_or(0), slots.get());
         Self { cpu: 1.0, memory_bytes, tmp_bytes: TMP_BYTES_DEFAULT, pids: PIDS_DEFAULT }
     }
 }
@@ -107,8 +103,8 @@ mod tests {
     fn memory_is_shared_evenly_after_what_the_system_keeps() {
         let four = NonZeroU32::new(4).unwrap();
         assert_eq!(Resources::defaults(Some(9 << 30), four).memory_bytes, 2 << 30);
-        assert_eq!(Resources::defaults(Some(1 << 29), four).memory_bytes, MEMORY_BYTES_DEFAULT);
-        assert_eq!(Resources::defaults(None, four).memory_bytes, MEMORY_BYTES_DEFAULT);
+        assert_eq!(Resources::defaults(Some(1 << 29), four).memory_bytes, limits::MEMORY_BYTES_DEFAULT);
+        assert_eq!(Resources::defaults(None, four).memory_bytes, limits::MEMORY_BYTES_DEFAULT);
     }
 
     #[test]

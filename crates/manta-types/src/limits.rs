@@ -74,6 +74,18 @@ pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// Memory of an attempt when the node's own share cannot be told, in bytes.
 pub const MEMORY_BYTES_DEFAULT: u64 = 2 << 30;
+/// Memory that a node keeps for the agent and the system, in bytes.
+pub const MEMORY_BYTES_RESERVED: u64 = 1 << 30;
+
+/// Memory of an attempt that asks for none, in bytes: an even share of what the node has.
+pub const fn memory_share(memory_bytes: u64, slots: u32) -> u64 {
+    let slots = if slots == 0 { 1 } else { slots };
+    match memory_bytes.saturating_sub(MEMORY_BYTES_RESERVED) / slots as u64 {
+        0 => MEMORY_BYTES_DEFAULT,
+        share => share,
+    }
+}
+
 /// Processes and threads of one attempt.
 pub const PIDS_DEFAULT: u32 = 256;
 /// Private scratch of one attempt, in bytes.

@@ -15,6 +15,7 @@ pub(crate) mod manager_data;
 pub(crate) mod manager_run;
 pub(crate) mod node_ls;
 pub(crate) mod node_run;
+pub(crate) mod plan;
 pub(crate) mod replay;
 pub(crate) mod results;
 pub(crate) mod run;
@@ -27,6 +28,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.verb {
         Verb::Demo(args) => block_on(demo::main(args, form)),
         Verb::Run(args) => block_on(run::main(args, form)),
+        Verb::Plan(args) => block_on(plan::main(args, form)),
         Verb::Deploy(args) => block_on(deploy::main(args, form)),
         Verb::Ls(args) => block_on(ls::main(args, form)),
         Verb::Show(args) => block_on(show::main(args, form)),

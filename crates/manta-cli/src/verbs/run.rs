@@ -6,12 +6,12 @@ use manta_api::version::SCHEMA_VERSION;
 use manta_api::{ErrorCode, EventView};
 use serde::Serialize;
 
-use crate::data::{self, DataOption};
+use crate::data;
 use crate::history::{FailedAttempt, IterationRow};
 use crate::outputs::Outputs;
 use crate::report::{ErrorObject, Failure, Form};
 use crate::screen::{Screen, Show};
-use crate::session::{self, Finished, Nodes, Plan};
+use crate::session::{self, Finished, Plan};
 use crate::{out, python, shutdown, trace};
 
 /// Results that are shown at the end; `--json` tells all.
@@ -24,17 +24,8 @@ pub(crate) struct Args {
     #[arg(value_name = "PATH[:CLASS]", required_unless_present = "traced")]
     target: Option<String>,
 
-    /// Nodes to start: node-1, node-2, …
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    nodes: u32,
-
-    /// A node by name, with labels; repeat it for each, in place of --nodes.
-    #[arg(long, value_name = "NAME[:KEY=VALUE,…]")]
-    node: Vec<String>,
-
-    /// A dataset of every node, or of one; `{node}` in the path stands for the node's name.
-    #[arg(long, alias = "node-data", value_name = "[NODE:]NAME=PATH")]
-    data: Vec<String>,
+    #[command(flatten)]
+    nodes: data::NodeArgs,
 
     /// Another value for one of the swarm's globals.
     #[arg(long, value_name = "GLOBAL=VALUE")]
@@ -125,16 +116,7 @@ async fn run(args: Args, form: Form) -> Result<Finished, Failure> {
 }
 
 fn plan(args: &Args, python: PathBuf) -> Result<Plan<'_>, Failure> {
-    let named = match args.node.as_slice() {
-        [] => data::numbered(args.nodes),
-        nodes => nodes.iter().map(|node| data::parse_node(node)).collect::<Result<_, _>>()?,
-    };
-    let options = args.data.iter().map(|text| DataOption::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let nodes = if data::needs_names(&options) {
-        Nodes::AfterTracing(Box::new(move |document| data::plan(&named, &options, Some(document))))
-    } else {
-        Nodes::Known(data::plan(&named, &options, None)?)
-    };
+    let nodes = args.nodes.nodes()?;
     let interpreter = python.clone();
     Ok(Plan {
         tracing: Box::new(move |folder| {

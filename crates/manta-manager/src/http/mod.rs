@@ -10,6 +10,7 @@ mod logs;
 mod nodes;
 mod openapi;
 mod past;
+mod plan;
 mod problem;
 mod range;
 mod replays;

@@ -1,8 +1,8 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
 use manta_api::{
-    AttemptView, GlobalView, LogLine, NodeView, Problem, ReplayView, ResultView, SwarmSubmission, SwarmView, WhyView,
-    version,
+    AttemptView, GlobalView, LogLine, NodeView, PlanRequest, PlanView, Problem, ReplayView, ResultView,
+    SwarmSubmission, SwarmView, WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -45,6 +45,8 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<WhyView>(parts);
     parts = add::<AttemptView>(parts);
     parts = add::<ReplayView>(parts);
+    parts = add::<PlanRequest>(parts);
+    parts = add::<PlanView>(parts);
     let digests = || ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).build();
     parts = parts.schema("Digests", ObjectBuilder::new().property("digests", digests()).required("digests").build());
     parts = parts.schema("Missing", ObjectBuilder::new().property("missing", digests()).required("missing").build());

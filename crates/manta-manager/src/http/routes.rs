@@ -15,7 +15,7 @@ use manta_types::limits::NODE_MESSAGE_BYTES_MAX;
 use super::auth::guard;
 use super::call::{Answering, Call, handle};
 use super::problem::respond;
-use super::{attempts, blobs, events, logs, nodes, replays, swarms, why};
+use super::{attempts, blobs, events, logs, nodes, plan, replays, swarms, why};
 use crate::app::App;
 use crate::gateway::Gateway;
 use crate::tokens::Role;
@@ -83,7 +83,7 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 26] = {
+pub(super) static ROUTES: [Route; 27] = {
     use Content::{Bytes, Events, Json, List, Nothing};
     [
         route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
@@ -95,6 +95,8 @@ pub(super) static ROUTES: [Route; 26] = {
             Nothing => Nothing),
         route!(POST "/v1/clusters/{cluster}/swarms" USER, swarms::submit, "Deploy a swarm",
             Json("SwarmSubmission") => Json("SwarmView")),
+        route!(POST "/v1/clusters/{cluster}/swarms/plan" USER, plan::plan, "What a swarm would do, before anything runs",
+            Json("PlanRequest") => Json("PlanView")),
         route!(GET "/v1/clusters/{cluster}/swarms" USER, swarms::list, "All swarms, oldest first", Nothing => List("SwarmView")),
         route!(GET "/v1/clusters/{cluster}/swarms/{id}" USER, swarms::show, "One swarm, as it is or as it was at an event", Nothing => Json("SwarmView"),
             ["at"]),

@@ -116,36 +116,38 @@ async fn past_iteration(app: &App, found: &Found, wanted: u32) -> Result<Option<
     if end.seq == found.seq { Ok(None) } else { rebuild(app, found, end.seq).await.map(Some) }
 }
 
-/// The attempt that a request's path names, by id or by the beginning of one, and its swarm.
+/// The attempt that a request's path names, and its swarm: by id however long it is over, or by the beginning of an id
+/// while its iteration is not long over.
 pub(super) async fn find_attempt(app: &App, wanted: &str) -> Result<(Found, AttemptId), Problem> {
-    let name = wanted.to_ascii_lowercase();
-    let known = app.handle.ask(move |view| {
-        let parsed: Option<AttemptId> = name.parse().ok();
-        let long_enough = name.strip_prefix(AttemptId::PREFIX).is_some_and(|rest| rest.len() >= ID_PREFIX_MIN);
-        let mut fitting = Vec::new();
-        for swarm in view.engine.swarms() {
-            let fits = |id: &AttemptId| match parsed {
-                Some(parsed) => *id == parsed,
-                None => long_enough && id.to_string().starts_with(&name),
-            };
-            fitting.extend(swarm.attempts().filter(fits).map(|id| (found(swarm), id)));
-        }
-        (parsed, fitting)
-    });
-    let (parsed, mut fitting) = known.await?;
-    if fitting.len() > 1 {
-        let sentence = format!("`{}` fits {} attempts", clip(wanted), fitting.len());
-        return Err(Problem::new(ErrorCode::Conflict, sentence).hint("give more of the id"));
-    }
-    if let Some(one) = fitting.pop() {
-        return Ok(one);
-    }
-    // An attempt of an iteration that is long over: only the store knows it.
-    let id = parsed.ok_or_else(|| no_attempt(wanted))?;
+    let Ok(id) = wanted.to_ascii_lowercase().parse::<AttemptId>() else { return find_beginning(app, wanted).await };
     let cluster = app.cluster.clone();
     let stored = app.store.run(move |store| store.attempt(&cluster, id)).await?.map_err(ManagerError::from)?;
     let swarm = stored.ok_or_else(|| no_attempt(wanted))?.swarm;
-    Ok((find(app, &swarm.to_string()).await?, id))
+    let known = app.handle.ask(move |view| view.engine.swarm(swarm).map(found)).await?;
+    known.map(|found| (found, id)).ok_or_else(|| no_attempt(wanted))
+}
+
+async fn find_beginning(app: &App, wanted: &str) -> Result<(Found, AttemptId), Problem> {
+    let beginning = wanted.to_ascii_lowercase();
+    if beginning.strip_prefix(AttemptId::PREFIX).is_none_or(|rest| rest.len() < ID_PREFIX_MIN) {
+        return Err(no_attempt(wanted));
+    }
+    let fitting = app.handle.ask(move |view| {
+        let of = |swarm: &SwarmRun| {
+            let fits = swarm.attempts().filter(|id| id.to_string().starts_with(&beginning));
+            fits.map(|id| (found(swarm), id)).collect::<Vec<_>>()
+        };
+        view.engine.swarms().flat_map(of).collect::<Vec<_>>()
+    });
+    let mut fitting = fitting.await?;
+    match (fitting.pop(), fitting.len()) {
+        (Some(one), 0) => Ok(one),
+        (None, _) => Err(no_attempt(wanted)),
+        (Some(_), others) => {
+            let sentence = format!("`{}` fits {} attempts", clip(wanted), others + 1);
+            Err(Problem::new(ErrorCode::Conflict, sentence).hint("give more of the id"))
+        }
+    }
 }
 
 fn task_named(spec: &Arc<SwarmSpec>, alias: &str) -> Result<TaskIndex, Problem> {

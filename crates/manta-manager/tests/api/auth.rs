@@ -7,13 +7,14 @@ use crate::harness::{Manager, tcp, unix};
 use crate::node::{connect_as, hello};
 
 /// Every route of the document: who gets past the guard.
-const MATRIX: [(&str, &str, &[&str]); 25] = [
+const MATRIX: [(&str, &str, &[&str]); 26] = [
     ("GET", "/healthz", &["nobody", "wrong", "user", "node"]),
     ("POST", "/v1/clusters/{cluster}/blobs/missing", &["user", "node"]),
     ("PUT", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
     ("GET", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
     ("HEAD", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
     ("POST", "/v1/clusters/{cluster}/swarms", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/swarms/plan", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}", &["user"]),
     ("POST", "/v1/clusters/{cluster}/swarms/{id}/stop", &["user"]),

@@ -172,11 +172,11 @@ fn meta(name: &str, datasets: &[&str]) -> BundleMeta {
     }
 }
 
-/// The bundle of a module that nobody has uploaded.
-pub(crate) fn unstored_module(name: &str) -> Value {
+/// What a submission says of a module that nobody has uploaded, and its manifest.
+pub(crate) fn unstored_module(name: &str) -> (Value, String) {
     let file = Blob { digest: digest_of(name.as_bytes()), size: name.len() as u64 };
     let bundle = pack(meta(name, &[]), [("worker.py".to_owned(), file)]).unwrap();
-    module_ref(name, bundle.blob, &[])
+    (module_ref(name, bundle.blob, &[]), String::from_utf8(bundle.bytes).unwrap())
 }
 
 fn module_ref(name: &str, bundle: Blob, datasets: &[&str]) -> Value {

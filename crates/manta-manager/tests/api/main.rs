@@ -8,6 +8,7 @@ mod gateway;
 mod harness;
 mod hostile;
 mod node;
+mod plan;
 mod replay;
 mod storage;
 mod stream;

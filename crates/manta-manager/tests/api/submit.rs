@@ -43,7 +43,7 @@ async fn bundles_and_values_must_be_stored_and_agree() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(dir.path(), tcp()).await;
     let _node = connect(&manager, hello("node-1")).await;
-    let absent = chain("s", &[unstored_module("lost")]);
+    let absent = chain("s", &[unstored_module("lost").0]);
     refused(&manager.submit(&absent).await, 422, "MANTA-0204", &["the bundle of module `lost`"]);
     let module = manager.put_module("worker", &[]).await;
     let mut with_global = chain("s", std::slice::from_ref(&module));

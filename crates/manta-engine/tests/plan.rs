@@ -1,0 +1,93 @@
+//! A plan tells before anything runs which nodes each task would use, which not and why, and what is refused.
+#![expect(clippy::unwrap_used, reason = "tests")]
+mod cluster;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use cluster::{Cluster, any, name, swarm, task};
+use manta_engine::{Input, NodeDescription, Plan};
+use manta_types::{Method, NodeLimit, SwarmSpec, TaskSpec};
+
+fn plan(cluster: &Cluster, spec: SwarmSpec) -> Plan {
+    cluster.engine.plan(cluster.now.monotonic, &Arc::new(spec))
+}
+
+fn with(alias: &str, method: Method, maximum: NodeLimit) -> TaskSpec {
+    TaskSpec { method, maximum, ..task(alias, &[]) }
+}
+
+#[test]
+fn each_method_says_which_nodes_it_would_use() {
+    let cluster = Cluster::new(5);
+    let two = NodeLimit::Count(NonZeroU32::new(2).unwrap());
+    let tasks = vec![
+        task("all", &[]),
+        any(task("any", &[])),
+        with("two", Method::Any, two),
+        with("best", Method::BestResources, NodeLimit::Unlimited),
+        with("random", Method::Random, two),
+        with("share", Method::All, NodeLimit::Share(0.4)),
+        with("tag", Method::Tag("model".to_owned()), NodeLimit::Unlimited),
+    ];
+    let plan = plan(&cluster, swarm(tasks));
+    let told: Vec<_> = plan.tasks.iter().map(|task| (task.placement.as_str(), task.count)).collect();
+    assert_eq!(
+        told,
+        [
+            ("all 5 eligible nodes", Some(5)),
+            ("the least loaded of 5 eligible nodes", Some(1)),
+            ("the 2 least loaded of 5 eligible nodes", Some(2)),
+            ("the one with most free memory of 5 eligible nodes", Some(1)),
+            ("2 of 5 eligible nodes at random, drawn anew in every iteration", Some(2)),
+            ("2 of 5 eligible nodes, 40 % of them", Some(2)),
+            ("those of 5 eligible nodes that publish `model` before it", None),
+        ]
+    );
+    assert_eq!((plan.tasks[0].nodes.len(), plan.tasks[1].nodes.len()), (5, 0), "only what is certain is named");
+    assert!(plan.refusals.is_empty());
+}
+
+#[test]
+fn the_division_of_a_rollout_is_told_before_it_runs() {
+    let share = |alias: &str, share| with(alias, Method::Random, NodeLimit::Share(share));
+    let tasks = || swarm(vec![share("stable", 0.8), share("canary", 0.2)]);
+    let ten = plan(&Cluster::new(10), tasks());
+    assert_eq!(ten.tasks[0].placement, "8 of 10 eligible nodes, by the 80/20 division");
+    assert_eq!(ten.tasks[1].placement, "2 of 10 eligible nodes, by the 80/20 division");
+    let one = plan(&Cluster::new(1), tasks());
+    assert_eq!(one.tasks[1].placement, "none, it would be skipped: no node left by the 80/20 division");
+}
+
+#[test]
+fn what_would_wait_is_told_from_what_is_refused() {
+    let mut cluster = Cluster::new(2);
+    cluster.pass(10, &["node-2"]);
+    let mut waits = task("waits", &[]);
+    waits.specified = Some(vec![name("node-1")]);
+    let mut refused = task("refused", &[]);
+    refused.datasets = vec!["digit".to_owned()];
+    let plan = plan(&cluster, swarm(vec![waits, refused]));
+    assert_eq!(plan.tasks[0].waits.as_deref(), Some("none of 2 nodes can run it now"));
+    assert_eq!(plan.tasks[0].ineligible[0].change.as_deref(), Some("node-1 comes back"));
+    assert_eq!(plan.refusals.len(), 1, "{:?}", plan.refusals);
+    assert_eq!(
+        (plan.refusals[0].task.as_str(), plan.refusals[0].hint.as_deref()),
+        ("refused", Some("did you mean `digits`?"))
+    );
+}
+
+#[test]
+fn labels_and_images_that_no_node_has_come_with_the_nearest() {
+    let mut cluster = Cluster::new(0);
+    let labels = [("region".to_owned(), "eu".to_owned())].into();
+    let node = NodeDescription { labels, ..Cluster::describe("node-1") };
+    cluster.input(Input::NodeConnected { node, held: Vec::new() });
+    let mut label = task("label", &[]);
+    label.labels = [("region".to_owned(), "ue".to_owned())].into();
+    let mut image = task("image", &[]);
+    image.image = "manta_light:latst".to_owned();
+    let hints: Vec<_> =
+        plan(&cluster, swarm(vec![label, image])).refusals.into_iter().map(|r| r.hint.unwrap()).collect();
+    assert_eq!(hints, ["did you mean the label `region=eu`?", "did you mean the image `latest`?"]);
+}
