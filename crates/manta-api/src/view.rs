@@ -206,6 +206,9 @@ pub struct NodeView {
     pub name: String,
     /// `online`, `unreachable`, …
     pub state: String,
+    /// `active`, `draining`, `drained`, `revoked`.
+    #[serde(default)]
+    pub duty: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Names of the datasets it offers.

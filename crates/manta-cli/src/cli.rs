@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    change, demo, deploy, events, logs, ls, manager_data, manager_run, node_ls, node_run, plan, replay, results, run,
-    show, why,
+    change, demo, deploy, events, logs, ls, manager_data, manager_run, node_duty, node_ls, node_run, plan, replay,
+    results, run, show, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -51,6 +51,8 @@ pub(crate) enum Verb {
     Pause(change::Args),
     /// Let a paused swarm go on.
     Resume(change::Args),
+    /// Let a swarm that failed go on as a new one, from the task that failed.
+    Retry(change::Args),
     /// End a swarm.
     Stop(change::Args),
     /// The control plane.
@@ -87,6 +89,10 @@ pub(crate) enum NodeVerb {
     Run(node_run::Args),
     /// List the nodes of the cluster.
     Ls(node_ls::Args),
+    /// Take a node out of use: what runs there may end, nothing new comes.
+    Drain(node_duty::DrainArgs),
+    /// Take a node into use again.
+    Resume(node_duty::Args),
 }
 
 impl Cli {

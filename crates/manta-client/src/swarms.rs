@@ -1,4 +1,6 @@
 //! Swarms, their histories, logs and values, and the cluster's nodes.
+use std::time::Duration;
+
 use manta_api::{
     EventView, GlobalView, LogLine, NodeView, PlanRequest, PlanView, ResultView, SwarmSubmission, SwarmView, WhyView,
 };
@@ -107,6 +109,36 @@ impl Client {
     /// As for every call; a swarm that is over is a conflict.
     pub async fn resume(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
         self.change_swarm(id, "resume").await
+    }
+
+    /// Lets a new swarm go on where one that failed stopped; the new swarm is given.
+    ///
+    /// # Errors
+    /// As for every call; a swarm that has not failed is a conflict.
+    pub async fn retry(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
+        self.change_swarm(id, "retry").await
+    }
+
+    /// Takes a node out of use: it gets nothing new, and what runs may end, within the deadline where one is given.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn drain_node(&self, name: &str, deadline: Option<Duration>) -> Result<NodeView, ClientError> {
+        let query = deadline.map(|limit| format!("?deadline_ms={}", limit.as_millis())).unwrap_or_default();
+        self.change_node(name, &format!("drain{query}")).await
+    }
+
+    /// Takes a node into use again.
+    ///
+    /// # Errors
+    /// As for every call; a revoked node is a conflict.
+    pub async fn resume_node(&self, name: &str) -> Result<NodeView, ClientError> {
+        self.change_node(name, "resume").await
+    }
+
+    async fn change_node(&self, name: &str, verb: &str) -> Result<NodeView, ClientError> {
+        let key = uuid::Uuid::now_v7().to_string();
+        self.change_json(&format!("/nodes/{}/{verb}", encode(name)), &serde_json::json!({}), &key).await
     }
 
     async fn change_swarm(&self, id: SwarmId, verb: &str) -> Result<SwarmView, ClientError> {

@@ -1,5 +1,4 @@
 //! A plan tells before anything runs which nodes each task would use, which not and why, and what is refused.
-#![expect(clippy::unwrap_used, reason = "tests")]
 mod cluster;
 
 use std::num::NonZeroU32;

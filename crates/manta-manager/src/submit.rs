@@ -8,7 +8,7 @@ use crate::ManagerError;
 use crate::app::App;
 use crate::content::{Checked, check};
 use crate::http::{internal, parse};
-use crate::orchestrator::Refused;
+use crate::orchestrator::{Refused, SubmitOutcome};
 
 /// Bytes of an idempotency key.
 const KEY_BYTES_MAX: usize = 255;
@@ -44,11 +44,46 @@ pub(crate) async fn submit(app: &App, body: &[u8], key: Option<String>) -> Resul
         idempotency,
         created_ms: app.clock.now().wall_ms,
     };
-    match app.handle.submit(new, spec).await? {
+    settle(app.handle.submit(new, spec).await?)
+}
+
+/// Lets a new swarm go on where one that failed stopped.
+///
+/// # Errors
+/// A problem for the client; nothing was stored.
+pub(crate) async fn retry(app: &App, failed: SwarmId, key: Option<String>) -> Result<Taken, Problem> {
+    let request = format!("retry {failed}");
+    let idempotency = key.map(|key| (key, blake3::hash(request.as_bytes()).to_hex().to_string()));
+    if let Some((key, digest)) = idempotency.clone()
+        && let Some(taken) = taken_before(app, key, &digest).await?
+    {
+        return Ok(taken);
+    }
+    let cluster = app.cluster.clone();
+    let swarms = app.store.run(move |store| store.swarms(&cluster)).await?.map_err(ManagerError::from)?;
+    let record = swarms.into_iter().find(|record| record.id == failed);
+    let record = record.ok_or_else(|| Problem::new(ErrorCode::NotFound, format!("there is no swarm `{failed}`")))?;
+    app.space.admit(record.submission.len() as u64)?;
+    let new = NewSwarm {
+        id: SwarmId::from_uuid(uuid::Uuid::now_v7()),
+        name: record.name,
+        submission: record.submission,
+        idempotency,
+        created_ms: app.clock.now().wall_ms,
+    };
+    settle(app.handle.retry(new, failed).await?)
+}
+
+fn settle(outcome: SubmitOutcome) -> Result<Taken, Problem> {
+    match outcome {
         Ok(swarm) => Ok(Taken { swarm, is_new: true }),
         Err(Refused::KeyUsed { swarm, same_request: true }) => Ok(Taken { swarm, is_new: false }),
         Err(Refused::KeyUsed { swarm, same_request: false }) => Err(key_conflict(swarm)),
         Err(Refused::Placement(refusals)) => Err(placement(refusals)),
+        Err(Refused::NotFailed) => {
+            let sentence = "only a swarm that failed in an iteration can be retried";
+            Err(Problem::new(ErrorCode::Conflict, sentence).hint("deploy it again to run it from its beginning"))
+        }
     }
 }
 

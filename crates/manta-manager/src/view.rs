@@ -99,6 +99,7 @@ pub(crate) fn node(view: &View<'_>, node: &Node) -> NodeView {
         id: known.map(|known| known.id.to_string()).unwrap_or_default(),
         name: node.name().to_string(),
         state: node.state().name().to_owned(),
+        duty: node.duty().name().to_owned(),
         labels: description.labels.clone(),
         datasets: description.datasets.clone(),
         slots: description.slots,

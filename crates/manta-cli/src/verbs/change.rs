@@ -1,4 +1,4 @@
-//! `manta pause`, `manta resume` and `manta stop`: bring a swarm into another state.
+//! `manta pause`, `manta resume`, `manta stop` and `manta retry`: bring a swarm into another state.
 use std::process::ExitCode;
 
 use manta_api::version::SCHEMA_VERSION;
@@ -8,7 +8,7 @@ use crate::report::{Failure, Form};
 use crate::text::clean;
 use crate::{connection, find, out};
 
-/// Options of all three.
+/// Options of all of them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The swarm: its id, the beginning of it, or its name.
@@ -27,6 +27,8 @@ pub(crate) enum To {
     Running,
     /// Over.
     Stopped,
+    /// Going on as a new swarm, from the task that failed.
+    Retried,
 }
 
 /// Changes a swarm's state; one that is in it already stays as it is.
@@ -37,11 +39,21 @@ pub(crate) async fn main(args: Args, form: Form, to: To) -> Result<ExitCode, Fai
         To::Paused => client.pause(id).await?,
         To::Running => client.resume(id).await?,
         To::Stopped => client.stop(id).await?,
+        To::Retried => client.retry(id).await?,
     };
     match form {
         Form::Json => out::put_json(&json!({"schema_version": SCHEMA_VERSION, "swarm": swarm}))?,
         Form::Text => {
-            let next = if to == To::Paused { format!("; `manta resume {id}` lets it go on") } else { String::new() };
+            let next = match to {
+                To::Paused => format!("; `manta resume {id}` lets it go on"),
+                To::Retried => {
+                    format!(" and goes on as {}; follow it with: manta events {} --follow", swarm.id, swarm.id)
+                }
+                To::Running | To::Stopped => String::new(),
+            };
+            if to == To::Retried {
+                out::put(&format!("{}\n", swarm.id))?;
+            }
             out::say(&format!("swarm {} is {}{next}", clean(&swarm.name), swarm.state));
         }
     }

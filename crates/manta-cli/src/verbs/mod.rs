@@ -13,6 +13,7 @@ pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod manager_data;
 pub(crate) mod manager_run;
+pub(crate) mod node_duty;
 pub(crate) mod node_ls;
 pub(crate) mod node_run;
 pub(crate) mod plan;
@@ -39,12 +40,15 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Events(args) => block_on(events::main(args, form)),
         Verb::Pause(args) => block_on(change::main(args, form, change::To::Paused)),
         Verb::Resume(args) => block_on(change::main(args, form, change::To::Running)),
+        Verb::Retry(args) => block_on(change::main(args, form, change::To::Retried)),
         Verb::Stop(args) => block_on(change::main(args, form, change::To::Stopped)),
         Verb::Manager(ManagerVerb::Run(args)) => block_on(manager_run::main(args, form)),
         Verb::Manager(ManagerVerb::Backup(args)) => manager_data::backup(&args, form),
         Verb::Manager(ManagerVerb::Restore(args)) => manager_data::restore(&args, form),
         Verb::Manager(ManagerVerb::Scrub(args)) => manager_data::scrub(&args, form),
         Verb::Node(NodeVerb::Run(args)) => node_run::main(args),
+        Verb::Node(NodeVerb::Drain(args)) => block_on(node_duty::drain(args, form)),
+        Verb::Node(NodeVerb::Resume(args)) => block_on(node_duty::resume(args, form)),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
         Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),
         Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),

@@ -27,13 +27,22 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         out::say("there are no nodes yet; `manta node run --manager URL --token-file FILE --data NAME=PATH` adds one");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(&["NAME", "STATE", "ATTEMPTS", "DATASETS", "HEARD", "TIER", "LABELS"]);
+    let mut table = Table::new(&["NAME", "STATE", "DUTY", "ATTEMPTS", "DATASETS", "HEARD", "TIER", "LABELS"]);
     for node in nodes {
         let heard = node.heard_s.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0} s ago"));
         let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let attempts = format!("{}/{}", node.attempts, node.slots);
         let datasets = one_line(&node.datasets.join(", "), 40);
-        table.row(vec![node.name, node.state, attempts, datasets, heard, node.tier, one_line(&labels.join(", "), 40)]);
+        table.row(vec![
+            node.name,
+            node.state,
+            node.duty,
+            attempts,
+            datasets,
+            heard,
+            node.tier,
+            one_line(&labels.join(", "), 40),
+        ]);
     }
     out::put(&table.render(out::width()))?;
     Ok(ExitCode::SUCCESS)

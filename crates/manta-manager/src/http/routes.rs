@@ -83,7 +83,7 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 27] = {
+pub(super) static ROUTES: [Route; 30] = {
     use Content::{Bytes, Events, Json, List, Nothing};
     [
         route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
@@ -101,6 +101,8 @@ pub(super) static ROUTES: [Route; 27] = {
         route!(GET "/v1/clusters/{cluster}/swarms/{id}" USER, swarms::show, "One swarm, as it is or as it was at an event", Nothing => Json("SwarmView"),
             ["at"]),
         route!(POST "/v1/clusters/{cluster}/swarms/{id}/stop" USER, swarms::stop, "End a swarm", Nothing => Json("SwarmView")),
+        route!(POST "/v1/clusters/{cluster}/swarms/{id}/retry" USER, swarms::retry, "Let a new swarm go on where one that failed stopped",
+            Nothing => Json("SwarmView")),
         route!(POST "/v1/clusters/{cluster}/swarms/{id}/pause" USER, swarms::pause, "Hold a swarm: what runs may end, nothing starts",
             Nothing => Json("SwarmView")),
         route!(POST "/v1/clusters/{cluster}/swarms/{id}/resume" USER, swarms::resume, "Let a paused swarm go on",
@@ -118,6 +120,10 @@ pub(super) static ROUTES: [Route; 27] = {
         route!(GET "/v1/clusters/{cluster}/swarms/{id}/globals" USER, swarms::globals, "A swarm's globals as they are now",
             Nothing => List("GlobalView")),
         route!(GET "/v1/clusters/{cluster}/nodes" USER, nodes::list, "All nodes, by name", Nothing => List("NodeView")),
+        route!(POST "/v1/clusters/{cluster}/nodes/{name}/drain" USER, nodes::drain, "Take a node out of use: what runs may end, nothing new comes",
+            Nothing => Json("NodeView"), ["deadline_ms"]),
+        route!(POST "/v1/clusters/{cluster}/nodes/{name}/resume" USER, nodes::resume, "Take a node into use again",
+            Nothing => Json("NodeView")),
         route!(GET "/v1/clusters/{cluster}/attempts/{id}" USER, attempts::show, "One attempt, however long it is over",
             Nothing => Json("AttemptView")),
         route!(POST "/v1/clusters/{cluster}/attempts/{id}/replay" USER, replays::order,

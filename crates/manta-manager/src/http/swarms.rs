@@ -61,6 +61,13 @@ pub(super) async fn stop(app: App, call: Call) -> Answer {
     change(&app, call, SwarmState::Stopped, move |swarm| Input::Stop { swarm, reason }).await
 }
 
+pub(super) async fn retry(app: App, call: Call) -> Answer {
+    let (key, failed) = (call.idempotency_key()?, find(&app, call.param("id")).await?.id);
+    let taken = submit::retry(&app, failed, key).await?;
+    let status = if taken.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    show_id(&app, taken.swarm, status).await
+}
+
 pub(super) async fn pause(app: App, call: Call) -> Answer {
     let reason = "paused by a user".to_owned();
     change(&app, call, SwarmState::Paused, move |swarm| Input::Pause { swarm, reason }).await

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use manta_engine::{DutyChanged, Engine, Held, Input, Now, Submit};
+use manta_engine::{DutyChanged, Engine, Held, Input, Now, Submit, describe};
 use manta_store::NewSwarm;
-use manta_types::{NodeId, NodeName, SwarmId, SwarmSpec, Timestamp, limits};
+use manta_types::{Checkpoint, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp, limits};
 use std::sync::Arc;
 
 use super::nodes::{KnownNode, NodeProfile, NodeTable};
@@ -117,9 +117,34 @@ impl Core {
         turn.effects.push(Effect::Done(asker));
     }
 
-    /// A checked swarm is to run.
+    /// A checked swarm is to run, from its beginning.
     pub fn submit<A: Askers>(&mut self, new: NewSwarm, spec: Arc<SwarmSpec>, asker: A::Submit, turn: &mut Turn<A>) {
         let outcome = self.admit(&new, &spec);
+        self.begin_swarm(new, spec, None, outcome, asker, turn);
+    }
+
+    /// A new swarm is to go on where one that failed stopped.
+    pub fn retry<A: Askers>(&mut self, new: NewSwarm, failed: SwarmId, asker: A::Submit, turn: &mut Turn<A>) {
+        let known = self.engine.swarm(failed);
+        let checkpoint = known.and_then(|swarm| swarm.checkpoint().map(|at| (Arc::clone(swarm.spec()), at)));
+        match checkpoint {
+            Some((spec, checkpoint)) => {
+                let outcome = self.admit(&new, &spec);
+                self.begin_swarm(new, spec, Some(Box::new(checkpoint)), outcome, asker, turn);
+            }
+            None => turn.effects.push(Effect::Submitted { asker, outcome: Err(Refused::NotFailed) }),
+        }
+    }
+
+    fn begin_swarm<A: Askers>(
+        &mut self,
+        new: NewSwarm,
+        spec: Arc<SwarmSpec>,
+        continues: Option<Box<Checkpoint>>,
+        outcome: SubmitOutcome,
+        asker: A::Submit,
+        turn: &mut Turn<A>,
+    ) {
         if outcome.is_ok() {
             tracing::info!(swarm = %new.id, name = %new.name, "swarm submitted");
             if let Some((key, digest)) = &new.idempotency {
@@ -127,7 +152,7 @@ impl Core {
             }
             let id = new.id;
             turn.transaction.swarms.push(new);
-            self.decide(Input::Submit(Submit { id, spec, continues: None }), turn);
+            self.decide(Input::Submit(Submit { id, spec, continues }), turn);
         }
         turn.effects.push(Effect::Submitted { asker, outcome });
     }
@@ -223,6 +248,12 @@ impl Core {
 
     fn decide<A: Askers>(&mut self, input: Input, turn: &mut Turn<A>) {
         let step = self.engine.step(turn.now, input);
+        for event in step.events.iter().filter(|event| event.what.is_final()) {
+            if let Some(swarm) = self.engine.swarm(event.swarm) {
+                let outcome = describe(swarm.spec(), event).message;
+                tracing::info!(swarm = %event.swarm, name = %swarm.spec().name, outcome, "a swarm is over");
+            }
+        }
         turn.transaction.events.extend(step.events);
         for changed in step.duties {
             let DutyChanged { node, duty, drain_left, reason } = changed;

@@ -79,6 +79,13 @@ impl Handle {
         answer.await.map_err(|_| stopped())
     }
 
+    /// Hands over a swarm that goes on where one that failed stopped.
+    pub(crate) async fn retry(&self, new: NewSwarm, failed: SwarmId) -> Result<SubmitOutcome, ManagerError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Retry { new, failed, reply }).await?;
+        answer.await.map_err(|_| stopped())
+    }
+
     /// Says what happened, and waits until it is durable.
     pub(crate) async fn step(&self, input: Input) -> Result<(), ManagerError> {
         let (done, durable) = oneshot::channel();

@@ -21,6 +21,8 @@ pub(crate) type Question = Box<dyn FnOnce(&View<'_>) -> Release + Send>;
 pub(crate) enum Message {
     /// A checked swarm is to run.
     Submit { new: NewSwarm, spec: Arc<SwarmSpec>, reply: oneshot::Sender<SubmitOutcome> },
+    /// A new swarm is to go on where one that failed stopped.
+    Retry { new: NewSwarm, failed: SwarmId, reply: oneshot::Sender<SubmitOutcome> },
     /// A node opened a session.
     Connect(Box<Connect>),
     /// A session ended; whatever replaced it stays.

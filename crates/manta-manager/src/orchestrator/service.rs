@@ -93,6 +93,7 @@ impl Orchestrator {
     fn take(&mut self, message: Message, turn: &mut Turn<Tasks>) {
         match message {
             Message::Submit { new, spec, reply } => self.core.submit(new, spec, reply, turn),
+            Message::Retry { new, failed, reply } => self.core.retry(new, failed, reply, turn),
             Message::Connect(connect) => self.connect(*connect, turn),
             Message::Disconnect { node, session } => {
                 self.sessions.remove(session);

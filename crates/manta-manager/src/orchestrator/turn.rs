@@ -38,6 +38,8 @@ pub enum Refused {
         /// Whether the request was the same.
         same_request: bool,
     },
+    /// The swarm that it should continue has not failed, or failed before its first iteration.
+    NotFailed,
 }
 
 /// Something to let be known once a turn is durable.

@@ -208,3 +208,52 @@ async fn the_events_of_a_swarm_that_is_over_end_wherever_a_client_goes_on() {
     }
     manager.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_failed_swarm_goes_on_as_a_new_one_and_the_same_key_makes_no_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let mut node = connect(&manager, hello_with("node-1", &["digits"])).await;
+    let id = worker_and_collect(&manager).await;
+    let offer = node.offer().await;
+    node.run(&offer, &[]).await;
+    let offer = node.offer().await;
+    let early = post(&manager, &format!("/swarms/{id}/retry")).await;
+    assert_eq!((early.status, early.code().as_str()), (StatusCode::CONFLICT, "MANTA-0502"), "it has not failed");
+    fail(&mut node, &offer).await;
+    let again = node.offer().await;
+    fail(&mut node, &again).await;
+    manager.wait_for_swarm(&id, "failed").await;
+    let token = format!("Bearer {}", manager.user);
+    let path = format!("{}/swarms/{id}/retry", crate::harness::BASE);
+    let headers = [("authorization", token.as_str()), ("idempotency-key", "again")];
+    let first = manager.raw(Method::POST, &path, &headers, Bytes::new()).await;
+    let second = manager.raw(Method::POST, &path, &headers, Bytes::new()).await;
+    assert_eq!((first.status, second.status), (StatusCode::CREATED, StatusCode::OK));
+    assert_eq!(first.json()["id"], second.json()["id"]);
+    let offer = node.offer().await;
+    assert_eq!(offer.task, "collect", "what had closed well is not run again");
+    node.run(&offer, &[]).await;
+    manager.wait_for_swarm(first.json()["id"].as_str().unwrap(), "succeeded").await;
+    assert_eq!(manager.get("/swarms").await.json().as_array().unwrap().len(), 2);
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drained_node_gets_nothing_until_it_is_taken_into_use_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let mut node = connect(&manager, hello_with("node-1", &["digits"])).await;
+    let drained = post(&manager, "/nodes/node-1/drain?deadline_ms=60000").await;
+    assert_eq!((drained.status, &drained.json()["duty"]), (StatusCode::OK, &json!("drained")), "{drained:?}");
+    let id = worker_and_collect(&manager).await;
+    node.is_quiet().await;
+    let why = manager.get(&format!("/swarms/{id}/why?task=worker")).await.json();
+    assert_eq!(why["nodes"][0]["cause"], "is drained");
+    assert_eq!(why["would_change"][0], "node-1 takes work again (manta node resume node-1)");
+    assert_eq!(post(&manager, "/nodes/node-1/resume").await.json()["duty"], "active");
+    assert_eq!(node.offer().await.task, "worker");
+    let unknown = post(&manager, "/nodes/node-2/drain").await;
+    assert_eq!((unknown.status, &unknown.json()["hint"]), (StatusCode::NOT_FOUND, &json!("did you mean `node-1`?")));
+    manager.stop().await.unwrap();
+}

@@ -1,0 +1,82 @@
+//! `manta node drain` and `manta node resume`: take a node out of use and into use again.
+use std::process::ExitCode;
+use std::time::Duration;
+
+use manta_api::NodeView;
+use manta_api::version::SCHEMA_VERSION;
+use serde_json::json;
+
+use crate::report::{Failure, Form};
+use crate::text::clean;
+use crate::{connection, out};
+
+/// Options of `manta node resume`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The node's name.
+    name: String,
+
+    #[command(flatten)]
+    connection: connection::ConnectionArgs,
+}
+
+/// Options of `manta node drain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrainArgs {
+    #[command(flatten)]
+    node: Args,
+
+    /// How long what runs there may go on: `90s`, `10m`, `2h` [default: until it ends].
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    deadline: Option<Duration>,
+}
+
+/// Drains a node.
+pub(crate) async fn drain(args: DrainArgs, form: Form) -> Result<ExitCode, Failure> {
+    let node = args.node.connection.client()?.drain_node(&args.node.name, args.deadline).await?;
+    tell(&node, form)
+}
+
+/// Takes a node into use again.
+pub(crate) async fn resume(args: Args, form: Form) -> Result<ExitCode, Failure> {
+    let node = args.connection.client()?.resume_node(&args.name).await?;
+    tell(&node, form)
+}
+
+fn tell(node: &NodeView, form: Form) -> Result<ExitCode, Failure> {
+    match form {
+        Form::Json => out::put_json(&json!({"schema_version": SCHEMA_VERSION, "node": node}))?,
+        Form::Text => {
+            let (name, attempts) = (clean(&node.name), crate::text::count(node.attempts as usize, "attempt"));
+            out::say(&format!("node {name} is {} with {attempts}", node.duty));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads `90s`, `10m` or `2h`.
+fn span(text: &str) -> Result<Duration, String> {
+    let refuse = || "a time is a whole number with s, m or h, as 10m".to_owned();
+    let unit = text.chars().last().ok_or_else(refuse)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(refuse()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| refuse())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_numbers_with_a_unit() {
+        assert_eq!([span("90s"), span("10m"), span("2h")], [90, 600, 7200].map(|s| Ok(Duration::from_secs(s))));
+        for bad in ["", "10", "m", "-1s", "1.5h", "99999999999999999999s", "10µ"] {
+            assert!(span(bad).is_err(), "{bad}");
+        }
+    }
+}
