@@ -207,6 +207,15 @@ fn choose(swarm: &SwarmRun, task: TaskIndex, mut eligible: Vec<&Node>, fleet: &F
         Method::Random => Some(sample(swarm, task, eligible, fleet)),
         Method::Tag(name) => {
             let published = publishers(swarm, name);
+            let fixed = swarm.fixed.get(&task);
+            let may_run = |name: &NodeName| {
+                fixed.is_none_or(|fixed| fixed.contains(name))
+                    && fleet.get(name).is_none_or(|node| static_cause(spec, node).is_none())
+            };
+            if !published.iter().any(may_run) && !may_still_publish(swarm) {
+                let who = if published.is_empty() { "no node" } else { "no node that may run it" };
+                return Some(Placement::Skipped(format!("{who} published `{name}` in this iteration")));
+            }
             eligible.retain(|node| published.contains(node.name()));
             let most = limit(spec.maximum, eligible.len(), eligible.len());
             eligible.truncate(most);
@@ -283,6 +292,15 @@ fn publishers(swarm: &SwarmRun, name: &str) -> BTreeSet<NodeName> {
         .filter(|attempt| attempt.outputs.iter().flat_map(|o| &o.results).any(|result| result.name == name))
         .map(|attempt| attempt.node.clone())
         .collect()
+}
+
+/// Whether some task run of this iteration may succeed that does not itself wait for what others publish.
+fn may_still_publish(swarm: &SwarmRun) -> bool {
+    swarm.task_runs.iter().any(|run| match run.state {
+        TaskRunState::Running | TaskRunState::Closing => true,
+        TaskRunState::Ready => !matches!(swarm.spec.tasks[run.task].method, Method::Tag(_)),
+        TaskRunState::Waiting | TaskRunState::Succeeded | TaskRunState::Failed | TaskRunState::Skipped => false,
+    })
 }
 
 /// The best other node for a slot that has to move, not used by its task run.
