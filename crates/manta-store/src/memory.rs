@@ -13,6 +13,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     clusters: BTreeMap<ClusterId, Cluster>,
+    /// Takes the fence out, so that the simulation can show that it notices.
+    #[cfg(feature = "planted-bugs")]
+    pub accept_stale_attempts: bool,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ struct Cluster {
     keys: BTreeMap<String, KeyRecord>,
     /// Whose each attempt is.
     attempts: BTreeMap<AttemptId, SwarmId>,
+    #[cfg(feature = "planted-bugs")]
+    accept_stale_attempts: bool,
 }
 
 #[derive(Debug)]
@@ -174,6 +179,12 @@ impl Cluster {
             return Err(CommitError::OutOfOrder { swarm: event.swarm, stored, given: event.seq });
         }
         swarm.events.push(event.clone());
+        #[cfg(feature = "planted-bugs")]
+        if self.accept_stale_attempts {
+            // What the fence keeps out is not derived, and stored all the same.
+            let _ = swarm.derived.apply(event);
+            return Ok(());
+        }
         let SwarmEvent::AttemptOffered { attempt, .. } = event.what else {
             return swarm.derived.apply(event).map_err(|attempt| CommitError::Fenced { attempt });
         };
@@ -268,6 +279,10 @@ impl MemoryStore {
 impl StateStore for MemoryStore {
     fn commit(&mut self, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
         let cluster = self.clusters.entry(cluster.clone()).or_default();
+        #[cfg(feature = "planted-bugs")]
+        {
+            cluster.accept_stale_attempts = self.accept_stale_attempts;
+        }
         let before = cluster.before(transaction);
         let outcome = cluster.apply(transaction);
         if outcome.is_err() {

@@ -4,19 +4,24 @@
 //! begin ─► hear, connect, submit, step, … ─► seal ─► one transaction ─► effects
 //! ```
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use manta_engine::{DutyChanged, Engine, Held, Input, Now, Submit, describe};
 use manta_store::NewSwarm;
-use manta_types::{Checkpoint, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp, limits};
-use std::sync::Arc;
+use manta_types::{Checkpoint, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp};
 
 use super::nodes::{KnownNode, NodeProfile, NodeTable};
 use super::recover::Recovered;
-use super::turn::{Askers, Effect, Refused, Sealed, SessionId, SubmitOutcome, Turn};
+use super::turn::{Askers, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 
-/// The longest sleep of an idle loop; a longer gap between two turns means that the caller stood still.
+/// The longest sleep of an idle loop.
 const PULSE: Duration = Duration::from_millis(1000);
+/// By how much the caller may wake too late before it counts as having stood still.
+const LATE: Duration = Duration::from_millis(500);
+/// How long a turn may take until all of it is known; a longer one counts as standing still, for nobody can tell a slow disk
+/// from a process that was stopped meanwhile.
+const SLOW: Duration = Duration::from_millis(2000);
 /// The sleep when something that was due in the last turn is due still: it waits for something else to happen.
 const RECHECK: Duration = Duration::from_millis(100);
 
@@ -58,6 +63,25 @@ pub struct Core {
     /// Idempotency keys used since the start; older ones are in the store.
     keys: BTreeMap<String, (SwarmId, String)>,
     last_turn: Timestamp,
+    /// When the next turn begins at the latest, unless the caller stands still.
+    awake_by: Timestamp,
+    /// Whether the last turn took so long that the caller may have stood still in it.
+    was_slow: bool,
+    /// Rules that are taken out, so that the simulation can show that it notices.
+    #[cfg(feature = "planted-bugs")]
+    pub bugs: Bugs,
+}
+
+/// Rules of the core that can be taken out.
+#[cfg(feature = "planted-bugs")]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bugs {
+    /// Leases are judged after the caller stood still as if it had not.
+    pub no_forgiveness: bool,
+    /// Keys used since the start are forgotten.
+    pub forget_keys: bool,
+    /// Attempts that the engine has forgotten are not looked up.
+    pub forget_old_verdicts: bool,
 }
 
 impl Core {
@@ -69,7 +93,17 @@ impl Core {
             sessions: BTreeMap::new(),
             keys: BTreeMap::new(),
             last_turn: now.monotonic,
+            awake_by: now.monotonic,
+            was_slow: false,
+            #[cfg(feature = "planted-bugs")]
+            bugs: Bugs::default(),
         }
+    }
+
+    /// The engine, for taking its rules out.
+    #[cfg(feature = "planted-bugs")]
+    pub const fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
     }
 
     /// All that is decided.
@@ -82,23 +116,31 @@ impl Core {
         View { engine: &self.engine, nodes: &self.nodes.known, now: turn.now }
     }
 
-    /// How long to sleep from `now` if nothing comes.
-    pub fn sleep(&self, now: Now) -> Duration {
-        match self.engine.next_wake() {
+    /// Ends a turn: all of it is known by now. Answers how long to sleep if nothing comes.
+    pub fn rest(&mut self, now: Now) -> Duration {
+        let sleep = match self.engine.next_wake() {
             None => PULSE,
             Some(due) if due <= self.last_turn => RECHECK,
             Some(due) => (due - now.monotonic).min(PULSE),
-        }
+        };
+        self.was_slow = now.monotonic - self.last_turn > SLOW;
+        self.awake_by = now.monotonic + sleep;
+        sleep
     }
 
-    /// Begins a turn. Leases that lapsed while the caller stood still prove nothing about the nodes, so they are extended
-    /// before anything is judged.
+    /// Begins a turn. Leases that lapsed while the caller stood still prove nothing about the nodes: all are extended before
+    /// any is judged, so that what nodes said meanwhile can still be read.
     pub fn begin<A: Askers>(&mut self, now: Now) -> Turn<A> {
         let gap = now.monotonic - self.last_turn;
+        let stood_still = self.was_slow || now.monotonic - self.awake_by > LATE;
         self.last_turn = now.monotonic;
-        if gap > PULSE + limits::LEASE / 2 {
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.no_forgiveness {
+            return Turn::new(now);
+        }
+        if stood_still {
             tracing::warn!(elapsed_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX), "the manager stood still");
-            self.engine.extend_leases(gap);
+            self.engine.extend_leases(gap + PULSE);
         }
         Turn::new(now)
     }
@@ -113,8 +155,25 @@ impl Core {
 
     /// Something happened; whoever said so is told once it is durable.
     pub fn step<A: Askers>(&mut self, input: Input, asker: A::Step, turn: &mut Turn<A>) {
-        self.decide(input, turn);
+        match self.forgotten(&input) {
+            Some(recall) => turn.effects.push(Effect::Recall(recall)),
+            None => self.decide(input, turn),
+        }
         turn.effects.push(Effect::Done(asker));
+    }
+
+    /// A report of an attempt that is over for so long that only the store knows it.
+    fn forgotten(&self, input: &Input) -> Option<Recall> {
+        let (Input::Succeeded { node, attempt, epoch, .. } | Input::Failed { node, attempt, epoch, .. }) = input else {
+            return None;
+        };
+        let known = self.engine.swarm_of(*attempt).and_then(|swarm| swarm.attempt(*attempt));
+        let session = self.session_of(node).filter(|_| known.is_none())?;
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.forget_old_verdicts {
+            return None;
+        }
+        Some(Recall { session, node: node.clone(), attempt: *attempt, epoch: *epoch })
     }
 
     /// A checked swarm is to run, from its beginning.
@@ -158,6 +217,10 @@ impl Core {
     }
 
     fn admit(&self, new: &NewSwarm, spec: &SwarmSpec) -> SubmitOutcome {
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.forget_keys {
+            return self.engine.validate(spec).map_err(Refused::Placement).map(|()| new.id);
+        }
         if let Some((key, digest)) = &new.idempotency
             && let Some((swarm, known)) = self.keys.get(key)
         {

@@ -16,10 +16,12 @@ mod service;
 mod tests;
 mod turn;
 
+#[cfg(feature = "planted-bugs")]
+pub use self::core::Bugs;
 pub use self::core::{Core, Joining, View};
 pub use nodes::{ConnectRefusal, KnownNode, NodeProfile};
 pub use recover::{Recovered, recover};
-pub use turn::{Askers, Effect, Refused, Sealed, SessionId, SubmitOutcome, Turn};
+pub use turn::{Askers, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 
 pub(crate) use handle::Handle;
 pub(crate) use message::Connect;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use manta_api::SwarmSubmission;
 use manta_engine::{Engine, Now};
 use manta_store::{StateStore, SwarmRecord};
-use manta_types::{ClusterId, Event, NodeName, SwarmSpec};
+use manta_types::{ClusterId, Event, NodeName, SwarmSpec, limits};
 
 use super::nodes::KnownNode;
 use crate::ManagerError;
@@ -41,6 +41,8 @@ pub fn recover(
         engine.restore_node(now, node.profile.describe(&record.name), node.duty, drain_left);
         nodes.insert(record.name, node);
     }
+    // A lease in full and a heartbeat more: a node that dials again every five seconds is not late when it comes.
+    engine.extend_leases(limits::HEARTBEAT);
     let mut running = 0;
     for record in store.swarms(cluster)? {
         let spec = stored_spec(&record)?;

@@ -12,7 +12,7 @@ use super::handle::{Handle, Heard};
 use super::message::{Connect, Message, Tasks};
 use super::publish::{Sessions, Watches};
 use super::recover::Recovered;
-use super::turn::{Effect, Sealed, Turn};
+use super::turn::{Effect, Recall, Sealed, Turn};
 use crate::ManagerError;
 use crate::clock::Clock;
 use crate::threads::Owned;
@@ -62,7 +62,7 @@ impl Orchestrator {
     pub(crate) async fn serve(mut self) -> Result<(), ManagerError> {
         let stop = self.stop.clone();
         loop {
-            let pause = self.core.sleep(self.clock.now());
+            let pause = self.core.rest(self.clock.now());
             let first = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -139,9 +139,20 @@ impl Orchestrator {
             crash_point!("manager.turn.durable");
         }
         for effect in sealed.effects {
-            self.release(effect);
+            match effect {
+                Effect::Recall(recall) => self.recall(recall).await?,
+                effect => self.release(effect),
+            }
         }
         crash_point!("manager.turn.told");
+        Ok(())
+    }
+
+    /// Answers a report from what is stored.
+    async fn recall(&self, recall: Recall) -> Result<(), ManagerError> {
+        let (cluster, attempt, session) = (self.cluster.clone(), recall.attempt, recall.session);
+        let stored = self.store.run(move |store| store.attempt(&cluster, attempt)).await??;
+        self.sessions.send(session, &recall.answer(stored.as_ref()));
         Ok(())
     }
 
@@ -162,6 +173,7 @@ impl Orchestrator {
             Effect::Told(release) => release(),
             Effect::Send { session, command } => self.sessions.send(session, &command),
             Effect::End(session) => self.sessions.end(session),
+            Effect::Recall(recall) => unreachable!("a recall waits for the store: {recall:?}"),
         }
     }
 }

@@ -2,8 +2,8 @@
 use std::collections::BTreeMap;
 
 use manta_engine::{Command, Now, Refusal};
-use manta_store::Transaction;
-use manta_types::{NodeId, SwarmId};
+use manta_store::{AttemptRecord, Transaction};
+use manta_types::{AttemptId, NodeId, NodeName, SwarmId};
 
 use super::nodes::ConnectRefusal;
 
@@ -76,8 +76,37 @@ pub enum Effect<A: Askers> {
         /// The command.
         command: Command,
     },
+    /// Answers a report with what the store has of the attempt.
+    Recall(Recall),
     /// Another session took this one's place.
     End(SessionId),
+}
+
+/// A report of an attempt that the engine has forgotten, so that only the store knows how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recall {
+    /// Over which session the answer goes.
+    pub session: SessionId,
+    /// Who reports.
+    pub node: NodeName,
+    /// Which attempt.
+    pub attempt: AttemptId,
+    /// Under which epoch.
+    pub epoch: u32,
+}
+
+impl Recall {
+    /// The answer, however late: the same as the first.
+    pub fn answer(self, stored: Option<&AttemptRecord>) -> Command {
+        let Self { node, attempt, epoch, .. } = self;
+        let (accepted, reason) = match stored {
+            None => (false, "nobody waits for it"),
+            Some(stored) if stored.node != node || stored.epoch != epoch => (false, "it is another node's"),
+            Some(stored) if stored.accepted => (true, "accepted before"),
+            Some(_) => (false, "it was not accepted"),
+        };
+        Command::Verdict { node, attempt, epoch, accepted, reason: reason.to_owned() }
+    }
 }
 
 /// A turn that is being made.
