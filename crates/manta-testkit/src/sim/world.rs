@@ -1,358 +1,229 @@
-//! The world: a manager that may crash, nodes that may vanish, messages that may be late, lost or doubled.
+//! The world: everything there is, and the loop that lets one thing after another happen in it.
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use manta_engine::{Command, Engine, Input, Now, Submit};
-use manta_store::{MemoryStore, NewSwarm, StateStore, Transaction};
-use manta_types::event::SwarmEvent as E;
-use manta_types::{
-    AttemptId, ClusterId, Digest, Event, FailurePolicy, Method, NodeDuty, NodeLimit, NodeName, OnFailure, SwarmId,
-    SwarmSpec, TaskSpec, Timestamp,
-};
-use uuid::Uuid;
+use manta_types::Digest;
 
+use super::agenda::{Agenda, When};
+use super::bug::Bug;
 use super::chance::Chance;
+use super::checker::Checker;
+use super::disk::Disk;
+use super::happening::{AtManager, AtNode, Happening, LinkId};
+use super::manager::Manager;
+use super::network::Link;
 use super::node::SimNode;
+use super::options::Options;
+use super::outcome::{Crashes, Failure, Outcome};
+use super::trace::Trace;
+use super::user::User;
+use super::workload;
 
-/// Which troubles a run meets, and which bug is planted in it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Faults {
-    /// Agents crash, partitions come and go, messages are doubled and delayed.
-    pub nodes: bool,
-    /// The manager is killed and started again on what it had made durable.
-    pub manager: bool,
-    /// The fencing check is removed.
-    pub without_fencing: bool,
+/// How long after the troubles everything must have ended, in virtual ms.
+const ENDED_WITHIN_MS: u64 = 600_000;
+/// How often somebody looks whether it has.
+const NUDGE_MS: u64 = 1_000;
+
+/// Everything there is.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// Virtual time, in ms since the run began.
+    pub(crate) now: u64,
+    pub(crate) chance: Chance,
+    pub(crate) options: Options,
+    pub(crate) bug: Option<Bug>,
+    pub(crate) agenda: Agenda<Happening>,
+    pub(crate) manager: Manager,
+    pub(crate) disk: Disk,
+    /// Values that the manager has stored.
+    pub(crate) blobs: BTreeSet<Digest>,
+    pub(crate) nodes: Vec<SimNode>,
+    pub(crate) users: Vec<User>,
+    pub(crate) links: BTreeMap<LinkId, Link>,
+    pub(crate) links_made: LinkId,
+    pub(crate) checker: Checker,
+    pub(crate) trace: Trace,
+    pub(crate) crashes: Crashes,
+    pub(crate) is_healed: bool,
+    pub(crate) healed_at: u64,
+    steps: u64,
+    is_over: bool,
 }
 
-/// What a run ended with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The swarm's final state.
-    pub state: String,
-    /// Events in its history.
-    pub events: usize,
-    /// Attempts accepted.
-    pub accepted: usize,
-    /// Virtual milliseconds.
-    pub elapsed_ms: u64,
-}
-
-impl Letter {
-    fn peer(&self) -> Option<&NodeName> {
-        self.to_node.as_ref().map(|(node, _)| node).or(self.to_manager.as_ref().map(|(node, _)| node))
-    }
-}
-
-const STEP_MS: u64 = 50;
-const FAULTS_END_MS: u64 = 120_000;
-const GIVE_UP_MS: u64 = 900_000;
-/// Where virtual time begins, so that instants before the start exist.
-const START_MS: u64 = 1 << 20;
-const EPOCH_MS: u64 = 1_700_000_000_000;
-
-/// A message on its way: in order within its session, and gone with it.
-struct Letter {
-    at: u64,
-    session: u64,
-    to_node: Option<(NodeName, Command)>,
-    to_manager: Option<(NodeName, Input)>,
-}
-
-struct World {
-    now: u64,
-    chance: Chance,
-    faults: Faults,
-    engine: Engine,
-    store: MemoryStore,
-    cluster: ClusterId,
-    swarm: SwarmId,
-    spec: Arc<SwarmSpec>,
-    nodes: BTreeMap<NodeName, SimNode>,
-    letters: Vec<Letter>,
-    checker: Checker,
-}
-
-/// Runs one swarm over four nodes to its end, checking every event.
+/// Runs what the seed and the options say, with a bug planted where one is named; checks everything after every step.
 ///
-/// # Panics
-/// When an invariant breaks; the message names it. The seed reproduces the run.
-pub fn run(seed: u64, faults: Faults) -> Outcome {
-    let mut world = World::new(seed, faults);
-    world.submit();
-    while !world.swarm_over() {
-        if world.now > START_MS + GIVE_UP_MS {
-            let waiting = world.engine.waiting(world.clock().monotonic, world.swarm);
-            panic!("liveness: the swarm is stuck long after the faults ended: {waiting:?}");
-        }
-        world.tick();
+/// # Errors
+/// When something does not hold that must: what, and how to see it again.
+pub fn run(seed: u64, options: Options, bug: Option<Bug>) -> Result<Outcome, Box<Failure>> {
+    // Lines are kept only the second time: making them is dear, and the run is the same.
+    play(seed, options, bug, false).or_else(|_| play(seed, options, bug, true))
+}
+
+fn play(seed: u64, options: Options, bug: Option<Bug>, keeps_lines: bool) -> Result<Outcome, Box<Failure>> {
+    let mut world = World::new(seed, options, bug, keeps_lines);
+    let played = catch_unwind(AssertUnwindSafe(|| world.play()));
+    if let Err(panic) = played {
+        let words = panic.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        world.checker.breaks("assertion", || words.unwrap_or_default());
     }
-    world.outcome()
+    match world.checker.broken() {
+        None => Ok(world.outcome()),
+        Some((invariant, words)) => {
+            let (at_ms, last) = (world.now, world.trace.into_lines());
+            Err(Box::new(Failure { seed, options, bug, invariant, words, at_ms, last }))
+        }
+    }
 }
 
 impl World {
-    fn new(seed: u64, faults: Faults) -> Self {
-        let nodes = (1..=4).map(SimNode::new).map(|node| (node.name.clone(), node)).collect();
+    fn new(seed: u64, options: Options, bug: Option<Bug>, keeps_lines: bool) -> Self {
+        let mut chance = Chance::new(seed);
+        let nodes = (0..options.nodes).map(|_| u32::try_from(chance.between(1, 4)).expect("a few slots")).enumerate();
+        let nodes = nodes.map(|(index, slots)| SimNode::new(index, slots)).collect();
+        let users = (0..options.swarms).map(|_| ()).enumerate();
+        let users = users.map(|(number, ())| User::new(number, workload::submission(&mut chance, number))).collect();
         Self {
-            now: START_MS,
-            chance: Chance::new(seed),
-            faults,
-            engine: engine(seed, faults),
-            store: MemoryStore::default(),
-            cluster: ClusterId::default(),
-            swarm: SwarmId::from_uuid(Uuid::from_u128(u128::from(seed) + 1)),
-            spec: Arc::new(spec()),
+            now: 0,
+            chance,
+            options,
+            bug,
+            agenda: Agenda::new(),
+            manager: Manager::new(),
+            disk: Disk::new(bug != Some(Bug::NoSync), bug != Some(Bug::NoFence)),
+            blobs: BTreeSet::new(),
             nodes,
-            letters: Vec::new(),
-            checker: Checker::default(),
+            users,
+            links: BTreeMap::new(),
+            links_made: 0,
+            checker: Checker::new(options.nodes_are_well()),
+            trace: Trace::new(keeps_lines),
+            crashes: Crashes::default(),
+            is_healed: false,
+            healed_at: 0,
+            steps: 0,
+            is_over: false,
         }
     }
 
-    fn clock(&self) -> Now {
-        Now { monotonic: Timestamp::from_ms(self.now), wall_ms: EPOCH_MS + self.now }
-    }
-
-    fn submit(&mut self) {
-        for name in self.nodes.keys().cloned().collect::<Vec<_>>() {
-            self.hello(&name);
+    fn play(&mut self) {
+        self.agenda.put(0, Happening::Manager(0, AtManager::Start));
+        for node in 0..self.nodes.len() {
+            let at = self.chance.between(0, 3_000);
+            self.agenda.put(at, Happening::Node(node, 0, AtNode::Start));
         }
-        self.now += STEP_MS;
-        self.deliver_all();
-        let swarm = NewSwarm {
-            id: self.swarm,
-            name: self.spec.name.clone(),
-            submission: String::new(),
-            idempotency: None,
-            created_ms: self.clock().wall_ms,
-        };
-        self.decide(
-            Input::Submit(Submit { id: self.swarm, spec: Arc::clone(&self.spec), continues: None }),
-            vec![swarm],
-        );
-    }
-
-    fn tick(&mut self) {
-        self.now += STEP_MS;
-        if self.now < START_MS + FAULTS_END_MS {
-            self.trouble();
+        for user in 0..self.users.len() {
+            let at = self.chance.between(1_000, 15_000);
+            self.agenda.put(at, Happening::User(user));
         }
-        let names: Vec<_> = self.nodes.keys().cloned().collect();
-        for name in names {
-            let node = self.nodes.get_mut(&name).expect("the name is a node's");
-            if !node.connected && node.reachable(self.now) {
-                self.hello(&name);
-                continue;
-            }
-            let said = node.speak(self.now, &mut self.chance, self.faults.nodes);
-            for input in said {
-                self.post(None, Some((name.clone(), input)));
-            }
-        }
-        self.deliver_all();
-        if self.engine.next_wake().is_some_and(|due| due.ms() <= self.now) {
-            self.decide(Input::Tick, Vec::new());
+        self.expect_troubles();
+        self.agenda.put(NUDGE_MS, Happening::Nudge);
+        while !self.is_over && self.checker.holds() {
+            let (when, what) = self.agenda.next().expect("somebody always looks again");
+            self.now = when.0;
+            self.steps += 1;
+            self.happen(when, what);
         }
     }
 
-    /// Draws what goes wrong in this step.
-    fn trouble(&mut self) {
-        let names: Vec<_> = self.nodes.keys().cloned().collect();
-        if self.faults.nodes {
-            for name in names {
-                let (crash, cut) = (self.chance.one_in(400), self.chance.one_in(250));
-                let (down, away) = (self.chance.between(100, 30_000), self.chance.between(1_000, 40_000));
-                let node = self.nodes.get_mut(&name).expect("the name is a node's");
-                if crash {
-                    node.crash(self.now + down);
-                    self.hang_up(&name);
-                } else if cut {
-                    (node.cut_until, node.connected) = (self.now + away, false);
-                    if self.chance.one_in(2) {
-                        self.hang_up(&name);
-                    }
+    fn happen(&mut self, when: When, what: Happening) {
+        match what {
+            Happening::Manager(run, at) => self.reach_manager(when, run, at),
+            Happening::Node(node, life, at) => self.reach_node(when, node, life, at),
+            Happening::Trouble(trouble) => self.trouble(trouble),
+            Happening::Heal => self.heal(),
+            Happening::User(user) => self.user_acts(user),
+            Happening::Nudge => self.nudge(),
+        }
+    }
+
+    fn reach_manager(&mut self, when: When, run: u64, at: AtManager) {
+        if run != self.manager.run {
+            return;
+        }
+        let stalled = Some(self.manager.stalled_until).filter(|until| self.now < *until);
+        if let Some(until) = stalled.or_else(|| self.blocked_up(&at)) {
+            return self.agenda.put_back(until, when, Happening::Manager(run, at));
+        }
+        self.trace.mix(&[when.0, run, self.agenda_mark(&at)]);
+        self.at_manager(at);
+    }
+
+    fn reach_node(&mut self, when: When, node: usize, life: u64, at: AtNode) {
+        if life != self.nodes[node].life {
+            return;
+        }
+        let stalled = Some(self.nodes[node].stalled_until).filter(|until| self.now < *until);
+        if let Some(until) = stalled.or_else(|| self.blocked_down(node, &at)) {
+            return self.agenda.put_back(until, when, Happening::Node(node, life, at));
+        }
+        self.trace.mix(&[when.0, node as u64, life]);
+        self.at_node(node, at);
+    }
+
+    /// What a happening at the manager adds to the fingerprint.
+    fn agenda_mark(&self, at: &AtManager) -> u64 {
+        match at {
+            AtManager::Said(link, _) | AtManager::Noticed(link) => *link,
+            AtManager::Committed => self.checker.fingerprint(),
+            _ => 0,
+        }
+    }
+
+    /// Looks whether all is over; after the troubles, it has to be in time.
+    fn nudge(&mut self) {
+        self.disk.sync();
+        let nodes_idle = self.nodes.iter().all(SimNode::is_idle);
+        let all_over = self.users.iter().all(|user| user.swarm.is_some_and(|swarm| self.checker.is_over(swarm)));
+        if all_over && nodes_idle && self.manager.is_idle() {
+            if self.is_healed {
+                if let Some(core) = &self.manager.core {
+                    self.checker.finished(&self.nodes, core, &mut self.disk);
                 }
+                self.is_over = true;
+            } else {
+                self.heal();
+            }
+        } else if self.is_healed {
+            self.let_go_on();
+            if self.now > self.healed_at + ENDED_WITHIN_MS {
+                let words = self.what_is_stuck();
+                self.checker.breaks("I5", || words);
             }
         }
-        if self.faults.manager && self.chance.one_in(300) {
-            self.restart_manager();
+        self.agenda.put(self.now + NUDGE_MS, Happening::Nudge);
+    }
+
+    fn what_is_stuck(&self) -> String {
+        let mut stuck = format!("{} s after the troubles ended:", ENDED_WITHIN_MS / 1000);
+        let Some(core) = &self.manager.core else { return stuck + " the manager is down" };
+        for swarm in core.engine().swarms().filter(|swarm| !swarm.is_over()) {
+            let waiting = core.engine().waiting(self.clock().monotonic, swarm.id());
+            stuck += &format!(" swarm {} is {}: {waiting:?};", swarm.id(), swarm.state());
         }
-    }
-
-    /// The manager notices that a connection ended; after a silent cut it does not.
-    fn hang_up(&mut self, name: &NodeName) {
-        self.decide(Input::NodeDisconnected { node: name.clone() }, Vec::new());
-    }
-
-    fn hello(&mut self, name: &NodeName) {
-        let input = self.nodes.get_mut(name).expect("the name is a node's").hello(self.now);
-        self.post(None, Some((name.clone(), input)));
-    }
-
-    /// Sends over the node's present session: never out of order, perhaps late, perhaps twice.
-    fn post(&mut self, to_node: Option<(NodeName, Command)>, to_manager: Option<(NodeName, Input)>) {
-        let peer = to_node.as_ref().map_or_else(|| to_manager.as_ref().map(|(node, _)| node), |(node, _)| Some(node));
-        let session = peer.map_or(0, |node| self.nodes[node].session);
-        let (upward, peer) = (to_manager.is_some(), peer.cloned());
-        let same_way = |letter: &&Letter| {
-            letter.session == session && letter.to_manager.is_some() == upward && letter.peer() == peer.as_ref()
-        };
-        let last = self.letters.iter().filter(same_way).map(|letter| letter.at).max().unwrap_or(0);
-        let slow = self.faults.nodes && self.chance.one_in(20);
-        let doubled = self.faults.nodes && to_manager.is_some() && self.chance.one_in(25);
-        let delay = if slow { self.chance.between(500, 8_000) } else { self.chance.between(0, 40) };
-        let at = last.max(self.now + delay);
-        if doubled {
-            self.letters.push(Letter { at, session, to_node: to_node.clone(), to_manager: to_manager.clone() });
+        for node in core.engine().nodes() {
+            stuck += &format!(" {} is {} and {}, {} live;", node.name(), node.state(), node.duty(), node.load());
         }
-        self.letters.push(Letter { at, session, to_node, to_manager });
-    }
-
-    fn deliver_all(&mut self) {
-        while let Some(index) = self.letters.iter().position(|letter| letter.at <= self.now) {
-            let letter = self.letters.remove(index);
-            if let Some((from, input)) = letter.to_manager {
-                let node = &self.nodes[&from];
-                if node.reachable(self.now) && node.session == letter.session {
-                    self.decide(input, Vec::new());
-                }
-            }
-            if let Some((to, command)) = letter.to_node {
-                let node = self.nodes.get_mut(&to).expect("commands go to known nodes");
-                if node.reachable(self.now) && node.connected && node.session == letter.session {
-                    let answer = node.take(&command, self.now, &mut self.chance);
-                    if let Some(input) = answer {
-                        self.post(None, Some((to, input)));
-                    }
-                }
-            }
+        for (number, _) in self.users.iter().enumerate().filter(|(_, user)| user.swarm.is_none()) {
+            stuck += &format!(" user {number} was not answered;");
         }
-    }
-
-    /// The manager's whole loop: decide, make durable, and only then act.
-    fn decide(&mut self, input: Input, swarms: Vec<NewSwarm>) {
-        let step = self.engine.step(self.clock(), input);
-        self.checker.check(&step.events);
-        let transaction = Transaction { swarms, events: step.events, ..Transaction::default() };
-        self.store.commit(&self.cluster, &transaction).expect("the store follows the engine");
-        for command in step.commands {
-            let to = match &command {
-                Command::Offer(offer) => offer.node.clone(),
-                Command::Cancel { node, .. } | Command::Verdict { node, .. } => node.clone(),
-            };
-            self.post(Some((to, command)), None);
+        for node in self.nodes.iter().filter(|node| !node.is_idle()) {
+            let held = node.desk.as_ref().map(manta_node::desk::Desk::held);
+            stuck += &format!(" {} holds {held:?}, journals {:?};", node.name, node.kept.journals.keys());
         }
+        stuck
     }
 
-    /// Kills the manager and starts it again on what it had made durable; connections and messages are gone.
-    fn restart_manager(&mut self) {
-        let events = self.store.events(&self.cluster, self.swarm, 0, usize::MAX).expect("the store reads");
-        let seed = self.chance.between(0, u64::MAX);
-        self.engine = engine(seed, self.faults);
-        let created = EPOCH_MS;
-        let (now, spec) = (self.clock(), Arc::clone(&self.spec));
-        self.engine.restore_swarm(now, self.swarm, spec, created, &events).expect("the history is whole");
-        for node in self.nodes.values_mut() {
-            self.engine.restore_node(now, node.description(), NodeDuty::Active, None);
-            node.connected = false;
-        }
-        self.letters.clear();
-    }
-
-    fn swarm_over(&self) -> bool {
-        self.engine.swarm(self.swarm).is_some_and(manta_engine::SwarmRun::is_over)
-    }
-
-    fn outcome(&mut self) -> Outcome {
-        let events = self.store.events(&self.cluster, self.swarm, 0, usize::MAX).expect("the store reads");
-        let mut again = Checker::default();
-        again.check(&events);
+    fn outcome(self) -> Outcome {
+        let (events, accepted, succeeded) = self.checker.counts();
         Outcome {
-            state: self.engine.swarm(self.swarm).map(|swarm| swarm.state().to_string()).unwrap_or_default(),
-            events: events.len(),
-            accepted: again.accepted.len(),
-            elapsed_ms: self.now - START_MS,
-        }
-    }
-}
-
-fn engine(seed: u64, faults: Faults) -> Engine {
-    let mut engine = Engine::new(seed);
-    engine.accept_stale_attempts = faults.without_fencing;
-    engine
-}
-
-fn spec() -> SwarmSpec {
-    let task = |alias: &str, after: &[usize], method: Method| TaskSpec {
-        alias: alias.to_owned(),
-        bundle: Digest::from_bytes([1; 32]),
-        module: alias.to_owned(),
-        version: "1.0.0".to_owned(),
-        image: "latest".to_owned(),
-        datasets: vec!["digits".to_owned()],
-        resources: Default::default(),
-        after: after.to_vec(),
-        method,
-        maximum: NodeLimit::Unlimited,
-        fixed: false,
-        excepted: Vec::new(),
-        specified: None,
-        labels: BTreeMap::new(),
-        policy: FailurePolicy { retries: 3, on_failure: OnFailure::Continue, ..FailurePolicy::default() },
-    };
-    SwarmSpec {
-        name: "simulated".to_owned(),
-        iterations_max: NonZeroU32::new(4),
-        priority: 0,
-        attempts_max: None,
-        tasks: vec![
-            task("worker", &[], Method::All),
-            task("aggregator", &[0], Method::Any),
-            task("evaluate", &[1], Method::All),
-            task("scheduler", &[2], Method::Any),
-        ],
-        globals: BTreeMap::new(),
-    }
-}
-
-type Place = (u32, usize, usize);
-
-/// Watches the history: what must hold after every event.
-#[derive(Debug, Default)]
-struct Checker {
-    newest: BTreeMap<Place, (AttemptId, u32)>,
-    places: BTreeMap<AttemptId, (Place, u32)>,
-    accepted: BTreeSet<Place>,
-    open: BTreeSet<(u32, usize)>,
-    seq: u64,
-}
-
-impl Checker {
-    fn check(&mut self, events: &[Event]) {
-        for event in events {
-            assert_eq!(event.seq, self.seq + 1, "history: events follow each other without a gap");
-            self.seq = event.seq;
-            match &event.what {
-                E::TaskRunStarted { iteration, task, .. } => {
-                    self.open.insert((*iteration, *task));
-                }
-                E::AttemptOffered { attempt, iteration, task, slot, epoch, .. } => {
-                    let place = (*iteration, *task, *slot);
-                    let before = self.newest.insert(place, (*attempt, *epoch));
-                    assert!(before.is_none_or(|(_, old)| old < *epoch), "fencing: epochs rise");
-                    self.places.insert(*attempt, (place, *epoch));
-                }
-                E::AttemptAccepted { attempt, .. } => {
-                    let (place, _) = self.places[attempt];
-                    assert_eq!(self.newest[&place].0, *attempt, "fencing: only the newest attempt is accepted");
-                    assert!(self.accepted.insert(place), "acceptance: once per slot");
-                    assert!(self.open.contains(&(place.0, place.1)), "acceptance: only while the task run is open");
-                }
-                E::TaskRunClosed { iteration, task, .. } => {
-                    assert!(self.open.remove(&(*iteration, *task)), "a task run closes once");
-                }
-                _ => {}
-            }
+            fingerprint: self.trace.fingerprint() ^ self.checker.fingerprint(),
+            steps: self.steps,
+            events,
+            accepted,
+            succeeded,
+            crashes: self.crashes,
+            virtual_ms: self.now,
         }
     }
 }

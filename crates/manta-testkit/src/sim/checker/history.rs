@@ -1,0 +1,191 @@
+//! One swarm's history as it became durable, and the rules that any history keeps.
+use std::collections::{BTreeMap, BTreeSet};
+
+use manta_api::SwarmSubmission;
+use manta_types::{AttemptId, Event, SwarmEvent as E, SwarmState};
+
+use crate::sim::work::publisher;
+
+/// Iteration, task, slot.
+type Place = (u32, usize, usize);
+/// Which invariant broke, and how.
+type Broken = (&'static str, String);
+
+/// One swarm's history.
+#[derive(Debug)]
+pub(crate) struct History {
+    events: Vec<Event>,
+    /// The predecessors of each task.
+    after: Vec<Vec<usize>>,
+    ended_as: Option<SwarmState>,
+    iteration: Option<u32>,
+    iteration_is_finished: bool,
+    open: BTreeSet<usize>,
+    /// Tasks of this iteration that have closed.
+    closed: BTreeSet<usize>,
+    newest: BTreeMap<Place, (AttemptId, u32)>,
+    places: BTreeMap<AttemptId, Place>,
+    accepted: BTreeMap<Place, AttemptId>,
+    /// Attempts that have ended, in whatever way.
+    ended: BTreeSet<AttemptId>,
+    fingerprint: u64,
+}
+
+impl History {
+    pub(crate) fn new(submission: &str) -> Self {
+        let submission: SwarmSubmission = serde_json::from_str(submission).expect("submissions are JSON");
+        Self {
+            events: Vec::new(),
+            after: submission.tasks.into_iter().map(|task| task.after).collect(),
+            ended_as: None,
+            iteration: None,
+            iteration_is_finished: false,
+            open: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            newest: BTreeMap::new(),
+            places: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            fingerprint: 0xcbf2_9ce4_8422_2325,
+        }
+    }
+
+    pub(crate) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    pub(crate) fn seq(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    pub(crate) const fn is_over(&self) -> bool {
+        self.ended_as.is_some()
+    }
+
+    pub(crate) const fn ended_as(&self) -> Option<SwarmState> {
+        self.ended_as
+    }
+
+    pub(crate) const fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Follows an event that became durable.
+    pub(crate) fn follow(&mut self, event: &Event) -> Result<(), Broken> {
+        if event.seq != self.seq() + 1 {
+            return Err(("I1", format!("it follows event {}", self.seq())));
+        }
+        if self.is_over() {
+            return Err(("I1", "it comes after the end".to_owned()));
+        }
+        for byte in event.what.kind().bytes().chain(event.time_ms.to_le_bytes()) {
+            self.fingerprint = (self.fingerprint ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.events.push(event.clone());
+        match &event.what {
+            E::IterationStarted { iteration, .. } => self.begin(*iteration),
+            E::TaskRunReady { task, .. } | E::TaskRunStarted { task, .. } => self.open(*task),
+            E::TaskRunSkipped { task, .. } => {
+                self.open(*task)?;
+                self.close(*task);
+                Ok(())
+            }
+            E::AttemptOffered { attempt, iteration, task, slot, epoch, .. } => {
+                self.offer(*attempt, (*iteration, *task, *slot), *epoch)
+            }
+            E::AttemptAccepted { attempt, .. } => {
+                self.end(*attempt)?;
+                self.accept(*attempt)
+            }
+            E::AttemptFailed { attempt, .. } | E::AttemptLost { attempt, .. } | E::AttemptCancelled { attempt, .. } => {
+                self.end(*attempt)
+            }
+            E::TaskRunClosed { iteration, task, succeeded, globals, .. } => {
+                let ours = |place: &Place| (place.0, place.1) == (*iteration, *task);
+                let accepted: Vec<_> = self.accepted.iter().filter(|(place, _)| ours(place)).collect();
+                if *succeeded && accepted.is_empty() {
+                    return Err(("I3", format!("task run {task} succeeds, and nothing of it was accepted")));
+                }
+                for write in globals {
+                    let by = publisher(&write.blob);
+                    if !accepted.iter().any(|(_, attempt)| attempt.bytes() == by) {
+                        return Err(("I3", format!("global `{}` is not of an accepted attempt", write.name)));
+                    }
+                }
+                self.close(*task);
+                Ok(())
+            }
+            E::IterationFinished { .. } => {
+                self.iteration_is_finished = true;
+                let all_closed = self.closed.len() == self.after.len();
+                all_closed.then_some(()).ok_or_else(|| ("I3", format!("it finishes with {:?} closed", self.closed)))
+            }
+            E::SwarmSucceeded { .. } => self.finish(SwarmState::Succeeded),
+            E::SwarmFailed { .. } => self.finish(SwarmState::Failed),
+            E::SwarmStopped { .. } => self.finish(SwarmState::Stopped),
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, iteration: u32) -> Result<(), Broken> {
+        let follows = match self.iteration {
+            None => iteration == 0,
+            Some(before) => iteration == before + 1 && self.iteration_is_finished,
+        };
+        (self.iteration, self.iteration_is_finished) = (Some(iteration), false);
+        self.open.clear();
+        self.closed.clear();
+        follows.then_some(()).ok_or_else(|| ("I3", format!("iteration {iteration} begins before its turn")))
+    }
+
+    fn open(&mut self, task: usize) -> Result<(), Broken> {
+        let waits_for = self.after[task].iter().find(|before| !self.closed.contains(before));
+        if let Some(before) = waits_for {
+            return Err(("I3", format!("task {task} goes on before task {before} has closed")));
+        }
+        self.open.insert(task);
+        Ok(())
+    }
+
+    fn close(&mut self, task: usize) {
+        self.open.remove(&task);
+        self.closed.insert(task);
+    }
+
+    fn offer(&mut self, attempt: AttemptId, place: Place, epoch: u32) -> Result<(), Broken> {
+        if let Some((before, older)) = self.newest.insert(place, (attempt, epoch)) {
+            if older >= epoch {
+                return Err(("I2", format!("epoch {epoch} of {place:?} follows epoch {older}")));
+            }
+            if !self.ended.contains(&before) {
+                return Err(("I2", format!("{attempt} is offered while {before} may still deliver")));
+            }
+        }
+        self.places.insert(attempt, place);
+        let is_open = self.open.contains(&place.1) && Some(place.0) == self.iteration;
+        is_open.then_some(()).ok_or_else(|| ("I3", format!("{attempt} is offered while its task run is not open")))
+    }
+
+    fn end(&mut self, attempt: AttemptId) -> Result<(), Broken> {
+        let is_first = self.ended.insert(attempt) && self.places.contains_key(&attempt);
+        is_first.then_some(()).ok_or_else(|| ("I2", format!("{attempt} ends, and had ended or was never offered")))
+    }
+
+    fn accept(&mut self, attempt: AttemptId) -> Result<(), Broken> {
+        let place = self.places[&attempt];
+        if self.newest[&place].0 != attempt {
+            return Err(("I2", format!("{attempt} is accepted, and {:?} is newer", self.newest[&place])));
+        }
+        if let Some(before) = self.accepted.insert(place, attempt) {
+            return Err(("I2", format!("{attempt} is accepted in the place of {before}")));
+        }
+        let is_open = self.open.contains(&place.1) && Some(place.0) == self.iteration;
+        is_open.then_some(()).ok_or_else(|| ("I3", format!("{attempt} is accepted while its task run is not open")))
+    }
+
+    fn finish(&mut self, as_what: SwarmState) -> Result<(), Broken> {
+        self.ended_as = Some(as_what);
+        let live = self.places.keys().find(|attempt| !self.ended.contains(attempt));
+        live.map_or(Ok(()), |live| Err(("I3", format!("the swarm ends while {live} may still deliver"))))
+    }
+}

@@ -1,0 +1,354 @@
+//! What must hold, whatever happens: checked after every step, over what was said to whom and what is durable.
+//!
+//! | | |
+//! |---|---|
+//! | I1 | what was acknowledged (submissions, orders, events, values) stays, unchanged |
+//! | I2 | a slot has at most one accepted attempt; its results, globals and state are that attempt's, all of them |
+//! | I3 | task runs and iterations go on from accepted attempts only |
+//! | I4 | nothing runs for an attempt that its node knows to be stale |
+//! | I5 | after the troubles, everything ends in time, and nothing is left over |
+//! | lease | a node that was well all the time is never taken for lost |
+//! | outbox | an end is said only when its journal is on disk, and never in two ways |
+//! | durable | nothing is told before it is durable; what is rebuilt from events is what lived |
+mod history;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use manta_engine::{Command, Engine, Inputs, SwarmRun};
+use manta_manager::orchestrator::Core;
+use manta_node::desk::{self, Journal, Left};
+use manta_store::{StateStore, Transaction};
+use manta_types::{AttemptId, Blob, Event, NodeDuty, NodeName, SwarmEvent as E, SwarmId, SwarmState, Timestamp};
+
+use self::history::History;
+use super::disk::Disk;
+use super::gateway::outputs;
+use super::happening::Order;
+use super::node::{Lane, SimNode};
+use super::work::publisher;
+
+/// Every how many commits a whole rebuild is compared with what lives.
+const REBUILD_EVERY: u64 = 40;
+
+/// Everything that was promised.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    /// Whether a node that is taken for lost is taken wrongly.
+    nodes_are_well: bool,
+    broken: Option<(&'static str, String)>,
+    histories: BTreeMap<SwarmId, History>,
+    /// Attempts that were offered, durably.
+    attempts: BTreeMap<AttemptId, Offered>,
+    /// What each attempt left when it ended.
+    ends: BTreeMap<AttemptId, End>,
+    /// Attempts whose end was said.
+    said: BTreeSet<AttemptId>,
+    /// Which swarm an idempotency key has, as its user was told.
+    keys: BTreeMap<String, SwarmId>,
+    /// The last accepted attempt that changed a lane's state, per node.
+    lanes: BTreeMap<(NodeName, Lane), AttemptId>,
+    commits: u64,
+}
+
+/// An attempt that was offered.
+#[derive(Debug)]
+struct Offered {
+    node: NodeName,
+    epoch: u32,
+    is_accepted: bool,
+}
+
+/// What an attempt left when it ended, and whose state that changes.
+#[derive(Debug)]
+struct End {
+    left: Left,
+    changes: Option<Lane>,
+}
+
+impl Checker {
+    pub(crate) fn new(nodes_are_well: bool) -> Self {
+        Self {
+            nodes_are_well,
+            broken: None,
+            histories: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            said: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            commits: 0,
+        }
+    }
+
+    /// Notes that something does not hold; the first is what counts.
+    pub(crate) fn breaks(&mut self, invariant: &'static str, words: impl FnOnce() -> String) {
+        if self.broken.is_none() {
+            self.broken = Some((invariant, words()));
+        }
+    }
+
+    fn must(&mut self, holds: bool, invariant: &'static str, words: impl FnOnce() -> String) {
+        if !holds {
+            self.breaks(invariant, words);
+        }
+    }
+
+    pub(crate) const fn holds(&self) -> bool {
+        self.broken.is_none()
+    }
+
+    pub(crate) fn broken(&self) -> Option<(&'static str, String)> {
+        self.broken.clone()
+    }
+
+    /// A transaction reached the disk.
+    pub(crate) fn durable(&mut self, transaction: &Transaction) {
+        self.commits += 1;
+        for new in &transaction.swarms {
+            self.histories.insert(new.id, History::new(&new.submission));
+        }
+        for event in &transaction.events {
+            let Some(history) = self.histories.get_mut(&event.swarm) else {
+                self.breaks("I1", || format!("an event of {}, which nobody submitted", event.swarm));
+                return;
+            };
+            if let Err((invariant, words)) = history.follow(event) {
+                self.breaks(invariant, || format!("swarm {}, event {}: {words}", event.swarm, event.seq));
+            }
+            self.follow(event);
+        }
+    }
+
+    fn follow(&mut self, event: &Event) {
+        match &event.what {
+            E::AttemptOffered { attempt, node, epoch, .. } => {
+                let (node, epoch) = (node.clone(), *epoch);
+                let before = self.attempts.insert(*attempt, Offered { node, epoch, is_accepted: false });
+                self.must(before.is_none(), "I2", || format!("{attempt} is offered twice"));
+            }
+            E::AttemptAccepted { attempt, outputs: accepted, .. } => {
+                let Some(end) = self.ends.get(attempt) else {
+                    return self.breaks("I2", || format!("{attempt} is accepted, and never ended"));
+                };
+                let (left, changes) = (outputs(&end.left.report), end.changes.clone());
+                self.must(left == *accepted, "I2", || format!("{attempt} left {left:?}, accepted is {accepted:?}"));
+                let Some(offered) = self.attempts.get_mut(attempt) else {
+                    return self.breaks("I2", || format!("{attempt} is accepted, and was never offered"));
+                };
+                offered.is_accepted = true;
+                if let Some(lane) = changes {
+                    self.lanes.insert((offered.node.clone(), lane), *attempt);
+                }
+            }
+            E::AttemptLost { attempt, reason } if self.nodes_are_well => {
+                self.breaks("lease", || format!("{attempt} is lost, and all nodes are well: {reason}"));
+            }
+            E::AttemptProgressed { attempt, state: manta_types::event::AttemptStateName::Silent }
+                if self.nodes_are_well =>
+            {
+                self.breaks("lease", || format!("{attempt} is taken for silent, and all nodes are well"));
+            }
+            E::NodeExcused { node, reason, .. } if self.nodes_are_well => {
+                self.breaks("lease", || format!("{node} is excused, and all nodes are well: {reason}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// A swarm's history up to here was shown.
+    pub(crate) fn shown(&mut self, swarm: SwarmId, seq: u64) {
+        let durable = self.histories.get(&swarm).map_or(0, History::seq);
+        self.must(durable >= seq, "durable", || {
+            format!("event {seq} of swarm {swarm} is shown, and {durable} are durable")
+        });
+    }
+
+    /// A user was told which swarm their key has.
+    pub(crate) fn acknowledged(&mut self, key: &str, swarm: SwarmId) {
+        let is_durable = self.histories.contains_key(&swarm);
+        self.must(is_durable, "durable", || format!("swarm {swarm} is acknowledged before it is durable"));
+        let before = self.keys.insert(key.to_owned(), swarm);
+        let is_same = before.is_none_or(|before| before == swarm);
+        self.must(is_same, "I1", || format!("`{key}` has swarm {swarm}, and had {before:?}"));
+    }
+
+    /// A user was told that what they ordered is done.
+    pub(crate) fn ordered(&mut self, order: &Order) {
+        if let Order::Stop(swarm) = order {
+            let is_over = self.is_over(*swarm);
+            self.must(is_over, "durable", || format!("the stop of {swarm} is acknowledged before it is durable"));
+        }
+    }
+
+    /// A command goes to a node.
+    pub(crate) fn sent(&mut self, command: &Command) {
+        let known = |attempt| self.attempts.get(attempt);
+        match command {
+            Command::Offer(offer) => {
+                let is_durable = known(&offer.attempt).is_some_and(|known| known.epoch == offer.epoch);
+                self.must(is_durable, "durable", || {
+                    format!("the offer of {} goes before it is durable", offer.attempt)
+                });
+            }
+            Command::Verdict { node, attempt, epoch, accepted, reason } => {
+                let is_its = |known: &&Offered| known.node == *node && known.epoch == *epoch;
+                let is_accepted = known(attempt).filter(is_its).is_some_and(|known| known.is_accepted);
+                let invariant = if *accepted { "durable" } else { "I2" };
+                self.must(is_accepted == *accepted, invariant, || {
+                    format!("{node} is told of {attempt}: accepted {accepted} ({reason}); stored is {is_accepted}")
+                });
+            }
+            Command::Cancel { .. } => {}
+        }
+    }
+
+    /// What an attempt may read was handed out.
+    pub(crate) fn handed_out(&mut self, attempt: AttemptId, inputs: &Inputs) {
+        let results = inputs.results.iter().map(|result| (&result.name, result.blob));
+        let globals = inputs.globals.iter().map(|(name, value)| (name, value.blob));
+        for (name, value) in results.chain(globals) {
+            let by = publisher(&value);
+            let is_accepted = self.attempts.iter().any(|(id, known)| id.bytes() == by && known.is_accepted);
+            self.must(is_accepted, "I3", || format!("{attempt} reads `{name}`, whose attempt is not accepted"));
+        }
+    }
+
+    /// An attempt begins on a node, with the state that it reads.
+    pub(crate) fn begins(&mut self, node: &NodeName, attempt: &desk::Attempt, read: Option<Blob>, is_stale: bool) {
+        let id = attempt.id;
+        self.must(!is_stale, "I4", || format!("{node} starts {id}, of which it knows that it is stale"));
+        let lane = (attempt.state_of, attempt.task.clone());
+        let expected = self.lanes.get(&(node.clone(), lane)).map(|last| last.bytes());
+        let found = read.map(|value| publisher(&value));
+        self.must(expected == found, "I2", || {
+            format!("{id} on {node} reads the state of {found:?}; the last accepted there is {expected:?}")
+        });
+    }
+
+    /// An attempt ended on its node.
+    pub(crate) fn ended(&mut self, attempt: &desk::Attempt, left: &Left) {
+        let lane = || (attempt.state_of, attempt.task.clone());
+        let changes = (!left.state.is_empty()).then(lane);
+        // What died with its node before it was said may run again, and end otherwise.
+        if !self.said.contains(&attempt.id) {
+            self.ends.insert(attempt.id, End { left: left.clone(), changes });
+        }
+    }
+
+    /// A node tells the manager that an attempt ended.
+    pub(crate) fn said(&mut self, node: &NodeName, journal: &Arc<Journal>, is_on_disk: bool) {
+        let attempt = journal.attempt.id;
+        self.must(is_on_disk, "outbox", || format!("{node} says that {attempt} ended before its journal is on disk"));
+        self.said.insert(attempt);
+        let is_same = self.ends.get(&attempt).is_some_and(|end| end.left == journal.left);
+        self.must(is_same, "outbox", || format!("{node} says in two ways how {attempt} ended"));
+    }
+
+    /// What an attempt kept became its node's state.
+    pub(crate) fn state_changed(&mut self, node: &NodeName, journal: &Journal) {
+        let attempt = journal.attempt.id;
+        let is_accepted = self.attempts.get(&attempt).is_some_and(|known| known.is_accepted && known.node == *node);
+        self.must(is_accepted, "I2", || format!("{node} keeps the state of {attempt}, which is not accepted"));
+    }
+
+    /// A manager starts on what the disk has.
+    pub(crate) fn restarted(&mut self, disk: &mut Disk) {
+        for (key, swarm) in self.keys.clone() {
+            let stored = disk.read(|store, cluster| store.idempotency(cluster, &key));
+            let is_there = stored.is_some_and(|record| record.swarm == Some(swarm));
+            self.must(is_there, "I1", || format!("`{key}` had swarm {swarm}, and after a restart it has none"));
+        }
+        let mut problems = Vec::new();
+        for (id, history) in &self.histories {
+            let stored = disk.read(|store, cluster| store.events(cluster, *id, 0, usize::MAX));
+            if stored != history.events() {
+                let (has, had) = (stored.len(), history.events().len());
+                problems.push(format!("swarm {id} has {has} events after a restart, {had} were durable"));
+            }
+        }
+        for words in problems {
+            self.breaks("I1", || words);
+        }
+    }
+
+    /// A turn is over and durable: what lives is what is stored, and what a restart would rebuild.
+    pub(crate) fn settled(&mut self, core: &Core, disk: &mut Disk) {
+        for swarm in core.engine().swarms() {
+            let durable = self.histories.get(&swarm.id()).map_or(0, History::seq);
+            let (id, seq) = (swarm.id(), swarm.seq());
+            self.must(durable == seq, "durable", || format!("swarm {id} lives at {seq}, {durable} are durable"));
+        }
+        if !self.commits.is_multiple_of(REBUILD_EVERY) {
+            return;
+        }
+        let stored = disk.read(|store, cluster| store.nodes(cluster));
+        for node in core.engine().nodes() {
+            let kept = stored.iter().find(|record| record.name == *node.name());
+            let duty = kept.map_or(NodeDuty::Active, |record| record.duty);
+            let (name, lives) = (node.name().clone(), node.duty());
+            self.must(duty == lives, "durable", || format!("{name} is {lives}, stored is {duty}"));
+        }
+        self.rebuild(core);
+    }
+
+    /// Rebuilds every swarm from its events and compares it with the one that lives.
+    fn rebuild(&mut self, core: &Core) {
+        let mut engine = Engine::new(1);
+        for swarm in core.engine().swarms() {
+            let (id, history) = (swarm.id(), &self.histories[&swarm.id()]);
+            let now = manta_engine::Now { monotonic: Timestamp::from_ms(1 << 40), wall_ms: 0 };
+            let spec = Arc::clone(swarm.spec());
+            if let Err(error) = engine.restore_swarm(now, id, spec, swarm.created_ms(), history.events()) {
+                return self.breaks("durable", || error.to_string());
+            }
+            let (rebuilt, live) = (engine.swarm(id).map(face).unwrap_or_default(), face(swarm));
+            self.must(rebuilt == live, "durable", || format!("rebuilt {rebuilt}\nlives {live}"));
+        }
+    }
+
+    /// All is over: nothing may be left, and what was accepted is complete.
+    pub(crate) fn finished(&mut self, nodes: &[SimNode], core: &Core, disk: &mut Disk) {
+        self.commits = 0;
+        self.settled(core, disk);
+        for ((name, lane), last) in self.lanes.clone() {
+            let node = nodes.iter().find(|node| node.name == name).expect("attempts run on known nodes");
+            let kept = node.kept.state.get(&lane).and_then(|state| state.get("state")).map(publisher);
+            self.must(kept == Some(last.bytes()), "I2", || {
+                format!("{name} keeps the state of {kept:?} for {lane:?}; the last accepted there is {last}")
+            });
+        }
+    }
+
+    /// Whether a swarm has ended, durably.
+    pub(crate) fn is_over(&self, swarm: SwarmId) -> bool {
+        self.histories.get(&swarm).is_some_and(History::is_over)
+    }
+
+    /// Events, accepted attempts and swarms that ended well.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        let events = self.histories.values().map(|history| history.events().len()).sum();
+        let accepted = self.attempts.values().filter(|attempt| attempt.is_accepted).count();
+        let well = |history: &&History| history.ended_as() == Some(SwarmState::Succeeded);
+        (events, accepted, self.histories.values().filter(well).count())
+    }
+
+    /// Changes with every durable event.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.histories.values().fold(0, |sum, history| sum.rotate_left(7) ^ history.fingerprint())
+    }
+}
+
+/// What of a swarm does not hang on when it was rebuilt.
+fn face(swarm: &SwarmRun) -> String {
+    let runs = swarm.task_runs().iter().map(|run| {
+        let slots = run.slots.iter().map(|slot| {
+            format!("{} {} {} {} {:?} {:?}", slot.node, slot.epoch, slot.tries, slot.lost, slot.outcome, slot.attempts)
+        });
+        format!("{:?} {} {} {:?} {:?}", run.state, run.reason, run.movable, slots.collect::<Vec<_>>(), run.globals)
+    });
+    let runs: Vec<_> = runs.collect();
+    let (state, reason, seq) = (swarm.state(), swarm.reason(), swarm.seq());
+    let (iteration, finished, globals) = (swarm.iteration(), swarm.finished_ms(), swarm.globals());
+    format!("{state} {reason} {seq} {iteration:?} {finished:?} {globals:?} {runs:?}")
+}
