@@ -98,9 +98,9 @@ impl Queue {
         }
     }
 
-    /// Takes a swarm in again that was passed over, like one that newly waits.
-    pub(crate) fn restore(&mut self, swarm: SwarmId) {
-        let Some(priority) = self.lanes.get(&swarm).map(|lane| lane.rank.priority.0) else { return };
+    /// Takes a swarm in again that was passed over, like one that newly waits. Answers whether it still waits here.
+    pub(crate) fn restore(&mut self, swarm: SwarmId) -> bool {
+        let Some(priority) = self.lanes.get(&swarm).map(|lane| lane.rank.priority.0) else { return false };
         let present = self.start(swarm, priority);
         if let Some(lane) = self.lanes.get_mut(&swarm)
             && !self.order.contains(&lane.rank)
@@ -108,6 +108,7 @@ impl Queue {
             lane.rank.passed = lane.rank.passed.max(present);
             self.order.insert(lane.rank);
         }
+        true
     }
 
     /// All slots that wait.
@@ -198,7 +199,8 @@ mod tests {
         assert_eq!(served(&mut queue, 1), [2]);
         queue.pass_over(swarm(2));
         assert_eq!(served(&mut queue, 2), [1]);
-        queue.restore(swarm(2));
+        assert!(queue.restore(swarm(2)));
         assert_eq!(served(&mut queue, 2), [2]);
+        assert!(!queue.restore(swarm(2)), "it waits here no longer");
     }
 }

@@ -116,8 +116,8 @@ impl Engine {
             && let Some(name) = self.passed.get_mut(&id).and_then(|nodes| nodes.pop_first())
         {
             let has_room = self.fleet.change(&name, |node| {
-                node.queue.restore(id);
-                node.has_room() && node.is_usable()
+                // What it waited for here may have moved on meanwhile; then another node is served in its place.
+                node.queue.restore(id) && node.has_room() && node.is_usable()
             });
             spare -= usize::from(has_room == Some(true));
             self.vacant.insert(name);
