@@ -27,8 +27,8 @@ const LOSS: u32 = 10;
 /// One way.
 const DELAY: Duration = Duration::from_millis(200);
 const NARROW_BYTES: u64 = 64 << 10;
-/// Bytes after which connections are cut, again and again.
-const CUT_AFTER: [u64; 3] = [700, 3000, 20_000];
+/// Bytes after which connections are cut, again and again: within a greeting, after it, and within the work.
+const CUT_AFTER: [u64; 3] = [300, 900, 3000];
 
 /// A cluster whose second node speaks out of a network namespace, through a relay.
 struct Net {
@@ -211,17 +211,19 @@ impl Net {
             let before = self.wire.cuts();
             self.wire.cut_after(bytes);
             self.wire.cut();
+            // An idle connection passes too little to be cut: the swarm's end ends the wait as well.
             until(BACK_WITHIN, "connections being cut", async || {
+                self.work.look(&client, &swarms).await?;
                 let cuts = self.wire.cuts() - before;
-                Ok((cuts < 3).then(|| format!("{cuts} were cut")))
+                Ok((cuts < 3 && !self.work.all_over(&swarms)).then(|| format!("{cuts} were cut")))
             })
             .await?;
-            self.work.look(&client, &swarms).await?;
             self.wire.cut_after(0);
             self.wire.cut();
             (0..self.wire.cuts() - before).for_each(|_| finding.fell_at(&format!("after {bytes} bytes")));
             finding.recovery.push(self.recover().await?);
         }
+        ensure!(finding.trials > 0, "no connection was cut in the middle of a message");
         Ok(finding)
     }
 }
