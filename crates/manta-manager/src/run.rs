@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use manta_engine::Engine;
+
 use crate::ManagerError;
 use crate::app::{App, Parts};
 use crate::clock::Clock;
@@ -55,9 +57,10 @@ async fn serve_until(
     let supervisor = Supervisor::new();
     let (store, state_closed) = Owned::start("manta-state", state)?;
     let (logs, logs_closed) = Owned::start("manta-logs", logs)?;
-    let (cluster, now, seed) = (settings.cluster.clone(), clock.now(), seed()?);
+    let (cluster, now) = (settings.cluster.clone(), clock.now());
+    let engine = Engine::new(seed()?).with_swarms_running_max(settings.swarms_running_max);
     let generation = store.run(|store| store.generation()).await??;
-    let recovered = store.run(move |store| recover(store.as_mut(), &cluster, now, seed)).await??;
+    let recovered = store.run(move |store| recover(store.as_mut(), &cluster, now, engine)).await??;
     let (orchestrator, handle) = Orchestrator::new(
         recovered,
         store.clone(),

@@ -24,6 +24,8 @@ pub struct Settings {
     pub ephemeral: bool,
     /// How long swarms that have ended are kept.
     pub keep: Keep,
+    /// How many swarms may run at once; the others wait for their turn. At least one.
+    pub swarms_running_max: usize,
 }
 
 /// How long swarms that have ended are kept, with their histories, results and logs.

@@ -1,4 +1,5 @@
 //! `manta manager run`: the control plane in the foreground.
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::{embedded, logging, out, shutdown};
 
 /// The file in the data directory that tells where the manager listens.
 const ADDRESS_FILE: &str = "address";
+const SWARMS_RUNNING_MAX: NonZeroUsize = NonZeroUsize::new(limits::SWARMS_RUNNING_MAX).expect("some swarm may run");
 
 /// Options of `manta manager run`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +39,10 @@ pub(crate) struct Args {
     /// Keep at most so many swarms that have ended, the newest.
     #[arg(long, value_name = "N")]
     keep_swarms: Option<u64>,
+
+    /// Run at most so many swarms at once; the others wait for their turn, by priority, then by age.
+    #[arg(long, value_name = "N", default_value_t = SWARMS_RUNNING_MAX)]
+    swarms_running_max: NonZeroUsize,
 
     /// Remove the data directory at the end.
     #[arg(long, hide = true)]
@@ -70,6 +76,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         cluster: parse_cluster(Some(&args.cluster))?,
         ephemeral: args.ephemeral,
         keep: Keep { days: args.keep_days, swarms: args.keep_swarms },
+        swarms_running_max: args.swarms_running_max.get(),
     };
     let opened = manta_manager::open(&settings)?;
     let bound = manta_manager::bind(&settings.listen).await?;

@@ -23,7 +23,7 @@ pub struct Recovered {
     pub nodes: BTreeMap<NodeName, KnownNode>,
 }
 
-/// Replays everything that is stored. Leases start in full.
+/// Replays everything that is stored into an engine that knows nothing yet. Leases start in full.
 ///
 /// # Errors
 /// When a record cannot be read or a history cannot be followed.
@@ -31,9 +31,8 @@ pub fn recover(
     store: &mut dyn StateStore,
     cluster: &ClusterId,
     now: Now,
-    seed: u64,
+    mut engine: Engine,
 ) -> Result<Recovered, ManagerError> {
-    let mut engine = Engine::new(seed);
     let mut nodes = BTreeMap::new();
     for record in store.nodes(cluster)? {
         let node = KnownNode::parse(&record)?;

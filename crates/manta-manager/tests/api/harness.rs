@@ -11,7 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use manta_client::{Client, Connector, Endpoint, Token};
 use manta_manager::{Keep, Listen, ManagerError, NODE_TOKEN_FILE, RealClock, Settings, TOKEN_FILE, bind, open, run};
 use manta_module::{BundleMeta, Entry, ModuleResources, Target, digest_of, pack};
-use manta_types::{Blob, ClusterId};
+use manta_types::{Blob, ClusterId, limits};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -57,7 +57,8 @@ pub(crate) fn unix(dir: &Path) -> Listen {
 }
 
 pub(crate) fn settings(data_dir: PathBuf, listen: Listen) -> Settings {
-    Settings { data_dir, listen, cluster: ClusterId::default(), ephemeral: false, keep: Keep::default() }
+    let (cluster, keep) = (ClusterId::default(), Keep::default());
+    Settings { data_dir, listen, cluster, ephemeral: false, keep, swarms_running_max: limits::SWARMS_RUNNING_MAX }
 }
 
 impl Manager {

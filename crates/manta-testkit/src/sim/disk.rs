@@ -1,5 +1,5 @@
 //! The manager's disk: the real rules of the store, and the troubles of a disk around them.
-use manta_engine::Now;
+use manta_engine::{Engine, Now};
 use manta_manager::ManagerError;
 use manta_manager::orchestrator::{Recovered, recover};
 use manta_store::{CommitError, Fault, Faulty, MemoryStore, StateStore, StoreError, Transaction};
@@ -72,7 +72,7 @@ impl Disk {
     /// What a starting manager reads; the given read of it may fail.
     pub(crate) fn recover(&mut self, now: Now, seed: u64, failing_read: u64) -> Result<Recovered, ManagerError> {
         let mut faulty = Faulty::new(std::mem::take(&mut self.store), failing_read, Fault::Before);
-        let recovered = recover(&mut faulty, &self.cluster, now, seed);
+        let recovered = recover(&mut faulty, &self.cluster, now, Engine::new(seed));
         self.store = faulty.into_inner();
         recovered
     }
