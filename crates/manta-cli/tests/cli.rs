@@ -212,6 +212,41 @@ fn a_manager_tells_where_it_listens_and_ends_with_its_pipe() {
 }
 
 #[test]
+fn a_running_managers_data_is_backed_up_checked_and_brought_back() {
+    let folder = folder();
+    let (mut child, _) = manager(folder.path(), "127.0.0.1:0");
+    let run = |arguments: &[&str]| manta(folder.path()).args(["--json", "manager"]).args(arguments).output().unwrap();
+    let document = |output: &Output| -> serde_json::Value { serde_json::from_slice(&output.stdout).unwrap() };
+
+    let backup = run(&["backup", "--data-dir", "data", "copy"]);
+    assert_eq!(backup.status.code(), Some(0), "{}", text(&backup.stderr));
+    let scrub = run(&["scrub", "--data-dir", "data"]);
+    assert_eq!((scrub.status.code(), document(&scrub)["damage"].clone()), (Some(0), serde_json::json!([])));
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+
+    let taken = run(&["restore", "copy", "--data-dir", "data"]);
+    assert_eq!(taken.status.code(), Some(8), "{}", text(&taken.stderr));
+    let restore = run(&["restore", "copy", "--data-dir", "again"]);
+    assert_eq!(restore.status.code(), Some(0), "{}", text(&restore.stderr));
+    let (before, after) = (document(&backup)["generation"].as_u64(), document(&restore)["generation"].as_u64());
+    assert!(before < after, "{before:?} {after:?}");
+
+    fs::write(folder.path().join("again/state.db"), "no database").unwrap();
+    for arguments in [&["scrub", "--data-dir", "again"][..], &["run", "--data-dir", "again", "--listen", "127.0.0.1:0"]]
+    {
+        let output = run(arguments);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        assert!(errors.contains("MANTA-0702") && errors.contains("state.db"), "{arguments:?}: {errors}");
+        assert!(errors.contains("manta manager restore"), "{arguments:?}: {errors}");
+    }
+    assert_eq!(fs::read(folder.path().join("again/state.db")).unwrap(), b"no database", "it was left as it is");
+    let missing = run(&["scrub", "--data-dir", "nothing"]);
+    assert!(text(&missing.stderr).contains("nothing/state.db"), "{}", text(&missing.stderr));
+}
+
+#[test]
 fn a_swarm_that_is_not_there_exits_with_3() {
     let folder = folder();
     let (mut child, told) = manager(folder.path(), &format!("unix:{}", folder.path().join("s").display()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use manta_api::SwarmSubmission;
-use manta_engine::{Engine, Now};
+use manta_engine::{Engine, Input, Now};
 use manta_store::{CommitError, Fault, Faulty, MemoryStore, NewSwarm, StateStore};
 use manta_types::{ClusterId, NodeId, NodeName, NodeState, SwarmId, SwarmSpec, Timestamp, limits};
 use tokio::sync::oneshot;
@@ -148,4 +148,21 @@ async fn a_session_whose_queue_is_full_ends() {
         assert!(sent < 1_000_000, "the queue has an end");
     }
     assert_eq!(queue.len() + 1, sent, "all but the last wait");
+}
+
+#[tokio::test]
+async fn only_swarms_that_have_ended_are_let_go_and_their_keys_with_them() {
+    let World { service, handle, .. } = world(MemoryStore::default());
+    let test = async {
+        connect(&handle).await.unwrap();
+        let (ended, running) = (submit(&handle, 1).await.unwrap().unwrap(), submit(&handle, 2).await.unwrap().unwrap());
+        handle.step(Input::Stop { swarm: ended, reason: "enough".to_owned() }).await.unwrap();
+        handle.purge(vec![ended, running]).await.unwrap();
+        let left = handle.ask(|view| view.engine.swarms().map(manta_engine::SwarmRun::id).collect::<Vec<_>>());
+        assert_eq!(left.await.unwrap(), [running]);
+        let again = submit(&handle, 1).await.unwrap();
+        assert!(again.is_ok_and(|new| new != ended), "the key went with its swarm");
+        assert!(submit(&handle, 2).await.unwrap().is_err(), "the other is still used");
+    };
+    beside(service, test).await;
 }
