@@ -1,4 +1,4 @@
-"""Whatever waits, failed or is over says why, per node, and what would change it; a history shows each of its states."""
+"""What waits, failed or is over says why, per node, and what would change it; a history shows each of its states."""
 
 from harness.cluster import Cluster
 from harness.waiting import wait_until

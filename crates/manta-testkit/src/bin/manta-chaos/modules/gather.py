@@ -4,7 +4,7 @@ from manta.light.task import Task
 
 
 class Gather(Task):
-    """Adds (iteration + 1) × number for each part, and refuses a part of another swarm or iteration."""
+    """Adds (iteration + 1) x number for each part, and refuses a part of another swarm or iteration."""
 
     def run(self):
         total = seen = self.world.globals.get("total", 0)
