@@ -47,12 +47,20 @@ impl SmallDisk {
 
     /// Takes all space but so many bytes, for as long as the file is there.
     pub(crate) fn fill(&self, leave: u64) -> Result<PathBuf> {
-        let found = rustix::fs::statvfs(&self.dir)?;
-        let free = found.f_bavail * found.f_frsize;
         let filler = self.dir.join("filler");
         let file = std::fs::File::create(&filler)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free.saturating_sub(leave).max(1))?;
-        Ok(filler)
+        loop {
+            let found = rustix::fs::statvfs(&self.dir)?;
+            let taken = (found.f_bavail * found.f_frsize).saturating_sub(leave);
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, taken.max(1)) {
+                // Whoever works here took some of it meanwhile.
+                Err(rustix::io::Errno::NOSPC) if taken > 0 => {}
+                done => {
+                    done.or_else(|error| if taken == 0 { Ok(()) } else { Err(error) })?;
+                    return Ok(filler);
+                }
+            }
+        }
     }
 }
 
