@@ -122,6 +122,8 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
+            // What is damaged stays so until a backup is brought back.
+            Self::Problem(problem) if problem.error_code() == Some(ErrorCode::Corrupt) => false,
             Self::Problem(problem) => matches!(problem.status, 429 | 500 | 502..=504),
             _ => false,
         }
@@ -151,6 +153,8 @@ mod tests {
         assert_eq!((refused.code(), refused.exit(), refused.hint()), ("MANTA-0301", 3, Some("see `manta ls`")));
         let away = ClientError::Unreachable { endpoint: "unix:/x".into(), source: io::ErrorKind::NotFound.into() };
         assert_eq!((away.code(), away.exit(), away.is_transient()), ("MANTA-0601", 5, true));
+        let is_transient = |code| ClientError::problem(Problem::new(code, "m")).is_transient();
+        assert!(is_transient(ErrorCode::Internal) && !is_transient(ErrorCode::Corrupt));
         let mut future = Problem::new(ErrorCode::NotFound, "m");
         (future.code, future.status) = ("MANTA-0999".into(), 403);
         assert_eq!(ClientError::problem(future).exit(), 6);
