@@ -1,4 +1,5 @@
-//! A swarm as the client submits it, and the one place where it is turned into a checked [`SwarmSpec`](manta_types::SwarmSpec).
+//! A swarm as the client submits it: the rules of its admission, and its reading as a [`SwarmSpec`](manta_types::SwarmSpec).
+mod read;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -6,7 +7,7 @@ use std::collections::BTreeMap;
 use manta_types::{Blob, Digest};
 use serde::{Deserialize, Serialize};
 
-pub use rules::InvalidSubmission;
+pub use read::InvalidSubmission;
 
 /// What `POST /v1/clusters/{cluster}/swarms` takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

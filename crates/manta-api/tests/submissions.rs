@@ -178,6 +178,24 @@ fn assert_keeps_the_rules(spec: &SwarmSpec) {
     }
 }
 
+/// What the engine takes for granted, whatever the rules of admission are.
+fn assert_can_run(spec: &SwarmSpec) {
+    assert!(!spec.tasks.is_empty());
+    for (index, task) in spec.tasks.iter().enumerate() {
+        assert!(task.after.iter().all(|before| *before < index), "every edge leads back");
+        assert!(task.after.windows(2).all(|pair| pair[0] < pair[1]), "each once");
+        let quorum = match task.policy.quorum {
+            Quorum::Share(part) => Some(part),
+            _ => None,
+        };
+        let maximum = match task.maximum {
+            NodeLimit::Share(part) => Some(part),
+            _ => None,
+        };
+        assert!(quorum.into_iter().chain(maximum).all(|part| part > 0.0 && part <= 1.0), "{task:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
@@ -192,11 +210,14 @@ proptest! {
                 Ok(spec) => {
                     assert_keeps_the_rules(&spec);
                     let stored: SwarmSubmission = serde_json::from_str(&serde_json::to_string(&submission).unwrap()).unwrap();
-                    prop_assert_eq!(stored.check().unwrap(), spec, "what is stored is read back as it was checked");
+                    prop_assert_eq!(stored.spec().unwrap(), spec, "what is stored is read back as it was checked");
                 }
                 Err(refusal) => {
                     let sentence = refusal.to_string();
                     prop_assert!(sentence.chars().count() <= 500, "{}", sentence);
+                    if let Ok(spec) = submission.spec() {
+                        assert_can_run(&spec);
+                    }
                     prop_assert!(!sentence.contains(|c: char| c.is_control() || c == '\u{202e}'), "{:?}", sentence);
                 }
             }
@@ -221,4 +242,45 @@ proptest! {
 fn the_submission_that_is_changed_is_good() {
     let spec = serde_json::from_value::<SwarmSubmission>(good()).unwrap().check().unwrap();
     assert_keeps_the_rules(&spec);
+}
+
+/// A document whose value at that place is another.
+fn changed(place: &str, value: Value) -> SwarmSubmission {
+    let mut document = good();
+    let (parent, key) = place.rsplit_once('/').unwrap();
+    match document.pointer_mut(parent).unwrap() {
+        Value::Object(members) => drop(members.insert(key.to_owned(), value)),
+        Value::Array(entries) => entries[key.parse::<usize>().unwrap()] = value,
+        _ => unreachable!("only objects and lists hold places"),
+    }
+    serde_json::from_value(document).unwrap()
+}
+
+#[test]
+fn what_was_admitted_is_read_though_a_rule_refuses_it_now() {
+    let many = |count: usize| (0..count).map(|index| format!("node-{index}")).collect::<Vec<_>>();
+    for (place, value) in [
+        ("/name", json!(" two\nlines ")),
+        ("/priority", json!(limits::PRIORITY_MAX + 1)),
+        ("/max_iteration", json!(u32::MAX)),
+        ("/modules/0/name", json!("a/b")),
+        ("/modules/0/image", json!("")),
+        ("/modules/0/datasets", json!(["../x"])),
+        ("/modules/0/resources", json!({"cpu": 0.0, "memory_bytes": 1, "pids": 0, "tmp_bytes": 0})),
+        ("/tasks/0/alias", json!("..")),
+        ("/tasks/1/alias", json!("Worker")),
+        ("/tasks/0/labels", json!({"": " "})),
+        ("/tasks/0/excepted", json!(many(limits::NODES_PER_TASK_MAX + 1))),
+        ("/tasks/0/retries", json!(limits::RETRIES_MAX + 1)),
+        ("/tasks/0/timeout_s", json!(0.0)),
+        ("/tasks/0/deadline_s", json!(1e12)),
+        ("/tasks/0/on_disconnect", json!("stop:0")),
+        ("/tasks/1/specified", json!([])),
+        ("/tasks/1/quorum", json!({"kind": "count", "count": 3})),
+        ("/tasks/2/method", json!("tag-")),
+    ] {
+        let stored = changed(place, value);
+        assert!(stored.check().is_err(), "{place} is not admitted");
+        assert_can_run(&stored.spec().unwrap_or_else(|error| panic!("{place} is read: {error}")));
+    }
 }

@@ -60,7 +60,7 @@ fn stored_spec(record: &SwarmRecord) -> Result<Arc<SwarmSpec>, ManagerError> {
         |problem: String| ManagerError::Unreadable { what: format!("submission of swarm `{}`", record.id), problem };
     let submission: SwarmSubmission =
         serde_json::from_str(&record.submission).map_err(|error| unreadable(error.to_string()))?;
-    submission.check().map(Arc::new).map_err(|error| unreadable(error.to_string()))
+    submission.spec().map(Arc::new).map_err(|error| unreadable(error.to_string()))
 }
 
 fn history(store: &mut dyn StateStore, cluster: &ClusterId, record: &SwarmRecord) -> Result<Vec<Event>, ManagerError> {
@@ -75,3 +75,6 @@ fn history(store: &mut dyn StateStore, cluster: &ClusterId, record: &SwarmRecord
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
