@@ -23,6 +23,7 @@ mod report;
 mod screen;
 mod session;
 mod shutdown;
+mod swarm_args;
 mod table;
 mod text;
 mod trace;

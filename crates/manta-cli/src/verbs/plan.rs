@@ -1,5 +1,4 @@
 //! `manta plan`: what a swarm would do, before anything runs.
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use manta_api::{ErrorCode, PlanView, TaskPlanView};
@@ -7,10 +6,11 @@ use manta_api::{ErrorCode, PlanView, TaskPlanView};
 use crate::report::{Failure, Form};
 use crate::screen::{Screen, Show};
 use crate::session::{self, Plan};
+use crate::swarm_args::SwarmArgs;
 use crate::table::Table;
 use crate::text::{bytes, clean, count, one_line, seconds};
 use crate::upload::pack_swarm;
-use crate::{connection, data, out, python, shutdown, trace};
+use crate::{connection, data, out, shutdown};
 
 /// Nodes that a line names; the rest is counted.
 const NODES_NAMED: usize = 8;
@@ -18,24 +18,11 @@ const NODES_NAMED: usize = 8;
 /// Options of `manta plan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The swarm: a Python file, and the class where it holds several.
-    #[arg(value_name = "PATH[:CLASS]", required_unless_present = "traced")]
-    target: Option<String>,
+    #[command(flatten)]
+    swarm: SwarmArgs,
 
     #[command(flatten)]
     nodes: data::NodeArgs,
-
-    /// Another value for one of the swarm's globals.
-    #[arg(long, value_name = "GLOBAL=VALUE")]
-    set: Vec<String>,
-
-    /// The Python interpreter [default: MANTA_PYTHON, the active environment, python3 on PATH].
-    #[arg(long, value_name = "PATH")]
-    python: Option<PathBuf>,
-
-    /// Plan a swarm that was traced before.
-    #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["target", "set"])]
-    traced: Option<PathBuf>,
 
     #[command(flatten)]
     connection: connection::ConnectionArgs,
@@ -66,31 +53,15 @@ async fn on_manager(args: &Args) -> Result<PlanView, Failure> {
     let temporary = tempfile::Builder::new().prefix("manta-").tempdir();
     let temporary =
         temporary.map_err(|error| Failure::internal(format!("no temporary folder can be made: {error}")))?;
-    let traced = match (&args.traced, &args.target) {
-        (Some(folder), _) => trace::read(folder)?,
-        (None, Some(target)) => {
-            let python = python::find(args.python.as_deref())?;
-            trace::trace(&python, target, &args.set, temporary.path()).await?
-        }
-        (None, None) => return Err(Failure::usage("no swarm is given")),
-    };
+    let traced = args.swarm.trace(temporary.path()).await?;
     Ok(client.plan(&pack_swarm(&traced)?.plan_request()).await?)
 }
 
 async fn on_this_machine(args: &Args, form: Form) -> Result<PlanView, Failure> {
     let ended = shutdown::listen(shutdown::Lifeline::None)?;
-    let python = python::find(args.python.as_deref())?;
-    let interpreter = python.clone();
+    let python = args.swarm.python()?;
     let plan = Plan {
-        tracing: Box::new(move |folder| {
-            Box::pin(async move {
-                match (&args.traced, &args.target) {
-                    (Some(traced), _) => trace::read(traced),
-                    (None, Some(target)) => trace::trace(&interpreter, target, &args.set, &folder).await,
-                    (None, None) => Err(Failure::usage("no swarm is given")),
-                }
-            })
-        }),
+        tracing: Box::new(move |folder| Box::pin(async move { args.swarm.trace(&folder).await })),
         nodes: args.nodes.nodes()?,
         max_iteration: None,
         attempts_max: None,

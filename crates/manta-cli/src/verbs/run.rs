@@ -12,7 +12,8 @@ use crate::outputs::Outputs;
 use crate::report::{ErrorObject, Failure, Form};
 use crate::screen::{Screen, Show};
 use crate::session::{self, Finished, Plan};
-use crate::{out, python, shutdown, trace};
+use crate::swarm_args::SwarmArgs;
+use crate::{out, shutdown};
 
 /// Results that are shown at the end; `--json` tells all.
 const RESULTS_SHOWN: usize = 40;
@@ -20,16 +21,11 @@ const RESULTS_SHOWN: usize = 40;
 /// Options of `manta run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The swarm: a Python file, and the class where it holds several.
-    #[arg(value_name = "PATH[:CLASS]", required_unless_present = "traced")]
-    target: Option<String>,
+    #[command(flatten)]
+    swarm: SwarmArgs,
 
     #[command(flatten)]
     nodes: data::NodeArgs,
-
-    /// Another value for one of the swarm's globals.
-    #[arg(long, value_name = "GLOBAL=VALUE")]
-    set: Vec<String>,
 
     /// Iterations to loop to, in place of the swarm's own number.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -46,14 +42,6 @@ pub(crate) struct Args {
     /// Keep the platform's own data in this folder.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-
-    /// The Python interpreter [default: MANTA_PYTHON, the active environment, python3 on PATH].
-    #[arg(long, value_name = "PATH")]
-    python: Option<PathBuf>,
-
-    /// Run a swarm that was traced before.
-    #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["target", "set"])]
-    traced: Option<PathBuf>,
 
     /// Remove this folder at the end, whatever the outcome.
     #[arg(long, value_name = "DIR", hide = true)]
@@ -104,7 +92,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
 
 async fn run(args: Args, form: Form) -> Result<Finished, Failure> {
     let ended = shutdown::listen(args.lifeline.into())?;
-    let python = python::find(args.python.as_deref())?;
+    let python = args.swarm.python()?;
     let screen = Screen::new(form, Show::All);
     let plan = plan(&args, python)?;
     let finished = session::run(plan, &screen, ended, async |_, _| Ok(())).await?;
@@ -117,17 +105,8 @@ async fn run(args: Args, form: Form) -> Result<Finished, Failure> {
 
 fn plan(args: &Args, python: PathBuf) -> Result<Plan<'_>, Failure> {
     let nodes = args.nodes.nodes()?;
-    let interpreter = python.clone();
     Ok(Plan {
-        tracing: Box::new(move |folder| {
-            Box::pin(async move {
-                match (&args.traced, &args.target) {
-                    (Some(traced), _) => trace::read(traced),
-                    (None, Some(target)) => trace::trace(&interpreter, target, &args.set, &folder).await,
-                    (None, None) => Err(Failure::usage("no swarm is given")),
-                }
-            })
-        }),
+        tracing: Box::new(move |folder| Box::pin(async move { args.swarm.trace(&folder).await })),
         nodes,
         max_iteration: args.max_iteration,
         attempts_max: args.attempts_max,
