@@ -112,13 +112,14 @@ impl Cluster {
     }
 
     fn apply(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
-        let Transaction { swarms, events, nodes, keys, purged } = transaction;
+        let Transaction { swarms, events, nodes, keys, purged, keys_before_ms } = transaction;
         swarms.iter().try_for_each(|swarm| self.add_swarm(swarm))?;
         nodes.iter().try_for_each(|node| self.put_node(node))?;
         events.iter().try_for_each(|event| self.add_event(event))?;
         keys.iter().try_for_each(|record| self.add_key(record))?;
         purged.iter().try_for_each(|swarm| self.check_ended(*swarm))?;
         purged.iter().for_each(|swarm| self.purge(*swarm));
+        self.keys.retain(|_, record| record.swarm.is_some() || record.used_ms >= *keys_before_ms);
         Ok(())
     }
 

@@ -43,7 +43,7 @@ pub struct KeyRecord {
     pub request: String,
     /// The swarm that it made or changed; the record goes with it.
     pub swarm: Option<SwarmId>,
-    /// What was answered; opaque to the store, and empty where the swarm says it all.
+    /// What was done, in words; empty where the swarm was made.
     pub answer: String,
     /// Wall clock, ms since 1970.
     pub used_ms: u64,

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Changes that become durable together, or not at all; applied in the order swarms, nodes, events, keys,
-/// purged.
+/// purged, forgotten keys.
 ///
 /// The store derives its fence rows from the events themselves: `AttemptOffered` makes `(swarm, iteration, task, slot)`
 /// belong to that attempt and epoch (which must be higher than before, and the slot not accepted); `AttemptAccepted`
@@ -23,13 +23,16 @@ pub struct Transaction {
     pub keys: Vec<KeyRecord>,
     /// Swarms that have ended and go, with all that is stored of them: histories, results, globals, keys.
     pub purged: Vec<SwarmId>,
+    /// Keys that belong to no swarm and were used before this moment go; wall clock, ms since 1970. At 0 all stay.
+    pub keys_before_ms: u64,
 }
 
 impl Transaction {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { swarms, events, nodes, keys, purged } = self;
-        swarms.is_empty() && events.is_empty() && nodes.is_empty() && keys.is_empty() && purged.is_empty()
+        let Self { swarms, events, nodes, keys, purged, keys_before_ms } = self;
+        let is_still = swarms.is_empty() && events.is_empty() && nodes.is_empty();
+        is_still && keys.is_empty() && purged.is_empty() && *keys_before_ms == 0
     }
 }
 

@@ -36,6 +36,7 @@ macro_rules! state_conformance {
             events_of_an_unknown_swarm_are_refused
             a_swarm_is_made_once
             an_idempotency_key_makes_one_swarm
+            keys_without_a_swarm_are_forgotten_when_they_are_old
             any_call_is_answered_once_under_its_key
             an_offer_needs_a_higher_epoch
             a_stale_attempt_is_not_accepted
@@ -223,6 +224,17 @@ pub fn any_call_is_answered_once_under_its_key(bench: &mut dyn Bench) {
     let error = refuse(bench, &with(&[key("unknown", "", Some(7))]));
     assert!(matches!(error, CommitError::UnknownSwarm { swarm } if swarm == swarm_id(7)), "{error:?}");
     assert_eq!((find_key(bench, "stop"), find_key(bench, "drain")), (Some(stop), Some(drain)));
+}
+
+pub fn keys_without_a_swarm_are_forgotten_when_they_are_old(bench: &mut dyn Bench) {
+    commit(bench, &new_swarm(1, []));
+    let used = |name, swarm, used_ms| KeyRecord { used_ms, ..key(name, "request", swarm) };
+    let keys = vec![used("old", None, 99), used("young", None, 100), used("stop", Some(1), 1)];
+    commit(bench, &Transaction { keys, ..Transaction::default() });
+    commit(bench, &Transaction { keys_before_ms: 100, ..Transaction::default() });
+    let found = ["old", "young", "stop"].map(|name| find_key(bench, name).is_some());
+    assert_eq!(found, [false, true, true]);
+    commit(bench, &Transaction { keys: vec![used("old", None, 200)], ..Transaction::default() });
 }
 
 pub fn an_offer_needs_a_higher_epoch(bench: &mut dyn Bench) {

@@ -14,13 +14,21 @@ use crate::{CommitError, KeyRecord, NewSwarm, StoreError, Transaction};
 
 /// Writes everything or fails; the caller has begun a transaction and rolls it back on failure.
 pub(super) fn write(db: &Connection, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
-    let Transaction { swarms, events, nodes, keys, purged } = transaction;
+    let Transaction { swarms, events, nodes, keys, purged, keys_before_ms } = transaction;
     swarms.iter().try_for_each(|swarm| add_swarm(db, cluster, swarm))?;
     nodes.iter().try_for_each(|node| nodes::put(db, cluster, node))?;
     add_events(db, cluster, events)?;
     keys.iter().try_for_each(|record| add_key(db, cluster, record))?;
     purged.iter().try_for_each(|swarm| check_ended(db, cluster, *swarm))?;
-    purged.iter().try_for_each(|swarm| purge(db, cluster, *swarm))
+    purged.iter().try_for_each(|swarm| purge(db, cluster, *swarm))?;
+    if *keys_before_ms > 0 {
+        run(
+            db,
+            "DELETE FROM idempotency_keys WHERE cluster_id = ?1 AND swarm_id IS NULL AND used_ms < ?2",
+            params![cluster.as_str(), i64::try_from(*keys_before_ms).unwrap_or(i64::MAX)],
+        )?;
+    }
+    Ok(())
 }
 
 /// Runs a statement and says how many rows it changed.
