@@ -12,6 +12,7 @@ mod content;
 mod error;
 mod gateway;
 mod http;
+mod keys;
 mod logs;
 mod open;
 pub mod orchestrator;

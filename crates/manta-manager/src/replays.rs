@@ -10,6 +10,7 @@ use manta_api::{AttemptInputs, AttemptOutcome, LogLine, ReplayEvent, ReplayNews,
 use manta_types::{AttemptId, NodeName, ReplayId};
 use tokio::sync::watch;
 
+use crate::keys::Idempotency;
 use crate::orchestrator::{Session, SessionId};
 
 /// The first node protocol that knows replays.
@@ -32,7 +33,7 @@ pub(crate) struct NewReplay {
     pub(crate) offer: wire::Offer,
     pub(crate) inputs: AttemptInputs,
     /// The client's idempotency key.
-    pub(crate) key: Option<String>,
+    pub(crate) idempotency: Option<Idempotency>,
 }
 
 /// Why a replay was not ordered.
@@ -52,8 +53,8 @@ pub(crate) enum OrderRefusal {
     /// All places are taken by replays that still run.
     #[error("{REPLAYS_MAX} replays run already, which is the limit")]
     TooMany,
-    /// The client's key was used for another attempt.
-    #[error("the idempotency key was used to replay `{0}`")]
+    /// The client's key was used for another request.
+    #[error("the idempotency key was used for a replay of attempt `{0}`")]
     KeyUsed(AttemptId),
 }
 
@@ -85,7 +86,8 @@ struct Replay {
     session: SessionId,
     state: &'static str,
     inputs: Arc<AttemptInputs>,
-    key: Option<String>,
+    /// Keys of the calls that ordered and ended it; they go with it.
+    keys: Vec<Idempotency>,
     told: Vec<ReplayEvent>,
     log_bytes: usize,
     news: watch::Sender<u64>,
@@ -112,12 +114,8 @@ impl Replays {
     /// Orders a replay from its node; the same key gives the replay that it ordered before.
     pub(crate) fn order(&self, new: NewReplay) -> Result<ReplayView, OrderRefusal> {
         let mut inner = self.inner();
-        if let Some((id, known)) = inner.replays.iter().find(|(_, known)| new.key.is_some() && known.key == new.key) {
-            return if known.attempt == new.attempt {
-                Ok(known.view(*id))
-            } else {
-                Err(OrderRefusal::KeyUsed(known.attempt))
-            };
+        if let Some(known) = inner.done_before(new.idempotency.as_ref())? {
+            return Ok(known);
         }
         let door = inner.doors.get(&new.node).filter(|door| !door.session.over.is_cancelled());
         let door = door.ok_or_else(|| OrderRefusal::NotConnected(new.node.clone()))?;
@@ -126,7 +124,7 @@ impl Replays {
         }
         let session = door.session.clone();
         inner.make_room()?;
-        let NewReplay { id, attempt, node, task, iteration, offer, inputs, key } = new;
+        let NewReplay { id, attempt, node, task, iteration, offer, inputs, idempotency } = new;
         let replay = Replay {
             attempt,
             node,
@@ -135,7 +133,7 @@ impl Replays {
             session: session.id,
             state: "ordered",
             inputs: Arc::new(inputs),
-            key,
+            keys: idempotency.into_iter().collect(),
             told: Vec::new(),
             log_bytes: 0,
             news: watch::Sender::new(0),
@@ -147,13 +145,25 @@ impl Replays {
         Ok(view)
     }
 
+    /// The replay that this very request ordered or ended before under its key.
+    pub(crate) fn done_before(&self, sent: Option<&Idempotency>) -> Result<Option<ReplayView>, OrderRefusal> {
+        self.inner().done_before(sent)
+    }
+
+    /// The attempt of the replay that a key was used for.
+    pub(crate) fn used(&self, key: &str) -> Option<AttemptId> {
+        let inner = self.inner();
+        inner.replays.values().find(|replay| replay.keys.iter().any(|(used, _)| used == key)).map(|known| known.attempt)
+    }
+
     /// Ends a replay that still runs; nothing where there is no such replay.
-    pub(crate) fn stop(&self, id: ReplayId, reason: &str) -> Option<ReplayView> {
+    pub(crate) fn stop(&self, id: ReplayId, reason: &str, idempotency: Option<Idempotency>) -> Option<ReplayView> {
         let mut inner = self.inner();
         let replay = inner.replays.get_mut(&id)?;
         if !replay.is_over() {
             replay.tell(ReplayNews::Lost { reason: reason.to_owned() });
             replay.state = "stopped";
+            replay.keys.extend(idempotency);
         }
         let (view, node, session) = (replay.view(id), replay.node.clone(), replay.session);
         if let Some(door) = inner.doors.get(&node).filter(|door| door.session.id == session) {
@@ -214,6 +224,18 @@ impl Replays {
 }
 
 impl Inner {
+    fn done_before(&self, sent: Option<&Idempotency>) -> Result<Option<ReplayView>, OrderRefusal> {
+        let Some((key, request)) = sent else { return Ok(None) };
+        let known = self.replays.iter().find_map(|(id, replay)| {
+            replay.keys.iter().find(|(used, _)| used == key).map(|(_, known)| (*id, replay, known == request))
+        });
+        match known {
+            None => Ok(None),
+            Some((id, replay, true)) => Ok(Some(replay.view(id))),
+            Some((_, replay, false)) => Err(OrderRefusal::KeyUsed(replay.attempt)),
+        }
+    }
+
     fn lose(&mut self, session: SessionId) {
         for replay in self.replays.values_mut().filter(|replay| replay.session == session && !replay.is_over()) {
             let reason = format!("the connection of node `{}` ended, and a replay ends with it", replay.node);
@@ -301,7 +323,7 @@ mod tests {
             iteration: 3,
             offer: wire::Offer::default(),
             inputs: AttemptInputs::default(),
-            key: None,
+            idempotency: None,
         }
     }
 
@@ -333,10 +355,11 @@ mod tests {
         let (replays, (session, mut sent)) = (Replays::default(), session_channel());
         assert_eq!(replays.order(new(1)).unwrap_err(), OrderRefusal::NotConnected(node()));
         replays.connected(node(), session.clone(), 2);
-        let keyed = |n| NewReplay { key: Some("k".to_owned()), ..new(n) };
+        let under = |request: &str| Some(("k".to_owned(), request.to_owned()));
+        let keyed = |n| NewReplay { idempotency: under("replay"), ..new(n) };
         assert_eq!(replays.order(keyed(1)).unwrap().id, id(1));
         assert_eq!(replays.order(keyed(2)).unwrap().id, id(1));
-        let other = NewReplay { attempt: AttemptId::from_uuid(uuid::Uuid::from_u128(8)), ..keyed(2) };
+        let other = NewReplay { idempotency: under("another"), ..keyed(2) };
         assert_eq!(replays.order(other).unwrap_err(), OrderRefusal::KeyUsed(new(1).attempt));
         assert!(matches!(sent.try_recv().unwrap().kind, Some(manager_message::Kind::Replay(_))));
         assert!(sent.try_recv().is_err(), "one order");
@@ -386,7 +409,7 @@ mod tests {
             replays.order(new(n)).unwrap();
         }
         assert_eq!(replays.order(new(1000)).unwrap_err(), OrderRefusal::TooMany);
-        assert_eq!(replays.stop(id(5), "stopped").unwrap().state, "stopped");
+        assert_eq!(replays.stop(id(5), "stopped", None).unwrap().state, "stopped");
         replays.order(new(1000)).unwrap();
         assert!(replays.show(id(5)).is_none() && replays.show(id(4)).is_some());
         for _ in 0..5 {

@@ -8,10 +8,8 @@ use crate::ManagerError;
 use crate::app::App;
 use crate::content::{Checked, check};
 use crate::http::{internal, parse};
+use crate::keys::{self, Idempotency};
 use crate::orchestrator::{Refused, SubmitOutcome};
-
-/// Bytes of an idempotency key.
-const KEY_BYTES_MAX: usize = 255;
 
 /// A submission that was taken, now or before.
 #[derive(Debug, Clone, Copy)]
@@ -24,13 +22,9 @@ pub(crate) struct Taken {
 ///
 /// # Errors
 /// A problem for the client; nothing was stored.
-pub(crate) async fn submit(app: &App, body: &[u8], key: Option<String>) -> Result<Taken, Problem> {
-    let idempotency =
-        key.map(|key| check_key(key).map(|key| (key, blake3::hash(body).to_hex().to_string()))).transpose()?;
-    if let Some((key, digest)) = idempotency.clone()
-        && let Some(taken) = taken_before(app, key, &digest).await?
-    {
-        return Ok(taken);
+pub(crate) async fn submit(app: &App, body: &[u8], idempotency: Option<Idempotency>) -> Result<Taken, Problem> {
+    if let Some(KeyRecord { swarm: Some(swarm), .. }) = keys::done_before(app, idempotency.as_ref()).await? {
+        return Ok(Taken { swarm, is_new: false });
     }
     app.space.admit(body.len() as u64)?;
     let submission: SwarmSubmission = parse("submission", body)?;
@@ -51,14 +45,7 @@ pub(crate) async fn submit(app: &App, body: &[u8], key: Option<String>) -> Resul
 ///
 /// # Errors
 /// A problem for the client; nothing was stored.
-pub(crate) async fn retry(app: &App, failed: SwarmId, key: Option<String>) -> Result<Taken, Problem> {
-    let request = format!("retry {failed}");
-    let idempotency = key.map(|key| (key, blake3::hash(request.as_bytes()).to_hex().to_string()));
-    if let Some((key, digest)) = idempotency.clone()
-        && let Some(taken) = taken_before(app, key, &digest).await?
-    {
-        return Ok(taken);
-    }
+pub(crate) async fn retry(app: &App, failed: SwarmId, idempotency: Option<Idempotency>) -> Result<Taken, Problem> {
     let cluster = app.cluster.clone();
     let swarms = app.store.run(move |store| store.swarms(&cluster)).await?.map_err(ManagerError::from)?;
     let record = swarms.into_iter().find(|record| record.id == failed);
@@ -77,43 +64,16 @@ pub(crate) async fn retry(app: &App, failed: SwarmId, key: Option<String>) -> Re
 fn settle(outcome: SubmitOutcome) -> Result<Taken, Problem> {
     match outcome {
         Ok(swarm) => Ok(Taken { swarm, is_new: true }),
-        Err(Refused::KeyUsed { swarm, same_request: true }) => Ok(Taken { swarm, is_new: false }),
-        Err(Refused::KeyUsed { swarm, same_request: false }) => Err(key_conflict(swarm)),
+        Err(Refused::KeyUsed { earlier, same_request }) => match earlier.swarm.filter(|_| same_request) {
+            Some(swarm) => Ok(Taken { swarm, is_new: false }),
+            None => Err(keys::used(&earlier)),
+        },
         Err(Refused::Placement(refusals)) => Err(placement(refusals)),
-        Err(Refused::NotFailed) => {
+        Err(Refused::NotFailed | Refused::Stays) => {
             let sentence = "only a swarm that failed in an iteration can be retried";
             Err(Problem::new(ErrorCode::Conflict, sentence).hint("deploy it again to run it from its beginning"))
         }
     }
-}
-
-fn check_key(key: String) -> Result<String, Problem> {
-    if key.is_empty() || key.len() > KEY_BYTES_MAX {
-        let sentence = format!("the idempotency key has {} bytes; 1 to {KEY_BYTES_MAX} are allowed", key.len());
-        return Err(Problem::new(ErrorCode::BadRequest, sentence));
-    }
-    Ok(key)
-}
-
-async fn taken_before(app: &App, key: String, digest: &str) -> Result<Option<Taken>, Problem> {
-    let cluster = app.cluster.clone();
-    let known = app.store.run(move |store| store.idempotency(&cluster, &key)).await?.map_err(ManagerError::from)?;
-    match known {
-        None => Ok(None),
-        Some(KeyRecord { request, swarm: Some(swarm), .. }) if request == digest => {
-            Ok(Some(Taken { swarm, is_new: false }))
-        }
-        Some(KeyRecord { swarm: Some(swarm), .. }) => Err(key_conflict(swarm)),
-        Some(KeyRecord { .. }) => {
-            Err(Problem::new(ErrorCode::Conflict, "the idempotency key was used for another request")
-                .hint("send a new key with a new request"))
-        }
-    }
-}
-
-fn key_conflict(swarm: SwarmId) -> Problem {
-    let sentence = format!("the idempotency key made swarm `{swarm}` from another request");
-    Problem::new(ErrorCode::Conflict, sentence).hint("send a new key with a new request")
 }
 
 /// The catalogue's entry for a refusal.

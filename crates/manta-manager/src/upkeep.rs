@@ -24,6 +24,8 @@ const SWEEP_LOCK: &str = "sweep.lock";
 const FIRST_AFTER: Duration = Duration::from_secs(60);
 /// Swarms that are purged in one transaction.
 const PURGED_AT_ONCE: usize = 100;
+/// Keys of calls that concern no swarm are kept for so long at least, in days: a client that repeats itself counts on them.
+const KEY_DAYS_MIN: u32 = 1;
 /// Blobs are checked in so many rounds, one part of all digests each.
 const BLOB_PARTS: u8 = 16;
 
@@ -55,18 +57,23 @@ impl Upkeep {
                 () = tokio::time::sleep(jittered(pause)) => {}
             }
             pause = limits::UPKEEP_EVERY;
-            let now = self.times();
-            if agree(&before, &now) {
-                self.purge(now.wall_ms).await?;
-                self.sweep().await;
-            } else {
-                tracing::warn!("the wall clock jumped; nothing is purged or swept in this round");
-            }
-            before = now;
-            self.check_state().await;
-            self.check_blobs(round % BLOB_PARTS).await;
+            before = self.round(round % BLOB_PARTS, &before).await?;
         }
         Ok(())
+    }
+
+    /// One round, so long after the one before as the clocks say; when it was. Of the blobs it checks one part.
+    async fn round(&self, part: u8, before: &Times) -> Result<Times, ManagerError> {
+        let now = self.times();
+        if agree(before, &now) {
+            self.purge(now.wall_ms).await?;
+            self.sweep().await;
+        } else {
+            tracing::warn!("the wall clock jumped; nothing is purged or swept in this round");
+        }
+        self.check_state().await;
+        self.check_blobs(part).await;
+        Ok(now)
     }
 
     fn times(&self) -> Times {
@@ -80,6 +87,7 @@ impl Upkeep {
             swarms.filter_map(|swarm| Some((swarm.id(), swarm.finished_ms()?))).collect::<Vec<_>>()
         });
         let expired = expired(ended.await?, &self.keep, wall_ms);
+        self.handle.forget_keys(oldest_ms(self.keep.days.max(KEY_DAYS_MIN), wall_ms)).await?;
         for swarms in expired.chunks(PURGED_AT_ONCE) {
             self.handle.purge(swarms.to_vec()).await?;
             for swarm in swarms {
@@ -183,11 +191,16 @@ fn agree(before: &Times, now: &Times) -> bool {
     (by_wall - by_monotonic).unsigned_abs() <= u128::from(SLACK_MS)
 }
 
+/// When that many days ago was.
+fn oldest_ms(days: u32, wall_ms: u64) -> u64 {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    wall_ms.saturating_sub(u64::from(days).saturating_mul(DAY_MS))
+}
+
 /// The swarms that ended before what is kept: too long ago, or with enough others after them.
 fn expired(mut ended: Vec<(SwarmId, u64)>, keep: &Keep, wall_ms: u64) -> Vec<SwarmId> {
-    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
     ended.sort_by_key(|(id, ended_ms)| (std::cmp::Reverse(*ended_ms), *id));
-    let oldest_ms = wall_ms.saturating_sub(u64::from(keep.days).saturating_mul(DAY_MS));
+    let oldest_ms = oldest_ms(keep.days, wall_ms);
     let is_kept = |position: usize, ended_ms: u64| {
         ended_ms >= oldest_ms && keep.swarms.is_none_or(|most| position < usize::try_from(most).unwrap_or(usize::MAX))
     };

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::problem::{internal, respond};
 use crate::app::App;
+use crate::keys::{self, Idempotency};
 
 /// Characters of a reader's complaint that are passed on; it may repeat what was sent.
 const PROBLEM_CHARS_MAX: usize = 240;
@@ -25,9 +26,7 @@ const DROPPED_BYTES_MAX: usize = 64 << 20;
 /// Characters of the path to the place that it complains of.
 const PLACE_CHARS_MAX: usize = 120;
 /// The header of an idempotency key.
-const KEY_HEADER: &str = "idempotency-key";
-/// Bytes of an idempotency key.
-const KEY_BYTES_MAX: usize = 255;
+pub(super) const KEY_HEADER: &str = "idempotency-key";
 
 /// What a route's function gives.
 pub(super) type Answer = Result<Response, Problem>;
@@ -98,16 +97,11 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The key under which the client may send the same request twice and have it done once.
-    pub(super) fn idempotency_key(&self) -> Result<Option<String>, Problem> {
-        let Some(key) = self.headers.get(KEY_HEADER) else { return Ok(None) };
-        match key.to_str() {
-            Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
-            _ => {
-                let sentence = format!("the idempotency key is not plain ASCII text of 1 to {KEY_BYTES_MAX} bytes");
-                Err(Problem::new(ErrorCode::BadRequest, sentence))
-            }
-        }
+    /// The key under which the client may send the same request twice and have it done once, with a digest of all that
+    /// makes it the same request.
+    pub(super) fn idempotency(&self, request: impl AsRef<[u8]>) -> Result<Option<Idempotency>, Problem> {
+        let sent = self.headers.get(KEY_HEADER);
+        sent.map(|key| keys::read(key.as_bytes(), request.as_ref())).transpose()
     }
 
     /// Whether the client asks for server-sent events.
@@ -117,7 +111,7 @@ impl Call {
 
     /// The body, within the limit of JSON bodies. What is beyond it is read and dropped for a while: a client that is
     /// still sending would not see the answer.
-    pub(super) async fn bytes(mut self) -> Result<Bytes, Problem> {
+    pub(super) async fn bytes(&mut self) -> Result<Bytes, Problem> {
         let most = limits::REQUEST_BODY_BYTES_MAX;
         let (mut kept, mut seen) = (BytesMut::new(), 0);
         while seen < most + DROPPED_BYTES_MAX
@@ -139,7 +133,7 @@ impl Call {
     }
 
     /// The body as JSON.
-    pub(super) async fn json<T: DeserializeOwned>(self) -> Result<T, Problem> {
+    pub(super) async fn json<T: DeserializeOwned>(mut self) -> Result<T, Problem> {
         parse("request's body", &self.bytes().await?)
     }
 }

@@ -5,13 +5,13 @@ use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
 use manta_api::{ErrorCode, Problem};
-use manta_engine::Input;
+use manta_types::NodeName;
 use manta_types::name::nearest;
-use manta_types::{NodeDuty, NodeName};
 
 use super::call::{Answer, Call, clip, json};
 use crate::app::App;
-use crate::view;
+use crate::orchestrator::{Change, Refused};
+use crate::{keys, view};
 
 pub(super) async fn health(app: App, _call: Call) -> Answer {
     let text = app.space.shortage().map_or("ok\n".to_owned(), |shortage| format!("disk full: {shortage}\n"));
@@ -25,44 +25,50 @@ pub(super) async fn list(app: App, _call: Call) -> Answer {
 
 pub(super) async fn drain(app: App, call: Call) -> Answer {
     let deadline = call.query::<u64>("deadline_ms")?.map(Duration::from_millis);
-    let reason = "drained by a user".to_owned();
-    let drains = |duty| matches!(duty, NodeDuty::Draining | NodeDuty::Drained);
-    change(&app, call.param("name"), drains, |node| Input::Drain { node, deadline, reason }).await
+    let request = format!("drain within {deadline:?} {}", call.param("name"));
+    change(&app, call, &request, |node| Change::Drain(node, deadline)).await
 }
 
 pub(super) async fn resume(app: App, call: Call) -> Answer {
-    let reason = "taken into use by a user".to_owned();
-    change(&app, call.param("name"), |duty| duty == NodeDuty::Active, |node| Input::ResumeNode { node, reason }).await
+    let request = format!("take into use {}", call.param("name"));
+    change(&app, call, &request, Change::ResumeNode).await
 }
 
-/// Gives a node a duty, which it may have already; any other outcome is a conflict.
-async fn change(
-    app: &App,
-    wanted: &str,
-    is_wanted: impl Fn(NodeDuty) -> bool,
-    input: impl FnOnce(NodeName) -> Input,
-) -> Answer {
+/// Gives a node a duty, which it may have already; one that was revoked stays so, which is a conflict. What was done under
+/// the same key before is done: the answer is the node as it is now.
+async fn change(app: &App, call: Call, request: &str, change: impl FnOnce(NodeName) -> Change) -> Answer {
+    let idempotency = call.idempotency(request)?;
+    let name = find(app, call.param("name")).await?;
+    if keys::done_before(app, idempotency.as_ref()).await?.is_some() {
+        return shown(app, name).await;
+    }
+    match app.handle.change(change(name.clone()), idempotency).await? {
+        Ok(()) => shown(app, name).await,
+        Err(Refused::KeyUsed { earlier, .. }) => Err(keys::used(&earlier)),
+        Err(_) => {
+            let sentence = format!("node `{name}` is revoked, and stays so");
+            Err(Problem::new(ErrorCode::Conflict, sentence).hint("join it again under another name"))
+        }
+    }
+}
+
+async fn find(app: &App, wanted: &str) -> Result<NodeName, Problem> {
     let wanted = wanted.to_owned();
-    let known = app.handle.ask(move |view| {
-        let names = || view.engine.nodes().map(|node| node.name().as_str());
-        let found = view.engine.nodes().map(manta_engine::Node::name).find(|name| name.as_str() == wanted).cloned();
-        found.ok_or_else(|| {
+    let found = app.handle.ask(move |view| {
+        let mut names = view.engine.nodes().map(manta_engine::Node::name);
+        names.find(|name| name.as_str() == wanted).cloned().ok_or_else(|| {
             let problem = Problem::new(ErrorCode::NotFound, format!("there is no node `{}`", clip(&wanted)));
-            match nearest(&wanted, names()) {
+            let names = view.engine.nodes().map(|node| node.name().as_str());
+            match nearest(&wanted, names) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
                 None => problem.hint("`manta node ls` lists them"),
             }
         })
     });
-    let name = known.await??;
-    app.handle.step(input(name.clone())).await?;
-    let shown = app.handle.ask(move |view| {
-        let node = view.engine.nodes().find(|node| *node.name() == name)?;
-        Some((node.duty(), view::node(view, node)))
-    });
-    let (duty, node) = shown.await?.ok_or_else(|| Problem::new(ErrorCode::NotFound, "the node is gone"))?;
-    if is_wanted(duty) {
-        return json(StatusCode::OK, &node);
-    }
-    Err(Problem::new(ErrorCode::Conflict, format!("node `{}` is {duty}, and stays so", node.name)))
+    found.await?
+}
+
+async fn shown(app: &App, name: NodeName) -> Answer {
+    let node = app.handle.ask(move |view| view.engine.node(&name).map(|node| view::node(view, node)));
+    json(StatusCode::OK, &node.await?.ok_or_else(|| Problem::new(ErrorCode::NotFound, "the node is gone"))?)
 }

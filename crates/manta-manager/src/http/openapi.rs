@@ -14,9 +14,17 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
+use super::call::KEY_HEADER;
 use super::routes::{Access, Content, ROUTES, Route, Serves};
 
 const BEARER: &str = "token";
+/// What a key of a change means.
+const KEY_RULE: &str = "\
+1 to 255 characters of ASCII that the client chooses. The same request under the same key is done once: repeated, also at the \
+same time or after a restart, it is answered with success and shows the swarm, node or replay as it is now (a new swarm with \
+201 the first time, with 200 after that). Another request under the key (another path, query or submission) is a conflict, \
+409. A request that is refused leaves its key unused. Keys go with the swarm or the replay that they concern, those of nodes \
+when the manager forgets swarms of that age.";
 
 /// The OpenAPI document, as pretty JSON.
 pub fn openapi() -> String {
@@ -91,6 +99,10 @@ fn operation(row: &Route) -> utoipa::openapi::path::Operation {
     for name in row.query {
         let parameter = ParameterBuilder::new().name(*name).parameter_in(ParameterIn::Query).required(Required::False);
         operation = operation.parameter(parameter.schema(Some(text())));
+    }
+    if row.is_change {
+        let key = ParameterBuilder::new().name(KEY_HEADER).parameter_in(ParameterIn::Header).required(Required::False);
+        operation = operation.parameter(key.description(Some(KEY_RULE)).schema(Some(text())));
     }
     if row.takes != Content::Nothing {
         let body = bodies(row.takes)

@@ -13,7 +13,7 @@ use crate::content::{Checked, Content, MISSING_NAMED_MAX, check};
 use crate::orchestrator::View;
 use crate::submit::code_of;
 
-pub(super) async fn plan(app: App, call: Call) -> Answer {
+pub(super) async fn plan(app: App, mut call: Call) -> Answer {
     let PlanRequest { submission, manifests } = parse("request", &call.bytes().await?)?;
     let Checked { spec, content, .. } = check(&app, submission, manifests).await?;
     let planned = app.handle.ask(move |view| {

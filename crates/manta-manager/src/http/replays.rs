@@ -12,14 +12,19 @@ use super::past;
 use super::stream::{entry, respond, start_after};
 use crate::app::App;
 use crate::gateway::offer_to_wire;
+use crate::keys;
 use crate::replays::{NewReplay, OrderRefusal};
 
 /// What helps where the node itself cannot.
 const LOCAL: &str = "run it on this machine with `--local --data NAME=PATH`";
 
 pub(super) async fn order(app: App, call: Call) -> Answer {
-    let key = call.idempotency_key()?;
     let wanted = call.param("id").to_owned();
+    let idempotency = call.idempotency(format!("replay {wanted}"))?;
+    if let Some(ordered) = app.replays.done_before(idempotency.as_ref()).map_err(refused)? {
+        return json(StatusCode::OK, &ordered);
+    }
+    keys::done_before(&app, idempotency.as_ref()).await?;
     let past = past::find(&app, &wanted).await?;
     let offer = &past.attempt.offer;
     if past.attempt.end.is_none() {
@@ -36,7 +41,7 @@ pub(super) async fn order(app: App, call: Call) -> Answer {
         iteration: offer.iteration,
         offer: offer_to_wire(offer),
         inputs: past.inputs(),
-        key,
+        idempotency,
     };
     let view = app.replays.order(new).map_err(refused)?;
     tracing::info!(replay = %view.id, attempt = %view.attempt, node = view.node, "a replay was ordered");
@@ -81,8 +86,16 @@ pub(super) async fn show(app: App, call: Call) -> Answer {
 }
 
 pub(super) async fn stop(app: App, call: Call) -> Answer {
+    let idempotency = call.idempotency(format!("stop {}", call.param("id")))?;
     let id = named(&call)?;
-    json(StatusCode::OK, &app.replays.stop(id, "stopped by a user").ok_or_else(|| unknown(&call))?)
+    let stopped = match app.replays.done_before(idempotency.as_ref()).map_err(refused)? {
+        Some(stopped) => stopped,
+        None => {
+            keys::done_before(&app, idempotency.as_ref()).await?;
+            app.replays.stop(id, "stopped by a user", idempotency).ok_or_else(|| unknown(&call))?
+        }
+    };
+    json(StatusCode::OK, &stopped)
 }
 
 pub(super) async fn inputs(app: App, call: Call) -> Answer {

@@ -61,6 +61,8 @@ pub(super) struct Route {
     pub(super) takes: Content,
     pub(super) gives: Content,
     pub(super) query: &'static [&'static str],
+    /// Whether it is done once under an idempotency key.
+    pub(super) is_change: bool,
 }
 
 const USER: Access = Access::Only(&[Role::User]);
@@ -68,7 +70,8 @@ const NODE: Access = Access::Only(&[Role::Node]);
 const BOTH: Access = Access::Only(&[Role::User, Role::Node]);
 
 macro_rules! route {
-    ($method:ident $path:literal $access:expr, $handler:path, $summary:literal, $takes:expr => $gives:expr $(, [$($query:literal),+])?) => {
+    (change $method:ident $($row:tt)*) => { route!(@ true, $method $($row)*) };
+    (@ $is_change:literal, $method:ident $path:literal $access:expr, $handler:path, $summary:literal, $takes:expr => $gives:expr $(, [$($query:literal),+])?) => {
         Route {
             method: Method::$method,
             path: $path,
@@ -78,8 +81,10 @@ macro_rules! route {
             takes: $takes,
             gives: $gives,
             query: &[$($($query),+)?],
+            is_change: $is_change,
         }
     };
+    ($method:ident $($row:tt)*) => { route!(@ false, $method $($row)*) };
 }
 
 /// Every route.
@@ -93,19 +98,19 @@ pub(super) static ROUTES: [Route; 30] = {
         route!(GET "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::get, "Read a blob, or one range of it", Nothing => Bytes),
         route!(HEAD "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::head, "Whether a blob is stored, and its size",
             Nothing => Nothing),
-        route!(POST "/v1/clusters/{cluster}/swarms" USER, swarms::submit, "Deploy a swarm",
+        route!(change POST "/v1/clusters/{cluster}/swarms" USER, swarms::submit, "Deploy a swarm",
             Json("SwarmSubmission") => Json("SwarmView")),
         route!(POST "/v1/clusters/{cluster}/swarms/plan" USER, plan::plan, "What a swarm would do, before anything runs",
             Json("PlanRequest") => Json("PlanView")),
         route!(GET "/v1/clusters/{cluster}/swarms" USER, swarms::list, "All swarms, oldest first", Nothing => List("SwarmView")),
         route!(GET "/v1/clusters/{cluster}/swarms/{id}" USER, swarms::show, "One swarm, as it is or as it was at an event", Nothing => Json("SwarmView"),
             ["at"]),
-        route!(POST "/v1/clusters/{cluster}/swarms/{id}/stop" USER, swarms::stop, "End a swarm", Nothing => Json("SwarmView")),
-        route!(POST "/v1/clusters/{cluster}/swarms/{id}/retry" USER, swarms::retry, "Let a new swarm go on where one that failed stopped",
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/stop" USER, swarms::stop, "End a swarm", Nothing => Json("SwarmView")),
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/retry" USER, swarms::retry, "Let a new swarm go on where one that failed stopped",
             Nothing => Json("SwarmView")),
-        route!(POST "/v1/clusters/{cluster}/swarms/{id}/pause" USER, swarms::pause, "Hold a swarm: what runs may end, nothing starts",
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/pause" USER, swarms::pause, "Hold a swarm: what runs may end, nothing starts",
             Nothing => Json("SwarmView")),
-        route!(POST "/v1/clusters/{cluster}/swarms/{id}/resume" USER, swarms::resume, "Let a paused swarm go on",
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/resume" USER, swarms::resume, "Let a paused swarm go on",
             Nothing => Json("SwarmView")),
         route!(GET "/v1/clusters/{cluster}/swarms/{id}/why" USER, why::swarm, "Why a swarm or one of its tasks is as it is",
             Nothing => Json("WhyView"), ["task", "iteration"]),
@@ -120,16 +125,16 @@ pub(super) static ROUTES: [Route; 30] = {
         route!(GET "/v1/clusters/{cluster}/swarms/{id}/globals" USER, swarms::globals, "A swarm's globals as they are now",
             Nothing => List("GlobalView")),
         route!(GET "/v1/clusters/{cluster}/nodes" USER, nodes::list, "All nodes, by name", Nothing => List("NodeView")),
-        route!(POST "/v1/clusters/{cluster}/nodes/{name}/drain" USER, nodes::drain, "Take a node out of use: what runs may end, nothing new comes",
+        route!(change POST "/v1/clusters/{cluster}/nodes/{name}/drain" USER, nodes::drain, "Take a node out of use: what runs may end, nothing new comes",
             Nothing => Json("NodeView"), ["deadline_ms"]),
-        route!(POST "/v1/clusters/{cluster}/nodes/{name}/resume" USER, nodes::resume, "Take a node into use again",
+        route!(change POST "/v1/clusters/{cluster}/nodes/{name}/resume" USER, nodes::resume, "Take a node into use again",
             Nothing => Json("NodeView")),
         route!(GET "/v1/clusters/{cluster}/attempts/{id}" USER, attempts::show, "One attempt, however long it is over",
             Nothing => Json("AttemptView")),
-        route!(POST "/v1/clusters/{cluster}/attempts/{id}/replay" USER, replays::order,
+        route!(change POST "/v1/clusters/{cluster}/attempts/{id}/replay" USER, replays::order,
             "Run a past attempt again on its node; nothing of it counts", Nothing => Json("ReplayView")),
         route!(GET "/v1/clusters/{cluster}/replays/{id}" USER, replays::show, "One replay", Nothing => Json("ReplayView")),
-        route!(POST "/v1/clusters/{cluster}/replays/{id}/stop" USER, replays::stop, "End a replay",
+        route!(change POST "/v1/clusters/{cluster}/replays/{id}/stop" USER, replays::stop, "End a replay",
             Nothing => Json("ReplayView")),
         route!(GET "/v1/clusters/{cluster}/replays/{id}/events" USER, replays::events, "What a replay told",
             Nothing => Events("ReplayEvent"), ["after", "follow"]),
@@ -146,6 +151,7 @@ pub(super) static ROUTES: [Route; 30] = {
             takes: Nothing,
             gives: Nothing,
             query: &[],
+            is_change: false,
         },
     ]
 };
@@ -198,6 +204,14 @@ mod tests {
     fn only_the_health_check_is_open() {
         let open: Vec<_> = ROUTES.iter().filter(|row| row.access == Access::Open).map(|row| row.path).collect();
         assert_eq!(open, ["/healthz"]);
+    }
+
+    #[test]
+    fn what_users_post_is_done_once_under_a_key_unless_it_only_asks() {
+        let posts = ROUTES.iter().filter(|row| row.method == Method::POST && row.access == USER);
+        let asking: Vec<_> = posts.filter(|row| !row.is_change).map(|row| row.path).collect();
+        assert_eq!(asking, ["/v1/clusters/{cluster}/swarms/plan"]);
+        assert!(ROUTES.iter().filter(|row| row.is_change).all(|row| row.method == Method::POST));
     }
 
     #[test]

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use manta_api::{ErrorCode, Problem};
-use manta_engine::{Input, SwarmRun};
+use manta_engine::SwarmRun;
+use manta_store::KeyRecord;
 use manta_types::name::nearest;
 use manta_types::{SwarmId, SwarmSpec, SwarmState};
 
@@ -11,11 +12,9 @@ use super::call::{Answer, Call, clip, json};
 use super::history::rebuild;
 use crate::ManagerError;
 use crate::app::App;
-use crate::orchestrator::View;
-use crate::{submit, view};
+use crate::orchestrator::{Change, Refused, View};
+use crate::{keys, submit, view};
 
-/// The header under which a client may submit the same request twice and make one swarm.
-const KEY_HEADER: &str = "idempotency-key";
 /// Characters of an id, after its prefix, that may stand for all of it.
 const ID_PREFIX_MIN: usize = 6;
 
@@ -29,15 +28,11 @@ pub(super) struct Found {
     pub(super) is_over: bool,
 }
 
-pub(super) async fn submit(app: App, call: Call) -> Answer {
-    let key = match call.headers.get(KEY_HEADER).map(|key| key.to_str()) {
-        None => None,
-        Some(Ok(key)) => Some(key.to_owned()),
-        Some(Err(_)) => return Err(Problem::new(ErrorCode::BadRequest, "the idempotency key is not plain ASCII text")),
-    };
+pub(super) async fn submit(app: App, mut call: Call) -> Answer {
     let body = call.bytes().await?;
+    let idempotency = call.idempotency(&body)?;
     manta_types::crash_point!("manager.submit.received");
-    let taken = submit::submit(&app, &body, key).await?;
+    let taken = submit::submit(&app, &body, idempotency).await?;
     manta_types::crash_point!("manager.submit.durable");
     let status = if taken.is_new { StatusCode::CREATED } else { StatusCode::OK };
     show_id(&app, taken.swarm, status).await
@@ -57,38 +52,46 @@ pub(super) async fn show(app: App, call: Call) -> Answer {
 }
 
 pub(super) async fn stop(app: App, call: Call) -> Answer {
-    let reason = "stopped by a user".to_owned();
-    change(&app, call, SwarmState::Stopped, move |swarm| Input::Stop { swarm, reason }).await
+    change(&app, call, SwarmState::Stopped, Change::Stop).await
 }
 
 pub(super) async fn retry(app: App, call: Call) -> Answer {
-    let (key, failed) = (call.idempotency_key()?, find(&app, call.param("id")).await?.id);
-    let taken = submit::retry(&app, failed, key).await?;
+    let idempotency = call.idempotency(format!("retry {}", call.param("id")))?;
+    if let Some(KeyRecord { swarm: Some(made), .. }) = keys::done_before(&app, idempotency.as_ref()).await? {
+        return show_id(&app, made, StatusCode::OK).await;
+    }
+    let failed = find(&app, call.param("id")).await?.id;
+    let taken = submit::retry(&app, failed, idempotency).await?;
     let status = if taken.is_new { StatusCode::CREATED } else { StatusCode::OK };
     show_id(&app, taken.swarm, status).await
 }
 
 pub(super) async fn pause(app: App, call: Call) -> Answer {
-    let reason = "paused by a user".to_owned();
-    change(&app, call, SwarmState::Paused, move |swarm| Input::Pause { swarm, reason }).await
+    change(&app, call, SwarmState::Paused, Change::Pause).await
 }
 
 pub(super) async fn resume(app: App, call: Call) -> Answer {
-    let reason = "resumed by a user".to_owned();
-    change(&app, call, SwarmState::Running, move |swarm| Input::Resume { swarm, reason }).await
+    change(&app, call, SwarmState::Running, Change::Resume).await
 }
 
-/// Brings a swarm into a state, in which it may be already; any other outcome is a conflict.
-async fn change(app: &App, call: Call, wanted: SwarmState, input: impl FnOnce(SwarmId) -> Input) -> Answer {
-    let id = find(app, call.param("id")).await?.id;
-    app.handle.step(input(id)).await?;
-    let shown = app.handle.ask(move |view| view.engine.swarm(id).map(|swarm| view::swarm(view, swarm))).await?;
-    let swarm = shown.ok_or_else(|| gone(id))?;
-    if swarm.state == wanted.name() {
-        return json(StatusCode::OK, &swarm);
+/// Brings a swarm into a state, in which it may be already; one whose state is final and another is a conflict. What was
+/// done under the same key before is done: the answer is the swarm as it is now.
+async fn change(app: &App, call: Call, wanted: SwarmState, change: fn(SwarmId) -> Change) -> Answer {
+    let idempotency = call.idempotency(format!("make {wanted} {}", call.param("id")))?;
+    if let Some(KeyRecord { swarm: Some(id), .. }) = keys::done_before(app, idempotency.as_ref()).await? {
+        return show_id(app, id, StatusCode::OK).await;
     }
-    let sentence = format!("swarm `{id}` is {}, so it cannot become {wanted}: {}", swarm.state, swarm.reason);
-    Err(Problem::new(ErrorCode::Conflict, sentence))
+    let id = find(app, call.param("id")).await?.id;
+    match app.handle.change(change(id), idempotency).await? {
+        Ok(()) => show_id(app, id, StatusCode::OK).await,
+        Err(Refused::KeyUsed { earlier, .. }) => Err(keys::used(&earlier)),
+        Err(_) => {
+            let shown = app.handle.ask(move |view| view.engine.swarm(id).map(view::swarm_alone)).await?;
+            let swarm = shown.ok_or_else(|| gone(id))?;
+            let sentence = format!("swarm `{id}` is {}, so it cannot become {wanted}: {}", swarm.state, swarm.reason);
+            Err(Problem::new(ErrorCode::Conflict, sentence))
+        }
+    }
 }
 
 pub(super) async fn results(app: App, call: Call) -> Answer {

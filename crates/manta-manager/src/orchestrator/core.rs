@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_engine::{DutyChanged, Engine, Held, Input, Now, Submit, describe};
-use manta_store::NewSwarm;
+use manta_store::{KeyRecord, NewSwarm};
 use manta_types::{Checkpoint, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp};
 
+use super::change::Change;
 use super::nodes::{KnownNode, NodeProfile, NodeTable};
 use super::recover::Recovered;
-use super::turn::{Askers, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
+use super::turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 
 /// The longest sleep of an idle loop.
 const PULSE: Duration = Duration::from_millis(1000);
@@ -61,7 +62,7 @@ pub struct Core {
     /// The newest session of each node that has one.
     sessions: BTreeMap<NodeName, SessionId>,
     /// Idempotency keys used since the start; older ones are in the store.
-    keys: BTreeMap<String, (SwarmId, String)>,
+    keys: BTreeMap<String, KeyRecord>,
     last_turn: Timestamp,
     /// When the next turn begins at the latest, unless the caller stands still.
     awake_by: Timestamp,
@@ -184,6 +185,10 @@ impl Core {
 
     /// A new swarm is to go on where one that failed stopped.
     pub fn retry<A: Askers>(&mut self, new: NewSwarm, failed: SwarmId, asker: A::Submit, turn: &mut Turn<A>) {
+        if let Some(used) = self.used(new.idempotency.as_ref()) {
+            turn.effects.push(Effect::Submitted { asker, outcome: Err(used) });
+            return;
+        }
         let known = self.engine.swarm(failed);
         let checkpoint = known.and_then(|swarm| swarm.checkpoint().map(|at| (Arc::clone(swarm.spec()), at)));
         match checkpoint {
@@ -206,9 +211,7 @@ impl Core {
     ) {
         if outcome.is_ok() {
             tracing::info!(swarm = %new.id, name = %new.name, "swarm submitted");
-            if let Some((key, digest)) = &new.idempotency {
-                self.keys.insert(key.clone(), (new.id, digest.clone()));
-            }
+            self.keys.extend(KeyRecord::of(&new).map(|record| (record.key.clone(), record)));
             let id = new.id;
             turn.transaction.swarms.push(new);
             self.decide(Input::Submit(Submit { id, spec, continues }), turn);
@@ -217,17 +220,64 @@ impl Core {
     }
 
     fn admit(&self, new: &NewSwarm, spec: &SwarmSpec) -> SubmitOutcome {
+        match self.used(new.idempotency.as_ref()) {
+            Some(used) => Err(used),
+            None => self.engine.validate(spec).map_err(Refused::Placement).map(|()| new.id),
+        }
+    }
+
+    /// A user asks for a change. Under a key it is made once: the key becomes durable with it, and the same request is
+    /// answered alike from then on. What is refused leaves its key unused.
+    pub fn change<A: Askers>(
+        &mut self,
+        change: Change,
+        idempotency: Option<(String, String)>,
+        asker: A::Change,
+        turn: &mut Turn<A>,
+    ) {
+        let outcome = match self.used(idempotency.as_ref()) {
+            Some(Refused::KeyUsed { same_request: true, .. }) => Ok(()),
+            Some(used) => Err(used),
+            None => self.make(change, idempotency, turn),
+        };
+        turn.effects.push(Effect::Changed { asker, outcome });
+    }
+
+    fn make<A: Askers>(
+        &mut self,
+        change: Change,
+        idempotency: Option<(String, String)>,
+        turn: &mut Turn<A>,
+    ) -> ChangeOutcome {
+        if !change.fits(&self.engine) {
+            return Err(Refused::Stays);
+        }
+        if let Some((key, request)) = idempotency {
+            let (swarm, answer, used_ms) = (change.swarm(), change.done(), turn.now.wall_ms);
+            let record = KeyRecord { key, request, swarm, answer, used_ms };
+            self.keys.insert(record.key.clone(), record.clone());
+            turn.transaction.keys.push(record);
+        }
+        self.decide(change.input(), turn);
+        Ok(())
+    }
+
+    /// What a key was used for since the start.
+    fn used(&self, idempotency: Option<&(String, String)>) -> Option<Refused> {
         #[cfg(feature = "planted-bugs")]
         if self.bugs.forget_keys {
-            return self.engine.validate(spec).map_err(Refused::Placement).map(|()| new.id);
+            return None;
         }
-        if let Some((key, digest)) = &new.idempotency
-            && let Some((swarm, known)) = self.keys.get(key)
-        {
-            return Err(Refused::KeyUsed { swarm: *swarm, same_request: known == digest });
-        }
-        self.engine.validate(spec).map_err(Refused::Placement)?;
-        Ok(new.id)
+        let (key, request) = idempotency?;
+        let earlier = self.keys.get(key)?;
+        Some(Refused::KeyUsed { same_request: earlier.request == *request, earlier: Box::new(earlier.clone()) })
+    }
+
+    /// Forgets keys that belong to no swarm and were used before this moment; wall clock, ms since 1970.
+    pub fn forget_keys<A: Askers>(&mut self, before_ms: u64, asker: A::Step, turn: &mut Turn<A>) {
+        self.keys.retain(|_, record| record.swarm.is_some() || record.used_ms >= before_ms);
+        turn.transaction.keys_before_ms = turn.transaction.keys_before_ms.max(before_ms);
+        turn.effects.push(Effect::Done(asker));
     }
 
     /// Lets go of those of the swarms that have ended, with all that is stored of them; whoever asked is told once they are
@@ -235,7 +285,7 @@ impl Core {
     pub fn purge<A: Askers>(&mut self, swarms: &[SwarmId], asker: A::Step, turn: &mut Turn<A>) {
         for swarm in swarms {
             if self.engine.forget_swarm(*swarm) {
-                self.keys.retain(|_, (made, _)| made != swarm);
+                self.keys.retain(|_, record| record.swarm != Some(*swarm));
                 turn.transaction.purged.push(*swarm);
             }
         }

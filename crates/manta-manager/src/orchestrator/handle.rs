@@ -7,10 +7,11 @@ use manta_store::NewSwarm;
 use manta_types::{NodeName, SwarmId, SwarmSpec};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::change::Change;
 use super::core::View;
 use super::message::{Connect, Message, Release};
 use super::publish::Watches;
-use super::turn::{SessionId, SubmitOutcome};
+use super::turn::{ChangeOutcome, SessionId, SubmitOutcome};
 use crate::ManagerError;
 
 /// Nodes heard since the last turn: a thousand heartbeats between two turns cost one entry each.
@@ -86,11 +87,15 @@ impl Handle {
         answer.await.map_err(|_| stopped())
     }
 
-    /// Says what happened, and waits until it is durable.
-    pub(crate) async fn step(&self, input: Input) -> Result<(), ManagerError> {
-        let (done, durable) = oneshot::channel();
-        self.send(Message::Step { input, done }).await?;
-        durable.await.map_err(|_| stopped())
+    /// Asks for a change, and waits until it is durable.
+    pub(crate) async fn change(
+        &self,
+        change: Change,
+        idempotency: Option<(String, String)>,
+    ) -> Result<ChangeOutcome, ManagerError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Change { change, idempotency, reply }).await?;
+        answer.await.map_err(|_| stopped())
     }
 
     /// Says what happened, without waiting for it to be durable.
@@ -103,6 +108,13 @@ impl Handle {
     pub(crate) async fn purge(&self, swarms: Vec<SwarmId>) -> Result<(), ManagerError> {
         let (done, durable) = oneshot::channel();
         self.send(Message::Purge { swarms, done }).await?;
+        durable.await.map_err(|_| stopped())
+    }
+
+    /// Forgets keys of no swarm that were used before this moment, wall clock in ms since 1970, and waits until they are gone.
+    pub(crate) async fn forget_keys(&self, before_ms: u64) -> Result<(), ManagerError> {
+        let (done, durable) = oneshot::channel();
+        self.send(Message::ForgetKeys { before_ms, done }).await?;
         durable.await.map_err(|_| stopped())
     }
 

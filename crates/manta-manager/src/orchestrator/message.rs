@@ -6,10 +6,11 @@ use manta_store::NewSwarm;
 use manta_types::{NodeId, NodeName, SwarmId, SwarmSpec};
 use tokio::sync::oneshot;
 
+use super::change::Change;
 use super::core::{Joining, View};
 use super::nodes::ConnectRefusal;
 use super::publish::Session;
-use super::turn::{Askers, SessionId, SubmitOutcome};
+use super::turn::{Askers, ChangeOutcome, SessionId, SubmitOutcome};
 
 /// Runs once the changes of its turn are durable.
 pub(crate) type Release = Box<dyn FnOnce() + Send>;
@@ -23,6 +24,8 @@ pub(crate) enum Message {
     Submit { new: NewSwarm, spec: Arc<SwarmSpec>, reply: oneshot::Sender<SubmitOutcome> },
     /// A new swarm is to go on where one that failed stopped.
     Retry { new: NewSwarm, failed: SwarmId, reply: oneshot::Sender<SubmitOutcome> },
+    /// A user asks for a change, under a key and a digest of the request where they sent one.
+    Change { change: Change, idempotency: Option<(String, String)>, reply: oneshot::Sender<ChangeOutcome> },
     /// A node opened a session.
     Connect(Box<Connect>),
     /// A session ended; whatever replaced it stays.
@@ -35,6 +38,8 @@ pub(crate) enum Message {
     Step { input: Input, done: oneshot::Sender<()> },
     /// Swarms that have ended go; `done` is told once they are gone.
     Purge { swarms: Vec<SwarmId>, done: oneshot::Sender<()> },
+    /// Keys of no swarm that were used before this moment go; `done` is told once they are gone.
+    ForgetKeys { before_ms: u64, done: oneshot::Sender<()> },
     /// Somebody wants to know.
     Ask(Question),
 }
@@ -53,6 +58,7 @@ pub(super) struct Tasks;
 
 impl Askers for Tasks {
     type Submit = oneshot::Sender<SubmitOutcome>;
+    type Change = oneshot::Sender<ChangeOutcome>;
     type Connect = (NodeName, Session, oneshot::Sender<Result<NodeId, ConnectRefusal>>);
     type Step = oneshot::Sender<()>;
     type Ask = Release;

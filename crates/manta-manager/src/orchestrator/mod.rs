@@ -5,6 +5,7 @@
 //! ```
 //!
 //! [`Core`] decides, [`Orchestrator`] moves: only the latter knows channels, a clock and the way to the store.
+mod change;
 mod core;
 mod handle;
 mod message;
@@ -19,9 +20,10 @@ mod turn;
 #[cfg(feature = "planted-bugs")]
 pub use self::core::Bugs;
 pub use self::core::{Core, Joining, View};
+pub use change::Change;
 pub use nodes::{ConnectRefusal, KnownNode, NodeProfile};
 pub use recover::{Recovered, recover};
-pub use turn::{Askers, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
+pub use turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 
 pub(crate) use handle::Handle;
 pub(crate) use message::Connect;

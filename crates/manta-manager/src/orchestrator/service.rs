@@ -94,6 +94,7 @@ impl Orchestrator {
         match message {
             Message::Submit { new, spec, reply } => self.core.submit(new, spec, reply, turn),
             Message::Retry { new, failed, reply } => self.core.retry(new, failed, reply, turn),
+            Message::Change { change, idempotency, reply } => self.core.change(change, idempotency, reply, turn),
             Message::Connect(connect) => self.connect(*connect, turn),
             Message::Disconnect { node, session } => {
                 self.sessions.remove(session);
@@ -113,6 +114,7 @@ impl Orchestrator {
                 self.core.purge(&swarms, done, turn);
                 self.watches.forget(&swarms);
             }
+            Message::ForgetKeys { before_ms, done } => self.core.forget_keys(before_ms, done, turn),
             Message::Ask(question) => {
                 let release = question(&self.core.view(turn));
                 turn.tell(release);
@@ -161,6 +163,7 @@ impl Orchestrator {
         match effect {
             Effect::News { swarm, seq } => self.watches.raise(swarm, seq),
             Effect::Submitted { asker, outcome } => drop(asker.send(outcome)),
+            Effect::Changed { asker, outcome } => drop(asker.send(outcome)),
             Effect::Connected { asker: (node, session, reply), outcome } => {
                 let (id, is_welcome) = (session.id, outcome.is_ok());
                 if reply.send(outcome).is_err() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use manta_api::SwarmSubmission;
-use manta_engine::{Engine, Input, Now};
+use manta_engine::{Engine, Now};
 use manta_store::{CommitError, Fault, Faulty, MemoryStore, NewSwarm, StateStore};
 use manta_types::{ClusterId, NodeId, NodeName, NodeState, SwarmId, SwarmSpec, Timestamp, limits};
 use tokio::sync::oneshot;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::Connect;
 use super::publish::session_channel;
-use super::{Handle, Joining, NodeProfile, Orchestrator, Recovered, SubmitOutcome};
+use super::{Change, Handle, Joining, NodeProfile, Orchestrator, Recovered, SubmitOutcome};
 use crate::ManagerError;
 use crate::clock::Clock;
 use crate::threads::Owned;
@@ -156,7 +156,7 @@ async fn only_swarms_that_have_ended_are_let_go_and_their_keys_with_them() {
     let test = async {
         connect(&handle).await.unwrap();
         let (ended, running) = (submit(&handle, 1).await.unwrap().unwrap(), submit(&handle, 2).await.unwrap().unwrap());
-        handle.step(Input::Stop { swarm: ended, reason: "enough".to_owned() }).await.unwrap();
+        handle.change(Change::Stop(ended), None).await.unwrap().unwrap();
         handle.purge(vec![ended, running]).await.unwrap();
         let left = handle.ask(|view| view.engine.swarms().map(manta_engine::SwarmRun::id).collect::<Vec<_>>());
         assert_eq!(left.await.unwrap(), [running]);

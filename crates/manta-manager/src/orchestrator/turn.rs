@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use manta_engine::{Command, Now, Refusal};
-use manta_store::{AttemptRecord, Transaction};
+use manta_store::{AttemptRecord, KeyRecord, Transaction};
 use manta_types::{AttemptId, NodeId, NodeName, SwarmId};
 
 use super::nodes::ConnectRefusal;
@@ -15,6 +15,8 @@ pub struct SessionId(pub u64);
 pub trait Askers {
     /// Who submitted a swarm.
     type Submit;
+    /// Who asked for a change.
+    type Change;
     /// Which node wants to join.
     type Connect;
     /// Who waits until something is durable.
@@ -26,20 +28,25 @@ pub trait Askers {
 /// What became of a submission.
 pub type SubmitOutcome = Result<SwarmId, Refused>;
 
-/// Why a submission was not taken.
+/// What became of a change that a user asked for: it is made, now or before, or refused.
+pub type ChangeOutcome = Result<(), Refused>;
+
+/// Why a submission or a change was not taken.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refused {
     /// No known node could run a task.
     Placement(Vec<Refusal>),
-    /// Its idempotency key made a swarm before.
+    /// Its idempotency key was used before.
     KeyUsed {
-        /// The swarm.
-        swarm: SwarmId,
+        /// For what.
+        earlier: Box<KeyRecord>,
         /// Whether the request was the same.
         same_request: bool,
     },
     /// The swarm that it should continue has not failed, or failed before its first iteration.
     NotFailed,
+    /// The swarm or the node is not there, or what it is now is final.
+    Stays,
 }
 
 /// Something to let be known once a turn is durable.
@@ -57,6 +64,13 @@ pub enum Effect<A: Askers> {
         asker: A::Submit,
         /// What became of it.
         outcome: SubmitOutcome,
+    },
+    /// Answers whoever asked for a change.
+    Changed {
+        /// Who asked.
+        asker: A::Change,
+        /// What became of it.
+        outcome: ChangeOutcome,
     },
     /// Answers a node that wants to join; where it may, its session is open from now on.
     Connected {

@@ -7,6 +7,7 @@ mod blobs;
 mod gateway;
 mod harness;
 mod hostile;
+mod keys;
 mod node;
 mod plan;
 mod replay;

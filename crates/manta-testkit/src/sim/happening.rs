@@ -1,4 +1,5 @@
 //! What can happen in the simulated world, and what its parts say to each other.
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use manta_engine::{Command, Held, Input, Inputs};
@@ -176,6 +177,7 @@ pub(crate) struct Asking;
 
 impl Askers for Asking {
     type Submit = usize;
+    type Change = Infallible;
     type Connect = (NodeName, LinkId);
     type Step = Waiter;
     type Ask = Found;

@@ -318,6 +318,7 @@ impl World {
             Effect::News { swarm, seq } => self.checker.shown(swarm, seq),
             Effect::Submitted { asker, outcome } => self.submitted(asker, outcome),
             Effect::Connected { asker: (name, link), outcome } => self.connected(&name, link, outcome),
+            Effect::Changed { asker, .. } => match asker {},
             Effect::Done(Waiter::Nobody) => {}
             Effect::Done(Waiter::User(order)) => self.ordered(&order),
             Effect::Told(Found::Seen { swarm, seq }) => self.checker.shown(swarm, seq),

@@ -71,7 +71,10 @@ impl World {
     /// The service loop answers a submission.
     pub(crate) fn submitted(&mut self, user: usize, outcome: SubmitOutcome) {
         match outcome {
-            Ok(swarm) | Err(Refused::KeyUsed { swarm, same_request: true }) => self.accepted(user, swarm),
+            Ok(swarm) => self.accepted(user, swarm),
+            Err(Refused::KeyUsed { earlier, same_request: true }) => {
+                self.accepted(user, earlier.swarm.expect("submissions make swarms"));
+            }
             // No node is there yet; the user tries again.
             Err(Refused::Placement(_)) => {}
             Err(refused) => self.checker.breaks("I1", || format!("the same request is refused: {refused:?}")),

@@ -1,0 +1,74 @@
+//! What users ask of swarms and nodes: changes that may have been made already, each once under its idempotency key.
+use std::time::Duration;
+
+use manta_engine::{Engine, Input};
+use manta_types::state::{DutyChange, SwarmChange};
+use manta_types::{NodeDuty, NodeName, SwarmId, SwarmState};
+
+/// A change that a user asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A swarm is to end.
+    Stop(SwarmId),
+    /// A swarm is to be held.
+    Pause(SwarmId),
+    /// A held swarm is to go on.
+    Resume(SwarmId),
+    /// A node is to get nothing new; what runs there may go on for so long, or as long as it takes.
+    Drain(NodeName, Option<Duration>),
+    /// A node is to be used again.
+    ResumeNode(NodeName),
+}
+
+impl Change {
+    /// The swarm that it changes.
+    pub const fn swarm(&self) -> Option<SwarmId> {
+        match self {
+            Self::Stop(swarm) | Self::Pause(swarm) | Self::Resume(swarm) => Some(*swarm),
+            Self::Drain(..) | Self::ResumeNode(_) => None,
+        }
+    }
+
+    /// What was done, as it is told to whoever uses the same key for something else.
+    pub fn done(&self) -> String {
+        match self {
+            Self::Stop(swarm) => format!("stopped swarm `{swarm}`"),
+            Self::Pause(swarm) => format!("paused swarm `{swarm}`"),
+            Self::Resume(swarm) => format!("resumed swarm `{swarm}`"),
+            Self::Drain(node, _) => format!("drained node `{node}`"),
+            Self::ResumeNode(node) => format!("took node `{node}` into use"),
+        }
+    }
+
+    /// Whether it can be made, or has been: a swarm that is over stays so, and so does a node that was revoked.
+    pub(super) fn fits(&self, engine: &Engine) -> bool {
+        let swarm = |id, change, wanted| {
+            let state = engine.swarm(id).map(manta_engine::SwarmRun::state);
+            state.is_some_and(|state: SwarmState| state == wanted || state.next(change).is_ok())
+        };
+        let node = |name, change, is_so: fn(NodeDuty) -> bool| {
+            let duty = engine.node(name).map(manta_engine::Node::duty);
+            duty.is_some_and(|duty: NodeDuty| is_so(duty) || duty.next(change).is_ok())
+        };
+        match self {
+            Self::Stop(id) => swarm(*id, SwarmChange::Stop, SwarmState::Stopped),
+            Self::Pause(id) => swarm(*id, SwarmChange::Pause, SwarmState::Paused),
+            Self::Resume(id) => swarm(*id, SwarmChange::Resume, SwarmState::Running),
+            Self::Drain(name, _) => {
+                node(name, DutyChange::Drain, |duty| matches!(duty, NodeDuty::Draining | NodeDuty::Drained))
+            }
+            Self::ResumeNode(name) => node(name, DutyChange::Resume, |duty| duty == NodeDuty::Active),
+        }
+    }
+
+    /// What happens.
+    pub(super) fn input(self) -> Input {
+        match self {
+            Self::Stop(swarm) => Input::Stop { swarm, reason: "stopped by a user".to_owned() },
+            Self::Pause(swarm) => Input::Pause { swarm, reason: "paused by a user".to_owned() },
+            Self::Resume(swarm) => Input::Resume { swarm, reason: "resumed by a user".to_owned() },
+            Self::Drain(node, deadline) => Input::Drain { node, deadline, reason: "drained by a user".to_owned() },
+            Self::ResumeNode(node) => Input::ResumeNode { node, reason: "taken into use by a user".to_owned() },
+        }
+    }
+}
