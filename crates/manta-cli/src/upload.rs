@@ -94,8 +94,7 @@ pub(crate) async fn submit(client: &Client, packed: &Packed) -> Result<SwarmView
     futures_util::stream::iter(missing.into_iter().map(Ok))
         .try_for_each_concurrent(SENT_AT_ONCE, |digest| send(client, packed, digest))
         .await?;
-    let key = uuid::Uuid::now_v7().to_string();
-    Ok(client.submit(&packed.submission, &key).await?)
+    Ok(client.submit(&packed.submission, &Client::new_key()).await?)
 }
 
 async fn send(client: &Client, packed: &Packed, digest: Digest) -> Result<(), Failure> {

@@ -57,8 +57,8 @@ impl Client {
     ///
     /// # Errors
     /// As for every call.
-    pub async fn stop_replay(&self, id: ReplayId) -> Result<ReplayView, ClientError> {
-        self.ask_json(&format!("/replays/{id}/stop"), &json!({})).await
+    pub async fn stop_replay(&self, id: ReplayId, idempotency_key: &str) -> Result<ReplayView, ClientError> {
+        self.change_json(&format!("/replays/{id}/stop"), &json!({}), idempotency_key).await
     }
 
     /// What a replay tells, as it does, until it is over.

@@ -73,6 +73,12 @@ impl Client {
         &self.shared.endpoint
     }
 
+    /// A new idempotency key: what is sent again under the same key is done once.
+    #[must_use]
+    pub fn new_key() -> String {
+        uuid::Uuid::now_v7().to_string()
+    }
+
     /// Whether the manager answers; needs no token.
     ///
     /// # Errors
@@ -112,19 +118,21 @@ impl Client {
         key: &str,
     ) -> Result<T, ClientError> {
         let bytes = self.encode(content)?;
-        let mut wait = RETRY_FIRST;
+        let (mut wait, mut may_be_done) = (RETRY_FIRST, false);
         loop {
             let outcome = async {
                 let answer = self.send(self.post(path, bytes.clone(), Some(key))?).await?;
                 self.read_json(answer).await
             };
-            match outcome.await {
-                Err(error) if error.may_have_been_heard() && wait <= RETRY_LAST => {
-                    tokio::time::sleep(wait).await;
-                    wait *= 2;
-                }
-                outcome => return outcome,
+            let outcome = outcome.await;
+            // A manager that ended over the first call refuses connections until it is back.
+            let is_away = matches!(outcome, Err(ClientError::Unreachable { .. }));
+            may_be_done |= matches!(&outcome, Err(error) if error.may_have_been_heard());
+            if !(is_away && may_be_done && wait <= RETRY_LAST) {
+                return outcome;
             }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
         }
     }
 

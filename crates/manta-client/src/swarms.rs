@@ -91,59 +91,62 @@ impl Client {
     ///
     /// # Errors
     /// As for every call; a swarm that ended otherwise is a conflict.
-    pub async fn stop(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
-        self.change_swarm(id, "stop").await
+    pub async fn stop(&self, id: SwarmId, idempotency_key: &str) -> Result<SwarmView, ClientError> {
+        self.change_swarm(id, "stop", idempotency_key).await
     }
 
     /// Holds a swarm: what runs may end, nothing new starts; one that is held stays so.
     ///
     /// # Errors
     /// As for every call; a swarm that is over is a conflict.
-    pub async fn pause(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
-        self.change_swarm(id, "pause").await
+    pub async fn pause(&self, id: SwarmId, idempotency_key: &str) -> Result<SwarmView, ClientError> {
+        self.change_swarm(id, "pause", idempotency_key).await
     }
 
     /// Lets a paused swarm go on; one that runs stays so.
     ///
     /// # Errors
     /// As for every call; a swarm that is over is a conflict.
-    pub async fn resume(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
-        self.change_swarm(id, "resume").await
+    pub async fn resume(&self, id: SwarmId, idempotency_key: &str) -> Result<SwarmView, ClientError> {
+        self.change_swarm(id, "resume", idempotency_key).await
     }
 
     /// Lets a new swarm go on where one that failed stopped; the new swarm is given.
     ///
     /// # Errors
     /// As for every call; a swarm that has not failed is a conflict.
-    pub async fn retry(&self, id: SwarmId) -> Result<SwarmView, ClientError> {
-        self.change_swarm(id, "retry").await
+    pub async fn retry(&self, id: SwarmId, idempotency_key: &str) -> Result<SwarmView, ClientError> {
+        self.change_swarm(id, "retry", idempotency_key).await
     }
 
     /// Takes a node out of use: it gets nothing new, and what runs may end, within the deadline where one is given.
     ///
     /// # Errors
     /// As for every call.
-    pub async fn drain_node(&self, name: &str, deadline: Option<Duration>) -> Result<NodeView, ClientError> {
+    pub async fn drain_node(
+        &self,
+        name: &str,
+        deadline: Option<Duration>,
+        idempotency_key: &str,
+    ) -> Result<NodeView, ClientError> {
         let query = deadline.map(|limit| format!("?deadline_ms={}", limit.as_millis())).unwrap_or_default();
-        self.change_node(name, &format!("drain{query}")).await
+        self.change_node(name, &format!("drain{query}"), idempotency_key).await
     }
 
     /// Takes a node into use again.
     ///
     /// # Errors
     /// As for every call; a revoked node is a conflict.
-    pub async fn resume_node(&self, name: &str) -> Result<NodeView, ClientError> {
-        self.change_node(name, "resume").await
+    pub async fn resume_node(&self, name: &str, idempotency_key: &str) -> Result<NodeView, ClientError> {
+        self.change_node(name, "resume", idempotency_key).await
     }
 
-    async fn change_node(&self, name: &str, verb: &str) -> Result<NodeView, ClientError> {
-        let key = uuid::Uuid::now_v7().to_string();
-        self.change_json(&format!("/nodes/{}/{verb}", encode(name)), &serde_json::json!({}), &key).await
+    async fn change_node(&self, name: &str, verb: &str, key: &str) -> Result<NodeView, ClientError> {
+        self.change_json(&format!("/nodes/{}/{verb}", encode(name)), &serde_json::json!({}), key).await
     }
 
-    async fn change_swarm(&self, id: SwarmId, verb: &str) -> Result<SwarmView, ClientError> {
-        let key = uuid::Uuid::now_v7().to_string();
-        self.change_json(&format!("/swarms/{id}/{verb}"), &serde_json::json!({}), &key).await
+    async fn change_swarm(&self, id: SwarmId, verb: &str, key: &str) -> Result<SwarmView, ClientError> {
+        self.change_json(&format!("/swarms/{id}/{verb}"), &serde_json::json!({}), key).await
     }
 
     /// Why a swarm is as it is, and what would change it.

@@ -23,6 +23,7 @@ struct Seen {
     line: String,
     last_event_id: Option<String>,
     authorization: String,
+    key: Option<String>,
     body: Bytes,
 }
 
@@ -57,9 +58,10 @@ async fn answer(
 ) -> Result<Response<UnsyncBoxBody<Bytes, io::Error>>, Infallible> {
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let (last_event_id, authorization) = (header("last-event-id"), header("authorization").unwrap_or_default());
+    let key = header("idempotency-key");
     let line = format!("{} {}", request.method(), request.uri());
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    seen.lock().unwrap().push(Seen { line, last_event_id, authorization, body });
+    seen.lock().unwrap().push(Seen { line, last_event_id, authorization, key, body });
     let (status, pieces) = script.lock().unwrap().pop_front().unwrap_or((500, vec![]));
     // Having to wait makes the server send what it has, so that a break comes after the piece before it.
     let frames = futures_util::stream::iter(pieces).then(async |piece| {
@@ -124,6 +126,16 @@ async fn a_log_stream_ends_when_a_connection_brings_nothing_new() {
     let lines: Vec<_> = server.client.logs_stream(swarm(), manta_client::LogFilter::default()).collect().await;
     assert!(lines.is_empty());
     assert_eq!(server.seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_broke_off_is_said_again_under_its_key() {
+    let replay = r#"{"id":"rp_00000000000000000000000007","attempt":"at_00000000000000000000000007","node":"n","state":"stopped"}"#;
+    let server = serve(vec![(200, vec![Ok("{"), Err(())]), (200, vec![Err(())]), (200, vec![Ok(replay)])]);
+    let id = "rp_00000000000000000000000007".parse().unwrap();
+    assert_eq!(server.client.stop_replay(id, "k1").await.unwrap().state, "stopped");
+    let keys: Vec<_> = server.seen.lock().unwrap().iter().map(|request| request.key.clone()).collect();
+    assert_eq!(keys, [Some("k1".to_owned()), Some("k1".to_owned()), Some("k1".to_owned())]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 use std::process::ExitCode;
 
 use manta_api::version::SCHEMA_VERSION;
+use manta_client::Client;
 use serde_json::json;
 
 use crate::report::{Failure, Form};
@@ -35,11 +36,12 @@ pub(crate) enum To {
 pub(crate) async fn main(args: Args, form: Form, to: To) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
     let id = find::swarm(&client, &args.swarm).await?.id;
+    let key = Client::new_key();
     let swarm = match to {
-        To::Paused => client.pause(id).await?,
-        To::Running => client.resume(id).await?,
-        To::Stopped => client.stop(id).await?,
-        To::Retried => client.retry(id).await?,
+        To::Paused => client.pause(id, &key).await?,
+        To::Running => client.resume(id, &key).await?,
+        To::Stopped => client.stop(id, &key).await?,
+        To::Retried => client.retry(id, &key).await?,
     };
     match form {
         Form::Json => out::put_json(&json!({"schema_version": SCHEMA_VERSION, "swarm": swarm}))?,

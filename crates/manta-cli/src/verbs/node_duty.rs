@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use manta_api::NodeView;
 use manta_api::version::SCHEMA_VERSION;
+use manta_client::Client;
 use serde_json::json;
 
 use crate::report::{Failure, Form};
@@ -33,13 +34,14 @@ pub(crate) struct DrainArgs {
 
 /// Drains a node.
 pub(crate) async fn drain(args: DrainArgs, form: Form) -> Result<ExitCode, Failure> {
-    let node = args.node.connection.client()?.drain_node(&args.node.name, args.deadline).await?;
+    let client = args.node.connection.client()?;
+    let node = client.drain_node(&args.node.name, args.deadline, &Client::new_key()).await?;
     tell(&node, form)
 }
 
 /// Takes a node into use again.
 pub(crate) async fn resume(args: Args, form: Form) -> Result<ExitCode, Failure> {
-    let node = args.connection.client()?.resume_node(&args.name).await?;
+    let node = args.connection.client()?.resume_node(&args.name, &Client::new_key()).await?;
     tell(&node, form)
 }
 

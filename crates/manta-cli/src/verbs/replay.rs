@@ -121,8 +121,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
 
 async fn on_its_node(client: &Client, attempt: &AttemptView, form: Form) -> Result<Ran, Failure> {
     let ended = shutdown::listen(shutdown::Lifeline::None)?;
-    let key = uuid::Uuid::now_v7().to_string();
-    let replay = client.replay(attempt.id, &key).await?;
+    let replay = client.replay(attempt.id, &Client::new_key()).await?;
     out::say(&format!("runs again on {} as {}; nothing of it counts", replay.node, replay.id));
     tokio::pin!(ended);
     let mut told = client.replay_stream(replay.id);
@@ -130,7 +129,7 @@ async fn on_its_node(client: &Client, attempt: &AttemptView, form: Form) -> Resu
         let event = tokio::select! {
             event = told.next() => event,
             () = &mut ended => {
-                client.stop_replay(replay.id).await?;
+                client.stop_replay(replay.id, &Client::new_key()).await?;
                 return Err(Failure::interrupted());
             }
         };

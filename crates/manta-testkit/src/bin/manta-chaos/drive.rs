@@ -69,11 +69,13 @@ impl Work {
             match self.open.get(&key) {
                 Some(Kind::Hold) => {
                     running(client, id).await?;
-                    persist("a stop", || unless_conflict(client.stop(id))).await?;
+                    let stop = format!("{key}-stop");
+                    persist("a stop", || client.stop(id, &stop)).await?;
                 }
                 Some(Kind::Paused { .. }) => {
-                    persist("a pause", || unless_conflict(client.pause(id))).await?;
-                    persist("a resumption", || unless_conflict(client.resume(id))).await?;
+                    let (pause, resume) = (format!("{key}-pause"), format!("{key}-resume"));
+                    persist("a pause", || unless_over(client, id, client.pause(id, &pause))).await?;
+                    persist("a resumption", || unless_over(client, id, client.resume(id, &resume))).await?;
                 }
                 _ => {}
             }
@@ -128,10 +130,17 @@ impl Work {
     }
 }
 
-/// A change that was made before, by a call whose answer was lost, is refused as a conflict and is made all the same.
-async fn unless_conflict(call: impl Future<Output = Result<SwarmView, ClientError>>) -> Result<(), ClientError> {
+/// A swarm may be over before it is held for the first time; nothing else is a reason to refuse it.
+async fn unless_over(
+    client: &Client,
+    id: SwarmId,
+    call: impl Future<Output = Result<SwarmView, ClientError>>,
+) -> Result<(), ClientError> {
     match call.await {
-        Err(error) if error.error_code() == Some(ErrorCode::Conflict) => Ok(()),
+        Err(error) if error.error_code() == Some(ErrorCode::Conflict) => match client.swarm(id).await? {
+            swarm if swarm.finished_ms.is_some() => Ok(()),
+            _ => Err(error),
+        },
         other => other.map(drop),
     }
 }

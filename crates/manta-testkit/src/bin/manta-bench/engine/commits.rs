@@ -63,7 +63,7 @@ async fn accepted_per_s(manager: &Manager, client: &Client, module: &Value, writ
         ended??;
     }
     for swarm in swarms {
-        client.stop(swarm).await?;
+        client.stop(swarm, &Client::new_key()).await?;
     }
     Ok(rate)
 }

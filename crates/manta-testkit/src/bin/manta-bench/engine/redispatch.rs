@@ -58,7 +58,7 @@ pub(super) fn measure(_sizes: &Sizes) -> Result<Vec<Row>> {
                 samples.add(replaced(&client, trial).await?.duration_since(trial.killed));
             }
             for trial in trials {
-                client.stop(trial.swarm).await?;
+                client.stop(trial.swarm, &Client::new_key()).await?;
                 let (name, pair) = (agents[trial.agent].name.clone(), agents[trial.agent].pair);
                 agents[trial.agent] = Agent::start(&manager, name, pair)?;
             }
