@@ -57,7 +57,7 @@ impl Work {
         let mut swarms = BTreeMap::new();
         for (key, kind) in &self.open {
             let swarm = submit(client, *kind, key).await?;
-            self.history.submitted(key, &swarm)?;
+            self.history.submitted(key, &swarm);
             swarms.insert(key.clone(), swarm.id);
         }
         Ok(swarms)
@@ -90,7 +90,7 @@ impl Work {
         self.made += 1;
         let key = format!("chaos-{:06}", self.made);
         let swarm = submit(client, kind, &key).await?;
-        self.history.submitted(&key, &swarm)?;
+        self.history.submitted(&key, &swarm);
         self.history.finish(client, swarm.id, OVER_WITHIN).await?;
         Ok(swarm.id)
     }

@@ -16,6 +16,24 @@ pub(crate) struct History {
     swarms: BTreeMap<SwarmId, Told>,
     /// Keys of submissions and the swarm that each was answered with.
     keys: BTreeMap<String, SwarmId>,
+    /// What any look or check has found wrong.
+    wrong: Wrong,
+}
+
+/// What must not be: a sentence for each thing, so that one which is found in two checks counts once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wrong {
+    /// Acknowledged, and gone or altered.
+    pub(crate) lost: BTreeSet<String>,
+    /// Accepted a second time.
+    pub(crate) twice: BTreeSet<String>,
+}
+
+impl Wrong {
+    fn absorb(&mut self, other: Self) {
+        self.lost.extend(other.lost);
+        self.twice.extend(other.twice);
+    }
 }
 
 #[derive(Debug)]
@@ -25,43 +43,53 @@ struct Told {
     events: Vec<EventView>,
 }
 
-/// What one swarm's check has looked at.
-#[derive(Debug, Clone, Copy, Default)]
+/// What a check has looked at, and what it found wrong.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     /// Assignments whose one accepted attempt was checked.
     pub(crate) accepted: u64,
-    /// Attempts in all.
-    pub(crate) attempts: u64,
+    /// Acknowledged things that were read again: swarms, events, results, globals.
+    pub(crate) acknowledged: u64,
+    /// What was lost of those, or accepted twice.
+    pub(crate) wrong: Wrong,
+}
+
+impl Seen {
+    /// Whether nothing was lost or accepted twice.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.wrong.lost.is_empty() && self.wrong.twice.is_empty()
+    }
 }
 
 impl std::ops::AddAssign for Seen {
     fn add_assign(&mut self, other: Self) {
         self.accepted += other.accepted;
-        self.attempts += other.attempts;
+        self.acknowledged += other.acknowledged;
+        self.wrong.absorb(other.wrong);
     }
 }
 
 impl History {
     /// Notes a submission that was answered; the same key must always have the same answer.
-    pub(crate) fn submitted(&mut self, key: &str, swarm: &Swarm) -> Result<()> {
+    pub(crate) fn submitted(&mut self, key: &str, swarm: &Swarm) {
         let first = *self.keys.entry(key.to_owned()).or_insert(swarm.id);
-        ensure!(first == swarm.id, "key `{key}` was answered with {first} and then with {}", swarm.id);
+        if first != swarm.id {
+            self.wrong.twice.insert(format!("key `{key}` was answered with {first} and then with {}", swarm.id));
+        }
         self.swarms.entry(swarm.id).or_insert(Told { kind: swarm.kind, events: Vec::new() });
-        Ok(())
     }
 
     /// Reads a swarm's history; what was read before must still be its beginning, word for word (I1).
     pub(crate) async fn look(&mut self, client: &Client, swarm: SwarmId) -> Result<&[EventView]> {
         let told = self.swarms.get_mut(&swarm).context("a swarm that is looked at was submitted")?;
         let now = persist("a history", || client.events(swarm, 0)).await?;
-        ensure!(
-            now.len() >= told.events.len(),
-            "{swarm}: {} events were seen and {} are left",
-            told.events.len(),
-            now.len()
-        );
-        for (before, after) in told.events.iter().zip(&now) {
-            ensure!(before == after, "{swarm}: event {} was {before:?} and is {after:?}", before.seq);
+        for (position, before) in told.events.iter().enumerate() {
+            let what = match now.get(position) {
+                Some(after) if after == before => continue,
+                Some(after) => format!("{swarm}: event {} was {before:?} and is {after:?}", before.seq),
+                None => format!("{swarm}: event {} was {before:?} and is gone", before.seq),
+            };
+            self.wrong.lost.insert(what);
         }
         told.events = now;
         Ok(&told.events)
@@ -98,27 +126,36 @@ impl History {
             persist("a list of swarms", || client.swarms()).await?.into_iter().map(|view| view.id).collect();
         let mut seen = Seen::default();
         for swarm in known {
-            ensure!(stored.contains(&swarm), "{swarm} was acknowledged and is gone");
-            seen += self.check(client, swarm).await?;
+            if stored.contains(&swarm) {
+                seen += self.check(client, swarm).await?;
+            } else {
+                self.wrong.lost.insert(format!("{swarm} was acknowledged and is gone"));
+            }
+            seen.acknowledged += 1;
         }
+        seen.wrong = self.wrong.clone();
         Ok(seen)
     }
 
     async fn check(&mut self, client: &Client, swarm: SwarmId) -> Result<Seen> {
         self.look(client, swarm).await?;
         let told = self.swarms.get(&swarm).context("it was looked at in the line above")?;
-        let story = Story::read(swarm, &told.events).with_context(|| format!("the history of {swarm}"))?;
+        let mut story = Story::read(swarm, &told.events).with_context(|| format!("the history of {swarm}"))?;
+        let mut seen = Seen { acknowledged: told.events.len() as u64, ..Seen::default() };
         let results = persist("results", || client.results(swarm)).await?;
         story.check_results(&results).with_context(|| format!("the results of {swarm}"))?;
         match told.kind {
             Kind::Tally { iterations } | Kind::Paused { iterations } => {
                 ensure!(story.end.as_deref() == Some("swarm_succeeded"), "{swarm} ended as {:?}", story.end);
-                check_tally(client, swarm, &story, &results, iterations).await?;
+                seen += check_tally(client, swarm, &story, &results, iterations).await?;
             }
             Kind::Broken => ensure!(story.end.as_deref() == Some("swarm_failed"), "{swarm} ended as {:?}", story.end),
             Kind::Hold => ensure!(story.end.as_deref() != Some("swarm_failed"), "{swarm} ended as {:?}", story.end),
         }
-        Ok(Seen { accepted: story.accepted.len() as u64, attempts: story.offered.len() as u64 })
+        seen.accepted = story.accepted.len() as u64;
+        seen.wrong.twice.append(&mut story.twice);
+        self.wrong.absorb(seen.wrong.clone());
+        Ok(seen)
     }
 }
 
@@ -136,6 +173,8 @@ struct Story {
     offered: BTreeMap<AttemptId, (Place, NodeName, u32)>,
     accepted: BTreeMap<Place, AttemptId>,
     excused: BTreeSet<Place>,
+    /// Places that were accepted more than once.
+    twice: BTreeSet<String>,
     end: Option<String>,
 }
 
@@ -173,8 +212,9 @@ impl Story {
                         newest.get(place).is_some_and(|(_, newest)| *newest == attempt),
                         "{attempt} is not the newest of {place:?}"
                     );
-                    let twice = story.accepted.insert(place.clone(), attempt);
-                    ensure!(twice.is_none(), "{place:?} was accepted twice: {twice:?} and {attempt}");
+                    if let Some(first) = story.accepted.insert(place.clone(), attempt) {
+                        story.twice.insert(format!("{swarm}: {place:?} was accepted twice: {first} and {attempt}"));
+                    }
                 }
                 SwarmEvent::NodeExcused { iteration, task, slot, .. } => {
                     story.excused.insert(Place { iteration, task, slot });
@@ -224,7 +264,7 @@ async fn check_tally(
     story: &Story,
     results: &[ResultView],
     iterations: u32,
-) -> Result<()> {
+) -> Result<Seen> {
     let mut wanted: BTreeMap<(u32, String, String), String> = BTreeMap::new();
     let mut times: BTreeMap<u64, u64> = BTreeMap::new();
     let mut total = 0;
@@ -250,20 +290,31 @@ async fn check_tally(
             );
         }
     }
+    let mut seen = Seen { acknowledged: wanted.len() as u64 + 1, ..Seen::default() };
     let mut found = BTreeMap::new();
     for result in results.iter().filter(|result| result.accepted) {
         let key = (result.iteration, result.task.clone(), result.node.clone());
         let value = scalar(client, &result.blob).await?;
-        ensure!(found.insert(key, value).is_none(), "{swarm}: {result:?} is there twice");
+        if found.insert(key, value).is_some() {
+            seen.wrong.twice.insert(format!("{swarm}: {result:?} is there twice"));
+        }
     }
-    if found != wanted {
-        let missing: Vec<_> = wanted.iter().filter(|(key, value)| found.get(*key) != Some(value)).collect();
-        let surplus: Vec<_> = found.iter().filter(|(key, value)| wanted.get(*key) != Some(value)).collect();
-        bail!("{swarm}: wanted and not found: {missing:?}; found and not wanted: {surplus:?}");
+    for (key, value) in &wanted {
+        if found.get(key) != Some(value) {
+            let is = found.get(key).map_or("is gone".to_owned(), |other| format!("is `{other}`"));
+            seen.wrong.lost.insert(format!("{swarm}: the result {key:?}, `{value}`, {is}"));
+        }
     }
+    let surplus: Vec<_> = found.keys().filter(|key| !wanted.contains_key(*key)).collect();
+    ensure!(surplus.is_empty(), "{swarm}: results that no accepted attempt published: {surplus:?}");
     let globals = persist("globals", || client.globals(swarm)).await?;
-    let global = globals.iter().find(|global| global.name == "total").context("the global `total` is gone")?;
-    let value = scalar(client, &global.blob).await?;
-    ensure!(value == total.to_string(), "{swarm}: the global `total` is {value}, not {total}");
-    Ok(())
+    let global = globals.iter().find(|global| global.name == "total");
+    let value = match global {
+        Some(global) => scalar(client, &global.blob).await?,
+        None => "gone".to_owned(),
+    };
+    if value != total.to_string() {
+        seen.wrong.lost.insert(format!("{swarm}: the global `total` is {value}, not {total}"));
+    }
+    Ok(seen)
 }

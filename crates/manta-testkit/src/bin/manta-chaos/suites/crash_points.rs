@@ -1,7 +1,7 @@
-//! `kill -9` at every registered crash point, at its first pass, its second, and so on until a run passes it less often.
+//! `kill -9` at every registered crash point: at its first pass, its second, and so on until a run passes it less often, and
+//! then at its first again in further runs, until it was struck often enough.
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use manta_testkit::sim::Chance;
@@ -19,6 +19,10 @@ use crate::workload::Kind;
 const NODES: u32 = 2;
 /// Passes of one point that are tried in the short form, and in the long one.
 const PASSES: (u64, u64) = (1, 8);
+/// Kills that every point must have in the short form, and in the long one.
+const KILLS_MIN: (u64, u64) = (1, 5);
+/// Points after which a fresh cluster goes on in the long form, so that histories do not grow without end.
+const POINTS_PER_CLUSTER: usize = 8;
 /// The one point that a node passes once in its life.
 const FIRST_START: &str = "node.id.kept";
 /// Later passes of points drawn by chance in the short form.
@@ -39,50 +43,79 @@ pub(crate) async fn agent(plan: Plan) -> Result<Vec<Finding>> {
 }
 
 async fn every_point(plan: Plan, who: Who, points: &[&'static str], mut finding: Finding) -> Result<Vec<Finding>> {
-    let mut cluster = Cluster::new(Site::new()?).start(NODES).await?;
-    let mut work = Work::default();
-    let mut exhausted = BTreeSet::new();
-    for (point, pass) in passes(plan, points)? {
-        if exhausted.contains(point) {
-            continue;
+    for points in points.chunks(plan.count(points.len(), POINTS_PER_CLUSTER)) {
+        let cluster = Cluster::new(Site::new()?).start(NODES).await?;
+        let mut strikes = Strikes { cluster, who, work: Work::default(), newcomers: 0, finding };
+        let mut exhausted = BTreeSet::new();
+        for (point, pass) in passes(plan, points)? {
+            if !exhausted.contains(point) && strikes.strike(point, pass).await? == Reached::No {
+                exhausted.insert(point);
+            }
         }
-        if point == FIRST_START {
-            exhausted.insert(point);
-            finding.fell_at(point);
-            finding.recovery.push(first_start(&mut cluster).await?);
-            continue;
+        for point in points {
+            while strikes.finding.fell_there(point) < plan.count(KILLS_MIN.0, KILLS_MIN.1) {
+                strikes.strike(point, 1).await?;
+            }
         }
-        cluster.end(who, Signal::TERM).await?;
-        cluster.launch(who, &Launch::until(point, pass))?;
-        let (kind, loses_node) = scenario(point);
-        work.add(kind);
-        if to_crash_point(&mut cluster, who, &mut work, loses_node).await? == Reached::No {
-            ensure!(pass > 1, "crash point `{point}` was never reached; the suite's work must pass it");
-            exhausted.insert(point);
-            continue;
-        }
-        finding.fell_at(point);
-        finding.recovery.push(bring_back(&mut cluster, who, NODES).await?);
-        work.finish(&cluster.client()?).await?;
+        finding = strikes.end().await?;
     }
-    finding.seen = work.check_all(&cluster.client()?).await?;
-    cluster.stop().await?;
     Ok(vec![finding])
 }
 
-/// A node that ends when it has given itself an id joins under that id when it is started again.
-async fn first_start(cluster: &mut Cluster) -> Result<Duration> {
-    let newcomer = Who::Node(NODES + 1);
-    cluster.launch(newcomer, &Launch::until(FIRST_START, 1))?;
-    let status = cluster.process(newcomer)?.end().await?;
-    ensure!(
-        status.signal() == Some(Signal::KILL.as_raw()),
-        "a first start ended with {status}, not at `{FIRST_START}`"
-    );
-    cluster.take_ended(newcomer)?;
-    let back = bring_back(cluster, newcomer, NODES + 1).await?;
-    cluster.end(newcomer, Signal::TERM).await?;
-    Ok(back)
+/// A cluster one of whose processes is ended again and again.
+struct Strikes {
+    cluster: Cluster,
+    who: Who,
+    work: Work,
+    /// Nodes that came for the first time.
+    newcomers: u32,
+    finding: Finding,
+}
+
+impl Strikes {
+    /// Ends the process at that pass of a point, unless the work is over before.
+    async fn strike(&mut self, point: &'static str, pass: u64) -> Result<Reached> {
+        if point == FIRST_START {
+            // A node passes it once in its life; the next pass needs another node.
+            self.first_start().await?;
+            return Ok(Reached::Yes);
+        }
+        self.cluster.end(self.who, Signal::TERM).await?;
+        self.cluster.launch(self.who, &Launch::until(point, pass))?;
+        let (kind, loses_node) = scenario(point);
+        self.work.add(kind);
+        let reached = to_crash_point(&mut self.cluster, self.who, &mut self.work, loses_node).await?;
+        if reached == Reached::No {
+            ensure!(pass > 1, "crash point `{point}` was never reached; the suite's work must pass it");
+            return Ok(reached);
+        }
+        self.finding.fell_at(point);
+        self.finding.recovery.push(bring_back(&mut self.cluster, self.who, NODES).await?);
+        self.work.finish(&self.cluster.client()?).await?;
+        Ok(reached)
+    }
+
+    /// A node that ends when it has given itself an id joins under that id when it is started again.
+    async fn first_start(&mut self) -> Result<()> {
+        self.newcomers += 1;
+        let newcomer = Who::Node(NODES + self.newcomers);
+        self.cluster.launch(newcomer, &Launch::until(FIRST_START, 1))?;
+        let status = self.cluster.process(newcomer)?.end().await?;
+        ensure!(
+            status.signal() == Some(Signal::KILL.as_raw()),
+            "a first start ended with {status}, not at `{FIRST_START}`"
+        );
+        self.cluster.take_ended(newcomer)?;
+        self.finding.fell_at(FIRST_START);
+        self.finding.recovery.push(bring_back(&mut self.cluster, newcomer, NODES + 1).await?);
+        self.cluster.end(newcomer, Signal::TERM).await.map(drop)
+    }
+
+    async fn end(mut self) -> Result<Finding> {
+        self.finding.seen += self.work.check_all(&self.cluster.client()?).await?;
+        self.cluster.stop().await?;
+        Ok(self.finding)
+    }
 }
 
 /// Which pass of which point, in order.

@@ -2,7 +2,7 @@
 //! they are.
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use manta_testkit::sim::Chance;
 use rustix::process::Signal;
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Vec<Finding>> {
     bench.cluster.launch(Who::Manager, &Launch::default())?;
     bench.cluster.serving().await?;
     refused.seen = bench.work.check_all(&bench.cluster.client()?).await?;
-    flips.seen = refused.seen;
+    flips.seen = refused.seen.clone();
     let Bench { mut cluster, .. } = bench;
     cluster.end(Who::Manager, Signal::TERM).await?;
     cluster.stop().await?;
@@ -139,7 +139,8 @@ impl Bench {
         let (client, work) = (self.cluster.client()?, &mut self.work);
         let outcome = while_alive(&mut self.cluster, Who::Manager, async {
             Ok(match work.check_all(&client).await {
-                Ok(_) => "of no consequence",
+                Ok(seen) if seen.is_clean() => "of no consequence",
+                Ok(seen) => bail!("bit {place} of the state was flipped and served: {:?}", seen.wrong),
                 Err(error) if error.chain().any(|cause| cause.is::<Refused>()) => "refused when read",
                 Err(error) => return Err(error.context(format!("bit {place} of the state was flipped and served"))),
             })

@@ -52,7 +52,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Vec<Finding>> {
     let slow = Finding::of("S3", format!("every sync takes {} ms longer", plan.count(SLOW_US.0, SLOW_US.1) / 1000));
     findings.push(slow_syncs(plan, &mut cluster, &mut work, slow).await?);
     let seen = work.check_all(&cluster.client()?).await?;
-    findings.iter_mut().for_each(|finding| finding.seen = seen);
+    findings.iter_mut().for_each(|finding| finding.seen = seen.clone());
     cluster.stop().await?;
     Ok(findings)
 }

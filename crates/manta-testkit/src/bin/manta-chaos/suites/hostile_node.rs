@@ -59,7 +59,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Vec<Finding>> {
     work.finish(&client).await?;
     forged.seen = work.check_all(&client).await?;
     let mut named = Finding::of("N6", "a second node under the name of one that is there");
-    named.seen = forged.seen;
+    named.seen = forged.seen.clone();
     for number in 1..=NODES {
         let taken = Mallory::connect(&cluster, &format!("node-{number}")).await;
         ensure!(taken.is_err(), "a second node got the name node-{number} while the first was there");

@@ -74,7 +74,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Vec<Finding>> {
     for finding in findings {
         match merged.iter_mut().find(|merged| merged.what == finding.what) {
             Some(merged) => merged.add(finding),
-            None => merged.push(Finding { seen, ..finding }),
+            None => merged.push(Finding { seen: seen.clone(), ..finding }),
         }
     }
     let Net { namespace, wire, forwarder, cluster, .. } = net;

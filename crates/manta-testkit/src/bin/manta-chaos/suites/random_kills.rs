@@ -18,6 +18,8 @@ const NODES: u32 = 2;
 const KILLS: (u64, u64) = (12, 1000);
 /// Kills after which all swarms must come to their end.
 const BATCH: u64 = 10;
+/// Kills after which a fresh cluster goes on, so that the thousandth meets no longer histories than the hundredth.
+const CLUSTER: u64 = 100;
 /// Crash points that are passed before a kill of the manager, at most.
 const MANAGER_PASSES_MAX: u64 = 80;
 /// The same for an agent, which passes fewer.
@@ -37,12 +39,23 @@ pub(crate) async fn run(plan: Plan) -> Result<Vec<Finding>> {
 }
 
 async fn kills(plan: Plan, who: Who, mut finding: Finding) -> Result<Finding> {
-    let passes_max = if who == Who::Manager { MANAGER_PASSES_MAX } else { AGENT_PASSES_MAX };
+    let passes_max = passes_max(who);
     let mut chance = Chance::new(plan.seed ^ passes_max);
+    let kills = plan.count(KILLS.0, KILLS.1);
+    while finding.trials < kills {
+        let until = kills.min(finding.trials + CLUSTER);
+        kills_of_one(who, until, &mut chance, &mut finding).await?;
+        eprintln!("  {}: {} of {kills}", finding.what, finding.trials);
+    }
+    Ok(finding)
+}
+
+/// Kills in one cluster, until so many were made in all.
+async fn kills_of_one(who: Who, kills: u64, chance: &mut Chance, finding: &mut Finding) -> Result<()> {
+    let passes_max = passes_max(who);
     let mut cluster = Cluster::new(Site::new()?).start(NODES).await?;
     let client = cluster.client()?;
     let mut work = Work::default();
-    let kills = plan.count(KILLS.0, KILLS.1);
     // A kill outside the window proves nothing and is not counted; it is made again.
     while finding.trials < kills {
         if work.is_idle() {
@@ -69,9 +82,12 @@ async fn kills(plan: Plan, who: Who, mut finding: Finding) -> Result<Finding> {
         }
     }
     work.finish(&client).await?;
-    finding.seen = work.check_all(&client).await?;
-    cluster.stop().await?;
-    Ok(finding)
+    finding.seen += work.check_all(&client).await?;
+    cluster.stop().await
+}
+
+fn passes_max(who: Who) -> u64 {
+    if who == Who::Manager { MANAGER_PASSES_MAX } else { AGENT_PASSES_MAX }
 }
 
 /// The crash point that a process had passed last when it was killed a moment ago, if that was short before.
