@@ -439,6 +439,25 @@ fn what_still_runs_at_a_drains_deadline_is_lost_and_its_task_goes_on_without_the
 }
 
 #[test]
+fn a_node_that_drains_already_is_given_another_deadline_or_none() {
+    let mut cluster = Cluster::new(2);
+    let id = cluster.submit(swarm(vec![task("worker", &[])]));
+    let offers = cluster.take_offers();
+    cluster.input(cluster::drain("node-2", Some(Duration::from_secs(5))));
+    let step = cluster.input(cluster::drain("node-2", None));
+    assert_eq!((step.duties[0].duty, step.duties[0].drain_left), (NodeDuty::Draining, None));
+    cluster.succeed(&offers[0], Outputs::default());
+    cluster.pass(10, &["node-1", "node-2"]);
+    assert_eq!(cluster.state(id), SwarmState::Running, "the first deadline counts no longer");
+    let soon = Some(Duration::from_secs(3));
+    let step = cluster.input(cluster::drain("node-2", soon));
+    assert_eq!((step.duties[0].duty, step.duties[0].drain_left), (NodeDuty::Draining, soon));
+    cluster.pass(4, &["node-1", "node-2"]);
+    assert_eq!(cluster.closing_reasons(), ["closed 1/2: node-2 drained"]);
+    assert_eq!(cluster.duties.last().unwrap().duty, NodeDuty::Drained);
+}
+
+#[test]
 fn movable_work_leaves_a_node_whose_identity_is_taken_away() {
     let mut cluster = Cluster::new(2);
     let id = cluster.submit(swarm(vec![any(task("aggregator", &[]))]));

@@ -46,7 +46,8 @@ impl NodeDuty {
     pub fn next(self, change: DutyChange) -> Result<Self, IllegalTransition> {
         use {DutyChange as C, NodeDuty as D};
         Ok(match (self, change) {
-            (D::Active, C::Drain) => D::Draining,
+            // Draining anew changes only until when.
+            (D::Active | D::Draining, C::Drain) => D::Draining,
             (D::Draining, C::FinishDrain) => D::Drained,
             (D::Draining | D::Drained, C::Resume) => D::Active,
             (D::Active | D::Draining | D::Drained, C::Revoke) => D::Revoked,
