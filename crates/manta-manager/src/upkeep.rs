@@ -254,6 +254,9 @@ impl SweepLock {
 }
 
 #[cfg(test)]
+mod round;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
