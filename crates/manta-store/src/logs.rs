@@ -1,15 +1,16 @@
 //! Lines of tasks' logs, metrics and progress: live, beside the history, in a file of their own.
 //!
-//! Lines of the last moments may be gone after a power cut; what is there is in order and whole.
+//! Lines of the last moments may be gone after a power cut; what is there is in order. In the place of a damaged line stands
+//! one that says so: what is whole beside it is served.
 use std::path::Path;
 
 use manta_api::view::LogLine;
 use manta_types::{AttemptId, ClusterId, SwarmId};
-use rusqlite::types::Type;
-use rusqlite::{Connection, Row, TransactionBehavior, params};
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 
 use crate::StoreError;
-use crate::sqlite::checksum::{check, is_sound, put};
+use crate::sqlite::checksum::{is_sound, put};
 use crate::sqlite::database::{self, Format, StoredId};
 use crate::sqlite::migrate;
 
@@ -134,10 +135,11 @@ impl LogStore {
         database::copy(&database::open_to_read(&path, &LOGS)?, &to.join(LOG_FILE))
     }
 
-    /// The lines of a swarm after a `seq` that pass the filter, in order, at most `limit`.
+    /// The lines of a swarm after a `seq` that pass the filter, in order, at most `limit`. Where lines are damaged, whatever
+    /// the filter, one stands in their place that says how much is.
     ///
     /// # Errors
-    /// When the storage fails.
+    /// When the storage fails, or all that follows `after` is damaged so that not even its end is known.
     pub fn query(
         &mut self,
         cluster: &ClusterId,
@@ -151,9 +153,11 @@ impl LogStore {
             is_sound!(log_lines),
             " FROM log_lines \
              WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 \
-             AND (?4 IS NULL OR task = ?4) AND (?5 IS NULL OR node = ?5) AND (?6 IS NULL OR iteration = ?6) \
+             AND ((?4 IS NULL OR task = ?4) AND (?5 IS NULL OR node = ?5) AND (?6 IS NULL OR iteration = ?6) \
              AND (?7 IS NULL OR severity >= ?7) AND (?8 IS NULL OR attempt_id = ?8) AND (?9 IS NULL OR source = ?9) \
-             ORDER BY seq LIMIT ?10"
+             OR NOT ",
+            is_sound!(log_lines),
+            ") ORDER BY seq LIMIT ?10"
         ))?;
         let values = params![
             cluster.as_str(),
@@ -169,11 +173,62 @@ impl LogStore {
         ];
         let mut rows = select.query(values)?;
         let mut lines = Vec::new();
-        while let Some(row) = rows.next()? {
-            check(row, 10, || format!("a line of the log of swarm `{swarm}`"))?;
-            lines.push(line(row)?);
+        loop {
+            match rows.next() {
+                Ok(Some(row)) if row.get::<_, bool>(10)? => lines.push(line(row)?),
+                Ok(Some(row)) => {
+                    let bytes = bytes(row.get_ref(8)?) + bytes(row.get_ref(9)?);
+                    let text = format!("a line of {bytes} bytes is damaged here and is not shown");
+                    lines.push(stand_in(row.get(0)?, lines.last(), text));
+                }
+                Ok(None) => return Ok(lines),
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+                    let before = lines.last().map_or(after, |line: &LogLine| line.seq);
+                    let next = self.first_readable(cluster, swarm, before)?.filter(|next| *next > before + 1);
+                    let next = next.ok_or(error)?;
+                    let (first, last) = (before + 1, next - 1);
+                    let text = format!("the lines {first} to {last} are damaged in the log's file and are not shown");
+                    lines.push(stand_in(last, lines.last(), text));
+                    return Ok(lines);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(lines)
+    }
+
+    /// The first line after this one that can be read, and all after it, where the file is damaged between them.
+    fn first_readable(&self, cluster: &ClusterId, swarm: SwarmId, after: u64) -> Result<Option<u64>, StoreError> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT seq FROM log_lines WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 ORDER BY seq DESC",
+        )?;
+        let mut rows =
+            select.query(params![cluster.as_str(), swarm.bytes(), i64::try_from(after).unwrap_or(i64::MAX)])?;
+        let mut first = None;
+        // The walk from the end stops where the damage does.
+        while let Ok(Some(row)) = rows.next() {
+            first = Some(row.get(0)?);
+        }
+        Ok(first)
+    }
+}
+
+fn bytes(value: ValueRef<'_>) -> usize {
+    value.as_bytes_or_null().ok().flatten().map_or(0, <[u8]>::len)
+}
+
+/// What stands where lines are damaged: nothing of them can be believed, so it names no task and no node.
+fn stand_in(seq: u64, before: Option<&LogLine>, text: String) -> LogLine {
+    LogLine {
+        seq,
+        time_ms: before.map_or(0, |line| line.time_ms),
+        attempt: AttemptId::from_uuid(uuid::Uuid::nil()),
+        task: String::new(),
+        node: String::new(),
+        iteration: 0,
+        level: "error".to_owned(),
+        source: "platform".to_owned(),
+        text,
+        data: None,
     }
 }
 

@@ -111,6 +111,56 @@ fn lines_of_the_first_format_are_read() {
 }
 
 #[test]
+fn a_damaged_line_is_named_in_its_place_and_the_others_are_served() {
+    let (mut store, lines) = filled();
+    let change = "UPDATE log_lines SET text = 'forged', task = 'task 9' WHERE swarm_id = ?1 AND seq = 7";
+    assert_eq!(store.connection.execute(change, [swarm_id(1).bytes()]).unwrap(), 1);
+    let all = store.query(&cluster(), swarm_id(1), 0, &LogFilter::default(), 1000).unwrap();
+    assert_eq!((&all[..6], &all[7..]), (&lines[..6], &lines[7..]));
+    assert_eq!((all[6].seq, all[6].text.as_str()), (7, "a line of 6 bytes is damaged here and is not shown"));
+    assert_eq!((all[6].level.as_str(), all[6].source.as_str(), all[6].task.as_str()), ("error", "platform", ""));
+    let filter = LogFilter { task: Some("task 1".to_owned()), ..LogFilter::default() };
+    let found = store.query(&cluster(), swarm_id(1), 0, &filter, 1000).unwrap();
+    assert_eq!(found.iter().filter(|line| line.source == "platform").count(), 1, "whatever is asked for");
+    assert_eq!(found.len(), lines.iter().filter(|line| line.task == "task 1").count() + 1);
+}
+
+#[test]
+fn lines_on_both_sides_of_a_damaged_page_are_served() {
+    let dir = TempDir::new().unwrap();
+    let mut store = LogStore::open(dir.path()).unwrap();
+    let mut lines: Vec<_> = (0..2000).map(|number| line(number, "info")).collect();
+    store.append(&cluster(), swarm_id(1), &mut lines).unwrap();
+    store.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(store);
+    let path = dir.path().join("logs.db");
+    let mut file = fs::read(&path).unwrap();
+    let page = file.len() / 4096 / 2;
+    file[page * 4096..(page + 1) * 4096].fill(0xA5);
+    fs::write(&path, file).unwrap();
+
+    let mut store = LogStore::open(dir.path()).unwrap();
+    let mut found: Vec<LogLine> = Vec::new();
+    loop {
+        let after = found.last().map_or(0, |line| line.seq);
+        let page = store.query(&cluster(), swarm_id(1), after, &LogFilter::default(), 500).unwrap();
+        assert!(page.iter().all(|line| line.seq > after));
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page);
+    }
+    let (whole, damaged): (Vec<_>, Vec<_>) = found.into_iter().partition(|line| line.source != "platform");
+    assert_eq!(damaged.len(), 1, "{damaged:?}");
+    assert!(damaged[0].text.starts_with("the lines ") && damaged[0].text.contains("are damaged"), "{damaged:?}");
+    let first_lost = lines.iter().position(|line| !whole.contains(line)).unwrap();
+    let lost = lines.len() - whole.len();
+    assert!((1..200).contains(&lost), "{lost}");
+    assert_eq!(damaged[0].seq, lines[first_lost + lost - 1].seq, "it stands for all of them");
+    assert_eq!(whole, [&lines[..first_lost], &lines[first_lost + lost..]].concat());
+}
+
+#[test]
 fn the_log_of_a_purged_swarm_is_gone_and_others_stay() {
     let (mut store, _) = filled();
     store.purge(&cluster(), swarm_id(1)).unwrap();
