@@ -16,7 +16,8 @@ pub(crate) fn group(swarm: &SwarmRun, task: TaskIndex) -> Vec<(TaskIndex, f64)> 
         (Method::Random, NodeLimit::Share(share)) => Some(share),
         _ => None,
     };
-    if share(task).is_none() {
+    // Before its first iteration a swarm divides nothing, and what follows from what is not known yet.
+    if share(task).is_none() || swarm.iteration.is_none() {
         return Vec::new();
     }
     let (before, after) = (ancestors(swarm, task), descendants(swarm, task));

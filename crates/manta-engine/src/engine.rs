@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_types::{
-    AttemptId, Cause, Event, NodeDuty, NodeName, SwarmId, SwarmSpec, SwarmState, TaskIndex, Timestamp, limits,
+    AttemptId, Cause, Event, NodeDuty, NodeName, SwarmEvent, SwarmId, SwarmSpec, SwarmState, TaskIndex, Timestamp,
+    limits,
 };
 
 use crate::fleet::Fleet;
@@ -25,12 +26,17 @@ pub struct RestoreError {
 }
 
 impl RestoreError {
-    /// Refuses an event that is not the next of a swarm's history.
+    /// Refuses an event that is not the next of a swarm's history, or carries over what does not fit its graph.
     pub(crate) fn unless_next(swarm: &SwarmRun, event: &Event) -> Result<(), Self> {
-        if event.swarm == swarm.id && event.seq == swarm.seq + 1 {
-            return Ok(());
-        }
-        let problem = format!("event {} does not follow event {}", event.seq, swarm.seq);
+        let problem = match &event.what {
+            _ if event.swarm != swarm.id || event.seq != swarm.seq + 1 => {
+                format!("event {} does not follow event {}", event.seq, swarm.seq)
+            }
+            SwarmEvent::SwarmContinued { checkpoint } if !checkpoint.fits(swarm.spec.tasks.len()) => {
+                format!("what event {} carries over does not fit its {} tasks", event.seq, swarm.spec.tasks.len())
+            }
+            _ => return Ok(()),
+        };
         Err(Self { swarm: swarm.id, problem })
     }
 }

@@ -96,6 +96,8 @@ impl Engine {
 
     fn submit(&mut self, submit: Submit, work: &mut Work) {
         let Submit { id, spec, continues } = submit;
+        let fits = continues.as_ref().is_none_or(|checkpoint| checkpoint.fits(spec.tasks.len()));
+        assert!(fits, "a swarm goes on by the graph of the one that it continues");
         let before = self.swarms.insert(id, SwarmRun::new(id, spec, work.now.wall_ms));
         assert!(before.is_none(), "a swarm's id is new");
         self.emit(id, E::SwarmAdmitted, work);

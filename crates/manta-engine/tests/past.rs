@@ -6,9 +6,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use cluster::{Cluster, any as any_node, name, outputs, swarm, task};
-use manta_engine::{Input, Inputs, Offer, PastAttempt, PastEnd, PastReader};
+use manta_engine::{Input, Inputs, Offer, PastAttempt, PastEnd, PastReader, SwarmRun};
 use manta_types::event::Outputs;
-use manta_types::{AttemptId, OutcomeClass, SwarmId};
+use manta_types::{AttemptId, OutcomeClass, SwarmEvent, SwarmId};
 use proptest::prelude::*;
 
 fn rebuilt(cluster: &Cluster, swarm: SwarmId, attempt: AttemptId) -> Option<PastAttempt> {
@@ -100,4 +100,35 @@ fn a_history_with_a_gap_is_refused() {
     let mut reader = PastReader::new(id, Arc::clone(live.spec()), live.created_ms(), attempt, BTreeMap::new());
     let error = reader.read(&cluster.events[1]).unwrap_err();
     assert!(error.to_string().contains("event 2 does not follow event 0"), "{error}");
+}
+
+#[test]
+fn a_history_that_carries_over_what_its_graph_lacks_is_refused() {
+    let mut cluster = Cluster::new(1);
+    let mut only = any_node(task("only", &[]));
+    only.policy.retries = 0;
+    let spec = swarm(vec![any_node(task("first", &[])), only]);
+    let failed = cluster.submit(spec.clone());
+    for offer in cluster.take_offers() {
+        match offer.task {
+            0 => drop(cluster.succeed(&offer, Outputs::default())),
+            _ => drop(cluster.fail(&offer, OutcomeClass::UserError)),
+        }
+    }
+    let checkpoint = cluster.swarm(failed).checkpoint().unwrap();
+    let id = cluster.submit_continuing(spec, checkpoint);
+    let history = cluster.events.iter().filter(|event| event.swarm == id).cloned();
+    let follow = |mut history: Vec<manta_types::Event>, task| {
+        let carried = history.iter_mut().find_map(|event| match &mut event.what {
+            SwarmEvent::SwarmContinued { checkpoint } => checkpoint.closed.first_mut(),
+            _ => None,
+        });
+        carried.unwrap().task = task;
+        let mut rebuilt = SwarmRun::before_history(id, Arc::clone(cluster.swarm(id).spec()), 0);
+        history.iter().try_for_each(|event| rebuilt.follow(event))
+    };
+    let history: Vec<_> = history.collect();
+    assert_eq!(follow(history.clone(), 0), Ok(()));
+    let refused = follow(history, 2).unwrap_err().to_string();
+    assert!(refused.ends_with("does not fit its 2 tasks"), "{refused}");
 }

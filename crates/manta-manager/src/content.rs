@@ -5,7 +5,7 @@ use std::sync::Arc;
 use manta_api::{ErrorCode, InvalidSubmission, ModuleRef, Problem, SwarmSubmission};
 use manta_module::{BundleManifest, ModuleResources, digest_of};
 use manta_store::{BlobError, BlobStore};
-use manta_types::{Blob, Digest, SwarmSpec};
+use manta_types::{Blob, Checkpoint, Digest, SwarmSpec};
 
 use crate::ManagerError;
 use crate::app::App;
@@ -74,6 +74,30 @@ pub(crate) async fn check(app: &App, submission: SwarmSubmission, manifests: Vec
     });
     let (submission, content) = looked.await.map_err(internal)??;
     Ok(Checked { submission, spec, content })
+}
+
+/// Looks for everything that a swarm names which goes on from a checkpoint, and holds it, so that no sweep takes it before the
+/// new swarm is stored. The rules of admission are not asked again.
+///
+/// # Errors
+/// A problem for the client, where the storage fails.
+pub(crate) async fn look_again(
+    app: &App,
+    submission: SwarmSubmission,
+    checkpoint: Checkpoint,
+) -> Result<Content, Problem> {
+    let blobs = Arc::clone(&app.blobs);
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut content = look(&submission, &BTreeMap::new(), blobs.as_ref())?;
+        for (name, blob) in checkpoint.values() {
+            if blobs.hold(&blob.digest).map_err(ManagerError::from)?.is_none() {
+                let missing = Missing { what: format!("value `{name}`"), size: Some(blob.size) };
+                content.missing.entry(blob.digest).or_insert(missing);
+            }
+        }
+        Ok::<_, Problem>(content)
+    });
+    looked.await.map_err(internal)?
 }
 
 /// Looks for everything that a submission names.

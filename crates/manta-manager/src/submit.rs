@@ -1,12 +1,12 @@
 //! A submission's way in: read, checked, everything it names found, and only then handed to the engine.
 use manta_api::{ErrorCode, Problem, SwarmSubmission};
-use manta_engine::{Refusal, RefusalKind};
+use manta_engine::{Refusal, RefusalKind, SwarmRun};
 use manta_store::{KeyRecord, NewSwarm};
 use manta_types::{SwarmId, crash_point};
 
 use crate::ManagerError;
 use crate::app::App;
-use crate::content::{Checked, check};
+use crate::content::{Checked, check, look_again};
 use crate::http::{internal, parse};
 use crate::keys::{self, Idempotency};
 use crate::orchestrator::{Refused, SubmitOutcome};
@@ -50,7 +50,12 @@ pub(crate) async fn retry(app: &App, failed: SwarmId, idempotency: Option<Idempo
     let swarms = app.store.run(move |store| store.swarms(&cluster)).await?.map_err(ManagerError::from)?;
     let record = swarms.into_iter().find(|record| record.id == failed);
     let record = record.ok_or_else(|| Problem::new(ErrorCode::NotFound, format!("there is no swarm `{failed}`")))?;
-    app.space.admit(record.submission.len() as u64)?;
+    let checkpoint = app.handle.ask(move |view| view.engine.swarm(failed).and_then(SwarmRun::checkpoint)).await?;
+    let checkpoint = checkpoint.ok_or_else(not_failed)?;
+    let carried = serde_json::to_vec(&checkpoint).map_err(internal)?.len();
+    app.space.admit((record.submission.len() + carried) as u64)?;
+    let submission: SwarmSubmission = parse("stored submission", record.submission.as_bytes())?;
+    look_again(app, submission, checkpoint).await?.is_stored()?;
     let new = NewSwarm {
         id: SwarmId::from_uuid(uuid::Uuid::now_v7()),
         name: record.name,
@@ -69,11 +74,13 @@ fn settle(outcome: SubmitOutcome) -> Result<Taken, Problem> {
             None => Err(keys::used(&earlier)),
         },
         Err(Refused::Placement(refusals)) => Err(placement(refusals)),
-        Err(Refused::NotFailed | Refused::Stays) => {
-            let sentence = "only a swarm that failed in an iteration can be retried";
-            Err(Problem::new(ErrorCode::Conflict, sentence).hint("deploy it again to run it from its beginning"))
-        }
+        Err(Refused::NotFailed | Refused::Stays) => Err(not_failed()),
     }
+}
+
+fn not_failed() -> Problem {
+    let sentence = "only a swarm that failed in an iteration can be retried";
+    Problem::new(ErrorCode::Conflict, sentence).hint("deploy it again to run it from its beginning")
 }
 
 /// The catalogue's entry for a refusal.

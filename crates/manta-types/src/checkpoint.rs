@@ -37,6 +37,24 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Whether it can be taken up by a swarm of so many tasks: all that it names is there, and what it carries has closed.
+    pub fn fits(&self, tasks: usize) -> bool {
+        let mut runs = self.closed.iter().chain(&self.previous);
+        runs.all(|run| run.task < tasks && run.state.is_final()) && self.fixed.iter().all(|choice| choice.task < tasks)
+    }
+
+    /// The values that it names, each with its name.
+    pub fn values(&self) -> impl Iterator<Item = (&str, Blob)> {
+        let slots = self.closed.iter().chain(&self.previous).flat_map(|run| &run.slots);
+        let outputs = slots.filter_map(|slot| match &slot.outcome {
+            CarriedOutcome::Accepted { outputs, .. } => Some(outputs),
+            _ => None,
+        });
+        let published = outputs.flat_map(|outputs| outputs.results.iter().chain(&outputs.globals));
+        let globals = self.globals.iter().map(|global| (global.name.as_str(), global.blob));
+        globals.chain(published.map(|published| (published.name.as_str(), published.blob)))
+    }
+
     /// The globals that tasks wrote; the others are in the submission.
     pub fn written(&self) -> impl Iterator<Item = GlobalWrite> {
         self.globals.iter().filter_map(|global| {

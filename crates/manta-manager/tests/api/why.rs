@@ -240,6 +240,35 @@ async fn a_failed_swarm_goes_on_as_a_new_one_and_the_same_key_makes_no_second() 
 }
 
 #[tokio::test]
+async fn a_retry_holds_what_it_takes_over_and_is_refused_where_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let mut node = connect(&manager, hello_with("node-1", &["digits"])).await;
+    let id = worker_and_collect(&manager).await;
+    let offer = node.offer().await;
+    let value = manager.put_blob(b"half the work").await;
+    node.run(&offer, &[("part", value)]).await;
+    for _ in 0..2 {
+        let offer = node.offer().await;
+        fail(&mut node, &offer).await;
+    }
+    manager.wait_for_swarm(&id, "failed").await;
+    let name = value.digest.to_string();
+    let file = dir.path().join("data/blobs").join(&name[..2]).join(&name);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 24 * 60 * 60);
+    std::fs::File::open(&file).unwrap().set_modified(old).unwrap();
+    let first = post(&manager, &format!("/swarms/{id}/retry")).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{first:?}");
+    let held = std::fs::metadata(&file).unwrap().modified().unwrap();
+    assert!(held > old + std::time::Duration::from_secs(24 * 60 * 60), "a sweep would leave it now");
+    std::fs::remove_file(&file).unwrap();
+    let refused = post(&manager, &format!("/swarms/{id}/retry")).await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (422, "MANTA-0204"), "{refused:?}");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("value `part`"), "{refused:?}");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_drained_node_gets_nothing_until_it_is_taken_into_use_again() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(dir.path(), tcp()).await;
