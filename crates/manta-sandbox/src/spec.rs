@@ -30,6 +30,19 @@ impl Tier {
         !matches!(self, Self::Reduced)
     }
 
+    /// Whether it contains tasks as strongly as `floor`, or more so.
+    pub const fn is_at_least(self, floor: Self) -> bool {
+        self.rank() >= floor.rank()
+    }
+
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Full => 2,
+            Self::Rootless => 1,
+            Self::Reduced => 0,
+        }
+    }
+
     /// The tier's name in messages.
     pub const fn name(self) -> &'static str {
         match self {

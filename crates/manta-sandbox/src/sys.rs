@@ -111,9 +111,12 @@ pub(crate) fn place_fd(fd: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
 
 /// Gives every signal its default action and unblocks all.
 pub(crate) fn reset_signals() {
+    // Not by way of the C library, which keeps two signals for itself and would leave them as they were inherited.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is a valid disposition; signals that cannot be changed just fail, which is harmless here.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel's action is 32 bytes, all zero for the default, and only read; signals that cannot be changed
+        // just fail, which is harmless here.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8_usize) };
     }
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set that sigprocmask then reads; the old mask is not asked for.

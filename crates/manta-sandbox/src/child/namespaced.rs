@@ -26,12 +26,16 @@ const ROOT_SIZE: &str = "1m";
 const ROOT_INODES: &str = "4096";
 
 /// Files that tell about the host or its kernel's secrets: an empty device takes their place.
-const MASKED_FILES: [&str; 10] = [
+const MASKED_FILES: [&str; 14] = [
     "/proc/kcore",
     "/proc/keys",
     "/proc/key-users",
     "/proc/kallsyms",
     "/proc/kmsg",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/interrupts",
+    "/proc/modules",
     "/proc/timer_list",
     "/proc/sched_debug",
     "/proc/latency_stats",
@@ -39,9 +43,9 @@ const MASKED_FILES: [&str; 10] = [
     "/proc/config.gz",
 ];
 /// Directories of the same kind: an empty one takes their place.
-const MASKED_DIRS: [&str; 4] = ["/proc/acpi", "/proc/scsi", "/proc/asound", "/proc/driver"];
+const MASKED_DIRS: [&str; 5] = ["/proc/acpi", "/proc/scsi", "/proc/asound", "/proc/driver", "/proc/bus"];
 /// Directories of switches: they stay readable.
-const READ_ONLY_DIRS: [&str; 4] = ["/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"];
+const READ_ONLY_DIRS: [&str; 3] = ["/proc/sys", "/proc/irq", "/proc/fs"];
 
 /// Accounts inside, so that looking up one's own name works.
 const PASSWD: &[u8] = b"task:x:1000:1000:task:/tmp:/bin/sh\n";

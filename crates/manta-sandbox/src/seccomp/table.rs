@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 const ALLOWED: &str = include_str!("allowed.txt");
 
 /// The newest call number that this table knows; calls above it did not exist when the table was written.
-const NEWEST_KNOWN: u32 = 465;
+pub(super) const NEWEST_KNOWN: u32 = 465;
 
 /// A processor architecture that the filter can be compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ const fn check(arg: u8, test: ArgTest) -> Verdict {
 }
 
 /// Calls whose arguments decide: name, number on x86_64, number on aarch64, verdict.
-const CHECKED: &[(&str, u32, u32, Verdict)] = &[
+pub(super) const CHECKED: &[(&str, u32, u32, Verdict)] = &[
     ("clone", 56, 220, check(0, ArgTest::NoBits(CLONE_NAMESPACES))),
     // Its flags lie in memory that a filter cannot read; C libraries fall back to `clone`.
     ("clone3", 435, 435, Verdict::Missing),
@@ -117,7 +117,8 @@ const CHECKED: &[(&str, u32, u32, Verdict)] = &[
     ("prctl", 157, 167, check(0, ArgTest::NoneOf(&[PR_SET_PDEATHSIG, PR_SET_SECCOMP]))),
 ];
 
-/// Refused besides when no mount is read-only: Landlock does not cover modes, owners, times and attributes.
+/// Refused besides when the host's namespaces are shared: Landlock covers neither modes, owners, times and attributes, nor
+/// memory and queues that others find by a key, nor priorities of all processes of a user.
 const SHARED_REFUSED: &[&str] = &[
     "chmod",
     "fchmod",
@@ -137,7 +138,26 @@ const SHARED_REFUSED: &[&str] = &[
     "removexattr",
     "lremovexattr",
     "fremovexattr",
+    "shmget",
+    "shmat",
+    "shmctl",
+    "semget",
+    "semop",
+    "semtimedop",
+    "semctl",
+    "msgget",
+    "msgsnd",
+    "msgrcv",
+    "msgctl",
+    "mq_open",
+    "mq_unlink",
+    "setpriority",
+    "ioprio_set",
 ];
+
+/// Calls whose first argument names a process, 0 the caller's own: processes of the same user could be limited and starved.
+const SHARED_OWN_ONLY: &[&str] =
+    &["prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"];
 
 /// Refused besides when nothing else keeps signals inside the task.
 const UNSCOPED_REFUSED: &[&str] =
@@ -155,8 +175,7 @@ impl Policy {
         let mut verdicts = BTreeMap::new();
         let mut put = |name: &str, number: Option<u32>, verdict: Verdict| {
             if let Some(number) = number {
-                let verdict = if refused_by_variant(name, variant) { Verdict::Refuse } else { verdict };
-                verdicts.insert(number, verdict);
+                verdicts.insert(number, in_variant(name, variant, verdict));
             }
         };
         for (name, x86_64, aarch64) in allowed() {
@@ -195,12 +214,15 @@ impl Policy {
     }
 }
 
-fn refused_by_variant(name: &str, variant: Variant) -> bool {
-    match variant {
-        Variant::Namespaced => false,
-        Variant::Shared { signals_scoped } => {
-            SHARED_REFUSED.contains(&name) || (!signals_scoped && UNSCOPED_REFUSED.contains(&name))
-        }
+/// The verdict on a call that is listed with `verdict`, in one of the two environments.
+fn in_variant(name: &str, variant: Variant, verdict: Verdict) -> Verdict {
+    let Variant::Shared { signals_scoped } = variant else { return verdict };
+    if SHARED_REFUSED.contains(&name) || (!signals_scoped && UNSCOPED_REFUSED.contains(&name)) {
+        Verdict::Refuse
+    } else if SHARED_OWN_ONLY.contains(&name) {
+        check(0, ArgTest::OneOf(&[0]))
+    } else {
+        verdict
     }
 }
 

@@ -2,7 +2,7 @@
 
 use libc::sock_filter;
 
-use super::table::{ArgTest, Verdict, allowed};
+use super::table::{ArgRule, ArgTest, CHECKED, NEWEST_KNOWN, Verdict, allowed};
 use super::tree::{ALLOW, KILL_PROCESS, MISSING, REFUSE};
 use super::{Arch, Policy, Variant, compile};
 
@@ -108,6 +108,63 @@ fn every_row_names_a_number_and_no_number_twice() {
         assert_eq!(numbers.len(), count);
     }
     assert!(allowed().all(|(_, x86_64, _)| x86_64.is_some()));
+}
+
+/// Rows of the list of refused calls.
+fn refused() -> impl Iterator<Item = (&'static str, [Option<u32>; 2])> {
+    rows(include_str!("refused.txt"))
+}
+
+fn rows(list: &'static str) -> impl Iterator<Item = (&'static str, [Option<u32>; 2])> {
+    list.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [name, x86_64, aarch64] = fields[..] else { panic!("`{line}` has not three fields") };
+        let number = |field: &str| (field != "-").then(|| field.parse().unwrap());
+        (name, [number(x86_64), number(aarch64)])
+    })
+}
+
+/// Numbers that the kernel gave to no call, on x86_64 and on aarch64.
+const UNUSED: [&[std::ops::RangeInclusive<u32>]; 2] = [&[336..=423], &[244..=259, 295..=423]];
+
+#[test]
+fn every_known_call_is_in_one_list_and_in_no_other() {
+    let checked = CHECKED.iter().map(|(name, x86_64, aarch64, _)| (*name, [Some(*x86_64), Some(*aarch64)]));
+    let all: Vec<_> = rows(include_str!("allowed.txt")).chain(refused()).chain(checked).collect();
+    for (column, unused) in UNUSED.iter().enumerate() {
+        for number in 0..=NEWEST_KNOWN {
+            let named: Vec<_> =
+                all.iter().filter(|(_, numbers)| numbers[column] == Some(number)).map(|(name, _)| *name).collect();
+            let wanted = usize::from(!unused.iter().any(|range| range.contains(&number)));
+            assert_eq!(named.len(), wanted, "column {column}, number {number}: {named:?}");
+        }
+    }
+    let mut names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "a name stands twice");
+}
+
+#[test]
+fn every_refused_call_is_refused_in_every_variant_on_both_architectures() {
+    for (column, arch) in [Arch::X86_64, Arch::Aarch64].into_iter().enumerate() {
+        for variant in VARIANTS {
+            let policy = Policy::new(arch, variant);
+            for (name, numbers) in refused() {
+                if let Some(number) = numbers[column] {
+                    assert_eq!(policy.verdict(number), Verdict::Refuse, "{name} on {arch:?}, {variant:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn shared_variant_limits_and_schedules_no_process_but_ones_own() {
+    let shared = Policy::new(Arch::native().unwrap(), Variant::Shared { signals_scoped: true });
+    let own = Verdict::Check(ArgRule { arg: 0, test: ArgTest::OneOf(&[0]) });
+    assert_eq!(shared.verdict(u32::try_from(libc::SYS_prlimit64).unwrap()), own);
+    assert_eq!(shared.verdict(u32::try_from(libc::SYS_sched_setaffinity).unwrap()), own);
+    assert_eq!(shared.verdict(u32::try_from(libc::SYS_shmget).unwrap()), Verdict::Refuse);
 }
 
 #[test]

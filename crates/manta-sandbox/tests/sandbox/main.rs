@@ -15,6 +15,6 @@ mod interpreters;
 mod kernel;
 mod lifetime;
 mod limits;
-mod network;
+mod probes;
 mod processes;
 mod support;

@@ -16,7 +16,7 @@ use manta_sandbox::{
 pub(crate) const LAUNCHER: &str = env!("CARGO_BIN_EXE_sandbox-launcher");
 
 /// Uid of an ordinary user that owns nothing.
-const NOBODY: &str = "65534";
+pub(crate) const NOBODY: &str = "65534";
 
 /// An interpreter that everybody may run.
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
@@ -44,16 +44,17 @@ pub(crate) fn is_root() -> bool {
 
 /// Every tier that can be tried here: root tries all, by way of an ordinary user too; a user tries the last two.
 pub(crate) fn all_tiers() -> Vec<Lab> {
+    offered_tiers().into_iter().map(|(tier, as_nobody)| Lab::new(tier, as_nobody)).collect()
+}
+
+/// The tiers of [`all_tiers`], each with whether an ordinary user is taken for it.
+pub(crate) fn offered_tiers() -> Vec<(Tier, bool)> {
     let wanted: &[(Tier, bool)] = if is_root() {
         &[(Tier::Full, false), (Tier::Rootless, true), (Tier::Reduced, false), (Tier::Reduced, true)]
     } else {
         &[(Tier::Rootless, false), (Tier::Reduced, false)]
     };
-    wanted
-        .iter()
-        .filter(|(tier, as_nobody)| is_offered(*tier, *as_nobody))
-        .map(|(tier, nobody)| Lab::new(*tier, *nobody))
-        .collect()
+    wanted.iter().copied().filter(|(tier, as_nobody)| is_offered(*tier, *as_nobody)).collect()
 }
 
 /// Whether this host gives that user the tier; says what is missing where it does not.
@@ -90,14 +91,21 @@ pub(crate) fn spawn_launcher(as_nobody: bool) -> Launcher {
     if !as_nobody {
         return Launcher::spawn(Path::new(LAUNCHER), &[]).unwrap();
     }
-    let (uid, gid) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
-    let args = [uid.as_str(), gid.as_str(), "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--", LAUNCHER];
+    let args = [&as_nobody_arguments()[..], &[LAUNCHER]].concat();
     Launcher::spawn(Path::new("/usr/bin/setpriv"), &args).unwrap()
+}
+
+/// Arguments of `setpriv` that run what follows them as an ordinary user.
+pub(crate) const fn as_nobody_arguments() -> [&'static str; 6] {
+    ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--"]
 }
 
 impl Lab {
     pub(crate) fn new(tier: Tier, as_nobody: bool) -> Self {
-        let launcher = spawn_launcher(as_nobody);
+        Self::with_launcher(spawn_launcher(as_nobody), tier)
+    }
+
+    pub(crate) fn with_launcher(launcher: Launcher, tier: Tier) -> Self {
         let image = HostImage::probe(Path::new(PYTHON)).unwrap();
         let dir = tempfile::tempdir().unwrap();
         // Ordinary users reach what tests put there.

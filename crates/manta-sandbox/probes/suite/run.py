@@ -1,0 +1,67 @@
+"""Tries every probe and says how each went, a JSON object a line; the last line says how many there were."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from . import (
+    descriptors,
+    devices,
+    files,
+    ipc,
+    kernel,
+    permitted,
+    privileges,
+    proc,
+    processes,
+    refused,
+    sockets,
+    writing,
+)
+from .isolation import OUTSIDE, enter
+from .probe import Probe, Stage
+
+GROUPS = (
+    files.GROUP,
+    writing.GROUP,
+    devices.GROUP,
+    proc.GROUP,
+    kernel.GROUP,
+    refused.GROUP,
+    sockets.GROUP,
+    processes.GROUP,
+    privileges.GROUP,
+    descriptors.GROUP,
+    ipc.GROUP,
+    permitted.GROUP,
+)
+
+
+def probes() -> list[Probe]:
+    """Return all probes, in the order in which they are tried."""
+    return [probe for group in GROUPS for probe in group.probes]
+
+
+def reports(stage: Stage, chosen: Iterable[Probe]) -> Iterator[dict[str, Any]]:
+    """Try the probes one after the other."""
+    for probe in chosen:
+        yield probe.report(stage)
+
+
+def main(arguments: list[str]) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tier", required=True, choices=("full", "rootless", "reduced", OUTSIDE))
+    parser.add_argument("--stage", default="{}", help="what stands outside, as JSON")
+    options = parser.parse_args(arguments)
+    if options.tier == OUTSIDE:
+        enter()
+    count = 0
+    for report in reports(Stage(options.tier, json.loads(options.stage)), probes()):
+        print(json.dumps(report), flush=True)
+        count += 1
+    print(json.dumps({"tried": count}), flush=True)
+    return 0

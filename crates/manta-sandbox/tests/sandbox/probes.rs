@@ -1,0 +1,174 @@
+//! The probe suite in every tier: what succeeds outside is denied inside, and what tasks need works.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+
+use manta_sandbox::{Finding, FindingState, Launcher, ProbeSuite, Running, Stage, Tier, Verdict};
+
+use crate::support::{
+    Lab, NOBODY, PYTHON, Pipes, as_nobody_arguments, is_root, offered_tiers, owner_mount, wait_until,
+};
+
+/// Probes that this suite must have seen succeed outside, where root has what root usually has.
+const PROVEN_MIN: usize = 120;
+/// A variable that tells something, and what it holds.
+const VARIABLE: (&str, &str) = ("PROBE_SECRET_TOKEN", "sentinel-of-the-probes");
+
+fn stage(suite: &ProbeSuite) -> Stage {
+    let mut stage = Stage::put_up(suite, Path::new(PYTHON), NOBODY.parse().unwrap()).unwrap();
+    stage.tell("agent", std::process::id());
+    stage.tell("variable", VARIABLE.0);
+    stage.tell("sentinel", VARIABLE.1);
+    stage
+}
+
+/// Runs the suite without a sandbox.
+fn outside(suite: &ProbeSuite, as_nobody: bool) -> Vec<Finding> {
+    // Open in the child as well: what a launcher would have to close.
+    let decoys: Vec<File> = ["/etc", "/etc/passwd", "/usr"].iter().map(|path| File::open(path).unwrap()).collect();
+    for decoy in &decoys {
+        rustix::io::fcntl_setfd(decoy, rustix::io::FdFlags::empty()).unwrap();
+    }
+    let mut stage = stage(suite);
+    let mut words = stage.outside();
+    if as_nobody {
+        words.push("/usr/bin/setpriv".into());
+        words.extend(as_nobody_arguments().map(str::to_owned));
+    }
+    words.push(PYTHON.into());
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env(VARIABLE.0, VARIABLE.1).current_dir(stage.targets()["folder"].as_str().unwrap());
+    suite.run_outside(command, &mut stage).unwrap()
+}
+
+/// Names of the probes that succeed without a sandbox, for root or for an ordinary user.
+fn proven(suite: &ProbeSuite) -> BTreeSet<String> {
+    let runs = if is_root() { vec![outside(suite, false), outside(suite, true)] } else { vec![outside(suite, false)] };
+    let succeeded = runs.into_iter().flatten().filter(|finding| finding.state == FindingState::Allowed);
+    succeeded.map(|finding| finding.name).collect()
+}
+
+/// A launcher in the stage's network.
+fn launcher(stage: &Stage, as_nobody: bool) -> Launcher {
+    let mut words = stage.within();
+    if as_nobody {
+        words.push("/usr/bin/setpriv".into());
+        words.extend(as_nobody_arguments().map(str::to_owned));
+    }
+    words.push(crate::support::LAUNCHER.into());
+    let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+    Launcher::spawn(Path::new(&words[0]), &arguments).unwrap()
+}
+
+/// Starts another attempt beside the one to be probed, and tells the stage where it is.
+fn neighbour(lab: &Lab, stage: &mut Stage) -> (Running, Pipes) {
+    let marker = format!("neighbour-of-{}-{:?}", std::process::id(), lab.tier);
+    let mut spec = lab.spec(
+        "import os, signal, tempfile\n\
+         path = os.path.join(tempfile.gettempdir(), 'shown', 'theirs'); os.mkdir(os.path.dirname(path), 0o755)\n\
+         open(path, 'w').write('theirs'); print(path, flush=True)\n\
+         signal.pause()",
+    );
+    spec.argv.push(marker.clone());
+    let started = lab.start(spec);
+    let path = started.1.line();
+    let mut pid = None;
+    wait_until("the other attempt is seen", std::time::Duration::from_secs(10), || {
+        pid = pid_with(&marker);
+        pid.is_some()
+    });
+    let pid = pid.unwrap();
+    stage.tell("neighbour", pid);
+    let seen = if lab.tier.maps_paths() { format!("/proc/{pid}/root{path}") } else { path };
+    stage.tell("neighbour_file", seen);
+    started
+}
+
+/// The process whose last argument is `marker`.
+fn pid_with(marker: &str) -> Option<u32> {
+    let ending = format!("{marker}\0");
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(|pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.ends_with(&ending))
+    })
+}
+
+/// Runs the full form in a sandbox, beside another attempt.
+fn inside(suite: &ProbeSuite, tier: Tier, as_nobody: bool) -> Vec<Finding> {
+    let mut stage = stage(suite);
+    let lab = Lab::with_launcher(launcher(&stage, as_nobody), tier);
+    let (other, pipes) = neighbour(&lab, &mut stage);
+    let dataset = stage.dataset().to_owned();
+    let mut targets = stage.targets().clone();
+    if tier.maps_paths() {
+        targets["mine"] = "/data/mine".into();
+    }
+    let mut spec = suite.spec("probes", tier, &lab.image, Some(&targets));
+    spec.mounts.push(owner_mount(&dataset, "/data/mine"));
+    let mut findings = suite.run_blocking(&lab.launcher, spec).unwrap();
+    stage.judge(&mut findings).unwrap();
+    lab.launcher.kill(&other.id);
+    drop(pipes);
+    findings
+}
+
+/// What should not be, a line each.
+fn told(sandbox: &str, verdict: &Verdict) -> impl Iterator<Item = String> {
+    let wrong = verdict.allowed.iter().chain(&verdict.broken);
+    wrong.map(move |finding| {
+        let Finding { name, state, outcome, detail, .. } = finding;
+        format!("{sandbox}: {name}: {state:?}: {outcome}: {detail}")
+    })
+}
+
+#[test]
+fn whatever_succeeds_outside_is_denied_in_every_tier() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let suite = ProbeSuite::install(&dir.path().join("probes")).unwrap();
+    let proven = proven(&suite);
+    println!(
+        "{:<24} {:>7} {:>7} {:>12} {:>6} {:>6} {:>7}",
+        "", "denied", "proven", "proves none", "works", "broken", "allowed"
+    );
+    let mut wrong = Vec::new();
+    for (tier, as_nobody) in offered_tiers() {
+        let findings = inside(&suite, tier, as_nobody);
+        let verdict = Verdict::of(&findings);
+        let name = format!("{}{}", tier.name(), if as_nobody && is_root() { ", as a user" } else { "" });
+        let denied = findings.iter().filter(|finding| finding.state == FindingState::Denied);
+        let (shown, unshown): (Vec<_>, Vec<_>) = denied.partition(|finding| proven.contains(&finding.name));
+        println!(
+            "{name:<24} {:>7} {:>7} {:>12} {:>6} {:>6} {:>7}",
+            verdict.denied,
+            shown.len(),
+            unshown.len(),
+            verdict.works,
+            verdict.broken.len(),
+            verdict.allowed.len()
+        );
+        if is_root() && shown.len() < PROVEN_MIN {
+            wrong.push(format!("{name}: only {} of its denials were seen to succeed outside", shown.len()));
+        }
+        wrong.extend(told(&name, &verdict));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_short_form_gives_a_verdict_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let suite = ProbeSuite::install(&dir.path().join("probes")).unwrap();
+    for lab in crate::support::all_tiers() {
+        let started = std::time::Instant::now();
+        let findings = suite.run_blocking(&lab.launcher, suite.spec("short", lab.tier, &lab.image, None)).unwrap();
+        let verdict = Verdict::of(&findings);
+        println!("{}: {} denied in {:?}", lab.tier.name(), verdict.denied, started.elapsed());
+        let wrong: Vec<String> = told(lab.tier.name(), &verdict).collect();
+        assert!(wrong.is_empty() && verdict.holds(), "{}", wrong.join("\n"));
+        assert!(verdict.denied as usize >= PROVEN_MIN, "{:?}: only {} denied", lab.tier, verdict.denied);
+    }
+}
