@@ -65,6 +65,8 @@ catalogue! {
     SwarmFailed = "0207", 422, 1, "the swarm failed";
     /// The demo ended below its accuracy.
     TargetMissed = "0208", 422, 1, "the target was not reached";
+    /// An image that cannot be taken in or used.
+    BadImage = "0209", 422, 4, "the image cannot be used";
     /// Nothing of that name.
     NotFound = "0301", 404, 3, "there is no such thing";
     /// No token, or a wrong one.

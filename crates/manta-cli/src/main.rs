@@ -38,6 +38,9 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == "__launcher") {
         manta_sandbox::launcher_main();
     }
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == verbs::image::UNPACKER) {
+        return manta_image::unpacker_main();
+    }
     if std::env::args_os().nth(1).is_some_and(|verb| verb == python::BOUND) {
         return python::become_bound();
     }

@@ -9,6 +9,7 @@ pub(crate) mod change;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod events;
+pub(crate) mod image;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod manager_data;
@@ -50,6 +51,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Node(NodeVerb::Drain(args)) => block_on(node_duty::drain(args, form)),
         Verb::Node(NodeVerb::Resume(args)) => block_on(node_duty::resume(args, form)),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
+        Verb::Image(verb) => image::main(verb, form),
         Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),
         Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),
     }

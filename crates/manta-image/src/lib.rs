@@ -1,0 +1,26 @@
+//! Images: takes them in from archives and layouts, unpacks their layers as hostile input, and keeps them for tasks to run in.
+//!
+//! A [`Store`] is a directory. [`Store::import`] reads an image's parts, verifies every digest, has an [`Unpacker`] (a confined
+//! process that runs [`unpacker_main`]) unpack each layer into a directory of its own, and merges the layers into one plain,
+//! read-only directory of hard links. [`Store::open_image`] gives that directory with a hold that keeps it from being collected.
+
+#![forbid(unsafe_code)]
+#![cfg(target_os = "linux")]
+
+mod beneath;
+mod config;
+mod digest;
+mod error;
+mod name;
+mod oci;
+mod python;
+mod source;
+mod store;
+mod unpack;
+
+pub use config::{Platform, Settings};
+pub use digest::{DigestError, Sha256};
+pub use error::ImageError;
+pub use name::ImageName;
+pub use store::{Held, ImageRecord, Imported, LayerRecord, Listed, Removed, Store};
+pub use unpack::{Unpacker, unpacker_main};

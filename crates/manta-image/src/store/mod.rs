@@ -1,0 +1,243 @@
+//! The images of one user or node, in a directory: layers and images by digest, and names for people.
+//!
+//! ```text
+//! layers/HEX/    tree/ what one layer holds; layer.json
+//! images/HEX/    root/ the layers merged, by hard links; config.json; image.json; in-use: who uses it holds a lock
+//! names.json     name → digest
+//! new/           what is being made; swept by whoever takes the lock
+//! lock           held by whoever changes the store
+//! ```
+//!
+//! What has its final name is whole: it is made under `new/`, synced, and renamed. Readers take no lock.
+
+mod collect;
+mod disk;
+mod import;
+mod merge;
+mod record;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+pub use collect::Removed;
+pub use import::Imported;
+pub use record::{ImageRecord, LayerRecord};
+
+use crate::{ImageError, ImageName, Platform, Sha256, Unpacker};
+use disk::{private_dir, read_json, replace};
+
+/// Bytes of unpacked layers that a store keeps; the images that were used least recently go first.
+const STORE_BYTES_MAX: u64 = 200 << 30;
+
+/// A directory of images.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    unpacker: Unpacker,
+    platform: Platform,
+    bytes_max: u64,
+}
+
+/// An image as a list shows it.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// What it is called here; may be empty.
+    pub names: Vec<ImageName>,
+    /// What is known of it.
+    pub record: ImageRecord,
+    /// When it was last used or taken in.
+    pub used: SystemTime,
+}
+
+/// An image that is kept for as long as this lives, whoever wants it gone.
+#[derive(Debug)]
+pub struct Held {
+    record: ImageRecord,
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Held {
+    /// What is known of it.
+    pub fn record(&self) -> &ImageRecord {
+        &self.record
+    }
+
+    /// The directory that holds its files; never to be written to.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// The right to change a store.
+struct Changing<'a> {
+    store: &'a Store,
+    _lock: File,
+}
+
+impl Store {
+    /// The store in a directory, whose path is absolute. It is made, closed to other users, when something is first put there;
+    /// until then it is empty.
+    pub fn new(root: PathBuf, unpacker: Unpacker) -> Self {
+        Self { root, unpacker, platform: Platform::of_this_machine(), bytes_max: STORE_BYTES_MAX }
+    }
+
+    /// Where it lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Which name stands for which image.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn names(&self) -> Result<BTreeMap<ImageName, Sha256>, ImageError> {
+        Ok(read_json(&self.root.join("names.json"))?.unwrap_or_default())
+    }
+
+    /// All images, by their first name.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn list(&self) -> Result<Vec<Listed>, ImageError> {
+        let mut named: BTreeMap<Sha256, Vec<ImageName>> = BTreeMap::new();
+        for (name, id) in self.names()? {
+            named.entry(id).or_default().push(name);
+        }
+        let mut list = Vec::new();
+        for id in self.digests_in("images")? {
+            // What is removed meanwhile is not there.
+            let Some(record) = self.record(id)? else { continue };
+            let used = std::fs::metadata(self.use_file(id)).and_then(|file| file.modified());
+            let used = used.unwrap_or(SystemTime::UNIX_EPOCH);
+            list.push(Listed { names: named.remove(&id).unwrap_or_default(), record, used });
+        }
+        list.sort_by(|one, other| (one.names.first(), one.record.id).cmp(&(other.names.first(), other.record.id)));
+        Ok(list)
+    }
+
+    /// The image of a name, or of a digest or the beginning of one, at least seven digits long.
+    ///
+    /// # Errors
+    /// [`ImageError::Unknown`] with the nearest name.
+    pub fn find(&self, wanted: &str) -> Result<ImageRecord, ImageError> {
+        let names = self.names()?;
+        let id = wanted.parse::<ImageName>().ok().and_then(|name| names.get(&name).copied());
+        let id = match id {
+            Some(id) => Some(id),
+            None => self.by_digits(wanted.strip_prefix("sha256:").unwrap_or(wanted))?,
+        };
+        let record = id.map(|id| self.record(id)).transpose()?.flatten();
+        record.ok_or_else(|| {
+            let known = || names.keys().map(ImageName::as_str);
+            let instead = match manta_types::name::nearest(wanted, known()) {
+                Some(near) => Some(format!("did you mean `{near}`?")),
+                None if names.is_empty() => Some("it is empty; take one in with `manta image import`".to_owned()),
+                None => Some(format!("there are {}", known().collect::<Vec<_>>().join(", "))),
+            };
+            ImageError::Unknown { wanted: wanted.to_owned(), store: self.root.clone(), instead }
+        })
+    }
+
+    /// Finds an image and keeps it from being removed.
+    ///
+    /// # Errors
+    /// As [`Store::find`].
+    pub fn hold(&self, wanted: &str) -> Result<Held, ImageError> {
+        let record = self.find(wanted)?;
+        let path = self.use_file(record.id);
+        let failed = |error| ImageError::store(&path)(error);
+        let gone = || ImageError::Unknown { wanted: wanted.to_owned(), store: self.root.clone(), instead: None };
+        let lock = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone()),
+            opened => opened.map_err(failed)?,
+        };
+        lock.lock_shared().map_err(failed)?;
+        // Whoever removed it before we had the lock has moved it away, lock file and all.
+        let inode = |metadata: io::Result<std::fs::Metadata>| metadata.map(|metadata| metadata.ino()).ok();
+        if inode(std::fs::metadata(&path)) != inode(lock.metadata()) {
+            return Err(gone());
+        }
+        disk::touch(&lock).map_err(failed)?;
+        Ok(Held { root: self.image_dir(record.id).join("root"), record, _lock: lock })
+    }
+
+    fn by_digits(&self, digits: &str) -> Result<Option<Sha256>, ImageError> {
+        const DIGITS_MIN: usize = 7;
+        if digits.len() < DIGITS_MIN {
+            return Ok(None);
+        }
+        let mut found = self.digests_in("images")?.into_iter().filter(|id| id.hex().starts_with(digits));
+        Ok(found.next().filter(|_| found.next().is_none()))
+    }
+
+    /// What is known of an image; nothing where it is not there.
+    fn record(&self, id: Sha256) -> Result<Option<ImageRecord>, ImageError> {
+        read_json(&self.image_dir(id).join("image.json"))
+    }
+
+    /// Takes the right to change the store, and sweeps what others left unfinished.
+    fn change(&self) -> Result<Changing<'_>, ImageError> {
+        for part in ["layers", "images", "new"] {
+            let part = self.root.join(part);
+            private_dir(&part).map_err(ImageError::store(&part))?;
+        }
+        let path = self.root.join("lock");
+        let lock = disk::lock_file(&path).and_then(|lock| lock.lock().map(|()| lock));
+        let changing = Changing { store: self, _lock: lock.map_err(ImageError::store(&path))? };
+        let new = self.root.join("new");
+        disk::empty(&new).map_err(ImageError::store(&new))?;
+        Ok(changing)
+    }
+
+    fn digests_in(&self, part: &str) -> Result<Vec<Sha256>, ImageError> {
+        let path = self.root.join(part);
+        let entries = match std::fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(ImageError::store(&path))?,
+        };
+        let digests = entries.flatten().filter_map(|entry| Sha256::from_hex(entry.file_name().to_str()?));
+        Ok(digests.collect())
+    }
+
+    fn image_dir(&self, id: Sha256) -> PathBuf {
+        self.root.join("images").join(id.hex())
+    }
+
+    fn layer_dir(&self, layer: Sha256) -> PathBuf {
+        self.root.join("layers").join(layer.hex())
+    }
+
+    fn use_file(&self, id: Sha256) -> PathBuf {
+        self.image_dir(id).join("in-use")
+    }
+}
+
+impl Changing<'_> {
+    /// Replaces the names.
+    fn rename(&self, change: impl FnOnce(&mut BTreeMap<ImageName, Sha256>)) -> Result<(), ImageError> {
+        let mut names = self.store.names()?;
+        change(&mut names);
+        let path = self.store.root.join("names.json");
+        let json = serde_json::to_vec_pretty(&names).expect("names and digests are text");
+        replace(&path, &json).map_err(ImageError::store(&path))
+    }
+
+    /// An empty directory for something new; swept if it is not given another name.
+    fn fresh(&self) -> Result<PathBuf, ImageError> {
+        let new = self.store.root.join("new");
+        // Nobody else makes anything there while we have the lock.
+        let mut names = (0u64..).map(|number| new.join(number.to_string()));
+        let path = names.find(|path| !path.exists()).expect("numbers do not run out");
+        private_dir(&path).map(|()| path).map_err(ImageError::store(&new))
+    }
+
+    /// Gives a finished directory its name, so that it survives whatever comes.
+    fn publish(&self, fresh: &Path, path: &Path) -> Result<(), ImageError> {
+        disk::publish(fresh, path).map_err(ImageError::store(path))
+    }
+}
