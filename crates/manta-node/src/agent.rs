@@ -1,6 +1,6 @@
 //! The agent: checks the host, makes its parts, and runs until it is told to stop.
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +142,12 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
     }
     let datasets = dataset::check_all(&settings.datasets, &launcher);
     let (python, light) = (settings.python.clone(), home.part("light"));
-    let python = blocking(move || probe_python(&python, &light));
+    let (store, named) = (settings.images.clone(), settings.image_names.clone());
+    let python = blocking(move || {
+        let images = Images::probe(&python, store, named, tier)?;
+        let runtime = runtime::install(&light, images.host().python())?;
+        Ok((images, runtime))
+    });
     let (datasets, (images, runtime)) = tokio::try_join!(datasets, python)?;
     let client = Client::new(settings.manager.clone(), settings.token.clone(), settings.cluster.clone());
     let remote = Remote::new(client, settings.name.clone());
@@ -172,12 +177,6 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
         outbox: Arc::default(),
         slots: Semaphore::new(settings.slots.get() as usize),
     }))
-}
-
-fn probe_python(python: &Path, light: &Path) -> Result<(Images, PathBuf), NodeError> {
-    let images = Images::probe(python)?;
-    let runtime = runtime::install(light, images.host().python())?;
-    Ok((images, runtime))
 }
 
 /// The host's tier, if it is as good as the site asks for.

@@ -7,6 +7,7 @@ use manta_sandbox::{Exit, ExitHow, Limits, Link, Mount, MountAccess, Running, Sa
 use crate::agent::Node;
 use crate::attempt::Order;
 use crate::dataset::Dataset;
+use crate::image::Environment;
 
 /// Files that a task may make in its scratch.
 const TMP_INODES_MAX: u64 = 100_000;
@@ -14,13 +15,19 @@ const TMP_INODES_MAX: u64 = 100_000;
 /// What of this node an attempt sees, and where.
 pub(crate) struct View<'a> {
     node: &'a Node,
+    environment: &'a Environment<'a>,
     code: &'a Path,
     datasets: &'a [&'a Dataset],
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(node: &'a Node, code: &'a Path, datasets: &'a [&'a Dataset]) -> Self {
-        Self { node, code, datasets }
+    pub(crate) fn new(
+        node: &'a Node,
+        environment: &'a Environment<'a>,
+        code: &'a Path,
+        datasets: &'a [&'a Dataset],
+    ) -> Self {
+        Self { node, environment, code, datasets }
     }
 
     /// Where the task finds its module.
@@ -42,13 +49,13 @@ impl<'a> View<'a> {
         let node = self.node;
         let own =
             |source: &Path, target: PathBuf| Mount { source: source.to_owned(), target, access: MountAccess::Owner };
-        let mut mounts = node.images.host().mounts().to_vec();
+        let mut mounts = self.environment.mounts().to_vec();
         mounts.push(own(self.code, PathBuf::from("/code")));
         mounts.push(own(&node.runtime, PathBuf::from("/manta")));
         mounts.extend(self.datasets.iter().map(|dataset| own(&dataset.source, dataset.target())));
-        let links: Vec<Link> = node.images.host().links().to_vec();
+        let links: Vec<Link> = self.environment.links().to_vec();
         let boot = self.seen(&node.runtime, Path::new("/manta")).join("boot.py");
-        let python = node.images.host().python().display().to_string();
+        let python = self.environment.python().display().to_string();
         let resources = order.resources;
         SandboxSpec {
             id: order.name(),
@@ -66,18 +73,22 @@ impl<'a> View<'a> {
     fn environment(&self, order: &Order) -> Vec<(String, String)> {
         let threads = format!("{:.0}", order.resources.cpu.floor().max(1.0));
         let code = self.code().display().to_string();
+        let asked = self.environment.variables();
+        let path = asked.iter().rev().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);
         let fixed = [
             ("TZ", "UTC"),
             ("LANG", "C.UTF-8"),
             ("LC_ALL", "C.UTF-8"),
             ("HOME", "/tmp"),
-            ("PATH", "/usr/bin:/bin"),
+            ("PATH", path),
             ("OMP_NUM_THREADS", &threads),
             ("OPENBLAS_NUM_THREADS", &threads),
             ("MKL_NUM_THREADS", &threads),
             ("MANTA_CODE", &code),
         ];
-        fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+        let free = asked.iter().filter(|(name, _)| fixed.iter().all(|(taken, _)| taken != name)).cloned();
+        let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        fixed.into_iter().chain(free).collect()
     }
 
     /// Starts the attempt's process.

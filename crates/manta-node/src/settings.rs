@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use manta_client::{Endpoint, Token};
+use manta_image::Store;
 use manta_sandbox::Tier;
 use manta_types::{ClusterId, NodeName};
 
@@ -28,6 +29,10 @@ pub struct Settings {
     pub slots: NonZeroU32,
     /// The host's Python interpreter, from which images are made.
     pub python: PathBuf,
+    /// The images that were taken in on this machine.
+    pub images: Store,
+    /// Names of the site's own: the image that each stands for, by name or digest, or `host` for the curated one.
+    pub image_names: BTreeMap<String, String>,
     /// The weakest containment under which this node runs tasks.
     pub isolation_min: Tier,
     /// Whether `data_dir` is removed after an orderly exit.

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use manta_image::Store;
 use manta_node::{NodeError, Settings};
 use manta_sandbox::{Launcher, Tier};
 use manta_types::NodeName;
@@ -11,6 +12,7 @@ use manta_types::NodeName;
 use crate::connection::{endpoint, parse_cluster, read_token, variable};
 use crate::data::parse_label;
 use crate::report::Failure;
+use crate::verbs::image;
 use crate::{logging, python, shutdown};
 
 /// Options of `manta node run`.
@@ -47,6 +49,15 @@ pub(crate) struct Args {
     /// The Python interpreter for tasks [default: MANTA_PYTHON, the active environment, python3 on PATH].
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+
+    /// The directory of images that tasks may run in, as `manta image` fills it [default: images in MANTA_HOME or
+    /// ~/.local/share/manta].
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+
+    /// A name that modules use, and the stored image (name or digest) it stands for here, or `host`; repeat it for each.
+    #[arg(long, value_name = "NAME=IMAGE")]
+    image: Vec<String>,
 
     /// The weakest containment under which tasks are run here.
     #[arg(long, value_name = "TIER", default_value = "rootless", value_parser = ["full", "rootless", "reduced"])]
@@ -116,10 +127,32 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         labels: labels.collect::<Result<_, _>>()?,
         slots,
         python: python::find(args.python.as_deref())?,
+        images: images(args)?,
+        image_names: image_names(&args.image)?,
         isolation_min: tier(&args.isolation_min),
         ephemeral: args.ephemeral,
         name,
     })
+}
+
+/// The store that is named, this user's, or one beside the node's data where there is no home.
+fn images(args: &Args) -> Result<Store, Failure> {
+    let beside = || args.data_dir.as_ref().filter(|_| crate::home::data().is_none()).map(|data| data.join("images"));
+    image::open(args.images.clone().or_else(beside).as_deref())
+}
+
+fn image_names(options: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut names = BTreeMap::new();
+    for option in options {
+        let Some((name, image)) = option.split_once('=').filter(|(name, image)| !name.is_empty() && !image.is_empty())
+        else {
+            return Err(Failure::usage(format!("--image `{option}` is not NAME=IMAGE")));
+        };
+        if names.insert(name.to_owned(), image.to_owned()).is_some() {
+            return Err(Failure::usage(format!("the image `{name}` is given twice")));
+        }
+    }
+    Ok(names)
 }
 
 fn tier(name: &str) -> Tier {

@@ -8,9 +8,11 @@ use crate::agent::Node;
 use crate::bundle::{Bundle, BundleError};
 use crate::cache::CacheError;
 use crate::dataset::Dataset;
+use crate::image::Environment;
 
 /// What an attempt runs on.
 pub(crate) struct Prepared<'a> {
+    pub(crate) environment: Environment<'a>,
     pub(crate) bundle: Bundle,
     pub(crate) inputs: AttemptInputs,
     /// Those that the task may open.
@@ -19,7 +21,7 @@ pub(crate) struct Prepared<'a> {
 
 /// Fetches what is missing and checks what must be there.
 pub(crate) async fn prepare<'a>(node: &'a Node, order: &Order) -> Result<Prepared<'a>, AttemptFailure> {
-    node.images.check(&order.image).map_err(|words| failure(OutcomeClass::Image, words))?;
+    let environment = node.images.resolve(&order.image).map_err(|words| failure(OutcomeClass::Image, words))?;
     if order.gpu_count > 0 {
         return Err(failure(OutcomeClass::Image, "the task needs a GPU, and this node offers none"));
     }
@@ -35,7 +37,7 @@ pub(crate) async fn prepare<'a>(node: &'a Node, order: &Order) -> Result<Prepare
     };
     let bundle = async { node.bundles.get(order.bundle).await.map_err(|error| bundle_failure(&error)) };
     let (bundle, inputs) = tokio::try_join!(bundle, inputs)?;
-    Ok(Prepared { bundle, inputs, datasets })
+    Ok(Prepared { environment, bundle, inputs, datasets })
 }
 
 fn dataset<'a>(node: &'a Node, name: &str) -> Result<&'a Dataset, AttemptFailure> {

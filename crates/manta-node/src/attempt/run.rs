@@ -44,7 +44,7 @@ pub(crate) async fn run(
 ) -> Ran {
     let begun = Instant::now();
     let first_line: OnceLock<Instant> = OnceLock::new();
-    let view = View::new(node, &prepared.bundle.dir, &prepared.datasets);
+    let view = View::new(node, &prepared.environment, &prepared.bundle.dir, &prepared.datasets);
     let note_start = || {
         if first_line.set(Instant::now()).is_ok() {
             started();

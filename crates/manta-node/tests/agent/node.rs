@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use manta_client::Token;
+use manta_image::{Store, Unpacker};
 use manta_node::{NodeError, Settings};
 use manta_sandbox::{Launcher, Tier};
 use tokio::sync::oneshot;
@@ -77,6 +78,8 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         labels: BTreeMap::from([("site".to_owned(), "here".to_owned())]),
         slots: NonZeroU32::new(slots).unwrap(),
         python: python(),
+        images: Store::new(dir.join("images"), Unpacker::new("/nonexistent".into(), Vec::new())),
+        image_names: BTreeMap::new(),
         isolation_min: Tier::Reduced,
         ephemeral: false,
     }

@@ -26,15 +26,15 @@ for name in sys.argv[1:]:
 ";
 
 /// What the host can make.
-pub(crate) struct Images {
+pub(super) struct Curated {
     host: HostImage,
     /// Image name → version of its package, as told; for the images that are whole.
     made: BTreeMap<&'static str, String>,
 }
 
-impl Images {
+impl Curated {
     /// Looks at an interpreter and its packages. Blocks.
-    pub(crate) fn probe(python: &Path) -> Result<Self, NodeError> {
+    pub(super) fn probe(python: &Path) -> Result<Self, NodeError> {
         let refuse = |reason: String| NodeError::Python { path: python.to_owned(), reason };
         let host = HostImage::probe(python).map_err(|error| refuse(error.to_string()))?;
         let mut versions = Command::new(host.python());
@@ -48,20 +48,20 @@ impl Images {
     }
 
     /// The interpreter, its mounts and links.
-    pub(crate) fn host(&self) -> &HostImage {
+    pub(super) fn host(&self) -> &HostImage {
         &self.host
     }
 
     /// Names of the images that are whole.
-    pub(crate) fn names(&self) -> Vec<String> {
-        std::iter::once("latest").chain(self.made.keys().copied()).map(str::to_owned).collect()
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once("latest").chain(self.made.keys().copied())
     }
 
     /// Checks that the host can stand for an image.
     ///
     /// # Errors
     /// One sentence: which image, and what is missing.
-    pub(crate) fn check(&self, image: &str) -> Result<(), String> {
+    pub(super) fn check(&self, image: &str) -> Result<(), String> {
         check(image, &self.made)
             .map_err(|problem| format!("{problem}, with {} on this node", self.host.python().display()))
     }

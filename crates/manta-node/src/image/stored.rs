@@ -1,0 +1,103 @@
+//! A stored image as a sandbox takes it: what lies in its root directory is mounted piece by piece, read-only.
+//!
+//! So the task's root stays the sandbox's own, with `/proc`, `/dev`, `/tmp`, `/code` and `/data` whatever the image has there.
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use manta_image::Held;
+use manta_sandbox::{Link, Mount, MountAccess};
+
+/// Files and directories of an image's root directory.
+const ENTRIES_MAX: usize = 100;
+/// What the sandbox makes itself, or the agent puts there.
+const OWN: [&str; 7] = ["code", "data", "dev", "manta", "proc", "sys", "tmp"];
+/// The oldest Python that `manta.light` runs on.
+const VERSION_MIN: (u32, u32) = (3, 9);
+
+/// An image that an attempt runs in.
+pub(crate) struct Stored {
+    held: Held,
+    python: PathBuf,
+    mounts: Vec<Mount>,
+    links: Vec<Link>,
+}
+
+impl Stored {
+    /// Looks at an image's root directory and interpreter. Blocks.
+    ///
+    /// # Errors
+    /// Why no task can run in it.
+    pub(super) fn new(held: Held) -> Result<Self, String> {
+        let record = held.record();
+        let python = record.python().ok_or("it has no `python3` on its PATH, nor in /usr/bin")?.to_owned();
+        if let Some((major, minor)) = record.python_version().filter(|version| *version < VERSION_MIN) {
+            return Err(format!("it has Python {major}.{minor}, and tasks need 3.9 or newer"));
+        }
+        let (mounts, links) = pieces(held.root())?;
+        Ok(Self { held, python, mounts, links })
+    }
+
+    pub(super) fn python(&self) -> &Path {
+        &self.python
+    }
+
+    pub(super) fn mounts(&self) -> &[Mount] {
+        &self.mounts
+    }
+
+    pub(super) fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    pub(super) fn variables(&self) -> &[(String, String)] {
+        &self.held.record().settings.env
+    }
+}
+
+/// Mounts and links that make a root directory of what is in another.
+fn pieces(root: &Path) -> Result<(Vec<Mount>, Vec<Link>), String> {
+    let failed = |error: std::io::Error| format!("its root directory cannot be read: {error}");
+    let (mut mounts, mut links) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // A name that is no text cannot be asked for by one.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if OWN.contains(&name.as_str()) {
+            continue;
+        }
+        if mounts.len() + links.len() >= ENTRIES_MAX {
+            return Err(format!("its root directory holds more than {ENTRIES_MAX} entries"));
+        }
+        let (source, target) = (entry.path(), Path::new("/").join(name));
+        if entry.file_type().map_err(failed)?.is_symlink() {
+            links.push(Link { path: target, to: fs::read_link(source).map_err(failed)? });
+        } else {
+            mounts.push(Mount { source, target, access: MountAccess::Owner });
+        }
+    }
+    Ok((mounts, links))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_pieces_of_a_root_leave_the_sandboxs_own_places_out() {
+        let root = tempfile::tempdir().unwrap();
+        for dir in ["usr", "etc", "proc", "tmp", "data"] {
+            fs::create_dir(root.path().join(dir)).unwrap();
+        }
+        symlink("usr/bin", root.path().join("bin")).unwrap();
+        let (mut mounts, links) = pieces(root.path()).unwrap();
+        mounts.sort_by(|one, other| one.target.cmp(&other.target));
+        assert_eq!(mounts.iter().map(|mount| mount.target.to_str().unwrap()).collect::<Vec<_>>(), ["/etc", "/usr"]);
+        assert_eq!(links, [Link { path: "/bin".into(), to: "usr/bin".into() }]);
+        for number in 0..ENTRIES_MAX {
+            fs::write(root.path().join(number.to_string()), "").unwrap();
+        }
+        assert!(pieces(root.path()).unwrap_err().contains("more than 100"));
+    }
+}
