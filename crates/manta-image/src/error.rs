@@ -77,6 +77,14 @@ pub enum ImageError {
         /// Where it came from.
         path: PathBuf,
     },
+    /// A curated image cannot be made here.
+    #[error("the image `{name}` cannot be built: {problem}")]
+    Build {
+        /// Which.
+        name: String,
+        /// What is missing, or failed.
+        problem: String,
+    },
     /// The store has no such image.
     #[error("there is no image `{wanted}` in `{}`", store.display())]
     Unknown {
@@ -101,6 +109,9 @@ impl ImageError {
         match self {
             Self::Platform { machine, .. } => Some(format!("export the image for {machine}")),
             Self::Digest { .. } => Some("the file was damaged or changed; export or copy the image again".to_owned()),
+            Self::Build { problem, .. } if problem.contains("lacks the package") => {
+                Some("install it there, or name an interpreter that has it with --python".to_owned())
+            }
             Self::Nameless { .. } => Some("name it with --name NAME".to_owned()),
             Self::Unknown { instead, .. } => instead.clone(),
             Self::InUse { .. } => Some("wait for the task's end, or stop its swarm".to_owned()),

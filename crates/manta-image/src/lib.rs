@@ -8,6 +8,7 @@
 #![cfg(target_os = "linux")]
 
 mod beneath;
+mod build;
 mod config;
 mod digest;
 mod error;
@@ -18,6 +19,7 @@ mod source;
 mod store;
 mod unpack;
 
+pub use build::{Built, CURATED, build};
 pub use config::{Platform, Settings};
 pub use digest::{DigestError, Sha256};
 pub use error::ImageError;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::{ImageError, Platform, Sha256};
 
-pub(crate) use files::{Extent, Files};
+pub(crate) use files::{Extent, Files, blob_name};
 
 /// Bytes of one JSON document of an image.
 pub(crate) const DOCUMENT_BYTES_MAX: u64 = 8 << 20;

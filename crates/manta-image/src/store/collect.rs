@@ -30,7 +30,7 @@ impl Store {
             self.names()?.into_iter().filter(|(_, id)| *id == record.id).map(|(name, _)| name).collect();
         let by_name = wanted.parse::<ImageName>().ok().filter(|name| names.contains(name));
         if let Some(name) = by_name.filter(|_| names.len() > 1) {
-            changing.rename(|all| drop(all.remove(&name)))?;
+            changing.rename(|all| all.retain(|known, _| *known != name))?;
             return Ok(None);
         }
         if !changing.take_away(record.id)? {

@@ -14,6 +14,7 @@ use crate::out;
 use crate::report::{Failure, Form};
 use crate::text::bytes;
 
+pub(crate) mod build;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod ls;
@@ -25,6 +26,8 @@ pub(crate) const UNPACKER: &str = "__unpack";
 /// Verbs of images.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Make a curated image of a Python of this machine and its packages; no Docker and no registry is needed.
+    Build(build::Args),
     /// Take in an image: an OCI layout, or an archive of one, or what `docker save` writes.
     Import(import::Args),
     /// List the images.
@@ -54,6 +57,7 @@ impl StoreArgs {
 /// Does what the command line says.
 pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
     match verb {
+        Verb::Build(args) => build::main(args, form),
         Verb::Import(args) => import::main(args, form),
         Verb::Ls(args) => ls::main(&args, form),
         Verb::Inspect(args) => inspect::main(&args, form),
