@@ -170,13 +170,21 @@ impl Engine {
         self.watch_lease(&name);
     }
 
-    /// Forgets a swarm that has ended; whether there was one. Reports of its attempts are then refused as unknown.
+    /// Forgets a swarm that has ended; whether there was one. Reports of its attempts are then refused as unknown, so one
+    /// that another swarm continues stays as long as that one: nodes keep their state under the first of the line, and a
+    /// report that a node still owes may change it.
     pub fn forget_swarm(&mut self, id: SwarmId) -> bool {
-        let Some(swarm) = self.swarms.get(&id).filter(|swarm| swarm.is_over()) else { return false };
+        let stays = self.is_continued(id);
+        let Some(swarm) = self.swarms.get(&id).filter(|swarm| swarm.is_over() && !stays) else { return false };
         for attempt in swarm.attempts.keys() {
             self.attempts.remove(attempt);
         }
         self.swarms.remove(&id).is_some()
+    }
+
+    /// Whether a known swarm goes on where this one failed.
+    fn is_continued(&self, id: SwarmId) -> bool {
+        self.swarms.values().any(|swarm| swarm.continues() == Some(id))
     }
 
     /// After the caller itself stood still: leases that lapsed meanwhile prove nothing, so all are extended.

@@ -107,6 +107,9 @@ impl Seat<'_> {
             (Some(other), None) => self.queue(other.name().clone(), None),
             (Some(other), Some(_)) if again || other.has_spare_room() => self.queue(other.name().clone(), None),
             (_, Some(here)) => self.queue(here.name().clone(), None),
+            (None, None) if self.is_revoked_and_none_is_left() => {
+                self.excuse("revoked, and no other is left".to_owned())
+            }
             (None, None) => self.seek(),
         }
     }
@@ -130,6 +133,15 @@ impl Seat<'_> {
 
     fn queue(&self, node: NodeName, look_again: Option<Timestamp>) -> Decision {
         Decision::Queue { slot: (self.run.task, self.index), node, look_again }
+    }
+
+    /// Whether its node is gone for ever, and every other that is known has a slot of this task run already.
+    fn is_revoked_and_none_is_left(&self) -> bool {
+        let is_revoked = |node: &Node| node.duty() == NodeDuty::Revoked;
+        let is_taken = |node: &Node| self.run.places.contains_key(node.name());
+        self.others_remain()
+            && self.fleet.get(&self.slot.node).is_some_and(is_revoked)
+            && self.fleet.iter().all(|node| is_revoked(node) || is_taken(node))
     }
 
     const fn seek(&self) -> Decision {

@@ -474,6 +474,18 @@ fn movable_work_leaves_a_node_whose_identity_is_taken_away() {
 }
 
 #[test]
+fn movable_work_of_a_revoked_node_is_not_waited_for_where_all_others_have_theirs() {
+    let mut cluster = Cluster::new(2);
+    let mut pair = any(task("pair", &[]));
+    pair.maximum = NodeLimit::Count(NonZeroU32::new(2).unwrap());
+    let id = cluster.submit(swarm(vec![pair]));
+    let offers = cluster.take_offers();
+    cluster.input(Input::Revoke { node: offers[0].node.clone(), reason: "stolen".to_owned() });
+    cluster.succeed(&offers[1], Outputs::default());
+    assert_eq!(cluster.state(id), SwarmState::Succeeded);
+}
+
+#[test]
 fn a_failed_swarm_goes_on_in_a_new_one_from_the_task_that_failed() {
     let mut cluster = Cluster::new(2);
     let mut last = any(task("last", &[1]));
@@ -500,4 +512,7 @@ fn a_failed_swarm_goes_on_in_a_new_one_from_the_task_that_failed() {
     cluster.succeed(&again[0], Outputs::default());
     assert_eq!(cluster.take_offers()[0].iteration, 1);
     assert_eq!(cluster.swarm(id).continues(), Some(failed));
+    cluster.input(Input::Stop { swarm: id, reason: "enough".to_owned() });
+    assert!(!cluster.engine.forget_swarm(failed), "the state of both is kept under its id");
+    assert!(cluster.engine.forget_swarm(id) && cluster.engine.forget_swarm(failed));
 }

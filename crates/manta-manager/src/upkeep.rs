@@ -1,11 +1,13 @@
 //! The upkeep of what is stored, in one service loop at its own slow pace: swarms that ended long ago go, with their logs
 //! and the blobs that nothing else names, and all that stays is read and checked.
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use manta_engine::SwarmRun;
 use manta_store::{BlobError, BlobStore, StateReader, StoreError};
 use manta_types::{Digest, SwarmId, limits};
 use tokio_util::sync::CancellationToken;
@@ -83,7 +85,8 @@ impl Upkeep {
 
     async fn purge(&self, wall_ms: u64) -> Result<(), ManagerError> {
         let ended = self.handle.ask(|view| {
-            let swarms = view.engine.swarms();
+            let continued: BTreeSet<_> = view.engine.swarms().filter_map(SwarmRun::continues).collect();
+            let swarms = view.engine.swarms().filter(|swarm| !continued.contains(&swarm.id()));
             swarms.filter_map(|swarm| Some((swarm.id(), swarm.finished_ms()?))).collect::<Vec<_>>()
         });
         let expired = expired(ended.await?, &self.keep, wall_ms);

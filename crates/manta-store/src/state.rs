@@ -27,6 +27,19 @@ pub struct Transaction {
     pub keys_before_ms: u64,
 }
 
+/// Bits of a generation that are chance.
+const GENERATION_CHANCE_BITS: u32 = 20;
+/// The latest instant that a generation is in step with, in ms since 1970: the year 2109, so that it fits any signed number.
+const GENERATION_MS_MAX: u64 = 1 << 42;
+
+/// The generation after one: beyond it, in step with the wall clock, and not that of another restore of the same backup,
+/// though the clock was put back between the two: from 20 bits of chance.
+pub fn generation_after(last: u64, wall_ms: u64, chance: u32) -> u64 {
+    let beyond = (last >> GENERATION_CHANCE_BITS) + 1;
+    let chance = u64::from(chance) % (1 << GENERATION_CHANCE_BITS);
+    wall_ms.min(GENERATION_MS_MAX).max(beyond) << GENERATION_CHANCE_BITS | chance
+}
+
 impl Transaction {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
@@ -98,4 +111,24 @@ pub trait StateStore: Send {
     /// # Errors
     /// When the storage fails.
     fn globals(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<Vec<GlobalRecord>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_rise_whatever_the_clock_says() {
+        let early = generation_after(1, 1_700_000_000_000, 9);
+        assert!(early > 1_700_000_000_000, "also beyond those that were instants alone");
+        let put_back = generation_after(early, 5, 0);
+        assert!(put_back > early);
+        assert!(generation_after(put_back, u64::MAX, u32::MAX) < 1 << 63);
+    }
+
+    #[test]
+    fn two_restores_of_one_backup_differ_though_the_clock_was_put_back() {
+        let backup = generation_after(1, 1_900_000_000_000, 3);
+        assert_ne!(generation_after(backup, 1_700_000_000_000, 4), generation_after(backup, 1_600_000_000_000, 5));
+    }
 }

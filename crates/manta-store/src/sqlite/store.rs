@@ -3,11 +3,13 @@ use std::path::Path;
 
 use manta_types::{AttemptId, ClusterId, Event, SwarmId, crash_point};
 use rusqlite::{Connection, TransactionBehavior, params};
+use uuid::Uuid;
 
 use super::checksum::put;
 use super::database::{self, Format};
 use super::lock::DataLock;
 use super::{commit, migrate, nodes, query};
+use crate::state::generation_after;
 use crate::{
     AttemptRecord, CommitError, GlobalRecord, KeyRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord,
     Transaction,
@@ -45,8 +47,7 @@ impl SqliteStore {
         Ok(Self { connection, in_doubt: false, _lock: lock })
     }
 
-    /// Begins a new generation, beyond the present one and in step with the wall clock, so that two restores of one backup
-    /// differ too; gives its number.
+    /// Begins a new generation, by [`generation_after`]; gives its number.
     ///
     /// # Errors
     /// When the storage fails.
@@ -54,7 +55,8 @@ impl SqliteStore {
         let last = query::generation(&self.connection)?;
         let now = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
         let since_ms: u64 = self.connection.query_row(now, [], |row| row.get(0))?;
-        let generation = since_ms.max(last + 1);
+        let [.., a, b, c] = Uuid::now_v7().into_bytes();
+        let generation = generation_after(last, since_ms, u32::from_be_bytes([0, a, b, c]));
         commit::run(
             &self.connection,
             put!("INSERT", generations, "?1, ?2, ?3"),
