@@ -70,6 +70,8 @@ pub struct Engine {
     pub(crate) seekers: BTreeMap<(SwarmId, TaskIndex), Option<NodeName>>,
     /// Nodes at which a swarm was passed over because it may not have more attempts at once.
     pub(crate) passed: BTreeMap<SwarmId, BTreeSet<NodeName>>,
+    /// Swarms that were taken in again at some of those nodes, and may be due at more.
+    pub(crate) spared: BTreeSet<SwarmId>,
     /// Slots that wait at a node and might as well wait at another, by priority and age of their swarms.
     pub(crate) movers: BTreeSet<(Reverse<i32>, SwarmId, SlotPlace)>,
     pub(crate) random: Random,
@@ -94,6 +96,7 @@ impl Engine {
             draining: BTreeSet::new(),
             seekers: BTreeMap::new(),
             passed: BTreeMap::new(),
+            spared: BTreeSet::new(),
             movers: BTreeSet::new(),
             random: Random::new(seed),
             stepped: Timestamp::default(),

@@ -166,6 +166,11 @@ impl Node {
         }
     }
 
+    /// Whether its identity was taken away: it never comes back.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.duty == NodeDuty::Revoked
+    }
+
     /// Whether an attempt on it may be alive and deliver.
     pub(crate) fn may_deliver(&self) -> bool {
         matches!(self.state, NodeState::Online | NodeState::Joining)

@@ -120,13 +120,13 @@ pub(crate) fn place(swarm: &SwarmRun, task: TaskIndex, fleet: &Fleet) -> Placeme
         return Placement::Wait { watch: Some(watch) };
     }
     let mut eligible: Vec<&Node> = fleet.iter().filter(|node| is_eligible(spec, node)).collect();
-    if let Some(asked) = &asked {
-        eligible.retain(|node| asked.contains(node.name()));
-    } else if let Some(fixed) = swarm.fixed.get(&task) {
-        eligible.retain(|node| fixed.contains(node.name()));
+    let listed = || swarm.fixed.get(&task).or(spec.specified.as_ref());
+    let named = asked.clone().or_else(|| Some(listed()?.iter().cloned().collect()));
+    if let Some(named) = &named {
+        eligible.retain(|node| named.contains(node.name()));
     }
     if eligible.is_empty() {
-        return Placement::Wait { watch: None };
+        return named.and_then(|named| all_revoked(named, fleet)).unwrap_or(Placement::Wait { watch: None });
     }
     if asked.is_some() {
         return chosen(eligible, false);
@@ -217,6 +217,9 @@ fn choose(swarm: &SwarmRun, task: TaskIndex, mut eligible: Vec<&Node>, fleet: &F
                 return Some(Placement::Skipped(format!("{who} published `{name}` in this iteration")));
             }
             eligible.retain(|node| published.contains(node.name()));
+            if eligible.is_empty() && !may_still_publish(swarm) {
+                return all_revoked(published.into_iter().filter(may_run).collect(), fleet);
+            }
             let most = limit(spec.maximum, eligible.len(), eligible.len());
             eligible.truncate(most);
             (!eligible.is_empty()).then(|| chosen(eligible, false))
@@ -229,6 +232,13 @@ fn chosen(nodes: Vec<&Node>, movable: bool) -> Placement {
     names.sort();
     assert!(!names.is_empty(), "a choice is never empty");
     Placement::Chosen { nodes: names, movable }
+}
+
+/// The only nodes that may run a task, where none of them ever comes back: whoever waits for them is told so at once.
+fn all_revoked(nodes: BTreeSet<NodeName>, fleet: &Fleet) -> Option<Placement> {
+    let is_revoked = |name: &NodeName| fleet.get(name).is_some_and(Node::is_revoked);
+    let never = !nodes.is_empty() && nodes.iter().all(is_revoked);
+    never.then(|| Placement::Chosen { nodes: nodes.into_iter().collect(), movable: false })
 }
 
 /// How many nodes `maximum` allows of those that are eligible.

@@ -101,17 +101,19 @@ impl Engine {
         let swarm = &self.swarms[&id];
         let (_, ended) = swarm.attempt(attempt)?;
         let (node, epoch) = (ended.node.clone(), ended.epoch);
-        let spare = swarm.spec.attempts_max.map(|most| (most.get() as usize).saturating_sub(swarm.agenda.live.len()));
         self.fleet.change(&node, |node| node.live.remove(&attempt));
         self.vacant.insert(node.clone());
-        if let Some(spare) = spare {
-            self.take_in_again(id, spare);
-        }
+        self.take_in_again(id);
         Some((node, epoch))
     }
 
-    /// A swarm may have so many more attempts at once: it is served again at as many nodes where it was passed over.
-    fn take_in_again(&mut self, id: SwarmId, mut spare: usize) {
+    /// A swarm that may have more attempts at once is served again at as many nodes where it was passed over. Others may
+    /// be served there before it, or what waited there be withdrawn, so it is looked at again once all nodes are filled:
+    /// a swarm below its limit is passed over nowhere.
+    pub(crate) fn take_in_again(&mut self, id: SwarmId) {
+        let swarm = &self.swarms[&id];
+        let Some(most) = swarm.spec.attempts_max else { return };
+        let mut spare = (most.get() as usize).saturating_sub(swarm.agenda.live.len());
         while spare > 0
             && let Some(name) = self.passed.get_mut(&id).and_then(|nodes| nodes.pop_first())
         {
@@ -121,6 +123,7 @@ impl Engine {
             });
             spare -= usize::from(has_room == Some(true));
             self.vacant.insert(name);
+            self.spared.insert(id);
         }
     }
 

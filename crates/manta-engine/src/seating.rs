@@ -135,13 +135,15 @@ impl Seat<'_> {
         Decision::Queue { slot: (self.run.task, self.index), node, look_again }
     }
 
-    /// Whether its node is gone for ever, and every other that is known has a slot of this task run already.
+    /// Whether its node is gone for ever, and every other that is known and could run it has a slot of this task run
+    /// already; not where all hangs on this slot, for another node may yet join.
     fn is_revoked_and_none_is_left(&self) -> bool {
-        let is_revoked = |node: &Node| node.duty() == NodeDuty::Revoked;
+        let spec = &self.swarm.spec.tasks[self.run.task];
         let is_taken = |node: &Node| self.run.places.contains_key(node.name());
-        self.others_remain()
-            && self.fleet.get(&self.slot.node).is_some_and(is_revoked)
-            && self.fleet.iter().all(|node| is_revoked(node) || is_taken(node))
+        let is_unfit = |node: &Node| placement::static_cause(spec, node).is_some();
+        (self.others_remain() || self.run.counts.failed > 0)
+            && self.fleet.get(&self.slot.node).is_some_and(Node::is_revoked)
+            && self.fleet.iter().all(|node| node.is_revoked() || is_taken(node) || is_unfit(node))
     }
 
     const fn seek(&self) -> Decision {

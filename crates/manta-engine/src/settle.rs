@@ -1,5 +1,6 @@
 //! Decides until nothing follows any more: swarms that have work, then those whose turn it is, then nodes with room.
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use manta_types::event::SwarmEvent as E;
 use manta_types::state::DutyChange;
@@ -62,34 +63,37 @@ impl Engine {
         }
     }
 
-    /// Lets those who look for a node look at this one.
+    /// Lets those who look for a node look at this one; all of them where it is revoked, for it may be what they waited for.
     fn tell_seekers(&mut self, name: &NodeName, cause: &Cause) {
         let Some(node) = self.fleet.get(name) else { return };
+        let is_revoked = node.is_revoked();
         let mut found = Vec::new();
         for ((id, task), watch) in &self.seekers {
             let swarm = &self.swarms[id];
             let run = &swarm.task_runs[*task];
             let concerns = match watch {
                 Some(watched) => watched == name,
-                None => is_eligible(&swarm.spec.tasks[*task], node),
+                None => is_revoked || is_eligible(&swarm.spec.tasks[*task], node),
             };
             if concerns {
                 let own = run.places.get(name).filter(|slot| run.stranded.contains(slot));
-                found.push((*id, *task, own.or(run.stranded.first()).copied()));
+                let told = if is_revoked { run.stranded.len() } else { 1 };
+                let slots = own.into_iter().chain(&run.stranded).take(told).copied();
+                found.push((*id, *task, slots.collect::<BTreeSet<_>>()));
             }
         }
-        for (id, task, slot) in found {
+        for (id, task, slots) in found {
             let swarm = self.swarms.get_mut(&id).expect("seekers are known swarms");
             let run = &mut swarm.task_runs[task];
-            match (run.state, slot) {
-                (TaskRunState::Running, Some(slot)) => {
-                    run.stranded.remove(&slot);
+            match run.state {
+                TaskRunState::Running => {
+                    run.stranded.retain(|slot| !slots.contains(slot));
                     if run.stranded.is_empty() {
                         self.seekers.remove(&(id, task));
                     }
-                    self.mark_slot(id, (task, slot), cause);
+                    slots.into_iter().for_each(|slot| self.mark_slot(id, (task, slot), cause));
                 }
-                (TaskRunState::Ready, _) => {
+                TaskRunState::Ready => {
                     swarm.agenda.runs.insert(task);
                     self.mark(id, cause);
                 }
@@ -112,6 +116,8 @@ impl Engine {
             } else if let Some(name) = self.vacant.pop_first() {
                 self.fill(&name, work);
                 self.attract(&name);
+            } else if let Some(id) = self.spared.pop_first() {
+                self.take_in_again(id);
             } else {
                 break;
             }
