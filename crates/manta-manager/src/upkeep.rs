@@ -159,7 +159,11 @@ impl Upkeep {
                 }
                 match blobs.verify(&digest) {
                     Ok(_) | Err(BlobError::Missing { .. }) => {}
-                    Err(error) => tracing::error!(error = %set_aside(blobs.as_ref(), error), "a blob is damaged"),
+                    Err(error) => {
+                        // Before it is told: what a log line is made of is not looked at where nobody listens.
+                        let error = set_aside(blobs.as_ref(), error);
+                        tracing::error!(%error, "a blob is damaged");
+                    }
                 }
                 last = Some(digest);
             }
