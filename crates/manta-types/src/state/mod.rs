@@ -248,6 +248,7 @@ lapsed + fence = fenced
             "\
 active + drain = draining
 active + revoke = revoked
+draining + drain = draining
 draining + finish_drain = drained
 draining + resume = active
 draining + revoke = revoked
