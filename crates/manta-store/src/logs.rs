@@ -2,6 +2,7 @@
 //!
 //! Lines of the last moments may be gone after a power cut; what is there is in order. In the place of a damaged line stands
 //! one that says so: what is whole beside it is served.
+use std::collections::VecDeque;
 use std::path::Path;
 
 use manta_api::view::LogLine;
@@ -45,6 +46,25 @@ pub struct LogFilter {
 #[derive(Debug)]
 pub struct LogStore {
     connection: Connection,
+}
+
+/// Reads a swarm's lines in that order of `seq`: those that pass the filter, and all that are damaged.
+macro_rules! select {
+    ($order:literal) => {
+        concat!(
+            "SELECT seq, time_ms, attempt_id, task, node, iteration, level, source, text, data, ",
+            is_sound!(log_lines),
+            " FROM log_lines \
+             WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 \
+             AND ((?4 IS NULL OR task = ?4) AND (?5 IS NULL OR node = ?5) AND (?6 IS NULL OR iteration = ?6) \
+             AND (?7 IS NULL OR severity >= ?7) AND (?8 IS NULL OR attempt_id = ?8) AND (?9 IS NULL OR source = ?9) \
+             OR NOT ",
+            is_sound!(log_lines),
+            ") ORDER BY seq ",
+            $order,
+            " LIMIT ?10"
+        )
+    };
 }
 
 /// A level as a number; what nobody knows is taken for `info`.
@@ -139,7 +159,7 @@ impl LogStore {
     /// the filter, one stands in their place that says how much is.
     ///
     /// # Errors
-    /// When the storage fails, or all that follows `after` is damaged so that not even its end is known.
+    /// When the storage fails, or nothing that follows `after` can be read, not even from the log's end.
     pub fn query(
         &mut self,
         cluster: &ClusterId,
@@ -148,20 +168,36 @@ impl LogStore {
         filter: &LogFilter,
         limit: usize,
     ) -> Result<Vec<LogLine>, StoreError> {
-        let mut select = self.connection.prepare_cached(concat!(
-            "SELECT seq, time_ms, attempt_id, task, node, iteration, level, source, text, data, ",
-            is_sound!(log_lines),
-            " FROM log_lines \
-             WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 \
-             AND ((?4 IS NULL OR task = ?4) AND (?5 IS NULL OR node = ?5) AND (?6 IS NULL OR iteration = ?6) \
-             AND (?7 IS NULL OR severity >= ?7) AND (?8 IS NULL OR attempt_id = ?8) AND (?9 IS NULL OR source = ?9) \
-             OR NOT ",
-            is_sound!(log_lines),
-            ") ORDER BY seq LIMIT ?10"
-        ))?;
-        let values = params![
-            cluster.as_str(),
-            swarm.bytes(),
+        let log = Log { connection: &self.connection, cluster, swarm };
+        let mut lines = Vec::new();
+        match log.walk(select!("ASC"), after, filter, limit, |line| lines.push(line)) {
+            Err(error) if is_damage(&error) => log.go_on_behind(error, after, filter, limit, &mut lines)?,
+            outcome => outcome?,
+        }
+        Ok(lines)
+    }
+}
+
+/// One swarm's log.
+struct Log<'a> {
+    connection: &'a Connection,
+    cluster: &'a ClusterId,
+    swarm: SwarmId,
+}
+
+impl Log<'_> {
+    fn walk(
+        &self,
+        select: &str,
+        after: u64,
+        filter: &LogFilter,
+        limit: usize,
+        mut take: impl FnMut(LogLine),
+    ) -> rusqlite::Result<()> {
+        let mut select = self.connection.prepare_cached(select)?;
+        let mut rows = select.query(params![
+            self.cluster.as_str(),
+            self.swarm.bytes(),
             i64::try_from(after).unwrap_or(i64::MAX), // SQLite counts in 63 bits; no log comes near
             filter.task,
             filter.node,
@@ -170,57 +206,83 @@ impl LogStore {
             filter.attempt.map(AttemptId::bytes),
             filter.source,
             i64::try_from(limit).unwrap_or(i64::MAX),
-        ];
-        let mut rows = select.query(values)?;
-        let mut lines = Vec::new();
+        ])?;
+        let mut beside_ms = 0;
+        while let Some(row) = rows.next()? {
+            let line = if row.get(10)? {
+                line(row)?
+            } else {
+                let bytes = bytes(row.get_ref(8)?) + bytes(row.get_ref(9)?);
+                stand_in(row.get(0)?, beside_ms, format!("a line of {bytes} bytes is damaged and not shown"))
+            };
+            beside_ms = line.time_ms;
+            take(line);
+        }
+        Ok(())
+    }
+
+    /// Goes on behind a damaged part of the file, which is met again when it is come to from the log's end.
+    fn go_on_behind(
+        &self,
+        damage: rusqlite::Error,
+        after: u64,
+        filter: &LogFilter,
+        limit: usize,
+        lines: &mut Vec<LogLine>,
+    ) -> Result<(), StoreError> {
+        let before = lines.last().map_or(after, |line| line.seq);
+        let Some(next) = self.first_readable(before)? else {
+            return if lines.is_empty() { Err(damage.into()) } else { Ok(()) };
+        };
+        if next > before + 1 {
+            let text = format!("the lines {} to {} are damaged and not shown", before + 1, next - 1);
+            lines.push(stand_in(next - 1, lines.last().map_or(0, |line| line.time_ms), text));
+        }
+        let room = limit.saturating_sub(lines.len());
+        let mut behind = VecDeque::new();
+        let walked = self.walk(select!("DESC"), next - 1, filter, usize::MAX, |line| {
+            behind.push_front(line);
+            behind.truncate(room);
+        });
+        lines.extend(behind);
+        match walked {
+            Err(error) if !is_damage(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first line after this one behind which, as the walk from the end shows, nothing is damaged.
+    fn first_readable(&self, after: u64) -> Result<Option<u64>, StoreError> {
+        let select = "SELECT seq FROM log_lines WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 ORDER BY seq DESC";
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let mut select = self.connection.prepare_cached(select)?;
+        let mut rows = select.query(params![self.cluster.as_str(), self.swarm.bytes(), after])?;
+        let mut first = None;
         loop {
             match rows.next() {
-                Ok(Some(row)) if row.get::<_, bool>(10)? => lines.push(line(row)?),
-                Ok(Some(row)) => {
-                    let bytes = bytes(row.get_ref(8)?) + bytes(row.get_ref(9)?);
-                    let text = format!("a line of {bytes} bytes is damaged here and is not shown");
-                    lines.push(stand_in(row.get(0)?, lines.last(), text));
-                }
-                Ok(None) => return Ok(lines),
-                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
-                    let before = lines.last().map_or(after, |line: &LogLine| line.seq);
-                    let next = self.first_readable(cluster, swarm, before)?.filter(|next| *next > before + 1);
-                    let next = next.ok_or(error)?;
-                    let (first, last) = (before + 1, next - 1);
-                    let text = format!("the lines {first} to {last} are damaged in the log's file and are not shown");
-                    lines.push(stand_in(last, lines.last(), text));
-                    return Ok(lines);
-                }
+                Ok(Some(row)) => first = Some(row.get(0)?),
+                Ok(None) => return Ok(first),
+                Err(error) if is_damage(&error) => return Ok(first),
                 Err(error) => return Err(error.into()),
             }
         }
     }
+}
 
-    /// The first line after this one that can be read, and all after it, where the file is damaged between them.
-    fn first_readable(&self, cluster: &ClusterId, swarm: SwarmId, after: u64) -> Result<Option<u64>, StoreError> {
-        let mut select = self.connection.prepare_cached(
-            "SELECT seq FROM log_lines WHERE cluster_id = ?1 AND swarm_id = ?2 AND seq > ?3 ORDER BY seq DESC",
-        )?;
-        let mut rows =
-            select.query(params![cluster.as_str(), swarm.bytes(), i64::try_from(after).unwrap_or(i64::MAX)])?;
-        let mut first = None;
-        // The walk from the end stops where the damage does.
-        while let Ok(Some(row)) = rows.next() {
-            first = Some(row.get(0)?);
-        }
-        Ok(first)
-    }
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
 }
 
 fn bytes(value: ValueRef<'_>) -> usize {
     value.as_bytes_or_null().ok().flatten().map_or(0, <[u8]>::len)
 }
 
-/// What stands where lines are damaged: nothing of them can be believed, so it names no task and no node.
-fn stand_in(seq: u64, before: Option<&LogLine>, text: String) -> LogLine {
+/// What stands where lines are damaged: nothing of them can be believed, so it names no task and no node, and its time is that
+/// of a line beside it.
+fn stand_in(seq: u64, time_ms: u64, text: String) -> LogLine {
     LogLine {
         seq,
-        time_ms: before.map_or(0, |line| line.time_ms),
+        time_ms,
         attempt: AttemptId::from_uuid(uuid::Uuid::nil()),
         task: String::new(),
         node: String::new(),

@@ -177,7 +177,9 @@ fn a_flipped_bit_of_the_logs_never_changes_a_line() {
         let read = LogStore::open(after.path())
             .and_then(|mut logs| logs.query(&cluster(), swarm_id(1), 0, &LogFilter::default(), usize::MAX));
         if let Ok(found) = read {
-            assert!(found.iter().all(|line| lines.contains(line)), "bit {bit}: a line is not what was written");
+            let is_named = |line: &LogLine| line.source == "platform" && line.text.ends_with("damaged and not shown");
+            let is_right = |line: &LogLine| lines.contains(line) || is_named(line);
+            assert!(found.iter().all(is_right), "bit {bit}: a line is not what was written");
         }
     }
 }
