@@ -148,6 +148,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes a swarm known again that ended before a restart, rebuilt from its history; it takes no part in any decision.
+    pub fn remember_swarm(&mut self, swarm: SwarmRun) {
+        assert!(swarm.is_over(), "what goes on is restored with its waits");
+        self.attempts.extend(swarm.attempts.keys().map(|attempt| (*attempt, swarm.id)));
+        self.swarms.insert(swarm.id, swarm);
+    }
+
     /// Makes a node known that joined before a restart; its lease, and what is left of its drain, start in full.
     pub fn restore_node(
         &mut self,

@@ -61,7 +61,7 @@ async fn serve_until(
     let engine = Engine::new(seed()?).with_swarms_running_max(settings.swarms_running_max);
     let generation = store.run(|store| store.generation()).await??;
     let recovered = store.run(move |store| recover(store.as_mut(), &cluster, now, engine)).await??;
-    let (orchestrator, handle) = Orchestrator::new(
+    let (orchestrator, handle, remembering) = Orchestrator::new(
         recovered,
         store.clone(),
         settings.cluster.clone(),
@@ -87,6 +87,7 @@ async fn serve_until(
         uploads: App::upload_permits(),
     });
     supervisor.spawn("orchestrator", Kind::Essential, orchestrator.serve());
+    supervisor.spawn("remembering", Kind::Session, remembering.serve());
     let upkeep = Upkeep {
         dir: settings.data_dir.clone(),
         keep: settings.keep,

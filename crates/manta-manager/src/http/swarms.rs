@@ -39,7 +39,8 @@ pub(super) async fn submit(app: App, mut call: Call) -> Answer {
 }
 
 pub(super) async fn list(app: App, _call: Call) -> Answer {
-    let swarms = app.handle.ask(|view| view.engine.swarms().map(|swarm| view::swarm(view, swarm)).collect::<Vec<_>>());
+    let swarms =
+        app.handle.ask_of_all(|view| view.engine.swarms().map(|swarm| view::swarm(view, swarm)).collect::<Vec<_>>());
     json(StatusCode::OK, &swarms.await?)
 }
 
@@ -110,7 +111,11 @@ pub(super) async fn globals(app: App, call: Call) -> Answer {
 }
 
 async fn show_id(app: &App, id: SwarmId, status: StatusCode) -> Answer {
-    let shown = app.handle.ask(move |view| view.engine.swarm(id).map(|swarm| view::swarm(view, swarm))).await?;
+    let question = move |view: &View<'_>| view.engine.swarm(id).map(|swarm| view::swarm(view, swarm));
+    let shown = match app.handle.ask(question).await? {
+        Some(shown) => Some(shown),
+        None => app.handle.ask_of_all(question).await?,
+    };
     json(status, &shown.ok_or_else(|| gone(id))?)
 }
 
@@ -120,8 +125,13 @@ fn gone(id: SwarmId) -> Problem {
 
 /// The swarm that a request's path names: by id, by the beginning of an id, or by a name that only one swarm has.
 pub(super) async fn find(app: &App, wanted: &str) -> Result<Found, Problem> {
+    if let Ok(id) = wanted.parse()
+        && let Some(found) = app.handle.ask(move |view| view.engine.swarm(id).map(found)).await?
+    {
+        return Ok(found);
+    }
     let wanted = wanted.to_owned();
-    app.handle.ask(move |view| look_up(view, &wanted)).await?
+    app.handle.ask_of_all(move |view| look_up(view, &wanted)).await?
 }
 
 fn look_up(view: &View<'_>, wanted: &str) -> Result<Found, Problem> {

@@ -123,8 +123,7 @@ pub(super) async fn find_attempt(app: &App, wanted: &str) -> Result<(Found, Atte
     let cluster = app.cluster.clone();
     let stored = app.store.run(move |store| store.attempt(&cluster, id)).await?.map_err(ManagerError::from)?;
     let swarm = stored.ok_or_else(|| no_attempt(wanted))?.swarm;
-    let known = app.handle.ask(move |view| view.engine.swarm(swarm).map(found)).await?;
-    known.map(|found| (found, id)).ok_or_else(|| no_attempt(wanted))
+    find(app, &swarm.to_string()).await.map(|found| (found, id))
 }
 
 async fn find_beginning(app: &App, wanted: &str) -> Result<(Found, AttemptId), Problem> {
@@ -132,7 +131,7 @@ async fn find_beginning(app: &App, wanted: &str) -> Result<(Found, AttemptId), P
     if beginning.strip_prefix(AttemptId::PREFIX).is_none_or(|rest| rest.len() < ID_PREFIX_MIN) {
         return Err(no_attempt(wanted));
     }
-    let fitting = app.handle.ask(move |view| {
+    let fitting = app.handle.ask_of_all(move |view| {
         let of = |swarm: &SwarmRun| {
             let fits = swarm.attempts().filter(|id| id.to_string().starts_with(&beginning));
             fits.map(|id| (found(swarm), id)).collect::<Vec<_>>()

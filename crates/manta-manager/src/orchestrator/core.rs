@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use manta_engine::{DutyChanged, Engine, Held, Input, Now, Submit, describe};
+use manta_engine::{DutyChanged, Engine, Held, Input, Now, Submit, SwarmRun, describe};
 use manta_store::{KeyRecord, NewSwarm};
 use manta_types::{Checkpoint, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp};
 
@@ -290,6 +290,14 @@ impl Core {
             }
         }
         turn.effects.push(Effect::Done(asker));
+    }
+
+    /// Makes swarms known again that ended before the start.
+    pub fn remember<A: Askers>(&mut self, ended: Vec<SwarmRun>, turn: &mut Turn<A>) {
+        for swarm in ended {
+            turn.effects.push(Effect::News { swarm: swarm.id(), seq: swarm.seq() });
+            self.engine.remember_swarm(swarm);
+        }
     }
 
     /// A node opens a session, which takes the place of its former one.

@@ -2,13 +2,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use manta_engine::Input;
+use manta_engine::{Input, SwarmRun};
 use manta_store::NewSwarm;
 use manta_types::{NodeName, SwarmId, SwarmSpec};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::change::Change;
 use super::core::View;
+use super::ended::{self, Memory};
 use super::message::{Connect, Message, Release};
 use super::publish::Watches;
 use super::turn::{ChangeOutcome, SessionId, SubmitOutcome};
@@ -50,6 +51,7 @@ pub(crate) struct Handle {
     pub(super) inbox: mpsc::Sender<Message>,
     pub(super) heard: Arc<Heard>,
     pub(super) watches: Arc<Watches>,
+    pub(super) memory: watch::Receiver<Memory>,
 }
 
 impl Handle {
@@ -71,6 +73,18 @@ impl Handle {
         });
         self.send(Message::Ask(question)).await?;
         answer.await.map_err(|_| stopped())
+    }
+
+    /// As [`Handle::ask`], once all swarms are known that ended before the manager started.
+    ///
+    /// # Errors
+    /// Also when one of those cannot be read.
+    pub(crate) async fn ask_of_all<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&View<'_>) -> R + Send + 'static,
+    ) -> Result<R, ManagerError> {
+        ended::known(self.memory.clone()).await?;
+        self.ask(question).await
     }
 
     /// Hands a checked swarm over.
@@ -116,6 +130,13 @@ impl Handle {
         let (done, durable) = oneshot::channel();
         self.send(Message::ForgetKeys { before_ms, done }).await?;
         durable.await.map_err(|_| stopped())
+    }
+
+    /// Makes swarms known again that ended before the start, and waits until they can be asked about.
+    pub(super) async fn remember(&self, ended: Vec<SwarmRun>) -> Result<(), ManagerError> {
+        let (done, known) = oneshot::channel();
+        self.send(Message::Remember { ended, done }).await?;
+        known.await.map_err(|_| stopped())
     }
 
     /// Opens a session.

@@ -1,7 +1,7 @@
 //! What is asked of the service loop.
 use std::sync::Arc;
 
-use manta_engine::Input;
+use manta_engine::{Input, SwarmRun};
 use manta_store::NewSwarm;
 use manta_types::{NodeId, NodeName, SwarmId, SwarmSpec};
 use tokio::sync::oneshot;
@@ -40,6 +40,8 @@ pub(crate) enum Message {
     Purge { swarms: Vec<SwarmId>, done: oneshot::Sender<()> },
     /// Keys of no swarm that were used before this moment go; `done` is told once they are gone.
     ForgetKeys { before_ms: u64, done: oneshot::Sender<()> },
+    /// Swarms that ended before the start are known again; `done` is told once they can be asked about.
+    Remember { ended: Vec<SwarmRun>, done: oneshot::Sender<()> },
     /// Somebody wants to know.
     Ask(Question),
 }

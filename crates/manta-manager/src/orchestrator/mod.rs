@@ -7,6 +7,7 @@
 //! [`Core`] decides, [`Orchestrator`] moves: only the latter knows channels, a clock and the way to the store.
 mod change;
 mod core;
+mod ended;
 mod handle;
 mod message;
 mod nodes;
@@ -21,6 +22,7 @@ mod turn;
 pub use self::core::Bugs;
 pub use self::core::{Core, Joining, View};
 pub use change::Change;
+pub use ended::Ended;
 pub use nodes::{ConnectRefusal, KnownNode, NodeProfile};
 pub use recover::{Recovered, recover};
 pub use turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};

@@ -1,4 +1,4 @@
-//! What a manager knows when it starts: nothing but what is stored, replayed.
+//! What a manager knows when it starts: nothing but what is stored, replayed as far as it has not ended.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,12 @@ use manta_engine::{Engine, Now};
 use manta_store::{StateStore, SwarmRecord};
 use manta_types::{ClusterId, Event, NodeName, SwarmSpec, limits};
 
+use super::ended::Ended;
 use super::nodes::KnownNode;
 use crate::ManagerError;
 
 /// Events read at once; bounds the time for which other readers wait.
-const EVENTS_PAGE: usize = 2000;
+pub(super) const EVENTS_PAGE: usize = 2000;
 
 /// The state as it was when the last commit became durable.
 #[derive(Debug)]
@@ -21,9 +22,11 @@ pub struct Recovered {
     pub engine: Engine,
     /// All nodes that ever joined.
     pub nodes: BTreeMap<NodeName, KnownNode>,
+    /// Swarms that the engine is yet to be told of, since nothing waits for them.
+    pub ended: Ended,
 }
 
-/// Replays everything that is stored into an engine that knows nothing yet. Leases start in full.
+/// Replays what goes on into an engine that knows nothing yet. Leases start in full.
 ///
 /// # Errors
 /// When a record cannot be read or a history cannot be followed.
@@ -42,20 +45,20 @@ pub fn recover(
     }
     // A lease in full and a heartbeat more: a node that dials again every five seconds is not late when it comes.
     engine.extend_leases(limits::HEARTBEAT);
-    let mut running = 0;
-    for record in store.swarms(cluster)? {
-        let spec = stored_spec(&record)?;
-        let events = history(store, cluster, &record)?;
+    let (ended, open): (Vec<_>, Vec<_>) =
+        store.swarms(cluster)?.into_iter().partition(|record| record.ended_ms.is_some());
+    for record in &open {
+        let spec = stored_spec(record)?;
+        let events = history(store, cluster, record)?;
         engine.restore_swarm(now, record.id, spec, record.created_ms, &events)?;
-        running += usize::from(record.ended_ms.is_none());
     }
-    if running > 0 {
-        tracing::info!(swarms = running, nodes = nodes.len(), "swarms go on from what is stored");
+    if !open.is_empty() {
+        tracing::info!(swarms = open.len(), nodes = nodes.len(), "swarms go on from what is stored");
     }
-    Ok(Recovered { engine, nodes })
+    Ok(Recovered { engine, nodes, ended: Ended::new(ended) })
 }
 
-fn stored_spec(record: &SwarmRecord) -> Result<Arc<SwarmSpec>, ManagerError> {
+pub(super) fn stored_spec(record: &SwarmRecord) -> Result<Arc<SwarmSpec>, ManagerError> {
     let unreadable =
         |problem: String| ManagerError::Unreadable { what: format!("submission of swarm `{}`", record.id), problem };
     let submission: SwarmSubmission =

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use manta_store::{CommitError, StateStore, Transaction};
 use manta_types::crash::{self, Side};
 use manta_types::{ClusterId, crash_point};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
+use super::ended::{Memory, Remembering};
 use super::handle::{Handle, Heard};
 use super::message::{Connect, Message, Tasks};
 use super::publish::{Sessions, Watches};
@@ -36,23 +37,33 @@ pub(crate) struct Orchestrator {
 }
 
 impl Orchestrator {
-    /// A loop that goes on from what was recovered, and the handle on it.
+    /// A loop that goes on from what was recovered, the handle on it, and what tells it of the swarms that had ended.
     pub(crate) fn new(
-        recovered: Recovered,
+        mut recovered: Recovered,
         store: Owned<Box<dyn StateStore>>,
         cluster: ClusterId,
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
-    ) -> (Self, Handle) {
+    ) -> (Self, Handle, Remembering) {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let (heard, watches) = (Arc::new(Heard::default()), Arc::new(Watches::default()));
+        let (memory, known) = watch::channel(Memory::Partial);
+        let ended = std::mem::take(&mut recovered.ended);
         let core = Core::new(recovered, clock.now());
         for swarm in core.engine().swarms() {
             watches.raise(swarm.id(), swarm.seq());
         }
-        let handle = Handle { inbox: sender, heard: Arc::clone(&heard), watches: Arc::clone(&watches) };
+        let handle = Handle { inbox: sender, heard: Arc::clone(&heard), watches: Arc::clone(&watches), memory: known };
+        let remembering = Remembering {
+            ended,
+            memory,
+            handle: handle.clone(),
+            store: store.clone(),
+            cluster: cluster.clone(),
+            stop: stop.clone(),
+        };
         let sessions = Sessions::default();
-        (Self { core, sessions, inbox, heard, watches, store, cluster, clock, stop }, handle)
+        (Self { core, sessions, inbox, heard, watches, store, cluster, clock, stop }, handle, remembering)
     }
 
     /// Serves until told to stop; the turn at hand is finished first.
@@ -115,6 +126,10 @@ impl Orchestrator {
                 self.watches.forget(&swarms);
             }
             Message::ForgetKeys { before_ms, done } => self.core.forget_keys(before_ms, done, turn),
+            Message::Remember { ended, done } => {
+                self.core.remember(ended, turn);
+                turn.effects.push(Effect::Done(done));
+            }
             Message::Ask(question) => {
                 let release = question(&self.core.view(turn));
                 turn.tell(release);

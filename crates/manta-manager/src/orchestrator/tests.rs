@@ -14,14 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::Connect;
 use super::publish::session_channel;
-use super::{Change, Handle, Joining, NodeProfile, Orchestrator, Recovered, SubmitOutcome};
+use super::{Change, Ended, Handle, Joining, NodeProfile, Orchestrator, Recovered, SubmitOutcome};
 use crate::ManagerError;
 use crate::clock::Clock;
 use crate::threads::Owned;
 
 /// A clock that goes on when it is told to.
 #[derive(Default)]
-struct HandClock(AtomicU64);
+pub(super) struct HandClock(AtomicU64);
 
 impl HandClock {
     fn advance(&self, by: Duration) {
@@ -46,9 +46,9 @@ struct World {
 fn world(store: impl StateStore + 'static) -> World {
     let (clock, stop) = (Arc::new(HandClock::default()), CancellationToken::new());
     let (store, _) = Owned::start("test-state", Box::new(store) as Box<dyn StateStore>).unwrap();
-    let recovered = Recovered { engine: Engine::new(1), nodes: BTreeMap::new() };
+    let recovered = Recovered { engine: Engine::new(1), nodes: BTreeMap::new(), ended: Ended::default() };
     let parts = (Arc::clone(&clock) as Arc<dyn Clock>, stop.clone());
-    let (service, handle) = Orchestrator::new(recovered, store, ClusterId::default(), parts.0, parts.1);
+    let (service, handle, _) = Orchestrator::new(recovered, store, ClusterId::default(), parts.0, parts.1);
     World { service, handle, clock, stop }
 }
 

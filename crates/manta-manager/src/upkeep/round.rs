@@ -131,7 +131,7 @@ impl World {
         let (cluster, now) = (ClusterId::default(), clock.now());
         let recovered = store.run(move |store| recover(store.as_mut(), &cluster, now, Engine::new(1))).await;
         let (stop, time) = (CancellationToken::new(), Arc::clone(&clock) as Arc<dyn Clock>);
-        let (service, handle) = Orchestrator::new(
+        let (service, handle, remembering) = Orchestrator::new(
             recovered.unwrap().unwrap(),
             store.clone(),
             ClusterId::default(),
@@ -139,6 +139,7 @@ impl World {
             stop.clone(),
         );
         tokio::spawn(service.serve());
+        tokio::spawn(remembering.serve());
         let space = Arc::new(Space::new(dir.to_owned(), Arc::clone(&time)));
         let logs = Logs::new(logs, ClusterId::default(), space);
         let blobs = Arc::new(DirBlobs::open(&dir.join(BLOBS)).unwrap());
@@ -148,7 +149,7 @@ impl World {
     }
 
     async fn swarms(&self) -> Vec<SwarmId> {
-        self.upkeep.handle.ask(|view| view.engine.swarms().map(SwarmRun::id).collect()).await.unwrap()
+        self.upkeep.handle.ask_of_all(|view| view.engine.swarms().map(SwarmRun::id).collect()).await.unwrap()
     }
 
     async fn has_key(&self, key: &'static str) -> bool {

@@ -72,7 +72,14 @@ impl Disk {
     /// What a starting manager reads; the given read of it may fail.
     pub(crate) fn recover(&mut self, now: Now, seed: u64, failing_read: u64) -> Result<Recovered, ManagerError> {
         let mut faulty = Faulty::new(std::mem::take(&mut self.store), failing_read, Fault::Before);
-        let recovered = recover(&mut faulty, &self.cluster, now, Engine::new(seed));
+        let recovered = recover(&mut faulty, &self.cluster, now, Engine::new(seed)).and_then(|mut recovered| {
+            while !recovered.ended.is_empty() {
+                for swarm in recovered.ended.read(&mut faulty, &self.cluster) {
+                    recovered.engine.remember_swarm(swarm?);
+                }
+            }
+            Ok(recovered)
+        });
         self.store = faulty.into_inner();
         recovered
     }

@@ -30,6 +30,8 @@ struct Sizes {
     nodes: Vec<usize>,
     /// Task runs that are open when a manager is killed.
     task_runs: usize,
+    /// Swarms that ended before.
+    finished: usize,
     /// Swarms that wait for their turn.
     queued: usize,
 }
@@ -45,9 +47,9 @@ pub(crate) fn measure(arguments: &[&str]) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// `[--nodes N,…] [--task-runs N] [--queued N] [group …]`
+/// `[--nodes N,…] [--task-runs N] [--finished N] [--queued N] [group …]`
 fn parse<'a>(arguments: &[&'a str]) -> Result<(Sizes, Vec<&'a str>)> {
-    let mut sizes = Sizes { nodes: vec![1_000, 10_000, 100_000], task_runs: 10_000, queued: 10_000 };
+    let mut sizes = Sizes { nodes: vec![1_000, 10_000, 100_000], task_runs: 10_000, finished: 10_000, queued: 10_000 };
     let mut names = Vec::new();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -57,13 +59,14 @@ fn parse<'a>(arguments: &[&'a str]) -> Result<(Sizes, Vec<&'a str>)> {
                 sizes.nodes = counts.map(|text| count("--nodes", text)).collect::<Result<_>>()?;
             }
             "--task-runs" => sizes.task_runs = count(argument, rest.next().copied().unwrap_or_default())?,
+            "--finished" => sizes.finished = count(argument, rest.next().copied().unwrap_or_default())?,
             "--queued" => sizes.queued = count(argument, rest.next().copied().unwrap_or_default())?,
             name if GROUPS.iter().any(|group| group.name == name) => names.push(name),
             other => {
                 let known: Vec<_> = GROUPS.iter().map(|group| group.name).collect();
                 bail!(
                     "`bench engine` knows no `{other}`; it measures {} (all of them by default), takes the sizes \
-                     --nodes, --task-runs and --queued, and prints a document with --json",
+                     --nodes, --task-runs, --finished and --queued, and prints a document with --json",
                     known.join(", ")
                 );
             }
