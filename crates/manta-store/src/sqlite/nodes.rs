@@ -44,20 +44,19 @@ pub(super) fn put(db: &Connection, cluster: &ClusterId, node: &NodeRecord) -> Re
     Ok(())
 }
 
-/// All nodes of a cluster, by name.
+/// All nodes of a cluster, by name. All rows of the table are read and checked, as those of swarms are.
 pub(super) fn all(db: &Connection, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError> {
-    let mut select = db.prepare_cached(concat!(
-        "SELECT ",
-        columns!(nodes),
-        ", ",
-        is_sound!(nodes),
-        " FROM nodes WHERE cluster_id = ?1 ORDER BY name"
-    ))?;
-    let mut rows = select.query([cluster.as_str()])?;
+    let mut select =
+        db.prepare_cached(concat!("SELECT ", columns!(nodes), ", ", is_sound!(nodes), " FROM nodes NOT INDEXED"))?;
+    let mut rows = select.query([])?;
     let mut nodes = Vec::new();
     while let Some(row) = rows.next()? {
-        nodes.push(read(row)?);
+        let node = read(row)?;
+        if row.get_ref(0)?.as_str().is_ok_and(|owner| owner == cluster.as_str()) {
+            nodes.push(node);
+        }
     }
+    nodes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     Ok(nodes)
 }
 

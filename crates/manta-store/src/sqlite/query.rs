@@ -44,21 +44,27 @@ const SWARMS: &str = concat!(
     is_sound!(swarms),
     " AND ",
     is_sound!(heads, head),
-    " FROM swarms WHERE cluster_id = ?1"
+    ", cluster_id, ordinal FROM swarms"
 );
 
+/// Every swarm of a cluster, in order. All rows of the table are read and checked, whosever they claim to be and without
+/// their index, so that a row that is damaged, or that the index has lost, is named and not left out.
 pub(super) fn swarms(db: &Connection, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {
-    let mut select = db.prepare_cached(&format!("{SWARMS} ORDER BY ordinal"))?;
-    let mut rows = select.query([cluster.as_str()])?;
+    let mut select = db.prepare_cached(&format!("{SWARMS} NOT INDEXED"))?;
+    let mut rows = select.query([])?;
     let mut swarms = Vec::new();
     while let Some(row) = rows.next()? {
-        swarms.push(read_swarm(row)?);
+        let swarm = read_swarm(row)?;
+        if row.get_ref(7)?.as_str().is_ok_and(|owner| owner == cluster.as_str()) {
+            swarms.push((row.get::<_, u64>(8)?, swarm));
+        }
     }
-    Ok(swarms)
+    swarms.sort_unstable_by_key(|(ordinal, _)| *ordinal);
+    Ok(swarms.into_iter().map(|(_, swarm)| swarm).collect())
 }
 
 pub(super) fn swarm(db: &Connection, cluster: &ClusterId, swarm: SwarmId) -> Result<Option<SwarmRecord>, StoreError> {
-    let mut select = db.prepare_cached(&format!("{SWARMS} AND swarm_id = ?2"))?;
+    let mut select = db.prepare_cached(&format!("{SWARMS} WHERE cluster_id = ?1 AND swarm_id = ?2"))?;
     let found = select.query_row(params![cluster.as_str(), swarm.bytes()], |row| Ok(read_swarm(row)));
     found.optional()?.transpose()
 }
