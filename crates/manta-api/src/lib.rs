@@ -15,6 +15,13 @@ pub mod why;
 #[expect(missing_docs, reason = "generated")]
 pub mod node {
     tonic::include_proto!("manta.node.v1");
+
+    impl AttemptFinished {
+        /// How many bytes it has in a message.
+        pub fn encoded_bytes(&self) -> usize {
+            prost::Message::encoded_len(self)
+        }
+    }
 }
 
 pub use attempt::{AttemptLimits, AttemptOutcome, AttemptView, ReplayEvent, ReplayNews, ReplayView};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_api::node::{AttemptFinished, Blob, Failure, NextIteration, Published, Timings};
+use manta_types::limits::NODE_MESSAGE_BYTES_MAX;
 use manta_types::{AttemptFailure, NodeName, OutcomeClass, crash_point};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,9 @@ use crate::cache::Pin;
 use crate::desk::{Left, Phase};
 use crate::light::Staged;
 use crate::logs::AttemptLog;
+
+/// Bytes of a report. With the names of the state that its replay read, it fits one message.
+const REPORT_BYTES_MAX: usize = NODE_MESSAGE_BYTES_MAX / 2;
 
 /// An attempt that has ended: what it leaves, and the values that its journal is to keep.
 pub(crate) struct Delivery {
@@ -84,17 +88,49 @@ fn conclude(
     log: &AttemptLog,
 ) -> Delivery {
     let verdict = verdict.map_err(|failed| AttemptFailure { log_tail: log.tail(), ..failed });
-    match &verdict {
-        Ok(()) => tracing::info!(run_ms = timings.run_ms, "the attempt ended well"),
-        Err(failed) => tracing::info!(class = %failed.class, error = failed.message, "the attempt failed"),
-    }
     if verdict.is_err() {
         // Nothing that a failed attempt kept ever becomes state.
         staged.state.clear();
     }
-    let state = staged.state.iter().map(|(name, pin)| (name.clone(), pin.blob())).collect();
     let report = report(order, &staged, verdict, timings);
+    let Fitted { report, is_whole } = fit(report, REPORT_BYTES_MAX);
+    if !is_whole {
+        staged = Staged::default();
+    }
+    match &report.failure {
+        None => tracing::info!(run_ms = timings.run_ms, "the attempt ended well"),
+        Some(failed) => tracing::info!(class = failed.class, error = failed.message, "the attempt failed"),
+    }
+    let state = staged.state.iter().map(|(name, pin)| (name.clone(), pin.blob())).collect();
     Delivery { left: Left { report, state }, staged }
+}
+
+/// A report that fits the limit.
+struct Fitted {
+    report: AttemptFinished,
+    /// Whether it says all that there was to say.
+    is_whole: bool,
+}
+
+/// The report itself, if it has at most so many bytes; else one of a failure, for a report that the manager cannot take
+/// would be said for ever.
+fn fit(report: AttemptFinished, bytes_max: usize) -> Fitted {
+    let bytes = report.encoded_bytes();
+    if bytes <= bytes_max {
+        return Fitted { report, is_whole: true };
+    }
+    let nodes: usize = report.next_iterations.iter().map(|next| next.nodes.len()).sum();
+    let counts = [report.results.len(), report.globals.len(), report.next_iterations.len(), nodes];
+    let [results, globals, tasks, nodes] = counts;
+    let message = format!(
+        "its report would have {bytes} bytes, and {bytes_max} are the limit: it names {results} results, {globals} globals, \
+         and {tasks} tasks with {nodes} nodes for the next iteration; publish fewer, larger values, or name fewer nodes"
+    );
+    let class = OutcomeClass::ResourceLimit.name().to_owned();
+    let failure = Failure { class, message, ..Failure::default() };
+    let AttemptFinished { attempt, epoch, timings, .. } = report;
+    let report = AttemptFinished { attempt, epoch, timings, failure: Some(failure), ..AttemptFinished::default() };
+    Fitted { report, is_whole: false }
 }
 
 fn report(order: &Order, staged: &Staged, verdict: Result<(), AttemptFailure>, timings: Timings) -> AttemptFinished {
@@ -139,4 +175,27 @@ fn next_iteration((task, nodes): (&Option<String>, &Option<BTreeSet<NodeName>>))
 
 fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_no_message_can_hold_becomes_a_failure_that_says_so() {
+        let next = |task: usize| NextIteration {
+            task: format!("task-{task}"),
+            has_nodes: true,
+            nodes: (0..10_000).map(|node| format!("node-{node}")).collect(),
+        };
+        let small = AttemptFinished { attempt: "at".to_owned(), epoch: 3, ..AttemptFinished::default() };
+        let large = AttemptFinished { next_iterations: (0..100).map(next).collect(), ..small.clone() };
+        let whole = fit(small.clone(), REPORT_BYTES_MAX);
+        assert!(whole.is_whole && whole.report == small);
+        let cut = fit(large, REPORT_BYTES_MAX);
+        let failure = cut.report.failure.clone().unwrap();
+        assert_eq!((cut.is_whole, failure.class.as_str()), (false, "resource_limit"));
+        assert!(failure.message.contains("100 tasks with 1000000 nodes"), "{}", failure.message);
+        assert!(fit(cut.report.clone(), REPORT_BYTES_MAX).is_whole && cut.report.epoch == 3);
+    }
 }
