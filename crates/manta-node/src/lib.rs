@@ -29,4 +29,5 @@ mod supervisor;
 
 pub use agent::run;
 pub use error::NodeError;
+pub use runner::hash_seed;
 pub use settings::Settings;

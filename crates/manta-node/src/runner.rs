@@ -60,7 +60,8 @@ impl<'a> View<'a> {
         SandboxSpec {
             id: order.name(),
             tier: node.tier,
-            argv: vec![python, "-I".to_owned(), "-B".to_owned(), boot.display().to_string()],
+            // Not `-I`, which would leave out the seed of hashes: there is nothing in this environment but what is named here.
+            argv: vec![python, "-s".to_owned(), "-B".to_owned(), boot.display().to_string()],
             env: self.environment(order),
             mounts,
             links,
@@ -75,7 +76,9 @@ impl<'a> View<'a> {
         let code = self.code().display().to_string();
         let asked = self.environment.variables();
         let path = asked.iter().rev().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);
+        let hash_seed = hash_seed(order.seed).to_string();
         let fixed = [
+            ("PYTHONHASHSEED", hash_seed.as_str()),
             ("TZ", "UTC"),
             ("LANG", "C.UTF-8"),
             ("LC_ALL", "C.UTF-8"),
@@ -109,6 +112,13 @@ impl<'a> View<'a> {
             }
         }
     }
+}
+
+/// The seed of Python's hashes, by which sets of strings are in order: from 1, since 0 turns seeding off.
+pub const fn hash_seed(seed: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half is folded into the lower one")]
+    let folded = (seed >> 32 ^ seed) as u32;
+    if folded == 0 { 1 } else { folded }
 }
 
 /// A running sandbox. Letting go of it kills all that runs inside.
