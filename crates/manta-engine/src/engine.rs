@@ -1,6 +1,6 @@
 //! The engine: inputs in, events and commands out.
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,6 +195,14 @@ impl Engine {
     /// Whether a known swarm goes on where this one failed.
     fn is_continued(&self, id: SwarmId) -> bool {
         self.swarms.values().any(|swarm| swarm.continues() == Some(id))
+    }
+
+    /// Those of the swarms under whose names no attempt will read state again: nothing that runs, or that can be continued,
+    /// keeps it there.
+    pub fn unneeded_state(&self, swarms: &[SwarmId]) -> Vec<SwarmId> {
+        let needed: HashSet<SwarmId> =
+            self.swarms.values().filter(|swarm| swarm.needs_state()).map(SwarmRun::state_of).collect();
+        swarms.iter().filter(|swarm| !needed.contains(swarm)).copied().collect()
     }
 
     /// After the caller itself stood still: leases that lapsed meanwhile prove nothing, so all are extended.

@@ -32,6 +32,9 @@ const STOP_MAX: Duration = Duration::from_millis(1500);
 /// How long the launcher may take to be gone.
 const LAUNCHER_STOP_MAX: Duration = Duration::from_millis(500);
 
+/// The part of the cache, one in so many, that is for bundles as sandboxes mount them; the rest is for blobs.
+const BUNDLES_PART: u64 = 4;
+
 /// What all attempts on this node share.
 pub(crate) struct Node {
     pub(crate) name: NodeName,
@@ -81,7 +84,8 @@ pub async fn run(
         let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots, left);
         let Settings { manager, token, .. } = settings;
         let replays = Replays::new(Arc::clone(&node), supervisor.clone());
-        let session = Session { id, node, attempts, replays, manager, token, slots: slots.get() };
+        let process = uuid::Uuid::now_v7();
+        let session = Session { id, node, attempts, replays, manager, token, slots: slots.get(), process };
         serve(session, &supervisor, shutdown).await
     };
     clean_up(&supervisor, launcher, home, ephemeral).await;
@@ -152,10 +156,16 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
     let client = Client::new(settings.manager.clone(), settings.token.clone(), settings.cluster.clone());
     let remote = Remote::new(client, settings.name.clone());
     let path = home.part("cache");
-    let cache = Cache::open(&path, Arc::new(remote.clone())).map_err(|source| NodeError::DataDir { path, source })?;
+    let bundles_bytes_max = settings.cache_bytes_max / BUNDLES_PART;
+    let blobs_bytes_max = settings.cache_bytes_max - bundles_bytes_max;
+    let cache = Cache::open(&path, Arc::new(remote.clone()), blobs_bytes_max);
+    let cache = cache.map_err(|source| NodeError::DataDir { path, source })?;
     let cache = Arc::new(cache);
     let path = home.part("bundles");
-    let bundles = Bundles::open(&path, Arc::clone(&cache)).map_err(|source| NodeError::DataDir { path, source })?;
+    let bundles = Bundles::open(&path, Arc::clone(&cache), bundles_bytes_max);
+    let bundles = bundles.map_err(|source| NodeError::DataDir { path, source })?;
+    let path = home.part("state");
+    let state = StateStore::open(&path).map_err(|source| NodeError::DataDir { path, source })?;
     Ok(Arc::new(Node {
         name: settings.name.clone(),
         labels: settings.labels.clone(),
@@ -168,7 +178,7 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
         bundles,
         values: Values::new(cache, tier == Tier::Full),
         remote,
-        state: StateStore::new(home.part("state")),
+        state,
         journals: Journals::new(home.part("outbox")),
         launcher,
         launcher_lost: CancellationToken::new(),

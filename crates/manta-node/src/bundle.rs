@@ -1,27 +1,42 @@
-//! Bundles as directories: a module's files, laid out once per digest, for sandboxes to mount.
+//! Bundles as directories: a module's files, laid out once per digest, for sandboxes to mount. The least recently used go
+//! when they are too many; what an attempt uses stays.
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use manta_module::{BundleManifest, ManifestError};
-use manta_types::Digest;
+use manta_types::{Blob, Digest};
 
-use crate::cache::{Cache, CacheError, Pin};
-use crate::home::private_dir;
+use crate::cache::{Cache, CacheError, Pin, Shelf};
+use crate::home::{gone_already, private_dir};
 use crate::supervisor::blocking;
 
 /// Files of a bundle that are fetched at once.
 const FETCHES_AT_ONCE: usize = 8;
 
-/// A bundle on this node.
-#[derive(Debug, Clone)]
+/// A bundle on this node, which stays here for as long as this lives.
+#[derive(Debug)]
 pub(crate) struct Bundle {
     /// Its manifest.
     pub(crate) manifest: BundleManifest,
     /// Its files.
     pub(crate) dir: PathBuf,
+    _hold: Hold,
+}
+
+/// Keeps a bundle laid out.
+#[derive(Debug)]
+struct Hold {
+    laid_out: Arc<LaidOut>,
+    digest: Digest,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.laid_out.shelf().unpin(self.digest);
+    }
 }
 
 /// Why a bundle could not be laid out.
@@ -40,17 +55,19 @@ pub(crate) enum BundleError {
 
 /// Lays bundles out.
 pub(crate) struct Bundles {
-    root: PathBuf,
     cache: Arc<Cache>,
+    laid_out: Arc<LaidOut>,
 }
 
 impl Bundles {
-    /// Bundles in a directory. What an earlier agent laid out there is removed: it was not synced, so it need not be whole.
-    pub(crate) fn open(root: &Path, cache: Arc<Cache>) -> io::Result<Self> {
+    /// Bundles in a directory, with so many bytes at most beside those in use. What an earlier agent laid out there is
+    /// removed: it was not synced, so it need not be whole.
+    pub(crate) fn open(root: &Path, cache: Arc<Cache>, bytes_max: u64) -> io::Result<Self> {
         for left in fs::read_dir(root)? {
             fs::remove_dir_all(left?.path())?;
         }
-        Ok(Self { root: root.to_owned(), cache })
+        let shelf = Mutex::new(Shelf::new(bytes_max));
+        Ok(Self { cache, laid_out: Arc::new(LaidOut { root: root.to_owned(), shelf }) })
     }
 
     /// The bundle of that digest, fetched and laid out first where this node lacks it.
@@ -60,18 +77,84 @@ impl Bundles {
             move || read_manifest(&pin)
         });
         let manifest = manifest.await?;
-        let dir = self.root.join(digest.to_string());
-        if dir.is_dir() {
-            return Ok(Bundle { manifest, dir });
+        let dir = self.laid_out.place(digest);
+        if let Some(hold) = self.laid_out.hold(digest) {
+            return Ok(Bundle { manifest, dir, _hold: hold });
         }
         let files: Vec<(PathBuf, Pin)> = stream::iter(manifest.files.clone())
             .map(|(path, blob)| async move { Ok::<_, CacheError>((path.into(), self.cache.fetch(blob.digest).await?)) })
             .buffer_unordered(FETCHES_AT_ONCE)
             .try_collect()
             .await?;
-        let root = self.root.clone();
-        let dir = blocking(move || lay_out(&root, &dir, &files).map(|()| dir)).await?;
-        Ok(Bundle { manifest, dir })
+        let laid_out = Arc::clone(&self.laid_out);
+        let hold = blocking(move || laid_out.add(digest, &files)).await?;
+        Ok(Bundle { manifest, dir, _hold: hold })
+    }
+}
+
+/// The directories of bundles, each named by its digest.
+#[derive(Debug)]
+struct LaidOut {
+    root: PathBuf,
+    shelf: Mutex<Shelf>,
+}
+
+impl LaidOut {
+    /// Keeps a bundle that is laid out.
+    fn hold(self: &Arc<Self>, digest: Digest) -> Option<Hold> {
+        self.shelf().pin(digest).map(|_| Hold { laid_out: Arc::clone(self), digest })
+    }
+
+    /// Lays a bundle out and keeps it; what is too much then goes. Blocks.
+    fn add(self: &Arc<Self>, digest: Digest, files: &[(PathBuf, Pin)]) -> io::Result<Hold> {
+        let fresh = self.unused("new")?;
+        let mut left = vec![fresh.clone()];
+        let added = lay_out(&fresh, files).and_then(|()| self.name(&fresh, digest, files, &mut left));
+        for left in left {
+            // No bundle has its name, so it is in nobody's way, and goes at the next start.
+            let _ = fs::remove_dir_all(left);
+        }
+        added.map(|()| Hold { laid_out: Arc::clone(self), digest })
+    }
+
+    /// Gives what is laid out its name and pins it, and takes the names of what is too much then; adds what that leaves.
+    fn name(&self, fresh: &Path, digest: Digest, files: &[(PathBuf, Pin)], left: &mut Vec<PathBuf>) -> io::Result<()> {
+        let mut shelf = self.shelf();
+        // Another attempt may have laid out the same bundle meanwhile.
+        if shelf.pin(digest).is_none() {
+            self.take_name(digest, left)?;
+            fs::rename(fresh, self.place(digest))?;
+            shelf.add(Blob { digest, size: files.iter().map(|(_, pin)| pin.blob().size).sum() });
+            shelf.pin(digest).expect("it was put there in the line above");
+        }
+        for gone in shelf.overflow() {
+            if let Err(error) = self.take_name(gone, left) {
+                tracing::warn!(bundle = %gone, %error, "a bundle that is no longer used cannot be removed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a bundle's name, if it has one: nobody finds it any more.
+    fn take_name(&self, digest: Digest, left: &mut Vec<PathBuf>) -> io::Result<()> {
+        let old = self.unused("old")?;
+        gone_already(fs::rename(self.place(digest), &old))?;
+        left.push(old);
+        Ok(())
+    }
+
+    fn place(&self, digest: Digest) -> PathBuf {
+        self.root.join(digest.to_string())
+    }
+
+    /// A name that no bundle has.
+    fn unused(&self, prefix: &str) -> io::Result<PathBuf> {
+        let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(self.root.join(format!("{prefix}-{number:016x}")))
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,29 +164,17 @@ fn read_manifest(pin: &Pin) -> Result<BundleManifest, BundleError> {
     Ok(BundleManifest::parse(&bytes)?)
 }
 
-/// Copies the files into a new directory and gives it its name when it is whole.
-fn lay_out(root: &Path, dir: &Path, files: &[(PathBuf, Pin)]) -> io::Result<()> {
-    let fresh =
-        root.join(format!("new-{:016x}", getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?));
-    let laid_out = files.iter().try_for_each(|(path, pin)| {
+/// Copies the files into a new directory.
+fn lay_out(fresh: &Path, files: &[(PathBuf, Pin)]) -> io::Result<()> {
+    files.iter().try_for_each(|(path, pin)| {
         let path = fresh.join(path);
-        private_dir(path.parent().unwrap_or(&fresh))?;
+        private_dir(path.parent().unwrap_or(fresh))?;
         let mut copy = File::create_new(&path)?;
         io::copy(&mut pin.open()?, &mut copy)?;
         let mut permissions = copy.metadata()?.permissions();
         permissions.set_readonly(true);
         copy.set_permissions(permissions)
-    });
-    match laid_out.and_then(|()| fs::rename(&fresh, dir)) {
-        // Another attempt laid out the same bundle meanwhile.
-        Err(_) if dir.is_dir() => fs::remove_dir_all(&fresh),
-        Err(error) => {
-            // The first error is the one to tell.
-            let _ = fs::remove_dir_all(&fresh);
-            Err(error)
-        }
-        Ok(()) => Ok(()),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -112,11 +183,13 @@ mod tests {
 
     use async_trait::async_trait;
     use manta_module::{Entry, MANIFEST_VERSION, ModuleResources, Target, digest_of};
-    use manta_types::Blob;
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
     use crate::remote::{BlobSource, RemoteError};
+
+    /// Room for one of the bundles here.
+    const BYTES_MAX: u64 = 9;
 
     struct Shop(BTreeMap<Digest, Vec<u8>>);
 
@@ -150,9 +223,9 @@ mod tests {
     fn bundles(dir: &Path, goods: &[&[u8]]) -> Bundles {
         let shop = Shop(goods.iter().map(|content| (digest_of(content), content.to_vec())).collect());
         private_dir(&dir.join("cache")).unwrap();
-        let cache = Arc::new(Cache::open(&dir.join("cache"), Arc::new(shop)).unwrap());
+        let cache = Arc::new(Cache::open(&dir.join("cache"), Arc::new(shop), 1 << 20).unwrap());
         private_dir(&dir.join("bundles")).unwrap();
-        Bundles::open(&dir.join("bundles"), cache).unwrap()
+        Bundles::open(&dir.join("bundles"), cache, BYTES_MAX).unwrap()
     }
 
     #[tokio::test]
@@ -189,5 +262,25 @@ mod tests {
         assert!(matches!(bundles.get(manifest.digest()).await, Err(BundleError::Blob(_))));
         assert!(matches!(bundles.get(digest_of(b"{}")).await, Err(BundleError::Manifest(_))));
         assert_eq!(fs::read_dir(dir.path().join("bundles")).unwrap().count(), 0);
+    }
+    #[tokio::test]
+    async fn the_least_recently_used_bundle_goes_and_what_is_in_use_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = [1, 2, 3, 4].map(|n| BundleManifest { version: format!("{n}.0.0"), ..manifest() });
+        let contents = all.each_ref().map(BundleManifest::canonical_bytes);
+        let goods: Vec<&[u8]> = contents.iter().map(Vec::as_slice).chain([&b"one"[..], b"two"]).collect();
+        let bundles = bundles(dir.path(), &goods);
+        let there = || all.each_ref().map(|one| dir.path().join("bundles").join(one.digest().to_string()).is_dir());
+        let first = bundles.get(all[0].digest()).await.unwrap();
+        let others = [bundles.get(all[1].digest()).await.unwrap(), bundles.get(all[2].digest()).await.unwrap()];
+        assert_eq!(there(), [true, true, true, false], "all are in use");
+        drop(others);
+        let last = bundles.get(all[3].digest()).await.unwrap();
+        assert_eq!(there(), [true, false, false, true]);
+        assert_eq!(fs::read(first.dir.join("sub/a.py")).unwrap(), b"two");
+        drop((first, last));
+        bundles.get(all[1].digest()).await.unwrap();
+        assert_eq!(there(), [false, true, false, false]);
+        assert_eq!(fs::read_dir(dir.path().join("bundles")).unwrap().count(), 1, "nothing is left beside");
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use manta_types::{AttemptId, Digest, crash_point};
 
 use crate::desk::Journal;
-use crate::home::{private_dir, sync_dir, write_synced};
+use crate::home::{gone_already, private_dir, sync_dir, write_synced};
 
 /// What the first line of a journal begins with; the rest of it is the digest of what follows.
 const FORMAT: &str = "manta-journal 1 ";
@@ -178,13 +178,6 @@ fn keep_value(from: &Path, to: &Path, how: Values) -> io::Result<()> {
         fs::copy(from, to)?;
     }
     File::open(to)?.sync_all()
-}
-
-fn gone_already(outcome: io::Result<()>) -> io::Result<()> {
-    match outcome {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Status, Streaming};
+use uuid::Uuid;
 
 use crate::NodeError;
 use crate::agent::Node;
@@ -36,6 +37,8 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Heartbeats after which reports that were not answered are said again in the same session: a manager whose disk is full
 /// lets them pass by.
 const BEATS_UNTIL_AGAIN: u64 = 3;
+/// Heartbeats after which the manager is told again whose state this node keeps: swarms end meanwhile, and are purged.
+const BEATS_UNTIL_KEPT: u64 = 30;
 /// How often in a lease it is looked whether the manager was silent. Counted, so that an agent that stood still has not
 /// heard nothing for long, but once.
 const LOOKS: u32 = 3;
@@ -51,6 +54,8 @@ pub(crate) struct Session {
     pub(crate) manager: Endpoint,
     pub(crate) token: Token,
     pub(crate) slots: u32,
+    /// Tells this process of the agent from those before it, whose greetings may still be on their way.
+    pub(crate) process: Uuid,
 }
 
 /// How a session ended.
@@ -67,8 +72,10 @@ impl Session {
     /// Keeps a session until the agent stops or the manager refuses this node.
     pub(crate) async fn keep(self, stop: CancellationToken) -> Result<(), NodeError> {
         let (mut dials, mut wait) = (0u64, REDIAL_FIRST);
+        let mut greetings = 0u64;
         loop {
-            let end = self.once(&stop).await;
+            greetings += 1;
+            let end = self.once(greetings, &stop).await;
             self.node.link.cut();
             self.attempts.end_session();
             self.replays.cut();
@@ -103,9 +110,9 @@ impl Session {
         }
     }
 
-    async fn once(&self, stop: &CancellationToken) -> End {
+    async fn once(&self, dial: u64, stop: &CancellationToken) -> End {
         let (send, waiting) = mpsc::channel(IN_FLIGHT_MAX);
-        let greeted = stop.run_until_cancelled(timeout(GREETING_MAX, self.greet(&send, waiting))).await;
+        let greeted = stop.run_until_cancelled(timeout(GREETING_MAX, self.greet(dial, &send, waiting))).await;
         let (welcome, mut inbound) = match greeted {
             None => return End::Stopping,
             Some(Err(_)) => return cut("it did not answer the greeting in time", false),
@@ -130,6 +137,7 @@ impl Session {
     /// Dials, says who we are, and waits to be welcomed.
     async fn greet(
         &self,
+        dial: u64,
         send: &mpsc::Sender<NodeMessage>,
         waiting: mpsc::Receiver<NodeMessage>,
     ) -> Result<(Welcome, Streaming<ManagerMessage>), End> {
@@ -144,7 +152,7 @@ impl Session {
         bearer.set_sensitive(true);
         request.metadata_mut().insert("authorization", bearer);
         // There is room: nothing was sent before.
-        let _ = send.try_send(NodeMessage { kind: Some(Kind::Hello(self.hello())) });
+        let _ = send.try_send(NodeMessage { kind: Some(Kind::Hello(self.hello(dial))) });
         let answered = NodeGatewayClient::new(channel).session(request).await;
         let mut inbound = answered.map_err(|status| self.told(&status, false))?.into_inner();
         match inbound.message().await {
@@ -154,7 +162,7 @@ impl Session {
         }
     }
 
-    fn hello(&self) -> Hello {
+    fn hello(&self, dial: u64) -> Hello {
         let node = &self.node;
         let datasets = node.datasets.values().map(|set| Dataset {
             name: set.name.clone(),
@@ -177,6 +185,8 @@ impl Session {
             images: node.images.names(),
             python_version: format!("{major}.{minor}.{patch}"),
             held: self.attempts.held(),
+            process: self.process.to_string(),
+            dial,
         }
     }
 
@@ -184,6 +194,7 @@ impl Session {
         manta_types::crash_point!("node.session.begun");
         self.node.link.connected();
         self.attempts.begin_session((welcome.generation > 0).then_some(welcome.generation));
+        self.attempts.say_kept();
         let node = &self.node;
         tracing::info!(node = %node.name, manager = %self.manager, tier = node.tier.name(), "connected");
     }
@@ -202,6 +213,7 @@ impl Session {
                 Some(Said::Offer(offer)) => self.attempts.offer(offer),
                 Some(Said::Cancel(cancel)) => self.attempts.cancel(&cancel),
                 Some(Said::Verdict(verdict)) => self.attempts.answered(&verdict),
+                Some(Said::StateUnneeded(unneeded)) => self.attempts.unneeded(&unneeded),
                 Some(Said::Replay(order)) => self.replays.take(order),
                 Some(Said::ReplayCancel(cancel)) => self.replays.cancel(&cancel),
                 Some(Said::Heartbeat(reply)) => self.node.link.answered(reply.count),
@@ -240,6 +252,9 @@ impl Session {
             place.send(NodeMessage { kind: Some(Kind::Heartbeat(beat)) });
             if count.is_multiple_of(BEATS_UNTIL_AGAIN) {
                 self.attempts.say_again();
+            }
+            if count.is_multiple_of(BEATS_UNTIL_KEPT) {
+                self.attempts.say_kept();
             }
         }
     }

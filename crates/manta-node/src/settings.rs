@@ -35,6 +35,8 @@ pub struct Settings {
     pub image_names: BTreeMap<String, String>,
     /// The weakest containment under which this node runs tasks.
     pub isolation_min: Tier,
+    /// Bytes of blobs and bundles kept on disk; beyond, the least recently used go, but for what is in use.
+    pub cache_bytes_max: u64,
     /// Whether `data_dir` is removed after an orderly exit.
     pub ephemeral: bool,
 }

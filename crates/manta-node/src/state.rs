@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use manta_types::{Blob, Digest, SwarmId, crash_point};
 use serde::{Deserialize, Serialize};
 
-use crate::home::{private_dir, replace, sync_dir};
+use crate::home::{gone_already, private_dir, replace, sync_dir};
+
+/// What a directory's name begins with while it is removed.
+const FORGOTTEN: &str = "old-";
 
 /// The state of every swarm's tasks on this node.
 ///
 /// `<root>/<swarm>/<digest of the alias>/` holds `state.json` (name → value) and one file for each value, named by its
-/// digest. `state.json` is replaced in one step, after the values it names are there.
+/// digest. `state.json` is replaced in one step, after the values it names are there. What is forgotten loses its name
+/// before it is removed, so that it is there wholly or not at all.
 #[derive(Debug, Clone)]
 pub(crate) struct StateStore {
     root: PathBuf,
@@ -25,8 +29,33 @@ struct Index {
 }
 
 impl StateStore {
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// The state in a directory; what an earlier agent had begun to forget is removed.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(FORGOTTEN) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// The swarms under whose names state is kept. Blocks.
+    pub(crate) fn swarms(&self) -> io::Result<Vec<SwarmId>> {
+        let entries = fs::read_dir(&self.root)?;
+        let swarm =
+            |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
+        entries.filter_map(|entry| swarm(entry).transpose()).collect()
+    }
+
+    /// Forgets what is kept under a swarm's name, synced; doing it twice is as doing it once. Blocks.
+    pub(crate) fn forget(&self, swarm: SwarmId) -> io::Result<()> {
+        let old = self.root.join(format!("{FORGOTTEN}{swarm}"));
+        gone_already(fs::remove_dir_all(&old))?;
+        gone_already(fs::rename(self.root.join(swarm.to_string()), &old))?;
+        sync_dir(&self.root)?;
+        crash_point!("node.state.unnamed");
+        gone_already(fs::remove_dir_all(&old))
     }
 
     /// What a task has kept under a name: its size and its file.
@@ -106,10 +135,15 @@ mod tests {
         SwarmId::from_uuid(uuid::Uuid::from_u128(n))
     }
 
+    fn opened(dir: &Path) -> StateStore {
+        private_dir(&dir.join("state")).unwrap();
+        StateStore::open(&dir.join("state")).unwrap()
+    }
+
     #[test]
     fn state_is_kept_per_swarm_and_alias_and_outlives_where_it_came_from() {
         let dir = tempfile::tempdir().unwrap();
-        let (values, store) = (dir.path().join("values"), StateStore::new(dir.path().join("state")));
+        let (values, store) = (dir.path().join("values"), opened(dir.path()));
         let change = |value: &str| {
             private_dir(&values).unwrap();
             let digest = Digest::from_bytes(*blake3::hash(value.as_bytes()).as_bytes());
@@ -127,5 +161,23 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
         assert!(store.get(swarm(1), "other", "momentum").unwrap().is_none());
         assert!(store.get(swarm(2), "worker/[0]", "momentum").unwrap().is_none());
+    }
+    #[test]
+    fn forgotten_state_is_gone_wholly_and_what_a_crash_left_of_it_goes_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let (values, store) = (dir.path().join("values"), opened(dir.path()));
+        private_dir(&values).unwrap();
+        for n in 1..=3 {
+            store.commit(swarm(n), "worker", &BTreeMap::new(), &values).unwrap();
+        }
+        for _ in 0..2 {
+            store.forget(swarm(1)).unwrap();
+        }
+        // The agent died when the name was gone and the rest was not.
+        let half = dir.path().join("state").join(format!("old-{}", swarm(2)));
+        fs::rename(dir.path().join("state").join(swarm(2).to_string()), &half).unwrap();
+        assert_eq!(store.swarms().unwrap(), [swarm(3)]);
+        assert_eq!(opened(dir.path()).swarms().unwrap(), [swarm(3)]);
+        assert!(!half.exists());
     }
 }

@@ -46,6 +46,7 @@ pub const NODE: &[&str] = &[
     "node.verdict.received",
     "node.state.values_kept",
     "node.state.committed",
+    "node.state.unnamed",
     "node.journal.unnamed",
     "node.id.kept",
     "node.session.begun",

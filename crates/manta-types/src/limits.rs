@@ -50,6 +50,8 @@ pub const LOG_BYTES_PER_ATTEMPT_MAX: u64 = 64 << 20;
 pub const LOG_LINE_BYTES_COUNTED: usize = 16;
 /// Bytes of one message between a node and the manager; the largest report that the limits below allow fits twice.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Swarms that one message between a node and the manager names when they settle what state the node still keeps.
+pub const STATE_SWARMS_PER_MESSAGE_MAX: usize = 10_000;
 /// Log lines kept with a failed attempt.
 pub const FAILURE_LOG_LINES: usize = 50;
 /// Bytes of a traceback kept with a failed attempt.

@@ -46,6 +46,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     slots: Option<NonZeroU32>,
 
+    /// GiB of modules and values kept on disk for later use; beyond, the least recently used go.
+    #[arg(long, value_name = "GIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    cache_max: u64,
+
     /// The Python interpreter for tasks [default: MANTA_PYTHON, the active environment, python3 on PATH].
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -126,6 +130,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         datasets: datasets(&args.data)?,
         labels: labels.collect::<Result<_, _>>()?,
         slots,
+        cache_bytes_max: args.cache_max << 30,
         python: python::find(args.python.as_deref())?,
         images: images(args)?,
         image_names: image_names(&args.image)?,

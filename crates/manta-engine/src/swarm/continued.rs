@@ -49,6 +49,11 @@ impl SwarmRun {
         })
     }
 
+    /// Whether attempts at its tasks may yet read what nodes keep: it is not over, or a new swarm can go on where it stopped.
+    pub(crate) const fn needs_state(&self) -> bool {
+        !self.state.is_final() || (matches!(self.state, SwarmState::Failed) && self.iteration.is_some())
+    }
+
     /// The swarm that this one continues.
     pub fn continues(&self) -> Option<SwarmId> {
         self.continues

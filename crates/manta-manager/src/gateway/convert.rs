@@ -3,9 +3,9 @@ use manta_api::node::{self as wire, manager_message, node_message};
 use manta_engine::{Command, Held, Offer};
 use manta_types::event::{AttemptStateName, Timings};
 use manta_types::name::{check_component, check_name};
-use manta_types::{AttemptFailure, AttemptId, NodeId, NodeName, OnDisconnect, OutcomeClass, limits};
+use manta_types::{AttemptFailure, AttemptId, NodeId, NodeName, OnDisconnect, OutcomeClass, SwarmId, limits};
 
-use crate::orchestrator::NodeProfile;
+use crate::orchestrator::{Greeting, NodeProfile};
 
 /// Sentences, labels, datasets and images that a node may name.
 const ENTRIES_MAX: usize = 1000;
@@ -23,6 +23,7 @@ pub(super) struct Introduction {
     pub(super) id: Option<NodeId>,
     pub(super) profile: NodeProfile,
     pub(super) held: Vec<Held>,
+    pub(super) greeting: Option<Greeting>,
 }
 
 /// Checks a node's introduction. What it holds of another generation of the cluster does not count: the node drops it
@@ -35,6 +36,13 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
     let id = match hello.node_id.as_str() {
         "" => None,
         text => Some(text.parse::<NodeId>().map_err(|error| error.to_string())?),
+    };
+    let greeting = match hello.process.as_str() {
+        "" => None,
+        text => {
+            let process = text.parse().map_err(|_| format!("`{}` is no process id", clip(text.to_owned(), 64)))?;
+            Some(Greeting { process, dial: hello.dial })
+        }
     };
     let counts = [hello.datasets.len(), hello.labels.len(), hello.images.len(), hello.notes.len()];
     if let Some(count) = counts.into_iter().find(|count| *count > ENTRIES_MAX) {
@@ -71,7 +79,7 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
         agent_version: clip(hello.agent_version, 64),
         python_version: clip(hello.python_version, 64),
     };
-    Ok(Introduction { name, id, profile, held })
+    Ok(Introduction { name, id, profile, held, greeting })
 }
 
 /// Checks what a node has to say of itself.
@@ -91,6 +99,18 @@ pub(super) fn notes(sent: Vec<String>) -> Result<Vec<String>, String> {
 /// A sentence that names the text.
 pub(super) fn attempt(text: &str) -> Result<AttemptId, String> {
     text.parse().map_err(|error: manta_types::ids::IdError| error.to_string())
+}
+
+/// Reads the swarms whose state a node keeps.
+///
+/// # Errors
+/// A sentence that names the limit or the text.
+pub(super) fn swarms(sent: &[String]) -> Result<Vec<SwarmId>, String> {
+    let most = limits::STATE_SWARMS_PER_MESSAGE_MAX;
+    if sent.len() > most {
+        return Err(format!("state of {} swarms in one message, {most} are the limit", sent.len()));
+    }
+    sent.iter().map(|text| text.parse().map_err(|error: manta_types::ids::IdError| error.to_string())).collect()
 }
 
 /// Reads the phase of an attempt.
@@ -142,6 +162,7 @@ pub(super) const fn kind_name(kind: &node_message::Kind) -> &'static str {
         node_message::Kind::Goodbye(_) => "goodbye",
         node_message::Kind::Refused(_) => "refused",
         node_message::Kind::Notes(_) => "notes",
+        node_message::Kind::StateKept(_) => "state kept",
         node_message::Kind::ReplayProgress(_) => "replay progress",
         node_message::Kind::ReplayFinished(_) => "replay finished",
     }
@@ -235,6 +256,7 @@ mod tests {
         };
         check(|hello| hello.name = "Node 1".into(), "may hold only");
         check(|hello| hello.node_id = "nd_x".into(), "not a node id");
+        check(|hello| hello.process = "7".into(), "`7` is no process id");
         check(|hello| hello.slots = 0, "0 slots");
         check(|hello| hello.cpu_count = f64::NAN, "NaN cores");
         check(|hello| hello.datasets.push(wire::Dataset { name: "../etc".into(), ..Default::default() }), "slashes");

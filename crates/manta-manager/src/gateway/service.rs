@@ -43,18 +43,20 @@ impl NodeGateway for Gateway {
         let hello = read_hello(&mut inbound).await?;
         check_version(&hello)?;
         let protocol = hello.protocol;
-        let Introduction { name, id, profile, held } =
+        let Introduction { name, id, profile, held, greeting } =
             convert::introduction(hello, self.app.generation).map_err(Status::invalid_argument)?;
         let (session, outbound) = session_channel();
         let (reply, welcomed) = oneshot::channel();
         let (app, tier) = (&self.app, profile.tier.clone());
         let fresh = NodeId::from_uuid(uuid::Uuid::now_v7());
-        let joining = Joining { name: name.clone(), id, fresh, profile, held, session: session.id };
+        let joining = Joining { name: name.clone(), id, fresh, profile, held, greeting, session: session.id };
         let connect = Connect { joining, session: session.clone(), reply };
         let stopping = || Status::unavailable("the manager is stopping");
         app.handle.connect(connect).await.map_err(|_| stopping())?;
         let id = welcomed.await.map_err(|_| stopping())?.map_err(|refusal| match refusal {
             ConnectRefusal::NameTaken { .. } => Status::already_exists(refusal.to_string()),
+            // Whoever dialled has dialled again since.
+            ConnectRefusal::Overtaken { .. } => Status::aborted(refusal.to_string()),
             ConnectRefusal::Renamed { .. } => Status::invalid_argument(refusal.to_string()),
         })?;
         manta_types::crash_point!("manager.session.admitted");

@@ -6,7 +6,7 @@ use manta_api::node::{self as wire, manager_message, node_message};
 use manta_engine::Input;
 use manta_store::BlobStore;
 use manta_types::event::Timings;
-use manta_types::{NodeName, OutcomeClass, crash_point, limits};
+use manta_types::{NodeName, OutcomeClass, SwarmId, crash_point, limits};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -122,6 +122,10 @@ impl NodeSession {
                 Ok(notes) => self.handle.note(self.node.clone(), notes).await.map(Ok)?,
                 Err(problem) => Err(problem),
             },
+            K::StateKept(kept) => match convert::swarms(&kept.swarms) {
+                Ok(swarms) => self.state_kept(swarms).await.map(Ok)?,
+                Err(problem) => Err(problem),
+            },
             K::Logs(mut batch) => {
                 batch.lines.retain(|line| !self.replays.line(line));
                 self.logs.take(batch).await.map(Ok)?
@@ -154,6 +158,22 @@ impl NodeSession {
         };
         let node = self.node.clone();
         self.handle.report(Input::Progressed { node, attempt, epoch: progress.epoch, phase }).await.map(Ok)
+    }
+
+    /// Answers which of the state that a node keeps it may forget; that nobody needs it is durable by then.
+    async fn state_kept(&self, swarms: Vec<SwarmId>) -> Result<(), ManagerError> {
+        // A swarm that failed before the start may be continued still. The node asks again when it dials again.
+        if !self.handle.knows_all() {
+            return Ok(());
+        }
+        let unneeded = self.handle.ask(move |view| view.engine.unneeded_state(&swarms)).await?;
+        if !unneeded.is_empty() {
+            tracing::debug!(node = %self.node, swarms = unneeded.len(), "a node keeps state that nobody needs");
+            let swarms = unneeded.iter().map(ToString::to_string).collect();
+            let unneeded = wire::StateUnneeded { swarms };
+            self.session.send(convert::message(manager_message::Kind::StateUnneeded(unneeded)));
+        }
+        Ok(())
     }
 
     async fn refused(&self, refused: wire::Refused) -> Result<Result<(), String>, ManagerError> {

@@ -12,7 +12,7 @@ use manta_store::{KeyRecord, NewSwarm};
 use manta_types::{Checkpoint, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp};
 
 use super::change::Change;
-use super::nodes::{KnownNode, NodeProfile, NodeTable};
+use super::nodes::{Greeting, KnownNode, NodeProfile, NodeTable};
 use super::recover::Recovered;
 use super::turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 
@@ -39,6 +39,8 @@ pub struct Joining {
     pub profile: NodeProfile,
     /// Attempts that it still has.
     pub held: Vec<Held>,
+    /// Which of its greetings it is, where it says so.
+    pub greeting: Option<Greeting>,
     /// The session, which no other shares its id with.
     pub session: SessionId,
 }
@@ -302,8 +304,10 @@ impl Core {
 
     /// A node opens a session, which takes the place of its former one.
     pub fn connect<A: Askers>(&mut self, joining: Joining, asker: A::Connect, turn: &mut Turn<A>) {
-        let Joining { name, id, fresh, profile, held, session } = joining;
-        let id = match self.nodes.admit(&name, id, self.sessions.contains_key(&name), fresh) {
+        let Joining { name, id, fresh, profile, held, greeting, session } = joining;
+        let is_connected = self.sessions.contains_key(&name);
+        let admitted = self.nodes.admit(&name, id, is_connected, fresh);
+        let id = match admitted.and_then(|id| self.nodes.greet(&name, greeting, is_connected).map(|()| id)) {
             Ok(id) => id,
             Err(refusal) => {
                 turn.effects.push(Effect::Connected { asker, outcome: Err(refusal) });

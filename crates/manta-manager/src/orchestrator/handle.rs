@@ -87,6 +87,11 @@ impl Handle {
         self.ask(question).await
     }
 
+    /// Whether the swarms that ended before the start are all known again.
+    pub(crate) fn knows_all(&self) -> bool {
+        *self.memory.borrow() == ended::Memory::Whole
+    }
+
     /// Hands a checked swarm over.
     pub(crate) async fn submit(&self, new: NewSwarm, spec: Arc<SwarmSpec>) -> Result<SubmitOutcome, ManagerError> {
         let (reply, answer) = oneshot::channel();

@@ -6,6 +6,7 @@ use manta_engine::NodeDescription;
 use manta_store::NodeRecord;
 use manta_types::{NodeDuty, NodeId, NodeName};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::ManagerError;
 
@@ -103,6 +104,12 @@ pub enum ConnectRefusal {
         /// The name.
         name: NodeName,
     },
+    /// The node has greeted again since.
+    #[error("node `{name}` has greeted the manager again since it sent this greeting, which came late")]
+    Overtaken {
+        /// The node.
+        name: NodeName,
+    },
     /// Names never change.
     #[error(
         "this node joined as `{name}`, and names do not change; start it with that name, or with a new data directory"
@@ -113,16 +120,40 @@ pub enum ConnectRefusal {
     },
 }
 
+/// Which greeting of a node it is; they may come out of order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Greeting {
+    /// The process of the agent: a version 7 UUID, so processes are in order while their clock is.
+    pub process: Uuid,
+    /// Counts the process's greetings.
+    pub dial: u64,
+}
+
+impl Greeting {
+    /// Whether it was sent before another that was heard already. In one process that is certain. Of two processes, the
+    /// clock says which is the older; it may have been set back, so this counts only while the other's session is open:
+    /// one that is gone ends within a lease, and then the other is heard.
+    fn is_before(self, newest: Self, is_connected: bool) -> bool {
+        if self.process == newest.process {
+            self.dial <= newest.dial
+        } else {
+            is_connected && self.process < newest.process
+        }
+    }
+}
+
 /// The nodes by name, and the ids given out that no node has confirmed yet.
 #[derive(Debug, Default)]
 pub(super) struct NodeTable {
     pub(super) known: BTreeMap<NodeName, KnownNode>,
     unconfirmed: BTreeSet<NodeName>,
+    /// The newest greeting of each node that was let in since the start.
+    greetings: BTreeMap<NodeName, Greeting>,
 }
 
 impl NodeTable {
     pub(super) fn new(known: BTreeMap<NodeName, KnownNode>) -> Self {
-        Self { known, unconfirmed: BTreeSet::new() }
+        Self { known, ..Self::default() }
     }
 
     /// The id under which a node joins. A node whose first welcome was lost on the way asks again without an id and
@@ -148,6 +179,21 @@ impl NodeTable {
                 Ok(fresh)
             }
         }
+    }
+
+    /// Whether a greeting is the newest of its node, and then notes it.
+    pub(super) fn greet(
+        &mut self,
+        name: &NodeName,
+        greeting: Option<Greeting>,
+        is_connected: bool,
+    ) -> Result<(), ConnectRefusal> {
+        let Some(greeting) = greeting else { return Ok(()) };
+        if self.greetings.get(name).is_some_and(|newest| greeting.is_before(*newest, is_connected)) {
+            return Err(ConnectRefusal::Overtaken { name: name.clone() });
+        }
+        self.greetings.insert(name.clone(), greeting);
+        Ok(())
     }
 
     /// A message came under the id, so the node has it.
@@ -212,5 +258,21 @@ mod tests {
         assert_eq!(table.admit(&name, Some(id(1)), true, id(2)), Ok(id(1)));
         let other = NodeName::new("b").unwrap();
         assert_eq!(table.admit(&other, Some(id(1)), false, id(2)), Err(ConnectRefusal::Renamed { name }));
+    }
+    #[test]
+    fn a_greeting_that_comes_late_is_turned_away_and_a_new_process_is_not() {
+        let name = NodeName::new("a").unwrap();
+        let mut table = NodeTable::default();
+        let mut greet = |process, dial, is_connected| {
+            let greeting = Greeting { process: Uuid::from_u128(process), dial };
+            table.greet(&name, Some(greeting), is_connected).is_ok()
+        };
+        assert!(greet(2, 1, false) && greet(2, 3, true));
+        assert!(!greet(2, 2, true) && !greet(2, 3, true), "an older dial, and the same once more");
+        assert!(!greet(2, 2, false), "not even when no session is open");
+        assert!(!greet(1, 9, true), "of an older process");
+        assert!(greet(3, 1, true), "the agent was started again");
+        assert!(greet(1, 10, false), "the clock was set back before it was started again");
+        assert!(table.greet(&name, None, true).is_ok(), "an agent of an older release does not count");
     }
 }

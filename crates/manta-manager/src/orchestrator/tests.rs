@@ -61,7 +61,8 @@ async fn connect(handle: &Handle) -> Result<(), ManagerError> {
     let (session, _queue) = session_channel();
     let (reply, welcomed) = oneshot::channel();
     let fresh = NodeId::from_uuid(uuid::Uuid::now_v7());
-    let joining = Joining { name: name(), id: None, fresh, profile, held: Vec::new(), session: session.id };
+    let joining =
+        Joining { name: name(), id: None, fresh, profile, held: Vec::new(), greeting: None, session: session.id };
     handle.connect(Connect { joining, session, reply }).await?;
     welcomed.await.map_err(|_| ManagerError::Stopping)?.expect("the name is free");
     Ok(())

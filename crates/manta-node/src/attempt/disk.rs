@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use manta_types::{AttemptId, Digest, crash_point};
+use manta_api::node::StateKept;
+use manta_api::node::node_message::Kind as Message;
+use manta_types::limits::STATE_SWARMS_PER_MESSAGE_MAX;
+use manta_types::{AttemptId, Digest, SwarmId, crash_point};
 
 use super::held::{Attempts, Work};
 use crate::desk::{Command, Input, Journal};
@@ -51,6 +54,7 @@ pub(super) fn carry_out(attempts: &Arc<Attempts>, order: Command<Work>) {
                 conclude(&attempts, attempt, removed, Input::Removed { attempt }).await;
             }
             Command::SetAsideJournal { attempt, generation } => set_aside(&attempts, attempt, generation).await,
+            Command::ForgetState { swarm } => forget(&attempts, swarm).await,
             Command::Say(_) | Command::StartAttempt { .. } | Command::KillAttempt { .. } => {
                 unreachable!("only orders for the disk come here")
             }
@@ -105,6 +109,35 @@ async fn set_aside(attempts: &Arc<Attempts>, attempt: AttemptId, generation: u64
         ));
     }
     conclude(attempts, attempt, aside.map(drop), Input::Removed { attempt }).await;
+}
+
+async fn forget(attempts: &Arc<Attempts>, swarm: SwarmId) {
+    let state = attempts.node.state.clone();
+    match blocking(move || state.forget(swarm)).await {
+        Ok(()) => tracing::info!(%swarm, "the state that its tasks kept here was forgotten: nobody will read it again"),
+        Err(error) => {
+            tracing::warn!(%swarm, %error, "the state that nobody needs cannot be removed; it is tried again")
+        }
+    }
+    attempts.step(Input::StateSettled { swarm });
+}
+
+/// Tells the manager whose state is kept here; where the disk refuses to say, the next time does.
+pub(super) fn say_kept(attempts: &Arc<Attempts>) {
+    let attempts = Arc::clone(attempts);
+    let supervisor = attempts.supervisor.clone();
+    supervisor.spawn("disk", Kind::Essential, async move {
+        let state = attempts.node.state.clone();
+        match blocking(move || state.swarms()).await {
+            Ok(swarms) => {
+                for page in swarms.chunks(STATE_SWARMS_PER_MESSAGE_MAX) {
+                    let swarms = page.iter().map(ToString::to_string).collect();
+                    attempts.node.outbox.push(Message::StateKept(StateKept { swarms }));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the state that this node keeps cannot be listed; it is tried again"),
+        }
+    });
 }
 
 /// Tells the desk how an order ended, and has it asked again where the disk refused.

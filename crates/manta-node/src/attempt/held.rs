@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use manta_api::node::node_message::Kind;
-use manta_api::node::{AttemptProgress, Cancel, Held, Notes, Offer, Refused, Verdict};
-use manta_types::{AttemptId, OutcomeClass, crash_point};
+use manta_api::node::{AttemptProgress, Cancel, Held, Notes, Offer, Refused, StateUnneeded, Verdict};
+use manta_types::{AttemptId, OutcomeClass, SwarmId, crash_point};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -117,6 +117,18 @@ impl Attempts {
         let mut inner = self.inner();
         self.carry_out(&mut inner, Input::SessionEnded);
         self.node.outbox.cut();
+    }
+
+    /// Takes the manager's word on state that nobody will read again.
+    pub(crate) fn unneeded(self: &Arc<Self>, unneeded: &StateUnneeded) {
+        for swarm in unneeded.swarms.iter().filter_map(|swarm| swarm.parse::<SwarmId>().ok()) {
+            self.step(Input::StateUnneeded { swarm });
+        }
+    }
+
+    /// Tells the manager whose state this node keeps, so that it says which of it may go.
+    pub(crate) fn say_kept(self: &Arc<Self>) {
+        disk::say_kept(self);
     }
 
     /// Says again what was not answered.

@@ -14,10 +14,8 @@ use tokio::io::AsyncWriteExt as _;
 use crate::home::private_dir;
 use crate::remote::{BlobSource, MayPass, RemoteError, persist};
 use crate::supervisor::blocking;
-use shelf::Shelf;
+pub(crate) use shelf::Shelf;
 
-/// Bytes kept on disk; the least recently used go first. What is in use stays readable whatever happens.
-const CACHE_BYTES_MAX: u64 = 16 << 30;
 /// Bytes copied and digested at a time.
 const COPY_BYTES: usize = 1 << 20;
 
@@ -87,12 +85,9 @@ impl Drop for Pin {
 }
 
 impl Cache {
-    /// Opens the store, taking in what an earlier agent left and dropping its unfinished files.
-    pub(crate) fn open(root: &Path, source: Arc<dyn BlobSource>) -> io::Result<Self> {
-        Self::with_capacity(root, source, CACHE_BYTES_MAX)
-    }
-
-    fn with_capacity(root: &Path, source: Arc<dyn BlobSource>, bytes_max: u64) -> io::Result<Self> {
+    /// Opens the store, taking in what an earlier agent left and dropping its unfinished files. Beyond so many bytes the
+    /// least recently used blobs go first; what is in use stays, whatever happens.
+    pub(crate) fn open(root: &Path, source: Arc<dyn BlobSource>, bytes_max: u64) -> io::Result<Self> {
         let fresh = root.join("new");
         match fs::remove_dir_all(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

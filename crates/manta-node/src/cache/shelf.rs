@@ -1,11 +1,11 @@
-//! What is in the cache, how much, who uses it, and what goes when it is too much.
+//! What a cache has, how much, who uses it, and what goes when it is too much.
 use std::collections::HashMap;
 
 use manta_types::{Blob, Digest};
 
-/// The cache's list of blobs; it touches no file.
+/// A cache's list of blobs, or of directories made of them; it touches no file.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
     places: HashMap<Digest, Place>,
     bytes: u64,
     bytes_max: u64,
@@ -22,12 +22,12 @@ struct Place {
 }
 
 impl Shelf {
-    pub(super) fn new(bytes_max: u64) -> Self {
+    pub(crate) fn new(bytes_max: u64) -> Self {
         Self { places: HashMap::new(), bytes: 0, bytes_max, uses: 0 }
     }
 
     /// Notes a blob that is what its digest says; one that is known as such already stays as it is.
-    pub(super) fn add(&mut self, blob: Blob) {
+    pub(crate) fn add(&mut self, blob: Blob) {
         if self.places.get(&blob.digest).is_some_and(|place| place.checked) {
             return;
         }
@@ -35,7 +35,7 @@ impl Shelf {
     }
 
     /// Notes a file that an earlier agent left under a digest.
-    pub(super) fn find(&mut self, blob: Blob) {
+    pub(crate) fn find(&mut self, blob: Blob) {
         self.put(blob, false);
     }
 
@@ -47,12 +47,12 @@ impl Shelf {
     }
 
     /// Whether a file is there that nobody has looked into yet.
-    pub(super) fn is_unchecked(&self, digest: Digest) -> bool {
+    pub(crate) fn is_unchecked(&self, digest: Digest) -> bool {
         self.places.get(&digest).is_some_and(|place| !place.checked)
     }
 
     /// Takes a blob off the list that nobody uses.
-    pub(super) fn forget(&mut self, digest: Digest) {
+    pub(crate) fn forget(&mut self, digest: Digest) {
         if let Some(place) = self.places.remove(&digest) {
             assert!(place.pins == 0, "what is pinned is never taken away");
             self.bytes -= place.size;
@@ -60,7 +60,7 @@ impl Shelf {
     }
 
     /// Marks a blob as in use, if it is there and known to be what its digest says.
-    pub(super) fn pin(&mut self, digest: Digest) -> Option<Blob> {
+    pub(crate) fn pin(&mut self, digest: Digest) -> Option<Blob> {
         let place = self.places.get_mut(&digest).filter(|place| place.checked)?;
         self.uses += 1;
         place.used = self.uses;
@@ -69,14 +69,14 @@ impl Shelf {
     }
 
     /// Ends one use of a blob.
-    pub(super) fn unpin(&mut self, digest: Digest) {
+    pub(crate) fn unpin(&mut self, digest: Digest) {
         let place = self.places.get_mut(&digest).expect("what is pinned is never taken away");
         assert!(place.pins > 0, "every use ends once");
         place.pins -= 1;
     }
 
     /// Takes away the least recently used blobs that nobody uses, until the rest fits.
-    pub(super) fn overflow(&mut self) -> Vec<Digest> {
+    pub(crate) fn overflow(&mut self) -> Vec<Digest> {
         let mut gone = Vec::new();
         while self.bytes > self.bytes_max {
             let idle = self.places.iter().filter(|(_, place)| place.pins == 0);

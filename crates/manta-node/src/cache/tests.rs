@@ -7,6 +7,9 @@ use futures_util::future::join_all;
 
 use super::*;
 
+/// Room for all that a test keeps.
+const BYTES_MAX: u64 = 1 << 20;
+
 #[derive(Default)]
 struct Shop {
     goods: BTreeMap<Digest, Vec<u8>>,
@@ -48,7 +51,7 @@ fn shop(goods: &[&[u8]]) -> Arc<Shop> {
 async fn tasks_that_want_one_blob_share_one_download() {
     let dir = tempfile::tempdir().unwrap();
     let (content, shop) = (b"a model of some size", shop(&[b"a model of some size"]));
-    let cache = Arc::new(Cache::open(dir.path(), shop.clone()).unwrap());
+    let cache = Arc::new(Cache::open(dir.path(), shop.clone(), BYTES_MAX).unwrap());
     for pin in join_all((0..16).map(|_| cache.fetch(digest(content)))).await {
         assert_eq!(read(&pin.unwrap()), content);
     }
@@ -59,7 +62,7 @@ async fn tasks_that_want_one_blob_share_one_download() {
 #[tokio::test]
 async fn what_did_not_arrive_whole_is_never_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Arc::new(Cache::open(dir.path(), shop(&[])).unwrap());
+    let cache = Arc::new(Cache::open(dir.path(), shop(&[]), BYTES_MAX).unwrap());
     assert!(matches!(cache.fetch(digest(b"unknown")).await, Err(CacheError::Remote { .. })));
     assert!(cache.pin(digest(b"unknown")).is_none());
     assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 0);
@@ -68,7 +71,7 @@ async fn what_did_not_arrive_whole_is_never_kept() {
 #[tokio::test]
 async fn the_least_recently_used_goes_and_what_is_pinned_stays() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Arc::new(Cache::with_capacity(dir.path(), shop(&[]), 10).unwrap());
+    let cache = Arc::new(Cache::open(dir.path(), shop(&[]), 10).unwrap());
     let first = cache.take_in(&b"aaaa"[..]).unwrap();
     let second = cache.take_in(&b"bbbb"[..]).unwrap().blob().digest;
     let third = cache.take_in(&b"cccc"[..]).unwrap().blob().digest;
@@ -80,10 +83,10 @@ async fn the_least_recently_used_goes_and_what_is_pinned_stays() {
 #[tokio::test]
 async fn a_restarted_agent_finds_what_the_last_one_had() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Arc::new(Cache::open(dir.path(), shop(&[])).unwrap());
+    let cache = Arc::new(Cache::open(dir.path(), shop(&[]), BYTES_MAX).unwrap());
     let blob = cache.take_in(&b"kept"[..]).unwrap().blob();
     fs::write(dir.path().join("new/unfinished"), b"ke").unwrap();
-    let cache = Arc::new(Cache::open(dir.path(), shop(&[])).unwrap());
+    let cache = Arc::new(Cache::open(dir.path(), shop(&[]), BYTES_MAX).unwrap());
     assert_eq!(cache.fetch(blob.digest).await.unwrap().blob(), blob);
     assert!(!dir.path().join("new/unfinished").exists());
 }
@@ -92,13 +95,13 @@ async fn a_restarted_agent_finds_what_the_last_one_had() {
 async fn what_was_damaged_while_no_agent_ran_is_fetched_again() {
     let dir = tempfile::tempdir().unwrap();
     let (content, shop) = (b"weights", shop(&[b"weights"]));
-    let cache = Arc::new(Cache::open(dir.path(), shop.clone()).unwrap());
+    let cache = Arc::new(Cache::open(dir.path(), shop.clone(), BYTES_MAX).unwrap());
     drop(cache.fetch(digest(content)).await.unwrap());
     for damage in [&b""[..], b"Weights", b"weights and more"] {
         let path = dir.path().join(digest(content).to_string());
         fs::remove_file(&path).unwrap();
         fs::write(&path, damage).unwrap();
-        let cache = Arc::new(Cache::open(dir.path(), shop.clone()).unwrap());
+        let cache = Arc::new(Cache::open(dir.path(), shop.clone(), BYTES_MAX).unwrap());
         let pin = cache.fetch(digest(content)).await.unwrap();
         assert_eq!((read(&pin), pin.blob().size), (content.to_vec(), 7));
     }

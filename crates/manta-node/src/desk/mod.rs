@@ -9,8 +9,10 @@
 //! * An attempt that was cancelled, or that ended, is not started again.
 //! * An attempt is not started while an earlier one that keeps the same state is here: it would read what is about to
 //!   change.
+//! * State is forgotten only when the manager says that nobody will read it again, and nothing here refers to it.
 //! * When a restore undid the history, nothing goes on from it, and unanswered reports are kept for the operator.
 mod ended;
+mod forget;
 mod stage;
 mod words;
 
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use manta_types::{AttemptId, SwarmId};
 
 use ended::Ended;
+use forget::Forget;
 pub use stage::{Change, Stage};
 pub use words::{Attempt, Command, Held, Input, Journal, Left, Phase, Word};
 
@@ -43,6 +46,7 @@ pub struct Desk<W> {
     ended: Ended,
     /// Offers of attempts of which something from an undone history is still here.
     later: BTreeMap<AttemptId, (Attempt, W)>,
+    forget: Forget,
     has_session: bool,
     /// The generation that the manager named last.
     generation: Option<u64>,
@@ -76,6 +80,7 @@ impl<W> Desk<W> {
             lanes: BTreeMap::new(),
             ended: Ended::default(),
             later: BTreeMap::new(),
+            forget: Forget::default(),
             has_session: false,
             generation: None,
         };
@@ -96,6 +101,8 @@ impl<W> Desk<W> {
             Input::Offered { attempt, work } => self.offered(attempt, work, out),
             Input::Cancelled { attempt, epoch } => self.cancelled(attempt, epoch, out),
             Input::Answered { attempt, epoch, accepted } => self.answered(attempt, epoch, accepted, out),
+            Input::StateUnneeded { swarm } => self.forget.want(swarm),
+            Input::StateSettled { swarm } => self.forget.settle(swarm),
             Input::SessionBegan { generation } => self.begin_session(generation, out),
             Input::SessionEnded => self.has_session = false,
             Input::Entered { attempt, phase } => self.entered(attempt, phase, out),
@@ -116,6 +123,7 @@ impl<W> Desk<W> {
                 again.into_iter().for_each(|attempt| self.ask_disk(attempt, out));
             }
         }
+        self.forget_due(out);
         self.start_due(out);
         commands
     }
@@ -163,6 +171,7 @@ impl<W> Desk<W> {
         }
         match self.entries.get(&id) {
             None if self.line.len() < WAITING_MAX => {
+                self.forget.keep(attempt.state_of);
                 self.entries.insert(id, Entry::new(attempt, Some(work)));
                 self.line.push_back(id);
                 self.say_progress(id, out);
@@ -205,6 +214,7 @@ impl<W> Desk<W> {
             if self.generation.replace(generation) != Some(generation) {
                 self.ended.clear();
                 self.later.clear();
+                self.forget.clear();
             }
             self.undo_others(generation, out);
         }
@@ -261,6 +271,16 @@ impl<W> Desk<W> {
         self.change(attempt, Change::Refuse, out);
     }
 
+    /// Has the state forgotten that nobody needs and nothing here refers to.
+    fn forget_due(&mut self, out: &mut Vec<Command<W>>) {
+        if self.forget.waits() {
+            let here = self.entries.values().map(|entry| &entry.attempt);
+            let later = self.later.values().map(|(attempt, _)| attempt);
+            let referred = here.chain(later).map(|attempt| attempt.state_of).collect();
+            out.extend(self.forget.take(&referred).map(|swarm| Command::ForgetState { swarm }));
+        }
+    }
+
     /// Starts what there are slots for, in the order it came; what keeps the state of another attempt lets others pass.
     fn start_due(&mut self, out: &mut Vec<Command<W>>) {
         let mut next = 0;
@@ -268,7 +288,7 @@ impl<W> Desk<W> {
             && let Some(attempt) = self.line.get(next).copied()
         {
             let entry = self.entries.get_mut(&attempt).expect("what stands in line is here");
-            if self.lanes.contains_key(&lane(&entry.attempt)) {
+            if self.lanes.contains_key(&lane(&entry.attempt)) || self.forget.is_at(entry.attempt.state_of) {
                 next += 1;
                 continue;
             }

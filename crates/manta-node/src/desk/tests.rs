@@ -230,3 +230,52 @@ fn what_was_offered_without_a_generation_is_never_undone() {
         assert_eq!(said_ends(&desk.step(Input::SessionBegan { generation })), [one.id]);
     }
 }
+
+fn unneeded(desk: &mut Desk<()>, attempt: &Attempt) -> Out {
+    desk.step(Input::StateUnneeded { swarm: attempt.state_of })
+}
+
+#[test]
+fn state_that_nobody_will_read_goes_when_nothing_here_refers_to_it() {
+    let mut desk = desk(1, []);
+    let (one, other) = (attempt(1, 0), SwarmId::from_uuid(uuid::Uuid::from_u128(2)));
+    assert_eq!(desk.step(Input::StateUnneeded { swarm: other }), [Command::ForgetState { swarm: other }]);
+    assert_eq!(desk.step(Input::StateUnneeded { swarm: other }), [], "the disk is at it");
+    desk.step(Input::StateSettled { swarm: other });
+    offer(&mut desk, &one);
+    report(&mut desk, &one, true);
+    assert_eq!(unneeded(&mut desk, &one), [], "its report is not answered");
+    answer(&mut desk, &one, true);
+    assert_eq!(unneeded(&mut desk, &one), [], "what it kept is on its way");
+    desk.step(Input::Committed { attempt: one.id });
+    assert_eq!(desk.step(Input::Removed { attempt: one.id }), [Command::ForgetState { swarm: one.state_of }]);
+}
+
+#[test]
+fn an_attempt_waits_while_the_state_that_it_would_read_is_removed() {
+    let mut desk = desk(1, []);
+    let one = attempt(1, 0);
+    assert_eq!(unneeded(&mut desk, &one), [Command::ForgetState { swarm: one.state_of }]);
+    assert_eq!(started(&offer(&mut desk, &one)), []);
+    assert_eq!(started(&desk.step(Input::StateSettled { swarm: one.state_of })), [one.id]);
+}
+
+#[test]
+fn state_is_kept_after_all_for_a_new_offer_or_in_another_history() {
+    let mut desk = desk(1, []);
+    let (one, two) = (attempt(1, 0), attempt(2, 0));
+    offer(&mut desk, &one);
+    unneeded(&mut desk, &one);
+    offer(&mut desk, &two);
+    for attempt in [&one, &two] {
+        assert_eq!(
+            desk.step(Input::Cancelled { attempt: attempt.id, epoch: 1 }).len(),
+            1 - usize::from(*attempt == two)
+        );
+    }
+    assert_eq!(desk.step(Input::Ended { attempt: one.id, left: None }), [], "the second offer needed it");
+    offer(&mut desk, &attempt(3, 0));
+    unneeded(&mut desk, &one);
+    desk.step(Input::SessionBegan { generation: Some(2) });
+    assert_eq!(desk.step(Input::Ended { attempt: id(3), left: None }), [], "it was said in a history that was undone");
+}

@@ -91,6 +91,16 @@ pub enum Input<W> {
         /// Whether what the attempt left counts.
         accepted: bool,
     },
+    /// The manager says that no attempt will be offered that reads the state kept under this name.
+    StateUnneeded {
+        /// The swarm under whose name it is kept.
+        swarm: SwarmId,
+    },
+    /// [`Command::ForgetState`] is done, or the disk refused it: what is left is named to the manager again later.
+    StateSettled {
+        /// Whose.
+        swarm: SwarmId,
+    },
     /// A session began.
     SessionBegan {
         /// The cluster's generation, where the manager names one: what was offered in another belongs to a history that
@@ -173,6 +183,11 @@ pub enum Command<W> {
         attempt: AttemptId,
         /// The generation that was undone.
         generation: u64,
+    },
+    /// Remove the state that is kept under a swarm's name, synced; it may be there in part, or not at all.
+    ForgetState {
+        /// The swarm.
+        swarm: SwarmId,
     },
 }
 

@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn values(dir: &tempfile::TempDir, other_user: bool) -> Values {
-        Values::new(Arc::new(Cache::open(dir.path(), Arc::new(Nowhere)).unwrap()), other_user)
+        Values::new(Arc::new(Cache::open(dir.path(), Arc::new(Nowhere), 1 << 20).unwrap()), other_user)
     }
 
     fn memory(content: &[u8], seals: SealFlags) -> OwnedFd {

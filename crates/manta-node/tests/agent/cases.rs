@@ -1,7 +1,7 @@
 //! What the agent promises.
 use manta_api::node::manager_message::Kind as Said;
 use manta_api::node::node_message::Kind;
-use manta_api::node::{Cancel, Offer, ReplayCancel, ReplayFinished, ReplayOrder, Verdict};
+use manta_api::node::{Cancel, Offer, ReplayCancel, ReplayFinished, ReplayOrder, StateUnneeded, Verdict};
 use manta_api::{ErrorCode, InputResult};
 use manta_types::{Blob, ReplayId};
 use std::collections::BTreeMap;
@@ -17,11 +17,13 @@ pub(crate) type Case = (&'static str, fn());
 pub(crate) const ALL: &[Case] = &[
     ("an_attempt_reads_its_inputs_and_what_it_publishes_is_delivered", || on_runtime(reads_and_publishes())),
     ("state_survives_iterations_only_where_the_attempt_was_accepted", || on_runtime(keeps_state())),
+    ("state_that_nobody_will_read_is_forgotten", || on_runtime(forgets_state())),
     ("every_way_to_die_has_its_class_and_sentence", || on_runtime(ways_to_die())),
     ("a_cancelled_attempt_is_killed_and_its_slot_is_free", || on_runtime(cancel_frees_the_slot())),
     ("an_attempt_outlives_its_session_and_is_reported_until_answered", || on_runtime(outlives_its_session())),
     ("a_task_that_may_not_run_unwatched_is_stopped_when_its_node_is_cut_off", || on_runtime(stops_when_cut_off())),
     ("a_replay_is_the_attempt_once_more_and_keeps_nothing", || on_runtime(replays())),
+    ("sets_are_in_the_order_of_the_seed", || on_runtime(orders_sets())),
     ("a_replay_waits_for_a_slot_and_dies_with_its_session", || on_runtime(replays_in_turn())),
     ("an_agent_without_its_launcher_ends", || on_runtime(launcher_dies())),
     ("a_wrong_token_ends_the_agent_with_the_cure", || on_runtime(wrong_token())),
@@ -94,6 +96,46 @@ if seen == 1 and self.iteration == 1:
         door.say(Said::Verdict(Verdict { attempt: report.attempt, epoch: 1, accepted, reason: String::new() }));
     }
     assert_eq!(seen, [0, 1, 1, 2]);
+    bench.stop().await;
+}
+
+async fn forgets_state() {
+    let mut bench = Bench::start(1);
+    let bundle = publish(
+        &bench.manager,
+        "seen = self.local.get_state('seen', 0)
+self.local.set_state('seen', seen + 1)
+self.world.results.add('seen', seen)",
+    );
+    let mut door = bench.door().await;
+    let first = offer(1, &bundle);
+    door.offer(first.clone());
+    let report = door.finished().await;
+    door.accept(&report);
+    let kept = door.names_state().await;
+    assert_eq!(kept, [first.swarm]);
+    door.say(Said::StateUnneeded(StateUnneeded { swarms: kept }));
+    door.offer(offer(2, &bundle));
+    let report = door.finished().await;
+    assert_eq!(tree(&bench.manager, &report.results[0].blob.as_ref().unwrap().digest), 0, "it found no state");
+    bench.stop().await;
+}
+
+async fn orders_sets() {
+    let mut bench = Bench::start(1);
+    let bundle = publish(&bench.manager, "self.world.results.add('order', list({str(n) for n in range(100)}))");
+    let mut door = bench.door().await;
+    let mut orders = Vec::new();
+    for (n, seed) in [(1, 42), (2, 43)] {
+        door.offer(Offer { seed, ..offer(n, &bundle) });
+        let report = door.finished_and_refused().await;
+        orders.push(report.results[0].blob.clone().unwrap().digest);
+    }
+    let replay = ReplayId::from_uuid(uuid::Uuid::from_u128(1)).to_string();
+    door.say(Said::Replay(ReplayOrder { replay, offer: Some(offer(1, &bundle)) }));
+    let replayed = door.replayed().await.report.unwrap().results[0].blob.clone().unwrap().digest;
+    assert_eq!(replayed, orders[0], "the same seed");
+    assert_ne!(orders[1], orders[0], "another seed");
     bench.stop().await;
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Door {
     pub(crate) logs: Vec<LogLine>,
     /// Attempts whose report was heard; a node says it again until it is answered.
     reported: BTreeSet<String>,
+    /// Swarms whose state the node said it keeps, when it said so last.
+    pub(crate) kept: Vec<String>,
     /// Phases so far: attempt and phase.
     pub(crate) phases: Vec<(String, String)>,
 }
@@ -129,6 +131,7 @@ impl Door {
             match self.hear().await? {
                 Kind::Heartbeat(beat) => self.say(Said::Heartbeat(HeartbeatReply { count: beat.count })),
                 Kind::Logs(batch) => self.logs.extend(batch.lines),
+                Kind::StateKept(kept) => self.kept = kept.swarms,
                 Kind::Progress(progress) => self.phases.push((progress.attempt, progress.phase)),
                 Kind::ReplayProgress(progress) => self.phases.push((progress.replay, progress.phase)),
                 Kind::Finished(report) if !self.reported.insert(report.attempt.clone()) => {}
@@ -174,6 +177,19 @@ impl Door {
         while self.hear().await.is_some() {}
     }
 
+    /// Waits until the node names the swarms whose state it keeps.
+    pub(crate) async fn names_state(&mut self) -> Vec<String> {
+        while self.kept.is_empty() {
+            match self.hear().await {
+                Some(Kind::StateKept(kept)) => self.kept = kept.swarms,
+                Some(Kind::Heartbeat(beat)) => self.say(Said::Heartbeat(HeartbeatReply { count: beat.count })),
+                Some(_) => {}
+                None => panic!("the session ended before state was named"),
+            }
+        }
+        self.kept.clone()
+    }
+
     /// Waits for the report of a replay.
     pub(crate) async fn replayed(&mut self) -> ReplayFinished {
         match self.next().await {
@@ -189,6 +205,8 @@ impl Door {
                 Some(Kind::Progress(progress)) => self.phases.push((progress.attempt, progress.phase)),
                 Some(Kind::ReplayProgress(progress)) => self.phases.push((progress.replay, progress.phase)),
                 Some(Kind::Logs(batch)) => self.logs.extend(batch.lines),
+                Some(Kind::Finished(report)) if self.reported.contains(&report.attempt) => {}
+                Some(Kind::StateKept(kept)) => self.kept = kept.swarms,
                 Some(Kind::Heartbeat(beat)) => self.say(Said::Heartbeat(HeartbeatReply { count: beat.count })),
                 other => panic!("{other:?} before {phase}; phases: {:?}", self.phases),
             }
@@ -234,6 +252,7 @@ impl NodeGateway for Gateway {
             heard,
             say,
             logs: Vec::new(),
+            kept: Vec::new(),
             reported: BTreeSet::new(),
             phases: Vec::new(),
         });

@@ -81,6 +81,7 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         images: Store::new(dir.join("images"), Unpacker::new("/nonexistent".into(), Vec::new())),
         image_names: BTreeMap::new(),
         isolation_min: Tier::Reduced,
+        cache_bytes_max: 1 << 30,
         ephemeral: false,
     }
 }

@@ -18,6 +18,7 @@ enum Said {
     Offer(Attempt),
     Cancel(AttemptId),
     Verdict(AttemptId, bool),
+    Unneeded(SwarmId),
 }
 
 /// What the manager knows of an attempt: live, or how it ended.
@@ -34,6 +35,9 @@ pub(crate) struct World {
     generation: u64,
     // The manager.
     offered: Vec<Attempt>,
+    /// The number of the swarm that runs, and those that nobody will read the state of.
+    swarm: u128,
+    over: BTreeSet<SwarmId>,
     known: BTreeMap<AttemptId, Known>,
     /// Messages of the session on their way to the node; empty while there is none.
     inbound: VecDeque<Said>,
@@ -41,8 +45,8 @@ pub(crate) struct World {
     // The disk: what is synced.
     journals: BTreeMap<AttemptId, Arc<Journal>>,
     set_aside: BTreeSet<AttemptId>,
-    /// For each task, whose state it is.
-    state: BTreeMap<String, Vec<AttemptId>>,
+    /// For each task of each swarm, whose state it is.
+    state: BTreeMap<(SwarmId, String), Vec<AttemptId>>,
     // The process: what it is at, gone when it dies.
     orders: Vec<Command<()>>,
     running: BTreeMap<AttemptId, Attempt>,
@@ -62,6 +66,8 @@ impl World {
             desk: Desk::new(NonZeroU32::new(SLOTS).unwrap(), []),
             generation: 1,
             offered: Vec::new(),
+            swarm: 1,
+            over: BTreeSet::new(),
             known: BTreeMap::new(),
             inbound: VecDeque::new(),
             session: false,
@@ -96,12 +102,33 @@ impl World {
             _ if pick.is_multiple_of(16) => self.restore(pick),
             _ if pick.is_multiple_of(3) => self.dies(pick),
             _ if pick.is_multiple_of(5) => self.step(Input::SayAgain),
+            _ if pick.is_multiple_of(7) => self.swarm_ends(),
+            _ if pick.is_multiple_of(11) => self.answer_kept(),
             _ => self.step(Input::TryDisk),
         }
     }
 
     /// Nothing goes wrong any more: everything must come to its end, and hold.
     pub(crate) fn settles(&mut self) {
+        self.comes_to_rest();
+        // What became state of a swarm that is over is named at the next session.
+        self.comes_to_rest();
+        assert!(self.inbound.is_empty() && self.orders.is_empty() && self.running.is_empty(), "work is left");
+        assert_eq!((self.desk.held(), self.desk.counts()), (vec![], (0, 0)), "the desk is empty");
+        assert!(self.journals.is_empty(), "every journal was answered: {:?}", self.journals.keys());
+        for (attempt, known) in &self.known {
+            let swarm = self.offered.iter().find(|one| one.id == *attempt).unwrap().state_of;
+            let kept = self.state.values().flatten().any(|kept| kept == attempt);
+            if self.over.contains(&swarm) {
+                assert!(!kept, "{attempt}: its state is kept though nobody will read it");
+                continue;
+            }
+            let undone = self.set_aside.contains(attempt) || self.again.contains(attempt);
+            assert!(kept == (*known == Known::Accepted) || undone, "{attempt} is {known:?}, kept: {kept}");
+        }
+    }
+
+    fn comes_to_rest(&mut self) {
         self.connect();
         for _ in 0..10_000 {
             if !self.session {
@@ -118,14 +145,6 @@ impl World {
             } else {
                 break;
             }
-        }
-        assert!(self.inbound.is_empty() && self.orders.is_empty() && self.running.is_empty(), "work is left");
-        assert_eq!((self.desk.held(), self.desk.counts()), (vec![], (0, 0)), "the desk is empty");
-        assert!(self.journals.is_empty(), "every journal was answered: {:?}", self.journals.keys());
-        for (attempt, known) in &self.known {
-            let kept = self.state.values().flatten().any(|kept| kept == attempt);
-            let undone = self.set_aside.contains(attempt) || self.again.contains(attempt);
-            assert!(kept == (*known == Known::Accepted) || undone, "{attempt} is {known:?}, kept: {kept}");
         }
     }
 
@@ -155,12 +174,16 @@ impl World {
             Command::StartAttempt { attempt, .. } => {
                 let id = attempt.id;
                 assert!(!self.learnt_over.contains(&id), "{id} starts though this process learnt that it is over");
-                let same = |other: &Attempt| other.id != id && other.task == attempt.task;
+                let same = |other: &Attempt| {
+                    other.id != id && (other.state_of, &other.task) == (attempt.state_of, &attempt.task)
+                };
                 assert!(!self.running.values().any(same), "{id} runs beside an attempt that keeps the same state");
                 let reported = self.journals.values().find(|journal| same(&journal.attempt));
                 assert!(reported.is_none(), "{id} starts beside the unanswered report of {reported:?}");
                 let writes = |order: &Command<()>| matches!(order, Command::WriteJournal(j) if same(&j.attempt));
                 assert!(!self.orders.iter().any(writes), "{id} starts beside a journal that is being written");
+                let forgets = Command::ForgetState { swarm: attempt.state_of };
+                assert!(!self.orders.contains(&forgets), "{id} starts while the state that it reads is removed");
             }
             Command::CommitState(journal) => {
                 let attempt = journal.attempt.id;
@@ -172,12 +195,19 @@ impl World {
                 assert!(answer.is_some() || !self.said.contains_key(attempt), "{attempt} was said and not answered");
                 let journal = self.journals.get(attempt);
                 if let (Some(true), Some(journal)) = (answer, journal) {
-                    let kept = self.state.get(&journal.attempt.task).and_then(|kept| kept.last());
+                    let kept = self.state.get(&lane(&journal.attempt)).and_then(|kept| kept.last());
                     assert_eq!(kept, Some(attempt), "an accepted attempt is forgotten before its state is kept");
                 }
             }
             Command::SetAsideJournal { attempt, generation } => {
                 assert!(*generation < self.generation && self.journals.contains_key(attempt));
+            }
+            Command::ForgetState { swarm } => {
+                let knows = self.desk.generation() == Some(self.generation);
+                assert!(!knows || self.over.contains(swarm), "{swarm} is not over");
+                let runs = self.running.values().any(|attempt| attempt.state_of == *swarm);
+                let reported = self.journals.values().any(|journal| journal.attempt.state_of == *swarm);
+                assert!(!runs && !reported, "the state of {swarm} goes while something refers to it");
             }
             Command::WriteJournal(_) | Command::KillAttempt { .. } => {}
             Command::Say(Word::Progress { .. } | Word::Refused { .. }) => assert!(self.session),
@@ -208,7 +238,7 @@ impl World {
             return;
         }
         self.draws += 1;
-        let swarm = SwarmId::from_uuid(uuid::Uuid::from_u128(1));
+        let swarm = SwarmId::from_uuid(uuid::Uuid::from_u128(self.swarm));
         let id = AttemptId::from_uuid(uuid::Uuid::from_u128(u128::from(self.draws)));
         let iteration = u32::try_from(self.draws).unwrap();
         let attempt = Attempt { id, epoch: 1, swarm, state_of: swarm, task, iteration, generation: None };
@@ -236,6 +266,7 @@ impl World {
                 self.learnt_over.insert(attempt);
                 self.step(Input::Cancelled { attempt, epoch: 1 });
             }
+            Said::Unneeded(swarm) => self.step(Input::StateUnneeded { swarm }),
             Said::Verdict(attempt, accepted) => {
                 self.learnt_over.insert(attempt);
                 if self.journals.contains_key(&attempt) {
@@ -312,7 +343,7 @@ impl World {
             }
             Command::CommitState(journal) => {
                 let attempt = journal.attempt.id;
-                let kept = self.state.entry(journal.attempt.task.clone()).or_default();
+                let kept = self.state.entry(lane(&journal.attempt)).or_default();
                 if kept.last() != Some(&attempt) {
                     let undone = self.again.contains(&attempt);
                     assert!(undone || !kept.contains(&attempt), "{attempt} takes state back");
@@ -329,6 +360,10 @@ impl World {
                 self.set_aside.insert(*attempt);
                 Input::Removed { attempt: *attempt }
             }
+            Command::ForgetState { swarm } => {
+                self.state.retain(|(state_of, _), _| state_of != swarm);
+                Input::StateSettled { swarm: *swarm }
+            }
             other => unreachable!("no order for the disk: {other:?}"),
         }
     }
@@ -338,13 +373,18 @@ impl World {
             return;
         }
         let at = pick % self.orders.len();
-        let attempt = match &self.orders[at] {
-            Command::WriteJournal(journal) | Command::CommitState(journal) => journal.attempt.id,
-            Command::RemoveJournal { attempt } | Command::SetAsideJournal { attempt, .. } => *attempt,
+        let reason = "no space".to_owned();
+        let told = match self.orders.remove(at) {
+            Command::WriteJournal(journal) | Command::CommitState(journal) => {
+                Input::DiskRefused { attempt: journal.attempt.id, reason }
+            }
+            Command::RemoveJournal { attempt } | Command::SetAsideJournal { attempt, .. } => {
+                Input::DiskRefused { attempt, reason }
+            }
+            Command::ForgetState { swarm } => Input::StateSettled { swarm },
             other => unreachable!("no order for the disk: {other:?}"),
         };
-        self.orders.remove(at);
-        self.step(Input::DiskRefused { attempt, reason: "no space".to_owned() });
+        self.step(told);
     }
 
     fn cut(&mut self) {
@@ -367,6 +407,31 @@ impl World {
             }
         }
         self.step(Input::SessionBegan { generation: Some(self.generation) });
+        self.answer_kept();
+    }
+
+    /// The node names the swarms whose state it keeps; the manager says which of them are over.
+    fn answer_kept(&mut self) {
+        let kept: BTreeSet<SwarmId> = self.state.keys().map(|(swarm, _)| *swarm).collect();
+        let unneeded = kept.intersection(&self.over).copied().map(Said::Unneeded);
+        if self.session {
+            self.inbound.extend(unneeded);
+        }
+    }
+
+    /// The swarm that runs ends with all its attempts, and another one begins.
+    fn swarm_ends(&mut self) {
+        let swarm = SwarmId::from_uuid(uuid::Uuid::from_u128(self.swarm));
+        for attempt in self.offered.iter().filter(|attempt| attempt.state_of == swarm) {
+            if self.known[&attempt.id] == Known::Live {
+                self.known.insert(attempt.id, Known::Over);
+                if self.session {
+                    self.inbound.push_back(Said::Cancel(attempt.id));
+                }
+            }
+        }
+        self.over.insert(swarm);
+        self.swarm += 1;
     }
 
     /// The agent dies: what it was at is gone, or was done just before; what is on disk stays.
@@ -395,6 +460,11 @@ impl World {
         }
         if let Some(attempt) = self.offered.get(pick % kept.max(1)) {
             let id = attempt.id;
+            if self.over.remove(&attempt.state_of) {
+                // What was forgotten in the history that was undone stays so.
+                let revived = self.offered.iter().filter(|one| one.state_of == attempt.state_of);
+                self.again.extend(revived.map(|one| one.id));
+            }
             self.known.insert(id, Known::Live);
             self.said.remove(&id);
             self.answered.remove(&id);
@@ -402,4 +472,8 @@ impl World {
             self.again.insert(id);
         }
     }
+}
+
+fn lane(attempt: &Attempt) -> (SwarmId, String) {
+    (attempt.state_of, attempt.task.clone())
 }

@@ -21,7 +21,7 @@ impl World {
                 .line(self.now, || format!("manager is greeted by {name} in session {link}, which holds {held:?}"));
             let fresh = NodeId::from_uuid(Uuid::from_u128(u128::from(self.chance.number()) << 64 | u128::from(link)));
             let (profile, session) = (self.nodes[node].profile(), SessionId(link));
-            let joining = Joining { name, id, fresh, profile, held, session };
+            let joining = Joining { name, id, fresh, profile, held, greeting: None, session };
             return self.post(Message::Connect(link, Box::new(joining)));
         }
         if !is_open {

@@ -138,11 +138,13 @@ async fn talk(act: impl FnOnce(Task) + Send + 'static) -> (Ending, Staged, u32) 
     let dir = tempfile::tempdir().unwrap();
     let cache_dir = dir.path().join("cache");
     std::fs::create_dir(&cache_dir).unwrap();
-    let cache = Arc::new(Cache::open(&cache_dir, Arc::new(Nowhere)).unwrap());
+    let cache = Arc::new(Cache::open(&cache_dir, Arc::new(Nowhere), 1 << 20).unwrap());
     let (global, result) = (cache.take_in(&b"0.1"[..]).unwrap(), cache.take_in(&b"weights"[..]).unwrap());
     let (order, manifest, inputs) = (order(), manifest(), inputs(global.blob(), result.blob()));
     let (node, labels, starts) = (NodeName::new("node-1").unwrap(), BTreeMap::new(), AtomicU32::new(0));
-    let (values, state) = (Values::new(Arc::clone(&cache), false), StateStore::new(dir.path().join("state")));
+    let state_dir = dir.path().join("state");
+    std::fs::create_dir(&state_dir).unwrap();
+    let (values, state) = (Values::new(Arc::clone(&cache), false), StateStore::open(&state_dir).unwrap());
     let (link, usage, log) = (Link::new(), Usage::default(), AttemptLog::new("at_1".to_owned(), Arc::default()));
     let started = || {
         starts.fetch_add(1, Ordering::SeqCst);

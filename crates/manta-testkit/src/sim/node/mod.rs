@@ -224,6 +224,10 @@ impl World {
             desk::Command::RemoveJournal { attempt } | desk::Command::SetAsideJournal { attempt, .. } => {
                 self.order(node, attempt, DiskOrder::Remove);
             }
+            desk::Command::ForgetState { swarm } => {
+                self.nodes[node].kept.state.retain(|(state_of, _), _| *state_of != swarm);
+                self.desk(node, desk::Input::StateSettled { swarm });
+            }
         }
     }
 }
