@@ -163,11 +163,17 @@ fn signal_set(signals: &[c_int]) -> libc::sigset_t {
     }
 }
 
-/// Ends this process by `signal`, as if it had not been handled.
+/// Ends this process by `signal`, as if it had not been handled. Others that are blocked stay so: one of them that waits
+/// would end it first.
 pub(crate) fn die_by(signal: c_int) -> ! {
-    reset_signals();
-    // SAFETY: takes a number only; what follows is reached for signals that do not kill.
-    unsafe { libc::raise(signal) };
+    let set = signal_set(&[signal]);
+    // SAFETY: the default is a valid disposition, `set` is initialised, and the old mask is not asked for; what follows is
+    // reached for signals that do not kill.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::raise(signal);
+    }
     exit_now(128 + signal)
 }
 
