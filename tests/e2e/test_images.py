@@ -4,6 +4,7 @@ import json
 import tarfile
 
 import pytest
+
 from harness.cluster import Cluster
 
 REFUSED, NOT_FOUND = 4, 3

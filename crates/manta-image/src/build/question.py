@@ -1,6 +1,6 @@
-"""Tells what an interpreter consists of, as JSON: itself, its library, and the files of some distributions with all they need.
+"""Tells, as JSON, what an interpreter consists of: itself, its library, and distributions with all that they need.
 
-The arguments are names of distributions. Requirements under a condition count where they are installed; extras never do.
+The arguments are names of distributions. Requirements under a condition count where installed; extras never do.
 """
 
 import json
@@ -40,7 +40,7 @@ def needed(names):
 
 
 def files(distribution):
-    """Return (path on this machine, path in a directory of packages) of all files, and None where there is no list of them."""
+    """Return (path on this machine, path among packages) of all files; None where there is no list of them."""
     listed = distribution.files
     if listed is None or any(path.name.startswith("__editable__") for path in listed):
         return None
