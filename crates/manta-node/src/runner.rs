@@ -68,6 +68,7 @@ impl<'a> View<'a> {
             tmp: TmpLimits { bytes: resources.tmp_bytes, inodes: TMP_INODES_MAX },
             limits: Limits { memory_bytes: resources.memory_bytes, pids: resources.pids, cpu: resources.cpu },
             hostname: node.name.to_string(),
+            template: None,
         }
     }
 

@@ -104,6 +104,67 @@ impl HostId {
     }
 }
 
+/// Host uids that one zygote's user namespace maps: its own, and one for each child that may live at once.
+pub(crate) struct Seats {
+    own: HostId,
+    seats: Vec<HostId>,
+    free: RefCell<BTreeSet<usize>>,
+}
+
+/// One of the uids of a zygote, given back when dropped.
+pub(crate) struct Seat {
+    index: usize,
+    seats: Rc<Seats>,
+}
+
+impl Seats {
+    /// Takes uids for a zygote and `count` children.
+    pub(crate) fn take(ids: &HostIds, count: usize) -> Result<Rc<Self>, StartError> {
+        let own = ids.take()?;
+        let seats = (0..count).map(|_| ids.take()).collect::<Result<Vec<_>, _>>()?;
+        Ok(Rc::new(Self { own, seats, free: RefCell::new((0..count).collect()) }))
+    }
+
+    /// The zygote's own uid.
+    pub(crate) fn own(&self) -> &HostId {
+        &self.own
+    }
+
+    /// A uid for a child; `None` while all are taken.
+    pub(crate) fn sit(self: &Rc<Self>) -> Option<Seat> {
+        let index = self.free.borrow_mut().pop_first()?;
+        Some(Seat { index, seats: Rc::clone(self) })
+    }
+
+    /// How many children have one.
+    pub(crate) fn taken(&self) -> usize {
+        self.seats.len() - self.free.borrow().len()
+    }
+
+    /// Host uids in the order in which the zygote's namespace numbers them.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
+        [&self.own].into_iter().chain(&self.seats).map(HostId::number)
+    }
+}
+
+impl Seat {
+    /// The uid, and the gid, on the host.
+    pub(crate) fn number(&self) -> u32 {
+        self.seats.seats[self.index].number()
+    }
+
+    /// How far after the zygote's own uid its namespace has this one.
+    pub(crate) fn offset(&self) -> u32 {
+        u32::try_from(self.index + 1).expect("a zygote has a few dozen children")
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.free.borrow_mut().insert(self.index);
+    }
+}
+
 impl Drop for HostId {
     fn drop(&mut self) {
         self.shared.taken.borrow_mut().remove(&self.slot);

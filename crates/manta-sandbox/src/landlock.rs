@@ -49,6 +49,11 @@ impl Fence {
         self.0.add_rule(PathBeneath::new(path.as_fd(), rights)).map(Self)
     }
 
+    /// The fence as a descriptor, for another process to put around itself; `None` where the kernel has no Landlock.
+    pub(crate) fn into_fd(self) -> Option<OwnedFd> {
+        self.0.into()
+    }
+
     /// Puts the fence around the calling thread and all it starts; needs no-new-privileges.
     pub(crate) fn close(self) -> Result<(), RulesetError> {
         self.0.restrict_self().map(|_status| ())

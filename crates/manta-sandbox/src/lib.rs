@@ -28,6 +28,7 @@ mod rlimits;
 mod seccomp;
 mod spec;
 mod sys;
+mod template;
 
 pub use error::{SandboxError, StartError};
 pub use image::{HostImage, ImageError};
@@ -35,3 +36,4 @@ pub use launcher::{Launcher, Running, launcher_main};
 pub use probes::{Finding, FindingState, ProbeError, ProbeSuite, Stage, Verdict};
 pub use report::{CgroupReport, CgroupVersion, HostReport, Shortcoming};
 pub use spec::{Exit, ExitHow, Limits, Link, Mount, MountAccess, SandboxSpec, Tier, TmpLimits};
+pub use template::{Start, StartWay, Template, Warmth};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, prlimit, setrlimit};
 
 use crate::Limits;
 
@@ -45,6 +45,14 @@ impl ResourceLimits {
             setrlimit(*resource, Rlimit { current: value, maximum: value })?;
         }
         Ok(())
+    }
+
+    /// Sets them for another process.
+    pub(crate) fn apply_to(&self, process: Pid) -> rustix::io::Result<()> {
+        self.0.iter().try_for_each(|(resource, wanted)| {
+            let value = Some(*wanted);
+            prlimit(Some(process), *resource, Rlimit { current: value, maximum: value }).map(drop)
+        })
     }
 }
 

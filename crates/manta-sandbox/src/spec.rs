@@ -74,6 +74,8 @@ pub struct SandboxSpec {
     pub limits: Limits,
     /// Host name inside.
     pub hostname: String,
+    /// Name of the template it may be started from, which its launcher was told before; `None` starts it cold.
+    pub template: Option<String>,
 }
 
 /// A file or directory that the task may read.
@@ -151,6 +153,8 @@ pub enum ExitHow {
     Signaled(i32),
     /// The launcher died, and the task with it.
     Lost,
+    /// The zygote that it was forked from ended, and the task with it.
+    ZygoteLost,
 }
 
 impl Exit {
@@ -164,9 +168,7 @@ impl SandboxSpec {
     /// Refuses a spec that no sandbox can be made from.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         let refuse = |problem: String| Err(StartError::Spec { problem });
-        let id_fits = (1..=64).contains(&self.id.len())
-            && self.id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        if !id_fits {
+        if !is_id(&self.id) {
             return refuse(format!("the id `{}` is not 1 to 64 letters, digits, `_` or `-`", self.id));
         }
         if !self.argv.first().is_some_and(|program| program.starts_with('/')) {
@@ -181,17 +183,37 @@ impl SandboxSpec {
         if !limits_fit || self.tmp.bytes == 0 || self.tmp.inodes == 0 {
             return refuse("a limit is zero or out of range".to_owned());
         }
-        if self.mounts.len() > ENTRIES_MAX || self.links.len() > ENTRIES_MAX {
-            return refuse(format!("more than {ENTRIES_MAX} mounts or links"));
-        }
-        for path in self.mounts.iter().map(|mount| &mount.target).chain(self.links.iter().map(|link| &link.path)) {
-            check_target(path)?;
-        }
-        match self.mounts.iter().find(|mount| !mount.source.is_absolute()) {
-            Some(mount) => refuse(format!("the mount source `{}` is not an absolute path", mount.source.display())),
-            None => Ok(()),
-        }
+        check_mounts(&self.mounts)?;
+        check_links(&self.links)
     }
+}
+
+/// Whether a text can name a sandbox or a template.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// Refuses mounts that no sandbox can have.
+pub(crate) fn check_mounts(mounts: &[Mount]) -> Result<(), StartError> {
+    if mounts.len() > ENTRIES_MAX {
+        return Err(StartError::Spec { problem: format!("more than {ENTRIES_MAX} mounts") });
+    }
+    mounts.iter().try_for_each(|mount| check_target(&mount.target))?;
+    match mounts.iter().find(|mount| !mount.source.is_absolute()) {
+        Some(mount) => Err(StartError::Spec {
+            problem: format!("the mount source `{}` is not an absolute path", mount.source.display()),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses links that no sandbox can have.
+pub(crate) fn check_links(links: &[Link]) -> Result<(), StartError> {
+    if links.len() > ENTRIES_MAX {
+        return Err(StartError::Spec { problem: format!("more than {ENTRIES_MAX} links") });
+    }
+    links.iter().try_for_each(|link| check_target(&link.path))
 }
 
 fn check_target(target: &Path) -> Result<(), StartError> {
@@ -220,6 +242,7 @@ mod tests {
             tmp: TmpLimits { bytes: 1 << 20, inodes: 64 },
             limits: Limits { memory_bytes: 1 << 20, pids: 1, cpu: 0.5 },
             hostname: "task".to_owned(),
+            template: None,
         }
     }
 

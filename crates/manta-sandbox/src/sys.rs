@@ -29,18 +29,20 @@ pub(crate) struct Forked {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Makes a child process with new namespaces given by `flags`; `None` is returned in the child.
+/// Makes a child process with new namespaces given by `flags`; `None` is returned in the child. With `CLONE_PARENT` it is a child of
+/// this process's own parent.
 ///
 /// The caller must be single-threaded: the child is a copy of this thread only, and goes on using its allocator.
 pub(crate) fn clone_process(flags: c_int) -> io::Result<Option<Forked>> {
     let mut pidfd: RawFd = -1;
-    let flags = u64::from((flags | libc::CLONE_PIDFD).cast_unsigned());
+    // A sibling's end is told as this process's own is.
+    let exit_signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 };
     let args = libc::clone_args {
-        flags,
+        flags: u64::from((flags | libc::CLONE_PIDFD).cast_unsigned()),
         pidfd: (&raw mut pidfd).addr() as u64,
         child_tid: 0,
         parent_tid: 0,
-        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+        exit_signal: u64::from(exit_signal.cast_unsigned()),
         stack: 0,
         stack_size: 0,
         tls: 0,
@@ -196,7 +198,12 @@ pub(crate) fn exec(program: &CStr, argv: &[*const libc::c_char], env: &[*const l
 
 /// Drops every capability from the bounding set, so that no exec can bring one back.
 pub(crate) fn clear_bounding_set() -> io::Result<()> {
-    for capability in 0..64 {
+    clear_bounding_set_but(None)
+}
+
+/// Drops every capability but one from the bounding set.
+pub(crate) fn clear_bounding_set_but(kept: Option<libc::c_int>) -> io::Result<()> {
+    for capability in (0..64).filter(|capability| Some(*capability) != kept) {
         // SAFETY: takes numbers only.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } < 0 {
             let error = io::Error::last_os_error();

@@ -111,6 +111,7 @@ fn died(exit: &Exit, resources: &Resources) -> AttemptFailure {
         ExitHow::Exited(status) => (OutcomeClass::UserError, format!("exited with status {status} before run() ended")),
         ExitHow::Signaled(signal) => (OutcomeClass::UserError, format!("killed by signal {}", signal_name(signal))),
         ExitHow::Lost => (OutcomeClass::Platform, "its sandbox was lost: the launcher ended".to_owned()),
+        ExitHow::ZygoteLost => (OutcomeClass::Platform, "its sandbox was lost: its zygote ended".to_owned()),
     };
     if exit.pids_limit_hit {
         let words = format!("{words}, after its limit of {} processes and threads was reached", resources.pids);

@@ -71,7 +71,7 @@ impl Manager {
     }
 
     /// Makes the groups of one sandbox.
-    pub(crate) fn create(&self, id: &str, limits: &Limits) -> Result<Group, StartError> {
+    pub(crate) fn create(&self, id: &str, limits: Option<&Limits>) -> Result<Group, StartError> {
         Group::create(&self.hierarchies, id, limits)
     }
 
@@ -195,7 +195,7 @@ mod tests {
         let hierarchies =
             [Hierarchy { version: Version::V2, root: tree.path().to_owned(), controllers: Controller::ALL.to_vec() }];
         let limits = Limits { memory_bytes: 4096, pids: 7, cpu: 0.5 };
-        Group::create(&hierarchies, "at_1", &limits).unwrap();
+        Group::create(&hierarchies, "at_1", Some(&limits)).unwrap();
         let read = |file: &str| fs::read_to_string(group.join(file)).unwrap();
         assert_eq!(
             (read("memory.max"), read("pids.max"), read("cpu.max")),

@@ -23,20 +23,28 @@ struct Part {
 
 impl Group {
     /// Makes the groups and sets their limits.
-    pub(super) fn create(hierarchies: &[Hierarchy], id: &str, limits: &Limits) -> Result<Self, StartError> {
+    pub(super) fn create(hierarchies: &[Hierarchy], id: &str, limits: Option<&Limits>) -> Result<Self, StartError> {
         let mut group = Self { parts: Vec::new() };
         for hierarchy in hierarchies {
             let dir = hierarchy.root.join(id);
             let made = fs::create_dir(&dir);
             group.parts.push(Part { version: hierarchy.version, controllers: hierarchy.controllers.clone(), dir });
             let part = group.parts.last().expect("a part was just pushed");
-            if let Err(error) = made.and_then(|()| part.limit(limits)) {
+            if let Err(error) = made.and_then(|()| limits.map_or(Ok(()), |limits| part.limit(limits))) {
                 let failure = StartError::step(format!("set limits in `{}`", part.dir.display()), error);
                 group.remove();
                 return Err(failure);
             }
         }
         Ok(group)
+    }
+
+    /// Limits groups that were made without limits.
+    pub(crate) fn limit(&self, limits: &Limits) -> Result<(), StartError> {
+        self.parts.iter().try_for_each(|part| {
+            part.limit(limits)
+                .map_err(|error| StartError::step(format!("set limits in `{}`", part.dir.display()), error))
+        })
     }
 
     /// Moves a process, and so all it will make, into the groups.

@@ -3,6 +3,8 @@
 //! The kernel drops signals that the first process sends itself, so a program in its place could not abort. When this process ends
 //! the kernel ends every other one of the namespace. It runs no code of the user's, has no capability, and cannot be traced.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 
 use super::steps::{At, Outcome, Step};
@@ -11,30 +13,44 @@ use crate::sys;
 
 const SIGNALS: [libc::c_int; 1] = [libc::SIGCHLD];
 /// Where the pipe is kept on which the program's wait status is told: standard input's number.
-const STATUS_FD: libc::c_int = 0;
+pub(super) const STATUS_FD: libc::c_int = 0;
 
 /// Becomes the first process, which never returns; its child returns with the outcome of becoming the task.
 pub(super) fn run(plan: &Plan) -> Outcome {
-    sys::block_signals(&SIGNALS);
+    hold_signals();
     let Some(task) = sys::clone_process(0).at(Step::Init)? else { return become_task(plan) };
-    give_up_everything(plan)?;
+    keep_only(&plan.status)?;
+    give_up_everything()?;
+    wait_for(task.pid.as_raw_nonzero().get())
+}
+
+/// Takes in orphans until the program has ended, and tells how.
+pub(super) fn wait_for(program: i32) -> ! {
     loop {
-        sys::wait_signal(&SIGNALS);
         while let Ok(Some((pid, status))) = sys::reap_any() {
-            if pid == task.pid.as_raw_nonzero().get() {
+            if pid == program {
                 // Nobody is left to tell if the launcher is gone.
                 let _ = rustix::io::write(rustix::stdio::stdin(), &status.to_ne_bytes());
                 sys::exit_now(0);
             }
         }
+        sys::wait_signal(&SIGNALS);
     }
 }
 
-/// What remains is waiting; the report pipe must close here too, or the launcher would not see the program's exec.
-fn give_up_everything(plan: &Plan) -> Outcome {
-    use std::os::fd::AsFd;
-    sys::place_fd(plan.status.as_fd(), STATUS_FD).at(Step::Init)?;
-    sys::close_from(STATUS_FD + 1).at(Step::Init)?;
+/// Makes the signal that [`wait_for`] waits for wait for it.
+pub(super) fn hold_signals() {
+    sys::block_signals(&SIGNALS);
+}
+
+/// Closes all but the status pipe; the report pipe too, or the launcher would not see the program's exec.
+fn keep_only(status: &OwnedFd) -> Outcome {
+    sys::place_fd(status.as_fd(), STATUS_FD).at(Step::Init)?;
+    sys::close_from(STATUS_FD + 1).at(Step::Init)
+}
+
+/// What remains is waiting.
+pub(super) fn give_up_everything() -> Outcome {
     sys::clear_bounding_set().at(Step::Init)?;
     super::clear_capabilities().at(Step::Init)?;
     rustix::thread::set_no_new_privs(true).at(Step::Init)?;

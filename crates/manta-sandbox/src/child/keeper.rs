@@ -123,6 +123,8 @@ fn children_by_scan(own: u32) -> Vec<u32> {
 
 /// Ends as the task ended, so that the launcher reads the task's status from the keeper.
 fn mirror(status: Option<i32>) -> ! {
+    // A request to end that came with the task's own end must not decide how the keeper ends.
+    sys::ignore_signal(libc::SIGTERM);
     match status {
         Some(status) if libc::WIFEXITED(status) => sys::exit_now(libc::WEXITSTATUS(status)),
         Some(status) if libc::WIFSIGNALED(status) => sys::die_by(libc::WTERMSIG(status)),

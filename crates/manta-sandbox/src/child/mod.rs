@@ -7,6 +7,7 @@ mod init;
 mod keeper;
 mod namespaced;
 mod shared;
+mod shell;
 mod steps;
 
 use std::ffi::CString;
@@ -19,6 +20,7 @@ use crate::{landlock, sys};
 
 pub(crate) use namespaced::{INSIDE_ID, NamespacedPlan, PlannedMount, PlannedSource};
 pub(crate) use shared::SharedPlan;
+pub(crate) use shell::{Admission, ShellPlan, clone_inside};
 pub(crate) use steps::{Failure, Step};
 
 use steps::{At, Outcome};
@@ -36,8 +38,20 @@ pub(crate) struct Plan {
     pub(crate) status: OwnedFd,
     pub(crate) filter: Vec<libc::sock_filter>,
     pub(crate) limits: ResourceLimits,
-    pub(crate) landlock: bool,
+    pub(crate) role: Role,
     pub(crate) world: World,
+}
+
+/// What the program may do once it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A task: it has given up all that it could.
+    Task {
+        /// Whether the kernel has Landlock.
+        landlock: bool,
+    },
+    /// A zygote: it keeps the one capability that puts its children into namespaces of their own.
+    Zygote,
 }
 
 /// The descriptors that the task inherits as 0, 1, 2 and 3; all numbered 10 or more here.
@@ -69,7 +83,7 @@ impl CStrings {
 
 /// Becomes the task; on failure says why and ends.
 pub(crate) fn run(plan: &Plan) -> ! {
-    let outcome = wait_for_go(plan).and_then(|()| match &plan.world {
+    let outcome = wait_for_go(&plan.go).and_then(|()| match &plan.world {
         World::Namespaced(namespaced) => namespaced::enter(namespaced).and_then(|()| init::run(plan)),
         World::Shared(shared) => keeper::run(plan, shared),
     });
@@ -80,10 +94,10 @@ pub(crate) fn run(plan: &Plan) -> ! {
     sys::exit_now(127)
 }
 
-fn wait_for_go(plan: &Plan) -> Outcome {
+fn wait_for_go(go: &OwnedFd) -> Outcome {
     set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Go)?;
     let mut byte = [0];
-    match rustix::io::read(&plan.go, &mut byte).at(Step::Go)? {
+    match rustix::io::read(go, &mut byte).at(Step::Go)? {
         0 => sys::exit_now(126),
         _ => Ok(()),
     }
@@ -100,9 +114,12 @@ fn become_task(plan: &Plan) -> Outcome {
     }
     sys::close_on_exec_from(4).at(Step::Descriptors)?;
     sys::reset_signals();
-    drop_capabilities(plan)?;
+    match plan.role {
+        Role::Task { .. } => drop_capabilities(plan)?,
+        Role::Zygote => keep_capability().at(Step::Capabilities)?,
+    }
     rustix::thread::set_no_new_privs(true).at(Step::NoNewPrivileges)?;
-    if plan.landlock {
+    if plan.role == (Role::Task { landlock: true }) {
         close_fence(plan)?;
     }
     sys::install_filter(&plan.filter).at(Step::Filter)?;
@@ -121,6 +138,16 @@ fn drop_capabilities(plan: &Plan) -> Outcome {
     clear_capabilities().at(Step::Capabilities)?;
     // Both changing the uid and dropping capabilities clear it.
     set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Go)
+}
+
+/// Gives up every capability but that of entering namespaces, which exec hands on.
+fn keep_capability() -> std::io::Result<()> {
+    use rustix::thread::{CapabilitySet, CapabilitySets, configure_capability_in_ambient_set, set_capabilities};
+    let kept = CapabilitySet::SYS_ADMIN;
+    sys::clear_bounding_set_but(Some(kept.bits().trailing_zeros().cast_signed()))?;
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: kept })?;
+    configure_capability_in_ambient_set(kept, true)?;
+    Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
 /// Gives up every capability that the process has, could have or would hand on.

@@ -6,14 +6,15 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, mkdir, open, symlink};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_string, fsmount, fsopen, fspick, mount_change,
+    move_mount, open_tree, unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
 
 use super::steps::{At, Outcome, Step};
 use crate::landlock::{Fence, Grant};
-use crate::{mounts, sys};
+use crate::{TmpLimits, mounts, sys};
 
 /// The task's uid and gid as it sees them.
 pub(crate) const INSIDE_ID: u32 = 1000;
@@ -84,6 +85,12 @@ pub(crate) enum PlannedSource {
 
 /// Enters the task's world: afterwards `/` is the task's and nothing of the host's file system is in reach.
 pub(super) fn enter(plan: &NamespacedPlan) -> Outcome {
+    enter_open(plan)?;
+    seal_root()
+}
+
+/// [`enter`], but for the root directory, in which mounts can still be attached.
+pub(super) fn enter_open(plan: &NamespacedPlan) -> Outcome {
     if plan.privileged {
         become_id(INSIDE_ID)?;
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).at(Step::Go)?;
@@ -106,12 +113,26 @@ pub(super) fn enter(plan: &NamespacedPlan) -> Outcome {
     make_links(plan)?;
     write_accounts()?;
     mask_proc()?;
-    seal_root()?;
     chdir("/tmp").at(Step::WorkingDirectory)
 }
 
+/// Attaches what came late, limits the temporary directories, and closes the root directory for good.
+pub(super) fn admit(mounts: &[PlannedMount], tmp: TmpLimits) -> Outcome {
+    for (index, mount) in mounts.iter().enumerate() {
+        attach_planned(mount, None, index)?;
+    }
+    for path in [c"/tmp", c"/dev/shm"] {
+        let context = fspick(CWD, path, FsPickFlags::FSPICK_CLOEXEC).at(Step::Tmp)?;
+        for (key, value) in [("size", tmp.bytes), ("nr_inodes", tmp.inodes)] {
+            fsconfig_set_string(&context, key, value.to_string()).at(Step::Tmp)?;
+        }
+        fsconfig_reconfigure(&context).at(Step::Tmp)?;
+    }
+    seal_root()
+}
+
 /// Takes a uid and equal gid, for good, and leaves all groups.
-pub(super) fn become_id(id: u32) -> Outcome {
+pub(crate) fn become_id(id: u32) -> Outcome {
     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
     rustix::thread::set_thread_groups(&[]).at(Step::Identity)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).at(Step::Identity)?;

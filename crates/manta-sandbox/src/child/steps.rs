@@ -2,10 +2,16 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 /// A step that can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
     Go,
+    /// Enter the namespaces of the zygote that will fork the task.
+    Join,
+    /// Make the first process of the task's namespaces.
+    Clone,
     Identity,
     PrivateMounts,
     Proc,
@@ -36,8 +42,10 @@ pub(crate) enum Step {
 }
 
 /// Every step with what it does, to follow "failed to".
-const STEPS: [(Step, &str); 27] = [
+const STEPS: [(Step, &str); 29] = [
     (Step::Go, "follow the launcher"),
+    (Step::Join, "enter its zygote's namespaces"),
+    (Step::Clone, "make a process with its own namespaces"),
     (Step::Identity, "take the task's uid"),
     (Step::PrivateMounts, "make its mounts private"),
     (Step::Proc, "mount a `/proc` of its own"),
@@ -74,7 +82,7 @@ impl Step {
 }
 
 /// A failed step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub(crate) step: Step,
     pub(crate) errno: i32,
@@ -82,13 +90,13 @@ pub(crate) struct Failure {
     pub(crate) index: u32,
 }
 
-pub(super) type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
     /// Length of its wire form.
     pub(crate) const BYTES: usize = 12;
 
-    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let position =
             STEPS.iter().position(|(step, _)| *step == self.step).expect("every step is in the table, by test");
         let mut bytes = [0; Self::BYTES];
@@ -107,13 +115,13 @@ impl Failure {
 }
 
 /// Gives an error the name of the step it happened in.
-pub(super) trait At<T> {
+pub(crate) trait At<T> {
     fn at(self, step: Step) -> Outcome<T>;
     fn at_index(self, step: Step, index: usize) -> Outcome<T>;
 }
 
 /// An error that has, or has not, a system error number.
-pub(super) trait Errno {
+pub(crate) trait Errno {
     fn errno(&self) -> i32;
 }
 

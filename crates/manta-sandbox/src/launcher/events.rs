@@ -11,9 +11,10 @@ use super::protocol::{self, Event, MESSAGE_BYTES_MAX, Request, START_FDS};
 use super::scratch::Scratch;
 use super::start::Starter;
 use super::task::Task;
+use super::warm::Pool;
 use super::{probe, retry_briefly};
 use crate::cgroup::Group;
-use crate::{SandboxSpec, StartError, sys};
+use crate::{SandboxSpec, Start, StartError, StartWay, sys};
 
 /// How often v1 memory groups are looked at, and groups that would not go are tried again.
 const TICK: Duration = Duration::from_millis(100);
@@ -46,6 +47,9 @@ struct Server {
     control: OwnedFd,
     starter: Starter,
     tasks: BTreeMap<String, Task>,
+    pool: Pool,
+    /// Questions after what is ready that wait for their answer.
+    warmth_asked: u32,
     /// Groups of ended tasks in which a process had not quite gone.
     leftovers: Vec<Group>,
 }
@@ -57,7 +61,14 @@ impl Server {
         let null = std::fs::File::open("/dev/null")?;
         sys::place_fd(null.as_fd(), 0)?;
         Scratch::sweep();
-        Ok(Self { control, starter: Starter::new(), tasks: BTreeMap::new(), leftovers: Vec::new() })
+        Ok(Self {
+            control,
+            starter: Starter::new(),
+            tasks: BTreeMap::new(),
+            pool: Pool::default(),
+            warmth_asked: 0,
+            leftovers: Vec::new(),
+        })
     }
 
     /// Serves until the agent closes the socket or breaks the protocol.
@@ -71,6 +82,12 @@ impl Server {
                 }
             }
             self.tasks.values_mut().for_each(Task::kill_if_out_of_memory);
+            self.leftovers.append(&mut self.pool.advance(&mut self.starter));
+            if self.pool.is_settled() {
+                for _ in 0..std::mem::take(&mut self.warmth_asked) {
+                    self.tell(&Event::Warmth(self.pool.warmth()))?;
+                }
+            }
             self.leftovers.retain(|group| !group.remove());
             for (id, exit) in self.take_ended() {
                 self.tell(&Event::Exited { id, exit })?;
@@ -82,7 +99,10 @@ impl Server {
     fn wait(&self) -> io::Result<bool> {
         let mut fds = vec![PollFd::new(&self.control, PollFlags::IN)];
         fds.extend(self.tasks.values().map(|task| PollFd::from_borrowed_fd(task.pidfd(), PollFlags::IN)));
-        let ticking = !self.leftovers.is_empty() || self.tasks.values().any(|task| task.group.needs_watching());
+        fds.extend(self.pool.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let ticking = self.pool.needs_watching()
+            || !self.leftovers.is_empty()
+            || self.tasks.values().any(|task| task.group.needs_watching());
         let timeout = Timespec::try_from(TICK).expect("a tenth of a second fits");
         match poll(&mut fds, ticking.then_some(&timeout)) {
             Ok(_) => Ok(!fds[0].revents().is_empty()),
@@ -98,6 +118,10 @@ impl Server {
                 let result = self.start(&spec, fds);
                 self.tell(&Event::Started { id, result })
             }
+            Request::KeepWarm(template) => {
+                self.pool.keep(&mut self.starter, *template);
+                Ok(())
+            }
             Request::Kill { id } => {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.kill();
@@ -108,6 +132,10 @@ impl Server {
                 let report = probe::probe(&mut self.starter);
                 self.tell(&Event::Probed(report))
             }
+            Request::Warmth => {
+                self.warmth_asked += 1;
+                Ok(())
+            }
             Request::CheckMount { source } => {
                 let result = self.starter.check_mount(&source);
                 self.tell(&Event::MountChecked(result))
@@ -115,16 +143,25 @@ impl Server {
         }
     }
 
-    fn start(&mut self, spec: &SandboxSpec, fds: Vec<OwnedFd>) -> Result<(), StartError> {
+    fn start(&mut self, spec: &SandboxSpec, fds: Vec<OwnedFd>) -> Result<Start, StartError> {
         let fds: [OwnedFd; START_FDS] = fds
             .try_into()
             .map_err(|_| StartError::Spec { problem: format!("{START_FDS} descriptors must come with it") })?;
         if self.tasks.contains_key(&spec.id) {
             return Err(StartError::Spec { problem: format!("a sandbox named `{}` is running already", spec.id) });
         }
-        let task = self.starter.start(spec, fds)?;
+        spec.check()?;
+        let warm = spec.template.is_some().then(|| self.pool.start(&mut self.starter, spec, &fds));
+        let (task, start) = match warm {
+            Some(Ok((task, way))) => {
+                let instead = (way != StartWay::Standby).then(|| "none of its image was waiting".to_owned());
+                (task, Start { way, instead })
+            }
+            Some(Err(why)) => (self.starter.start(spec, fds)?, Start { way: StartWay::Cold, instead: Some(why) }),
+            None => (self.starter.start(spec, fds)?, Start { way: StartWay::Cold, instead: None }),
+        };
         self.tasks.insert(spec.id.clone(), task);
-        Ok(())
+        Ok(start)
     }
 
     /// Takes out the tasks that have ended and gives back what they held.
@@ -149,17 +186,16 @@ impl Server {
     fn end(mut self) {
         let deadline = Instant::now() + END_MAX;
         self.tasks.values_mut().for_each(Task::kill);
-        while !self.tasks.is_empty() && Instant::now() < deadline {
-            let mut fds: Vec<_> = self
-                .tasks
-                .values()
-                .map(|task| PollFd::from_borrowed_fd(task.process.pidfd.as_fd(), PollFlags::IN))
-                .collect();
+        self.pool.end();
+        while !(self.tasks.is_empty() && self.pool.is_empty()) && Instant::now() < deadline {
+            let pidfds = self.tasks.values().map(Task::pidfd).chain(self.pool.fds());
+            let mut fds: Vec<_> = pidfds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
             let timeout = Timespec::try_from(TICK).expect("a tenth of a second fits");
             // An interrupted or failed wait only makes the next look come sooner.
             let _ = poll(&mut fds, Some(&timeout));
             drop(fds);
             self.take_ended();
+            self.leftovers.append(&mut self.pool.advance(&mut self.starter));
         }
         for group in &self.leftovers {
             retry_briefly(|| group.remove());

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, so
 use tokio::sync::oneshot;
 
 use super::protocol::{self, Event, MESSAGE_BYTES_MAX, Request};
-use crate::{Exit, HostReport, SandboxError, SandboxSpec, StartError};
+use crate::{Exit, HostReport, SandboxError, SandboxSpec, Start, StartError, Template, Warmth};
 
 /// A running launcher process. Dropping it ends every sandbox and waits until the launcher has cleaned up.
 pub struct Launcher {
@@ -26,8 +26,17 @@ pub struct Launcher {
 pub struct Running {
     /// The spec's id.
     pub id: String,
+    /// How it was started.
+    pub start: Start,
     /// Receives once how the sandbox ended. If the launcher dies, that is [`crate::ExitHow::Lost`].
     pub exit: oneshot::Receiver<Exit>,
+}
+
+/// A sandbox that was asked for.
+struct Asked {
+    id: String,
+    started: oneshot::Receiver<Result<Start, StartError>>,
+    exit: oneshot::Receiver<Exit>,
 }
 
 /// Who waits for which event.
@@ -36,11 +45,12 @@ struct Waiting {
     gone: bool,
     sandboxes: HashMap<String, Sandbox>,
     probes: VecDeque<oneshot::Sender<HostReport>>,
+    warmths: VecDeque<oneshot::Sender<Vec<Warmth>>>,
     checks: VecDeque<oneshot::Sender<Result<(), StartError>>>,
 }
 
 struct Sandbox {
-    started: Option<oneshot::Sender<Result<(), StartError>>>,
+    started: Option<oneshot::Sender<Result<Start, StartError>>>,
     exit: oneshot::Sender<Exit>,
 }
 
@@ -128,9 +138,9 @@ impl Launcher {
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> Result<Running, SandboxError> {
-        let (started, running) = self.ask_start(spec, [light, stdout, stderr])?;
-        started.await.map_err(|_| SandboxError::LauncherGone)??;
-        Ok(running)
+        let Asked { id, started, exit } = self.ask_start(spec, [light, stdout, stderr])?;
+        let start = started.await.map_err(|_| SandboxError::LauncherGone)??;
+        Ok(Running { id, start, exit })
     }
 
     /// [`Launcher::start`] for threads outside an async runtime.
@@ -144,9 +154,9 @@ impl Launcher {
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> Result<Running, SandboxError> {
-        let (started, running) = self.ask_start(spec, [light, stdout, stderr])?;
-        started.blocking_recv().map_err(|_| SandboxError::LauncherGone)??;
-        Ok(running)
+        let Asked { id, started, exit } = self.ask_start(spec, [light, stdout, stderr])?;
+        let start = started.blocking_recv().map_err(|_| SandboxError::LauncherGone)??;
+        Ok(Running { id, start, exit })
     }
 
     /// Ends a sandbox and every process in it; its exit arrives as usual. Unknown ids are ignored.
@@ -158,6 +168,42 @@ impl Launcher {
     /// Ends every sandbox and the launcher, and waits until nothing of them is left.
     pub fn shutdown(self) {
         drop(self);
+    }
+
+    /// Makes ready, in the background, what sandboxes can be started from that name the template; one of the same name is replaced.
+    ///
+    /// It needs [`crate::Tier::Full`]. Until it is ready, and where it cannot be made, such sandboxes are started cold, and
+    /// [`Start::instead`] says why.
+    ///
+    /// # Errors
+    /// [`SandboxError::LauncherGone`], or a template that no launcher can be told.
+    pub fn keep_warm(&self, template: Template) -> Result<(), SandboxError> {
+        template.check()?;
+        self.send(&Request::KeepWarm(Box::new(template)), &[])
+    }
+
+    /// What is ready to start sandboxes from, a row for each template; waits until nothing is in the making.
+    ///
+    /// # Errors
+    /// [`SandboxError::LauncherGone`].
+    pub async fn warmth(&self) -> Result<Vec<Warmth>, SandboxError> {
+        self.ask_warmth()?.await.map_err(|_| SandboxError::LauncherGone)
+    }
+
+    /// [`Launcher::warmth`] for threads outside an async runtime.
+    ///
+    /// # Errors
+    /// As [`Launcher::warmth`].
+    pub fn warmth_blocking(&self) -> Result<Vec<Warmth>, SandboxError> {
+        self.ask_warmth()?.blocking_recv().map_err(|_| SandboxError::LauncherGone)
+    }
+
+    fn ask_warmth(&self) -> Result<oneshot::Receiver<Vec<Warmth>>, SandboxError> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.lock_alive()?;
+        self.send(&Request::Warmth, &[])?;
+        waiting.warmths.push_back(sender);
+        Ok(receiver)
     }
 
     fn ask_probe(&self) -> Result<oneshot::Receiver<HostReport>, SandboxError> {
@@ -177,11 +223,7 @@ impl Launcher {
         Ok(receiver)
     }
 
-    fn ask_start(
-        &self,
-        spec: SandboxSpec,
-        fds: [OwnedFd; 3],
-    ) -> Result<(oneshot::Receiver<Result<(), StartError>>, Running), SandboxError> {
+    fn ask_start(&self, spec: SandboxSpec, fds: [OwnedFd; 3]) -> Result<Asked, SandboxError> {
         let id = spec.id.clone();
         let (started, start) = oneshot::channel();
         let (exited, exit) = oneshot::channel();
@@ -191,7 +233,7 @@ impl Launcher {
         }
         self.send(&Request::Start(Box::new(spec)), &fds)?;
         waiting.sandboxes.insert(id.clone(), Sandbox { started: Some(started), exit: exited });
-        Ok((start, Running { id, exit }))
+        Ok(Asked { id, started: start, exit })
     }
 
     fn lock_alive(&self) -> Result<MutexGuard<'_, Waiting>, SandboxError> {
@@ -237,6 +279,7 @@ fn read_events(socket: &OwnedFd, waiting: &Mutex<Waiting>, mut process: Child) {
     let mut waiting = lock(waiting);
     waiting.gone = true;
     waiting.probes.clear();
+    waiting.warmths.clear();
     waiting.checks.clear();
     for (_, sandbox) in waiting.sandboxes.drain() {
         // Receivers that were dropped do not care.
@@ -264,6 +307,11 @@ fn deliver(waiting: &mut Waiting, event: Event) {
         Event::Probed(report) => {
             if let Some(probe) = waiting.probes.pop_front() {
                 let _ = probe.send(report);
+            }
+        }
+        Event::Warmth(rows) => {
+            if let Some(asker) = waiting.warmths.pop_front() {
+                let _ = asker.send(rows);
             }
         }
         Event::MountChecked(result) => {

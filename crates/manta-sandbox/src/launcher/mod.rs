@@ -5,13 +5,15 @@
 
 mod events;
 mod handle;
+mod identity;
 mod name;
 mod plan;
 mod probe;
-mod protocol;
+pub(crate) mod protocol;
 mod scratch;
 mod start;
 mod task;
+mod warm;
 
 pub use events::launcher_main;
 pub use handle::{Launcher, Running};

@@ -40,7 +40,11 @@ fn shared(spec: &SandboxSpec, host_id: Option<u32>, scratch: &Path) -> Result<Sh
     Ok(SharedPlan { host_id, readable: readable.collect::<Result<_, StartError>>()?, scratch: c_path(scratch)? })
 }
 
-fn namespaced(spec: &SandboxSpec, host_id: Option<u32>, maps: &mut IdMaps) -> Result<NamespacedPlan, StartError> {
+pub(super) fn namespaced(
+    spec: &SandboxSpec,
+    host_id: Option<u32>,
+    maps: &mut IdMaps,
+) -> Result<NamespacedPlan, StartError> {
     let mounts = sorted(spec).into_iter().map(|mount| plan_mount(mount, host_id, maps)).collect::<Result<_, _>>()?;
     let devices = mounts::DEVICES.iter().map(|path| plan_device(path, host_id.is_some())).collect::<Result<_, _>>()?;
     let links = spec.links.iter().map(|link| Ok((parents(&link.path)?, c_path(&link.path)?, c_path(&link.to)?)));
@@ -55,7 +59,8 @@ fn namespaced(spec: &SandboxSpec, host_id: Option<u32>, maps: &mut IdMaps) -> Re
     })
 }
 
-fn plan_mount(mount: &Mount, host_id: Option<u32>, maps: &mut IdMaps) -> Result<PlannedMount, StartError> {
+/// Detaches one mount.
+pub(super) fn plan_mount(mount: &Mount, host_id: Option<u32>, maps: &mut IdMaps) -> Result<PlannedMount, StartError> {
     let source = Source::open(&mount.source)?;
     let is_dir = source.is_dir();
     let planned = match host_id {

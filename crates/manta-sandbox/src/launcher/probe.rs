@@ -179,6 +179,7 @@ fn trial_spec(tier: Tier) -> Result<SandboxSpec, StartError> {
         tmp: TmpLimits { bytes: 1 << 20, inodes: 64 },
         limits: Limits { memory_bytes: 64 << 20, pids: 8, cpu: 1.0 },
         hostname: "probe".to_owned(),
+        template: None,
     })
 }
 

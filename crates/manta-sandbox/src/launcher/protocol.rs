@@ -9,16 +9,20 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::Pid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Exit, HostReport, SandboxSpec, StartError};
+use crate::{Exit, HostReport, SandboxSpec, Start, StartError, Template, Warmth};
 
 /// Largest message; the socket's buffers are made to fit.
-pub(super) const MESSAGE_BYTES_MAX: usize = 128 << 10;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 10;
 
-/// Descriptors beside one message: light, stdout, stderr.
+/// Descriptors beside the start of a sandbox: light, stdout, stderr.
 pub(super) const START_FDS: usize = 3;
+
+/// Descriptors beside any message, far below the kernel's own limit.
+pub(crate) const MESSAGE_FDS_MAX: usize = 128;
 
 /// What an agent asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,10 +30,14 @@ pub(super) const START_FDS: usize = 3;
 pub(super) enum Request {
     /// Start a sandbox; three descriptors ride along.
     Start(Box<SandboxSpec>),
+    /// Make ready what sandboxes can be started from.
+    KeepWarm(Box<Template>),
     /// End a sandbox.
     Kill { id: String },
     /// Find out what the host can do.
     Probe,
+    /// Tell what is ready, as soon as nothing is in the making.
+    Warmth,
     /// Find out whether a task could read a path.
     CheckMount { source: PathBuf },
 }
@@ -39,19 +47,21 @@ pub(super) enum Request {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Event {
     /// A sandbox runs, or could not be started.
-    Started { id: String, result: Result<(), StartError> },
+    Started { id: String, result: Result<Start, StartError> },
     /// A sandbox has ended.
     Exited { id: String, exit: Exit },
     /// The answer to [`Request::Probe`].
     Probed(HostReport),
+    /// The answer to [`Request::Warmth`].
+    Warmth(Vec<Warmth>),
     /// The answer to [`Request::CheckMount`].
     MountChecked(Result<(), StartError>),
 }
 
 /// Sends one encoded message with descriptors.
-pub(super) fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     assert!(message.len() <= MESSAGE_BYTES_MAX, "callers check the size");
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(START_FDS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_FDS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(fds)), "the space is for this many");
@@ -64,23 +74,42 @@ pub(super) fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) ->
     }
 }
 
+/// What was received: a message, its descriptors, and whose it is where the socket asks for credentials.
+pub(crate) struct Received<T> {
+    pub(crate) message: T,
+    pub(crate) fds: Vec<OwnedFd>,
+    pub(crate) sender: Option<Pid>,
+}
+
 /// Receives one message and its descriptors; `None` when the other side has closed the socket.
 pub(super) fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
     buffer: &mut [u8],
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(START_FDS))];
+    Ok(receive_all(socket, buffer, RecvFlags::empty())?.map(|received| (received.message, received.fds)))
+}
+
+/// [`receive`] with all that is to be known; with `DONTWAIT` it fails as `WouldBlock` when nothing has come.
+pub(crate) fn receive_all<T: DeserializeOwned>(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> io::Result<Option<Received<T>>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_FDS_MAX), ScmCredentials(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
     let received = loop {
-        match recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags) {
             Err(rustix::io::Errno::INTR) => {}
             result => break result?,
         }
     };
-    let mut fds = Vec::new();
+    let (mut fds, mut sender) = (Vec::new(), None);
     for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            fds.extend(rights);
+        match message {
+            RecvAncillaryMessage::ScmRights(rights) => fds.extend(rights),
+            RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials.pid),
+            _ => {}
         }
     }
     if received.bytes == 0 {
@@ -90,10 +119,10 @@ pub(super) fn receive<T: DeserializeOwned>(
         return Err(io::Error::other("a message was cut short"));
     }
     let message = serde_json::from_slice(&buffer[..received.bytes]).map_err(io::Error::other)?;
-    Ok(Some((message, fds)))
+    Ok(Some(Received { message, fds, sender }))
 }
 
 /// Makes room for the largest message in a socket's buffer.
-pub(super) fn make_room(socket: impl AsFd) -> io::Result<()> {
+pub(crate) fn make_room(socket: impl AsFd) -> io::Result<()> {
     Ok(rustix::net::sockopt::set_socket_send_buffer_size(socket, 2 * MESSAGE_BYTES_MAX)?)
 }

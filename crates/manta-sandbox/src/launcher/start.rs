@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,14 +12,15 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitOptions, pidfd_send_signal, waitpid};
 
+use super::identity::Identity;
 use super::plan;
 use super::protocol::START_FDS;
 use super::scratch::Scratch;
 use super::task::Task;
 use super::{LauncherName, retry_briefly};
 use crate::cgroup::{Group, Manager};
-use crate::child::{self, Failure, INSIDE_ID, Plan, Step, TaskFds};
-use crate::hostid::{HostId, HostIds};
+use crate::child::{self, Failure, INSIDE_ID, Plan, Role, Step, TaskFds};
+use crate::hostid::{HostId, HostIds, Seats};
 use crate::idmap::{IdMap, IdMaps};
 use crate::mounts::{Source, detach_mapped};
 use crate::rlimits::{ResourceLimits, threads_of};
@@ -32,7 +34,7 @@ const EXEC_MAX: Duration = Duration::from_secs(30);
 const HIGH_FD: i32 = 10;
 
 /// Namespaces of a task beside its cgroup namespace, which it makes when it has joined its groups.
-const NAMESPACES: i32 = libc::CLONE_NEWUSER
+pub(super) const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
@@ -46,12 +48,14 @@ pub(super) struct Starter {
     pub(super) privileged: bool,
     name: LauncherName,
     host_ids: Option<HostIds>,
-    id_maps: IdMaps,
+    pub(super) id_maps: IdMaps,
+    /// Zygotes and children of zygotes that were named so far.
+    named: u64,
 }
 
 /// What one sandbox holds while it runs.
 struct Held {
-    host_id: Option<HostId>,
+    identity: Option<Identity>,
     scratch: Option<Scratch>,
     group: Group,
 }
@@ -66,6 +70,7 @@ impl Starter {
             name,
             host_ids: None,
             id_maps: IdMaps::default(),
+            named: 0,
         }
     }
 
@@ -73,18 +78,45 @@ impl Starter {
     pub(super) fn start(&mut self, spec: &SandboxSpec, fds: [OwnedFd; START_FDS]) -> Result<Task, StartError> {
         spec.check()?;
         self.check_tier(spec.tier)?;
-        let host_id = if self.privileged { Some(self.take_host_id()?) } else { None };
-        let number = host_id.as_ref().map(HostId::number);
+        let identity = if self.privileged { Some(Identity::Own(self.take_host_id()?)) } else { None };
+        self.start_as(spec, Role::Task { landlock: self.landlock_abi > 0 }, identity, fds)
+    }
+
+    /// Starts a zygote, of which `spec` says what it is as of a task.
+    pub(super) fn start_zygote(
+        &mut self,
+        spec: &SandboxSpec,
+        seats: Rc<Seats>,
+        fds: [OwnedFd; START_FDS],
+    ) -> Result<Task, StartError> {
+        self.start_as(spec, Role::Zygote, Some(Identity::Zygote(seats)), fds)
+    }
+
+    fn start_as(
+        &mut self,
+        spec: &SandboxSpec,
+        role: Role,
+        identity: Option<Identity>,
+        fds: [OwnedFd; START_FDS],
+    ) -> Result<Task, StartError> {
+        let number = identity.as_ref().map(Identity::number);
         let shared = spec.tier == Tier::Reduced;
         let scratch = if shared { Some(Scratch::create(&self.name, &spec.id, number)?) } else { None };
-        // A keeper, or the first process of the namespace, counts as one of the task.
-        let limits = Limits { pids: spec.limits.pids.saturating_add(1), ..spec.limits };
-        let group = self.cgroups.create(&spec.id, &limits)?;
-        let held = Held { host_id, scratch, group };
-        match self.launch(spec, &held, fds) {
+        let group = self.cgroups.create(&spec.id, Some(&tree_limits(&spec.limits)))?;
+        let held = Held { identity, scratch, group };
+        match self.launch(spec, role, &held, fds) {
             Ok((process, status)) => {
-                let Held { host_id, scratch, group } = held;
-                Ok(Task { process, status, kept: shared, group, refused_before_kill: None, host_id, scratch })
+                let Held { identity, scratch, group } = held;
+                Ok(Task {
+                    process,
+                    status,
+                    kept: shared,
+                    group,
+                    refused_before_kill: None,
+                    zygote: None,
+                    identity,
+                    scratch,
+                })
             }
             Err(error) => {
                 retry_briefly(|| held.group.remove());
@@ -118,10 +150,25 @@ impl Starter {
 
     /// A host uid for a task; only with root's privileges.
     fn take_host_id(&mut self) -> Result<HostId, StartError> {
+        self.host_ids()?.take()
+    }
+
+    /// A name, for its control groups, that nothing else of this launcher has: callers' ids hold no dot.
+    pub(super) fn name(&mut self, kind: &str) -> String {
+        self.named += 1;
+        format!("{kind}.{}", self.named)
+    }
+
+    /// Host uids for a zygote and so many children.
+    pub(super) fn take_seats(&mut self, children: usize) -> Result<Rc<Seats>, StartError> {
+        Seats::take(self.host_ids()?, children)
+    }
+
+    fn host_ids(&mut self) -> Result<&HostIds, StartError> {
         if self.host_ids.is_none() {
             self.host_ids = Some(HostIds::open()?);
         }
-        self.host_ids.as_ref().expect("opened above").take()
+        Ok(self.host_ids.as_ref().expect("opened above"))
     }
 
     fn check_tier(&self, tier: Tier) -> Result<(), StartError> {
@@ -141,6 +188,7 @@ impl Starter {
     fn launch(
         &mut self,
         spec: &SandboxSpec,
+        role: Role,
         held: &Held,
         fds: [OwnedFd; START_FDS],
     ) -> Result<(sys::Forked, OwnedFd), StartError> {
@@ -148,7 +196,7 @@ impl Starter {
         let (report_read, report_write) = pipe()?;
         let (status_read, status_write) = pipe()?;
         rustix::io::ioctl_fionbio(&status_read, true).map_err(|error| StartError::step("make a pipe", error))?;
-        let plan = self.plan(spec, held, fds, [go_read, report_write, status_write])?;
+        let plan = self.plan(spec, role, held, fds, [go_read, report_write, status_write])?;
         let namespaces = if spec.tier.maps_paths() { NAMESPACES } else { 0 };
         let cloned = sys::clone_process(namespaces)
             .map_err(|error| StartError::step("make a process with its own namespaces", error))?;
@@ -159,7 +207,7 @@ impl Starter {
             .and_then(|()| {
                 rustix::io::write(&go_write, &[1]).map(drop).map_err(|error| StartError::step("start the child", error))
             })
-            .and_then(|()| hear(&report_read).map_err(|failure| describe(spec, failure)));
+            .and_then(|()| hear(&report_read).map_err(|failure| describe(&plan::sorted(spec), &spec.argv[0], failure)));
         if let Err(error) = entered {
             end_child(&process);
             return Err(error);
@@ -170,11 +218,12 @@ impl Starter {
     fn plan(
         &mut self,
         spec: &SandboxSpec,
+        role: Role,
         held: &Held,
         fds: [OwnedFd; START_FDS],
         pipes: [OwnedFd; 3],
     ) -> Result<Plan, StartError> {
-        let host_id = held.host_id.as_ref().map(HostId::number);
+        let host_id = held.identity.as_ref().map(Identity::number);
         let scratch = held.scratch.as_ref().map(Scratch::path);
         let world = plan::world(spec, host_id, scratch, &mut self.id_maps)?;
         let [light, stdout, stderr] = fds;
@@ -188,25 +237,26 @@ impl Starter {
             go: high(go)?,
             report: high(report)?,
             status: high(status)?,
-            filter: self.filter(spec.tier)?,
+            filter: self.filter(spec.tier, role)?,
             limits: self.resource_limits(&spec.limits, spec.tier, host_id),
-            landlock: self.landlock_abi > 0,
+            role,
             world,
         })
     }
 
-    fn filter(&self, tier: Tier) -> Result<Vec<libc::sock_filter>, StartError> {
+    /// The system-call filter of what is started in `tier`.
+    pub(super) fn filter(&self, tier: Tier, role: Role) -> Result<Vec<libc::sock_filter>, StartError> {
         let arch =
             Arch::native().ok_or_else(|| StartError::step("filter system calls", "no table for this processor"))?;
-        let variant = if tier.maps_paths() {
-            Variant::Namespaced
-        } else {
-            Variant::Shared { signals_scoped: self.landlock_abi >= landlock::ABI_SCOPES }
+        let variant = match role {
+            Role::Zygote => Variant::Zygote,
+            Role::Task { .. } if tier.maps_paths() => Variant::Namespaced,
+            Role::Task { .. } => Variant::Shared { signals_scoped: self.landlock_abi >= landlock::ABI_SCOPES },
         };
         Ok(compile(&Policy::new(arch, variant)))
     }
 
-    fn resource_limits(&self, limits: &Limits, tier: Tier, host_id: Option<u32>) -> ResourceLimits {
+    pub(super) fn resource_limits(&self, limits: &Limits, tier: Tier, host_id: Option<u32>) -> ResourceLimits {
         // A user namespace counts its own processes; without one those of the whole user count.
         let in_use = match (tier, host_id) {
             (Tier::Reduced, None) => threads_of(rustix::process::geteuid().as_raw()),
@@ -222,32 +272,39 @@ impl Starter {
 fn admit(spec: &SandboxSpec, held: &Held, process: &sys::Forked) -> Result<(), StartError> {
     if spec.tier.maps_paths() {
         let directory = format!("/proc/{}", process.pid.as_raw_nonzero());
-        write_maps(&directory, held.host_id.as_ref()).map_err(|error| StartError::step("map the task's uid", error))?;
+        write_maps(&directory, held.identity.as_ref())
+            .map_err(|error| StartError::step("map the task's uid", error))?;
     }
     held.group.join(process.pid)
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd), StartError> {
+/// Limits of a task's groups: a keeper, or the first process of the namespace, counts as one of the task.
+pub(super) fn tree_limits(limits: &Limits) -> Limits {
+    Limits { pids: limits.pids.saturating_add(1), ..*limits }
+}
+
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), StartError> {
     pipe_with(PipeFlags::CLOEXEC).map_err(|error| StartError::step("make a pipe", error))
 }
 
 /// The same open file under a number that nothing is placed on.
-fn high(fd: OwnedFd) -> Result<OwnedFd, StartError> {
+pub(super) fn high(fd: OwnedFd) -> Result<OwnedFd, StartError> {
     rustix::io::fcntl_dupfd_cloexec(fd, HIGH_FD).map_err(|error| StartError::step("copy a descriptor", error))
 }
 
-fn write_maps(process: &str, host_id: Option<&HostId>) -> io::Result<()> {
-    let (uid, gid) = match host_id {
-        Some(id) => (id.number(), id.number()),
+fn write_maps(process: &str, identity: Option<&Identity>) -> io::Result<()> {
+    let (uids, gids) = match identity {
+        Some(identity) => (identity.map(), identity.map()),
         None => {
+            let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+            assert!(uid != 0, "no inside uid is root on the host");
             // The kernel asks it of unprivileged users, so that nobody leaves a group that denies.
             fs::write(format!("{process}/setgroups"), "deny")?;
-            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+            (format!("{INSIDE_ID} {uid} 1"), format!("{INSIDE_ID} {gid} 1"))
         }
     };
-    assert!(uid != 0, "no inside uid is root on the host");
-    fs::write(format!("{process}/uid_map"), format!("{INSIDE_ID} {uid} 1"))?;
-    fs::write(format!("{process}/gid_map"), format!("{INSIDE_ID} {gid} 1"))
+    fs::write(format!("{process}/uid_map"), uids)?;
+    fs::write(format!("{process}/gid_map"), gids)
 }
 
 /// Waits for the child's exec, which closes the pipe without a word, or for the word why it did not come.
@@ -267,12 +324,12 @@ fn hear(report: &OwnedFd) -> Result<(), Option<Failure>> {
 }
 
 /// A sentence for a failed step.
-fn describe(spec: &SandboxSpec, failure: Option<Failure>) -> StartError {
+pub(super) fn describe(mounts: &[&Mount], program: &str, failure: Option<Failure>) -> StartError {
     let Some(failure) = failure else {
         return StartError::step("start the program", format!("nothing was heard for {} seconds", EXEC_MAX.as_secs()));
     };
     let cause = io::Error::from_raw_os_error(failure.errno);
-    let mount = || plan::sorted(spec).get(usize::try_from(failure.index).ok()?).copied();
+    let mount = || mounts.get(usize::try_from(failure.index).ok()?).copied();
     match failure.step {
         Step::OpenMount | Step::Attach => match mount() {
             Some(mount) => StartError::Mount {
@@ -281,12 +338,12 @@ fn describe(spec: &SandboxSpec, failure: Option<Failure>) -> StartError {
             },
             None => StartError::step(failure.step.purpose(), cause),
         },
-        Step::Exec => StartError::step(format!("start the program `{}`", spec.argv[0]), cause),
+        Step::Exec => StartError::step(format!("start the program `{program}`"), cause),
         step => StartError::step(step.purpose(), cause),
     }
 }
 
-fn end_child(process: &sys::Forked) {
+pub(super) fn end_child(process: &sys::Forked) {
     // Both fail only for a child that is gone already.
     let _ = pidfd_send_signal(&process.pidfd, Signal::KILL);
     let _ = waitpid(Some(process.pid), WaitOptions::empty());

@@ -1,12 +1,15 @@
 //! A running sandbox as the launcher sees it: how to end it, and what it came to when it has ended.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::identity::Identity;
+use super::retry_briefly;
 use super::scratch::Scratch;
 use crate::cgroup::Group;
-use crate::hostid::HostId;
 use crate::sys::{self, Forked, Reaped};
 use crate::{Exit, ExitHow};
 
@@ -20,8 +23,10 @@ pub(super) struct Task {
     pub(super) group: Group,
     /// Refused forks that were counted when the task was first told to end.
     pub(super) refused_before_kill: Option<u64>,
+    /// The control socket of the zygote it was forked from, which hangs up when that ends.
+    pub(super) zygote: Option<Rc<OwnedFd>>,
     #[expect(dead_code, reason = "given back when dropped")]
-    pub(super) host_id: Option<HostId>,
+    pub(super) identity: Option<Identity>,
     #[expect(dead_code, reason = "removed when dropped")]
     pub(super) scratch: Option<Scratch>,
 }
@@ -65,10 +70,20 @@ impl Task {
         (length == bytes.len()).then(|| i32::from_ne_bytes(bytes))
     }
 
+    /// Whether nobody told it to end, and what it was forked from is gone too.
+    fn died_with_its_zygote(&self) -> bool {
+        let Some(zygote) = self.zygote.as_ref().filter(|_| self.refused_before_kill.is_none()) else { return false };
+        // The kernel ends them in any order, a moment apart.
+        retry_briefly(|| hung_up(zygote))
+    }
+
     fn exit(&self, reaped: &Reaped) -> Exit {
         let readings = self.group.readings();
-        let status = self.told_status().unwrap_or(reaped.status);
-        let how = if libc::WIFSIGNALED(status) {
+        let told = self.told_status();
+        let status = told.unwrap_or(reaped.status);
+        let how = if told.is_none() && readings.oom_kills == 0 && self.died_with_its_zygote() {
+            ExitHow::ZygoteLost
+        } else if libc::WIFSIGNALED(status) {
             ExitHow::Signaled(libc::WTERMSIG(status))
         } else {
             ExitHow::Exited(libc::WEXITSTATUS(status))
@@ -81,4 +96,10 @@ impl Task {
             cpu_ms: u64::try_from(reaped.cpu.as_millis()).unwrap_or(u64::MAX),
         }
     }
+}
+
+/// Whether the other end of a socket is closed.
+pub(super) fn hung_up(socket: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(PollFlags::HUP)
 }

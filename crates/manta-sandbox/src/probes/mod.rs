@@ -97,6 +97,7 @@ impl ProbeSuite {
             tmp: TMP,
             limits: LIMITS,
             hostname: text("probes"),
+            template: None,
         }
     }
 }

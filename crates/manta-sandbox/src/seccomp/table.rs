@@ -83,6 +83,8 @@ pub(crate) enum ArgTest {
 pub(crate) enum Variant {
     /// The task has its own network, process and file-system namespaces.
     Namespaced,
+    /// As namespaced, and it may put its children into namespaces and give them filters of their own.
+    Zygote,
     /// The task shares the host's namespaces, so the filter must also stop what they would have.
     Shared {
         /// Whether Landlock confines signals to the task (ABI 6 and newer).
@@ -159,6 +161,10 @@ const SHARED_REFUSED: &[&str] = &[
 const SHARED_OWN_ONLY: &[&str] =
     &["prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"];
 
+/// What a zygote needs besides to lock its children up: name, number on x86_64, number on aarch64.
+const ZYGOTE_ALLOWED: &[(&str, u32, u32)] =
+    &[("setns", 308, 268), ("landlock_restrict_self", 446, 446), ("prctl", 157, 167)];
+
 /// Refused besides when nothing else keeps signals inside the task.
 const UNSCOPED_REFUSED: &[&str] =
     &["kill", "tkill", "tgkill", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo"];
@@ -183,6 +189,11 @@ impl Policy {
         }
         for &(name, x86_64, aarch64, verdict) in CHECKED {
             put(name, arch.pick(Some(x86_64), Some(aarch64)), verdict);
+        }
+        if variant == Variant::Zygote {
+            for &(name, x86_64, aarch64) in ZYGOTE_ALLOWED {
+                put(name, arch.pick(Some(x86_64), Some(aarch64)), Verdict::Allow);
+            }
         }
         Self { arch, verdicts }
     }

@@ -6,8 +6,12 @@ use super::table::{ArgRule, ArgTest, CHECKED, NEWEST_KNOWN, Verdict, allowed};
 use super::tree::{ALLOW, KILL_PROCESS, MISSING, REFUSE};
 use super::{Arch, Policy, Variant, compile};
 
-const VARIANTS: [Variant; 3] =
-    [Variant::Namespaced, Variant::Shared { signals_scoped: true }, Variant::Shared { signals_scoped: false }];
+const VARIANTS: [Variant; 4] = [
+    Variant::Namespaced,
+    Variant::Zygote,
+    Variant::Shared { signals_scoped: true },
+    Variant::Shared { signals_scoped: false },
+];
 
 /// Interprets the few instructions that the compiler emits.
 fn run(program: &[sock_filter], arch: u32, number: u32, args: [u32; 2]) -> u32 {
@@ -147,7 +151,8 @@ fn every_known_call_is_in_one_list_and_in_no_other() {
 #[test]
 fn every_refused_call_is_refused_in_every_variant_on_both_architectures() {
     for (column, arch) in [Arch::X86_64, Arch::Aarch64].into_iter().enumerate() {
-        for variant in VARIANTS {
+        // What a zygote may besides is in `a_zygote_may_enter_namespaces_and_make_none`.
+        for variant in VARIANTS.into_iter().filter(|variant| *variant != Variant::Zygote) {
             let policy = Policy::new(arch, variant);
             for (name, numbers) in refused() {
                 if let Some(number) = numbers[column] {
@@ -185,4 +190,14 @@ fn shared_variant_refuses_unscoped_signals_and_changed_modes() {
     assert_eq!(scoped.verdict(number(libc::SYS_fchmod)), Verdict::Refuse);
     assert_eq!(scoped.verdict(number(libc::SYS_kill)), Verdict::Allow);
     assert_eq!(unscoped.verdict(number(libc::SYS_kill)), Verdict::Refuse);
+}
+
+#[test]
+fn a_zygote_may_enter_namespaces_and_make_none() {
+    let policy = Policy::new(Arch::native().unwrap(), Variant::Zygote);
+    let verdict = |call: i64| policy.verdict(u32::try_from(call).unwrap());
+    assert_eq!(verdict(libc::SYS_setns), Verdict::Allow);
+    for call in [libc::SYS_unshare, libc::SYS_mount, libc::SYS_move_mount, libc::SYS_ptrace, libc::SYS_bpf] {
+        assert_eq!(verdict(call), Verdict::Refuse, "{call}");
+    }
 }

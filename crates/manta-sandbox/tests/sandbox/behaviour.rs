@@ -9,7 +9,8 @@ fn output_exit_code_and_usage_are_reported() {
         let outcome = lab.python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)");
         assert_eq!(outcome.exit.how, ExitHow::Exited(7), "{:?}: {}", lab.tier, outcome.stderr);
         assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("out\n", "err\n"));
-        assert!(outcome.exit.peak_memory_bytes > 1 << 20, "{:?}", outcome.exit);
+        // What a forked task shares with its zygote is not its own.
+        assert!(outcome.exit.peak_memory_bytes > 256 << 10, "{:?}", outcome.exit);
         assert!(!outcome.exit.oom && !outcome.exit.pids_limit_hit);
     }
 }
@@ -109,10 +110,10 @@ fn surroundings_are_plain() {
     for lab in namespaced_tiers() {
         let said = lab.must(&format!(
             "{PRELUDE}\nimport getpass, tempfile, resource\n\
-             print(os.getcwd(), os.getpid(), getpass.getuser(), socket.gethostname(), oct(os.umask(0)), tempfile.gettempdir(),\n\
+             print(os.getcwd(), getpass.getuser(), socket.gethostname(), oct(os.umask(0)), tempfile.gettempdir(),\n\
              os.getsid(0) == os.getpid(), resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE))"
         ));
-        assert_eq!(said, "/tmp 2 task task 0o22 /tmp True (0, 0) (1024, 1024)", "{:?}", lab.tier);
+        assert_eq!(said, "/tmp task task 0o22 /tmp True (0, 0) (1024, 1024)", "{:?}", lab.tier);
     }
 }
 

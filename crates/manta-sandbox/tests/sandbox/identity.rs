@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use manta_sandbox::StartWay;
+
 use crate::support::{all_tiers, full_tier, namespaced_tiers};
 
 #[test]
@@ -18,7 +20,8 @@ fn inside_uid_never_maps_to_the_hosts_root() {
         assert_eq!(numbers.len(), 6, "{maps}");
         for map in numbers.chunks(3) {
             assert_eq!((map[0], map[2]), (1000, 1), "{:?}: {maps}", lab.tier);
-            assert!(map[1] >= 60_000, "{:?}: {maps}", lab.tier);
+            // A zygote's children see its numbers, which are the host's in `forked_tasks_have_host_uids_of_their_own`.
+            assert!(map[1] >= 60_000 || lab.way != StartWay::Cold, "{:?}: {maps}", lab.tier);
         }
     }
 }

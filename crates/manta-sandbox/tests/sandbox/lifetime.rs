@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use manta_sandbox::{ExitHow, Tier};
@@ -16,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A program that leaves a daemon behind (forked twice, in a session of its own) and waits; its arguments carry a marker.
 fn daemon_program(marker: &str) -> String {
     format!(
-        "import os, signal, sys  # {marker}\n\
+        "import ctypes, os, signal, sys\nctypes.CDLL(None).prctl(15, b'{marker}', 0, 0, 0)\n\
          if os.fork() == 0:\n\
          \x20   os.setsid()\n\
          \x20   if os.fork() == 0:\n\
@@ -29,8 +30,10 @@ fn daemon_program(marker: &str) -> String {
     )
 }
 
+/// A name for the processes of one program, of at most 15 characters, as the kernel keeps them.
 fn marker(name: &str) -> String {
-    format!("marker-{name}-{}-{:?}", std::process::id(), std::time::Instant::now()).replace([' ', '{', '}', ':'], "")
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}{}{:02}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed) % 100)
 }
 
 fn temporary_dirs_of(launcher: u32, dir: &Path) -> usize {
@@ -82,7 +85,7 @@ fn dropping_the_launcher_ends_everything() {
 #[test]
 fn killed_launcher_takes_its_tasks_along_and_the_next_one_sweeps() {
     for lab in all_tiers() {
-        let (marker, launcher) = (marker("launcher"), lab.launcher.pid());
+        let (marker, launcher) = (marker("gone"), lab.launcher.pid());
         let (running, pipes) = lab.start(lab.spec(&daemon_program(&marker)));
         assert_eq!(pipes.line(), "daemon");
         let pid = rustix::process::Pid::from_raw(i32::try_from(launcher).unwrap()).unwrap();

@@ -18,3 +18,4 @@ mod limits;
 mod probes;
 mod processes;
 mod support;
+mod warm;

@@ -164,9 +164,10 @@ fn the_short_form_gives_a_verdict_by_itself() {
     let suite = ProbeSuite::install(&dir.path().join("probes")).unwrap();
     for lab in crate::support::all_tiers() {
         let started = std::time::Instant::now();
-        let findings = suite.run_blocking(&lab.launcher, suite.spec("short", lab.tier, &lab.image, None)).unwrap();
+        let spec = lab.warmed(suite.spec("short", lab.tier, &lab.image, None));
+        let findings = suite.run_blocking(&lab.launcher, spec).unwrap();
         let verdict = Verdict::of(&findings);
-        println!("{}: {} denied in {:?}", lab.tier.name(), verdict.denied, started.elapsed());
+        println!("{} {}: {} denied in {:?}", lab.tier.name(), lab.way.name(), verdict.denied, started.elapsed());
         let wrong: Vec<String> = told(lab.tier.name(), &verdict).collect();
         assert!(wrong.is_empty() && verdict.holds(), "{}", wrong.join("\n"));
         assert!(verdict.denied as usize >= PROVEN_MIN, "{:?}: only {} denied", lab.tier, verdict.denied);

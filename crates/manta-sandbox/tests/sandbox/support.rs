@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use manta_sandbox::{
-    Exit, ExitHow, HostImage, Launcher, Limits, Mount, MountAccess, Running, SandboxSpec, Tier, TmpLimits,
+    Exit, ExitHow, HostImage, Launcher, Limits, Mount, MountAccess, Running, SandboxSpec, StartWay, Template, Tier,
+    TmpLimits,
 };
 
 /// The launcher program of this crate.
@@ -25,6 +26,8 @@ pub(crate) const PYTHON: &str = "/usr/bin/python3";
 pub(crate) struct Lab {
     pub(crate) launcher: Launcher,
     pub(crate) tier: Tier,
+    /// How its sandboxes are started.
+    pub(crate) way: StartWay,
     pub(crate) image: HostImage,
     pub(crate) dir: tempfile::TempDir,
     count: std::cell::Cell<u32>,
@@ -42,9 +45,11 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Every tier that can be tried here: root tries all, by way of an ordinary user too; a user tries the last two.
+/// Every tier that can be tried here, and the full one in each way of starting: root tries all, by way of an ordinary user too; a
+/// user tries the last two.
 pub(crate) fn all_tiers() -> Vec<Lab> {
-    offered_tiers().into_iter().map(|(tier, as_nobody)| Lab::new(tier, as_nobody)).collect()
+    let cold = offered_tiers().into_iter().map(|(tier, as_nobody)| Lab::new(tier, as_nobody));
+    cold.chain(warm_labs()).collect()
 }
 
 /// The tiers of [`all_tiers`], each with whether an ordinary user is taken for it.
@@ -55,6 +60,15 @@ pub(crate) fn offered_tiers() -> Vec<(Tier, bool)> {
         &[(Tier::Rootless, false), (Tier::Reduced, false)]
     };
     wanted.iter().copied().filter(|(tier, as_nobody)| is_offered(*tier, *as_nobody)).collect()
+}
+
+/// The full tier, once for each warm way of starting.
+pub(crate) fn warm_labs() -> Vec<Lab> {
+    if !is_root() || !is_offered(Tier::Full, false) {
+        eprintln!("skipped: warm starts need the full tier");
+        return Vec::new();
+    }
+    vec![Lab::warm(StartWay::Fork, &[]), Lab::warm(StartWay::Standby, &[])]
 }
 
 /// Whether this host gives that user the tier; says what is missing where it does not.
@@ -110,13 +124,63 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         // Ordinary users reach what tests put there.
         fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        Self { launcher, tier, image, dir, count: std::cell::Cell::new(0) }
+        Self { launcher, tier, way: StartWay::Cold, image, dir, count: std::cell::Cell::new(0) }
+    }
+
+    /// A lab in the full tier whose sandboxes are forked from a zygote that has imported `preload`.
+    pub(crate) fn warm(way: StartWay, preload: &[&str]) -> Self {
+        let lab = Self { way, ..Self::new(Tier::Full, false) };
+        lab.launcher.keep_warm(lab.template(preload)).unwrap();
+        lab.wait_until_warm();
+        lab
+    }
+
+    pub(crate) fn template(&self, preload: &[&str]) -> Template {
+        let python = self.image.python().to_str().unwrap().to_owned();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let file = |path: &str, target: &str| owner_mount(&fs::canonicalize(source.join(path)).unwrap(), target);
+        let own = [
+            file("../../python/manta/light/_zygote.py", "/light/_zygote.py"),
+            file("tests/sandbox/zygote_main.py", "/light/main.py"),
+        ];
+        let argv = [&python, "-I", "-B", "/light/main.py"].into_iter().chain(preload.iter().copied());
+        Template {
+            name: "lab".to_owned(),
+            argv: argv.map(str::to_owned).collect(),
+            env: vec![("OPENBLAS_NUM_THREADS".to_owned(), "1".to_owned())],
+            mounts: self.image.mounts().iter().cloned().chain(own).collect(),
+            links: self.image.links().to_vec(),
+            hostname: "task".to_owned(),
+            memory_bytes: 1 << 30,
+            standbys: if self.way == StartWay::Standby { 2 } else { 0 },
+        }
+    }
+
+    /// A spec of somebody else's, started in the lab's way.
+    pub(crate) fn warmed(&self, mut spec: SandboxSpec) -> SandboxSpec {
+        if self.way != StartWay::Cold {
+            let own = self.spec("");
+            let more = own.mounts.into_iter().filter(|mount| !spec.mounts.contains(mount)).collect::<Vec<_>>();
+            spec.mounts.extend(more);
+            (spec.template, spec.hostname) = (own.template, own.hostname);
+            self.wait_until_warm();
+        }
+        spec
+    }
+
+    /// Waits until the next start will be of the lab's way.
+    pub(crate) fn wait_until_warm(&self) {
+        let waiting = if self.way == StartWay::Standby { 1 } else { 0 };
+        let rows = self.launcher.warmth_blocking().unwrap();
+        assert!(rows.iter().any(|row| row.zygote.is_ok() && row.waiting >= waiting), "no warm start: {rows:?}");
     }
 
     /// A spec that runs a Python program with generous limits.
     pub(crate) fn spec(&self, program: &str) -> SandboxSpec {
         self.count.set(self.count.get() + 1);
         let python = self.image.python().to_str().unwrap().to_owned();
+        let warm = self.way != StartWay::Cold;
+        let template = warm.then(|| self.template(&[]));
         SandboxSpec {
             id: format!("lab_{}", self.count.get()),
             tier: self.tier,
@@ -124,11 +188,12 @@ impl Lab {
             env: [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
-            mounts: self.image.mounts().to_vec(),
+            mounts: template.map_or_else(|| self.image.mounts().to_vec(), |template| template.mounts),
             links: self.image.links().to_vec(),
             tmp: TmpLimits { bytes: 32 << 20, inodes: 4096 },
             limits: Limits { memory_bytes: 256 << 20, pids: 64, cpu: 2.0 },
             hostname: "task".into(),
+            template: warm.then(|| "lab".to_owned()),
         }
     }
 
@@ -142,7 +207,13 @@ impl Lab {
     pub(crate) fn start(&self, spec: SandboxSpec) -> (Running, Pipes) {
         let pipes = Pipes::new();
         let (light, stdout, stderr) = pipes.task_ends();
+        let warm = spec.template.is_some();
+        if warm {
+            self.wait_until_warm();
+        }
         let running = self.launcher.start_blocking(spec, light, stdout, stderr).unwrap();
+        let way = if warm { self.way } else { StartWay::Cold };
+        assert_eq!(running.start.way, way, "{}", running.start);
         (running, pipes.close_task_ends())
     }
 
@@ -260,14 +331,16 @@ pub(crate) fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> 
     }
 }
 
-/// Whether any process of this machine has `marker` in its arguments.
+/// Whether any process of this machine has `marker` as its name or in its arguments.
 pub(crate) fn process_with(marker: &str) -> bool {
     let own = std::process::id().to_string();
     fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let name = entry.file_name().into_string().unwrap_or_default();
         name != own
             && name.bytes().all(|byte| byte.is_ascii_digit())
-            && fs::read(entry.path().join("cmdline")).is_ok_and(|cmdline| contains(&cmdline, marker.as_bytes()))
+            && ["cmdline", "comm"]
+                .iter()
+                .any(|file| fs::read(entry.path().join(file)).is_ok_and(|text| contains(&text, marker.as_bytes())))
     })
 }
 
