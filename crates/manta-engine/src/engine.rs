@@ -78,8 +78,7 @@ pub struct Engine {
     /// When the last step was: what was due by then has been looked at.
     pub(crate) stepped: Timestamp,
     #[cfg(feature = "planted-bugs")]
-    /// Skips the fencing check, so that the simulation can show that it finds this.
-    pub accept_stale_attempts: bool,
+    pub(crate) bugs: crate::Bugs,
 }
 
 impl Engine {
@@ -101,7 +100,7 @@ impl Engine {
             random: Random::new(seed),
             stepped: Timestamp::default(),
             #[cfg(feature = "planted-bugs")]
-            accept_stale_attempts: false,
+            bugs: crate::Bugs::default(),
         }
     }
 
@@ -184,6 +183,9 @@ impl Engine {
     /// that another swarm continues stays as long as that one: nodes keep their state under the first of the line, and a
     /// report that a node still owes may change it.
     pub fn forget_swarm(&mut self, id: SwarmId) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        let stays = !self.bugs.forget_continued && self.is_continued(id);
+        #[cfg(not(feature = "planted-bugs"))]
         let stays = self.is_continued(id);
         let Some(swarm) = self.swarms.get(&id).filter(|swarm| swarm.is_over() && !stays) else { return false };
         for attempt in swarm.attempts.keys() {

@@ -13,6 +13,9 @@ pub(crate) struct Fleet {
     usable: BTreeSet<(bool, u64, NodeName)>,
     /// Rises when a node can do what it could not do before.
     version: u64,
+    /// Whether revoked nodes are awaited.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) await_revoked: bool,
 }
 
 impl Fleet {

@@ -5,6 +5,8 @@
 //! outputs: no clock, no randomness but the seed, no IO.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "planted-bugs")]
+mod bugs;
 mod closing;
 mod describe;
 mod division;
@@ -31,6 +33,8 @@ mod timers;
 mod turns;
 mod validate;
 
+#[cfg(feature = "planted-bugs")]
+pub use bugs::Bugs;
 pub use describe::{Described, describe};
 pub use engine::{Engine, RestoreError};
 pub use explain::{Explanation, Link, NodeReason, Try, Waiting};

@@ -236,6 +236,10 @@ fn chosen(nodes: Vec<&Node>, movable: bool) -> Placement {
 
 /// The only nodes that may run a task, where none of them ever comes back: whoever waits for them is told so at once.
 fn all_revoked(nodes: BTreeSet<NodeName>, fleet: &Fleet) -> Option<Placement> {
+    #[cfg(feature = "planted-bugs")]
+    if fleet.await_revoked {
+        return None;
+    }
     let is_revoked = |name: &NodeName| fleet.get(name).is_some_and(Node::is_revoked);
     let never = !nodes.is_empty() && nodes.iter().all(is_revoked);
     never.then(|| Placement::Chosen { nodes: nodes.into_iter().collect(), movable: false })

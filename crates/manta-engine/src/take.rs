@@ -148,6 +148,10 @@ impl Engine {
         if let Some(due) = due {
             self.timers.set(due, Alarm::Drain(name.clone()));
         }
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.trust_revoked && duty == NodeDuty::Revoked {
+            return;
+        }
         self.look_at_node(name, &work.cause);
     }
 
@@ -230,7 +234,7 @@ impl Engine {
         let swarm = self.swarm_of(attempt)?;
         let (run, found) = swarm.attempt(attempt)?;
         #[cfg(feature = "planted-bugs")]
-        if self.accept_stale_attempts && run.state == TaskRunState::Running && !swarm.is_over() {
+        if self.bugs.accept_stale_attempts && run.state == TaskRunState::Running && !swarm.is_over() {
             return Some((swarm, run, found));
         }
         let place = swarm.attempts[&attempt];

@@ -1,7 +1,7 @@
 //! Seeded runs of a whole cluster: nothing is lost, nothing is accepted twice, nothing hangs; and planted bugs are found.
 use std::time::{Duration, Instant};
 
-use manta_testkit::sim::{Bug, Failure, KEPT_SEEDS, Options, Outcome, run};
+use manta_testkit::sim::{Bug, Failure, KEPT_SEEDS, KeptSeed, Options, Outcome, run};
 
 /// Seeds of every check; `cargo xtask sim` runs more.
 const SEEDS: u64 = 800;
@@ -35,9 +35,11 @@ fn whatever_goes_wrong_nothing_is_lost_doubled_or_stuck() {
 }
 
 #[test]
-fn seeds_that_once_failed_hold() {
-    for seed in KEPT_SEEDS.iter() {
-        held(*seed, Options::draw(*seed));
+fn seeds_that_once_failed_hold_and_show_still_what_they_found() {
+    for KeptSeed { seed, bug } in KEPT_SEEDS.iter().copied() {
+        held(seed, Options::draw(seed));
+        let found = run(seed, Options::draw(seed), Some(bug));
+        assert!(found.is_err(), "seed {seed} does not show `{}` any more", bug.name());
     }
 }
 
@@ -53,7 +55,9 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn every_planted_bug_is_found_within_seconds() {
-    for bug in Bug::ALL {
+    // What a kept seed shows is too rare for a hunt.
+    let kept: Vec<Bug> = KEPT_SEEDS.iter().map(|kept| kept.bug).collect();
+    for bug in Bug::ALL.into_iter().filter(|bug| !kept.contains(bug)) {
         let started = Instant::now();
         let found = hunt(bug);
         let took = started.elapsed();

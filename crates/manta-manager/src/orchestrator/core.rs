@@ -85,6 +85,8 @@ pub struct Bugs {
     pub forget_keys: bool,
     /// Attempts that the engine has forgotten are not looked up.
     pub forget_old_verdicts: bool,
+    /// A swarm that continues another begins without what was reached.
+    pub retry_from_nothing: bool,
 }
 
 impl Core {
@@ -194,6 +196,13 @@ impl Core {
         let known = self.engine.swarm(failed);
         let checkpoint = known.and_then(|swarm| swarm.checkpoint().map(|at| (Arc::clone(swarm.spec()), at)));
         match checkpoint {
+            #[cfg(feature = "planted-bugs")]
+            Some((spec, mut checkpoint)) if self.bugs.retry_from_nothing => {
+                checkpoint.closed.clear();
+                checkpoint.globals.clear();
+                let outcome = self.admit(&new, &spec);
+                self.begin_swarm(new, spec, Some(Box::new(checkpoint)), outcome, asker, turn);
+            }
             Some((spec, checkpoint)) => {
                 let outcome = self.admit(&new, &spec);
                 self.begin_swarm(new, spec, Some(Box::new(checkpoint)), outcome, asker, turn);

@@ -38,11 +38,29 @@ pub enum Bug {
     OldState,
     /// A node does not kill what was cancelled.
     KeepRunning,
+    /// A restored manager goes on in the generation of its backup.
+    NoGeneration,
+    /// The manager counts what a node holds of a history that was undone.
+    BelieveUndone,
+    /// A swarm that continues another begins without what was reached.
+    RetryFromNothing,
+    /// A swarm that another one continues is purged before it.
+    ForgetContinued,
+    /// What runs on a node that is revoked goes on, and counts.
+    TrustRevoked,
+    /// A node says an end only once in a session.
+    SayOnce,
+    /// The manager says that values are stored before they are.
+    StoredTooEarly,
+    /// Changes are made, and the keys are not stored under which they were asked for.
+    UnkeyedChanges,
+    /// A task waits for nodes that are all revoked.
+    AwaitRevoked,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 26] = [
         Self::NoFence,
         Self::NoEngineFence,
         Self::AcknowledgeBeforeSync,
@@ -60,6 +78,15 @@ impl Bug {
         Self::StateBeforeVerdict,
         Self::OldState,
         Self::KeepRunning,
+        Self::NoGeneration,
+        Self::BelieveUndone,
+        Self::RetryFromNothing,
+        Self::ForgetContinued,
+        Self::TrustRevoked,
+        Self::SayOnce,
+        Self::StoredTooEarly,
+        Self::UnkeyedChanges,
+        Self::AwaitRevoked,
     ];
 
     /// Its name on the command line.
@@ -82,6 +109,15 @@ impl Bug {
             Self::StateBeforeVerdict => "state-before-verdict",
             Self::OldState => "old-state",
             Self::KeepRunning => "keep-running",
+            Self::NoGeneration => "no-generation",
+            Self::BelieveUndone => "believe-undone",
+            Self::RetryFromNothing => "retry-from-nothing",
+            Self::ForgetContinued => "forget-continued",
+            Self::TrustRevoked => "trust-revoked",
+            Self::SayOnce => "say-once",
+            Self::StoredTooEarly => "stored-too-early",
+            Self::UnkeyedChanges => "unkeyed-changes",
+            Self::AwaitRevoked => "await-revoked",
         }
     }
 

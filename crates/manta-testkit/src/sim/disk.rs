@@ -1,9 +1,11 @@
 //! The manager's disk: the real rules of the store, and the troubles of a disk around them.
+use std::collections::BTreeSet;
+
 use manta_engine::{Engine, Now};
 use manta_manager::ManagerError;
 use manta_manager::orchestrator::{Recovered, recover};
 use manta_store::{CommitError, Fault, Faulty, MemoryStore, StateStore, StoreError, Transaction};
-use manta_types::ClusterId;
+use manta_types::{ClusterId, Digest};
 
 /// What a disk holds: everything that was committed, and how much of it is synced.
 #[derive(Debug)]
@@ -12,9 +14,24 @@ pub(crate) struct Disk {
     cluster: ClusterId,
     /// Until when there is no space.
     pub(crate) full_until: u64,
-    /// Where commits return before they are synced: all of them, and how many are.
-    unsynced: Option<(Vec<Transaction>, usize)>,
+    /// Until when there is too little space for what can wait.
+    pub(crate) low_until: u64,
+    /// The generation of the cluster.
+    pub(crate) generation: u64,
+    /// Everything that was committed, in order.
+    log: Vec<Transaction>,
+    /// Where commits return before they are synced: how many are.
+    synced: Option<usize>,
+    backup: Option<Backup>,
     fences: bool,
+}
+
+/// A backup: all that was stored at one moment.
+#[derive(Debug, Clone)]
+struct Backup {
+    commits: usize,
+    generation: u64,
+    blobs: BTreeSet<Digest>,
 }
 
 /// What goes wrong with a commit.
@@ -32,7 +49,11 @@ impl Disk {
             store: new_store(fences),
             cluster: ClusterId::default(),
             full_until: 0,
-            unsynced: (!syncs).then(|| (Vec::new(), 0)),
+            low_until: 0,
+            generation: 1,
+            log: Vec::new(),
+            synced: (!syncs).then_some(0),
+            backup: None,
             fences,
         }
     }
@@ -41,9 +62,7 @@ impl Disk {
     pub(crate) fn commit(&mut self, transaction: &Transaction, fails: Option<Failing>) -> Result<(), CommitError> {
         if fails != Some(Failing::Before) {
             self.store.commit(&self.cluster, transaction)?;
-            if let Some((all, _)) = &mut self.unsynced {
-                all.push(transaction.clone());
-            }
+            self.log.push(transaction.clone());
         }
         match fails {
             None => Ok(()),
@@ -53,20 +72,43 @@ impl Disk {
 
     /// Time goes by: what was written reaches the disk.
     pub(crate) fn sync(&mut self) {
-        if let Some((all, synced)) = &mut self.unsynced {
-            *synced = all.len();
+        if let Some(synced) = &mut self.synced {
+            *synced = self.log.len();
         }
     }
 
     /// The power goes: what is not synced is gone.
     pub(crate) fn cut_power(&mut self) {
-        if let Some((all, synced)) = &mut self.unsynced {
-            all.truncate(*synced);
-            self.store = new_store(self.fences);
-            for transaction in all.iter() {
-                self.store.commit(&self.cluster, transaction).expect("it was committed before");
-            }
+        if let Some(synced) = self.synced {
+            self.go_back(synced);
         }
+    }
+
+    /// Only the first commits were ever made.
+    fn go_back(&mut self, commits: usize) {
+        self.log.truncate(commits);
+        self.store = new_store(self.fences);
+        for transaction in &self.log {
+            self.store.commit(&self.cluster, transaction).expect("it was committed before");
+        }
+    }
+
+    /// Makes a backup of the state, and of these blobs.
+    pub(crate) fn back_up(&mut self, blobs: &BTreeSet<Digest>) {
+        self.backup = Some(Backup { commits: self.log.len(), generation: self.generation, blobs: blobs.clone() });
+    }
+
+    /// Brings the last backup back, if there is one, and begins a generation; gives the blobs that there are.
+    pub(crate) fn restore(&mut self, begin: impl FnOnce(u64) -> u64) -> Option<BTreeSet<Digest>> {
+        let Backup { commits, generation, blobs } = self.backup.clone()?;
+        self.go_back(commits);
+        self.generation = begin(generation);
+        Some(blobs)
+    }
+
+    /// Everything that was committed, in order.
+    pub(crate) fn log(&self) -> &[Transaction] {
+        &self.log
     }
 
     /// What a starting manager reads; the given read of it may fail.

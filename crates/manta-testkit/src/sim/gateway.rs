@@ -1,14 +1,15 @@
 //! The manager's doors, as simulated: what nodes say and what is asked over HTTP becomes messages to the service loop.
 use manta_api::node as wire;
-use manta_engine::Input;
+use manta_engine::{Held, Input};
 use manta_manager::orchestrator::{ConnectRefusal, Joining, NodeProfile, SessionId};
-use manta_node::desk::{Journal, Phase};
+use manta_node::desk::{self, Journal, Phase};
 use manta_types::event::{AttemptStateName, NextIteration, Outputs, Published};
-use manta_types::{AttemptFailure, Blob, NodeId, NodeName, OutcomeClass};
+use manta_types::{AttemptFailure, AttemptId, Blob, Digest, NodeId, NodeName, OutcomeClass};
 use uuid::Uuid;
 
 use super::World;
-use super::happening::{Answer, Asked, LinkId, Message, Order, Said, Told, Waiter};
+use super::bug::Bug;
+use super::happening::{Answer, Asked, AtManager, Happening, LinkId, Message, Said, Told};
 
 impl World {
     /// A node said something.
@@ -20,6 +21,10 @@ impl World {
             self.trace
                 .line(self.now, || format!("manager is greeted by {name} in session {link}, which holds {held:?}"));
             let fresh = NodeId::from_uuid(Uuid::from_u128(u128::from(self.chance.number()) << 64 | u128::from(link)));
+            let generation = Some(self.disk.generation).filter(|_| self.bug != Some(Bug::BelieveUndone));
+            let counts = |held: &desk::Held| generation.is_none_or(|now| held.generation.is_none_or(|own| own == now));
+            let held = held.into_iter().filter(counts);
+            let held = held.map(|held| Held { attempt: held.attempt, epoch: held.epoch }).collect();
             let (profile, session) = (self.nodes[node].profile(), SessionId(link));
             let joining = Joining { name, id, fresh, profile, held, greeting: None, session };
             return self.post(Message::Connect(link, Box::new(joining)));
@@ -38,8 +43,10 @@ impl World {
                     Phase::Uploading => AttemptStateName::Uploading,
                 };
                 let input = Input::Progressed { node: name, attempt, epoch, phase };
-                self.post(Message::Step(Box::new(input), Waiter::Nobody));
+                self.post(Message::Step(Box::new(input)));
             }
+            // It is said again, and taken when there is space.
+            Said::Finished(_) if self.now < self.disk.low_until => {}
             Said::Finished(journal) => {
                 self.trace.line(self.now, || format!("{name} reports the end of {}", journal.attempt.id));
                 let input = self.judge(&name, &journal);
@@ -49,7 +56,7 @@ impl World {
                 let failure = failure(OutcomeClass::Platform, &reason);
                 let (results, timings) = (Vec::new(), Default::default());
                 let input = Input::Failed { node: name, attempt, epoch, failure, results, timings };
-                self.post(Message::Step(Box::new(input), Waiter::Nobody));
+                self.post(Message::Step(Box::new(input)));
             }
             Said::Goodbye => {
                 self.post(Message::Leave(name, SessionId(link)));
@@ -99,7 +106,7 @@ impl World {
             }
             Ok(id) => {
                 known.manager_end = true;
-                let generation = self.disk.read(|store, _| manta_store::StateStore::generation(store));
+                let generation = self.disk.generation;
                 self.trace.line(self.now, || format!("manager welcomes {name} in session {link}"));
                 self.tell(link, Told::Welcome { id, generation });
             }
@@ -117,25 +124,36 @@ impl World {
         }
         match asked {
             Asked::Inputs { node, life, attempt } => self.post(Message::Inputs { node, life, attempt }),
+            Asked::Upload { .. } | Asked::Submit(_) if self.now < self.disk.low_until => {}
             Asked::Upload { node, life, attempt, values } => {
-                self.blobs.extend(values);
-                self.answer(node, life, attempt, Answer::Stored);
+                if self.bug == Some(Bug::StoredTooEarly) {
+                    self.answer(node, life, attempt, Answer::Stored);
+                }
+                let slow = self.chance.permille(self.options.slow_disk);
+                let takes = if slow { self.chance.between(500, 6_000) } else { self.chance.between(0, 6) };
+                let stored = AtManager::Stored { node, life, attempt, values };
+                self.agenda.put(self.now + takes, Happening::Manager(self.manager.run, stored));
             }
-            Asked::Submit { user } => self.take_submission(user),
+            Asked::Submit(submitter) => self.take_submission(submitter),
             Asked::Look { swarm } => self.post(Message::Look(swarm)),
-            Asked::Order(order) => {
+            Asked::Change(change, key) => self.take_change(change, key),
+            Asked::Revoke(node) => {
                 let reason = "a user said so".to_owned();
-                let input = match order.clone() {
-                    Order::Stop(swarm) => Input::Stop { swarm, reason },
-                    Order::Pause(swarm) => Input::Pause { swarm, reason },
-                    Order::Resume(swarm) => Input::Resume { swarm, reason },
-                    Order::Drain(node, ms) => {
-                        Input::Drain { node, deadline: ms.map(std::time::Duration::from_millis), reason }
-                    }
-                    Order::ResumeNode(node) => Input::ResumeNode { node, reason },
-                };
-                self.post(Message::Step(Box::new(input), Waiter::User(order)));
+                self.post(Message::Step(Box::new(Input::Revoke { node, reason })));
             }
+        }
+    }
+}
+
+impl World {
+    /// Values are on the disk and may be named from now on, unless it failed or the manager dies.
+    pub(crate) fn stored(&mut self, node: usize, life: u64, attempt: AttemptId, values: Vec<Digest>) {
+        if self.now < self.disk.full_until || self.chance.permille(self.options.failing_disk) {
+            return;
+        }
+        self.blobs.extend(values);
+        if !self.manager_dies("after it stored values") && self.bug != Some(Bug::StoredTooEarly) {
+            self.answer(node, life, attempt, Answer::Stored);
         }
     }
 }

@@ -1,10 +1,9 @@
 //! What can happen in the simulated world, and what its parts say to each other.
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use manta_engine::{Command, Held, Input, Inputs};
-use manta_manager::orchestrator::{Askers, Joining, SessionId};
-use manta_node::desk::{Journal, Phase};
+use manta_engine::{Command, Input, Inputs};
+use manta_manager::orchestrator::{Askers, Change, Joining, SessionId};
+use manta_node::desk::{self, Journal, Phase};
 use manta_store::NewSwarm;
 use manta_types::{AttemptId, Digest, NodeId, NodeName, SwarmId, SwarmSpec};
 
@@ -24,6 +23,8 @@ pub(crate) enum Happening {
     Node(usize, u64, AtNode),
     /// At the user who looks after a swarm.
     User(usize),
+    /// Somebody asks for a change again, under the same key.
+    Again(Change, String),
     /// Somebody looks whether all goes on after the troubles.
     Nudge,
 }
@@ -39,6 +40,10 @@ pub(crate) enum Trouble {
     Clock,
     FullDisk,
     People,
+    LowWater,
+    Restore,
+    Purge,
+    Revoke,
 }
 
 /// At the manager.
@@ -59,13 +64,17 @@ pub(crate) enum AtManager {
     /// A request over HTTP.
     Asked(Asked),
     /// A checked submission has passed the look for its key.
-    Checked(usize, Box<NewSwarm>, Arc<SwarmSpec>),
+    Checked(Submitter, Box<NewSwarm>, Arc<SwarmSpec>),
+    /// A change has passed the look for its key.
+    NotMade(Change, String),
+    /// An attempt's values are on the disk, unless it refuses them.
+    Stored { node: usize, life: u64, attempt: AttemptId, values: Vec<Digest> },
 }
 
 /// What a node says in its session.
 #[derive(Debug, Clone)]
 pub(crate) enum Said {
-    Hello { id: Option<NodeId>, held: Vec<Held> },
+    Hello { id: Option<NodeId>, held: Vec<desk::Held> },
     Beat,
     Progress { attempt: AttemptId, epoch: u32, phase: Phase },
     Finished(Arc<Journal>),
@@ -80,22 +89,22 @@ pub(crate) enum Asked {
     Inputs { node: usize, life: u64, attempt: AttemptId },
     /// By a node: to store an attempt's values.
     Upload { node: usize, life: u64, attempt: AttemptId, values: Vec<Digest> },
-    /// By a user: to run their swarm.
-    Submit { user: usize },
-    /// By a user.
-    Order(Order),
+    /// By a user: to run their swarm, or to let one go on that failed.
+    Submit(Submitter),
+    /// By a user, under a key.
+    Change(Change, String),
+    /// By whoever operates the cluster.
+    Revoke(NodeName),
     /// By a user: what a swarm looks like now.
     Look { swarm: SwarmId },
 }
 
-/// What a user orders, to be answered once it is durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Order {
-    Stop(SwarmId),
-    Pause(SwarmId),
-    Resume(SwarmId),
-    Drain(NodeName, Option<u64>),
-    ResumeNode(NodeName),
+/// Who wants a swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Submitter {
+    pub(crate) user: usize,
+    /// The swarm that failed and is to go on in the new one.
+    pub(crate) continues: Option<SwarmId>,
 }
 
 /// At a node.
@@ -117,16 +126,16 @@ pub(crate) enum AtNode {
     Work(AttemptId, u64),
     /// An attempt that may run only so long without the manager has done so since this cut.
     StopAfter(AttemptId, u64),
-    /// A killed attempt is gone.
-    Killed(AttemptId),
+    /// A killed attempt, of this generation, is gone.
+    Killed(AttemptId, Option<u64>),
     /// An attempt that was cancelled must be gone by this instant.
     MustBeGone(AttemptId, u64),
     /// The disk has ended an order, unless it was given another one since.
     Disk(AttemptId, u64),
     /// The disk is asked again.
     TryDisk,
-    /// The manager answered a request.
-    Answered(AttemptId, Answer),
+    /// The manager of this generation answered a request.
+    Answered(AttemptId, u64, Answer),
 }
 
 /// What the manager says in a node's session.
@@ -148,20 +157,15 @@ pub(crate) enum Answer {
 /// A message in the manager's inbox.
 #[derive(Debug)]
 pub(crate) enum Message {
-    Submit(usize, Box<NewSwarm>, Arc<SwarmSpec>),
+    Submit(Submitter, Box<NewSwarm>, Arc<SwarmSpec>),
+    Change(Change, String),
+    Purge(Vec<SwarmId>),
     Connect(LinkId, Box<Joining>),
     Disconnect(NodeName, SessionId),
     Leave(NodeName, SessionId),
-    Step(Box<Input>, Waiter),
+    Step(Box<Input>),
     Inputs { node: usize, life: u64, attempt: AttemptId },
     Look(SwarmId),
-}
-
-/// Who waits until something is durable.
-#[derive(Debug)]
-pub(crate) enum Waiter {
-    Nobody,
-    User(Order),
 }
 
 /// What was found out in a turn.
@@ -176,9 +180,9 @@ pub(crate) enum Found {
 pub(crate) struct Asking;
 
 impl Askers for Asking {
-    type Submit = usize;
-    type Change = Infallible;
+    type Submit = Submitter;
+    type Change = (Change, String);
     type Connect = (NodeName, LinkId);
-    type Step = Waiter;
+    type Step = ();
     type Ask = Found;
 }

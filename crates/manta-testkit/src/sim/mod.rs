@@ -17,6 +17,7 @@ mod kept;
 mod manager;
 mod network;
 mod node;
+mod operator;
 mod options;
 mod outcome;
 mod trace;
@@ -28,7 +29,7 @@ mod world;
 
 pub use bug::Bug;
 pub use chance::Chance;
-pub use kept::KEPT_SEEDS;
+pub use kept::{KEPT_SEEDS, KeptSeed};
 pub use options::Options;
 pub use outcome::{Crashes, Failure, Outcome};
 pub use world::run;

@@ -78,7 +78,7 @@ impl World {
     pub(crate) fn answer(&mut self, node: usize, life: u64, attempt: AttemptId, answer: Answer) {
         let at = self.now + self.delay();
         if self.now >= self.nodes[node].down_blocked {
-            self.agenda.put(at, Happening::Node(node, life, AtNode::Answered(attempt, answer)));
+            self.agenda.put(at, Happening::Node(node, life, AtNode::Answered(attempt, self.disk.generation, answer)));
         }
     }
 

@@ -47,6 +47,16 @@ pub struct Options {
     pub user_error: u64,
     /// A user changes their mind, about every so many ms: pauses, resumes, stops, drains.
     pub people: u64,
+    /// The manager's disk has too little space for what can wait, about every so many ms.
+    pub low_water: u64,
+    /// A backup is made, or the last one brought back, about every so many ms.
+    pub restore: u64,
+    /// Swarms that have ended are purged, about every so many ms.
+    pub purge: u64,
+    /// A node, always the same one, is revoked, about every so many ms.
+    pub revoke: u64,
+    /// How often a user lets their swarm go on after it failed.
+    pub retries: u64,
 }
 
 impl Options {
@@ -72,6 +82,11 @@ impl Options {
         node_disk: 0,
         user_error: 0,
         people: 0,
+        low_water: 0,
+        restore: 0,
+        purge: 0,
+        revoke: 0,
+        retries: 0,
     };
 
     /// What the seed decides.
@@ -89,6 +104,9 @@ impl Options {
                 manager_crash: maybe(chance, &[500, 2_000]),
                 clock: maybe(chance, &[10_000, 30_000]),
                 user_error: maybe(chance, &[30, 150]),
+                low_water: maybe(chance, &[15_000, 40_000]),
+                purge: maybe(chance, &[4_000, 15_000]),
+                retries: maybe(chance, &[1, 3]),
                 ..base
             };
         }
@@ -110,6 +128,11 @@ impl Options {
             node_disk: maybe(chance, &[10, 50, 200]),
             user_error: maybe(chance, &[30, 150, 400]),
             people: maybe(chance, &[3_000, 10_000, 30_000]),
+            low_water: maybe(chance, &[15_000, 40_000]),
+            restore: maybe(chance, &[12_000, 30_000]),
+            purge: maybe(chance, &[4_000, 15_000]),
+            revoke: maybe(chance, &[15_000, 60_000]),
+            retries: maybe(chance, &[1, 3]),
             ..base
         }
     }
@@ -125,6 +148,8 @@ impl Options {
             && self.people == 0
             && self.full_disk == 0
             && self.failing_disk == 0
+            && self.restore == 0
+            && self.revoke == 0
     }
 }
 
@@ -156,6 +181,11 @@ impl fmt::Display for Options {
             ("node_disk", self.node_disk),
             ("user_error", self.user_error),
             ("people", self.people),
+            ("low_water", self.low_water),
+            ("restore", self.restore),
+            ("purge", self.purge),
+            ("revoke", self.revoke),
+            ("retries", self.retries),
         ];
         troubles.iter().filter(|(_, value)| *value > 0).try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }

@@ -7,9 +7,8 @@ impl World {
     /// The first of each trouble.
     pub(crate) fn expect_troubles(&mut self) {
         use Trouble as T;
-        for trouble in
-            [T::Goodbye, T::Cut, T::Partition, T::ManagerStall, T::NodeStall, T::Clock, T::FullDisk, T::People]
-        {
+        let first = [T::Goodbye, T::Cut, T::Partition, T::ManagerStall, T::NodeStall, T::Clock, T::FullDisk, T::People];
+        for trouble in first.into_iter().chain([T::LowWater, T::Restore, T::Purge, T::Revoke]) {
             self.expect(trouble);
         }
         self.agenda.put(self.options.trouble_ms, Happening::Heal);
@@ -17,6 +16,7 @@ impl World {
 
     fn expect(&mut self, trouble: Trouble) {
         let Options { goodbye, cut, partition, manager_stall, node_stall, clock, full_disk, people, .. } = self.options;
+        let Options { low_water, restore, purge, revoke, .. } = self.options;
         let mean = match trouble {
             Trouble::Goodbye => goodbye,
             Trouble::Cut => cut,
@@ -26,6 +26,10 @@ impl World {
             Trouble::Clock => clock,
             Trouble::FullDisk => full_disk,
             Trouble::People => people,
+            Trouble::LowWater => low_water,
+            Trouble::Restore => restore,
+            Trouble::Purge => purge,
+            Trouble::Revoke => revoke,
         };
         if mean > 0 {
             let after = self.chance.about(mean);
@@ -72,6 +76,13 @@ impl World {
                 self.trace.line(now, || "the manager's disk is full".to_owned());
             }
             Trouble::People => self.meddle(),
+            Trouble::LowWater => {
+                self.disk.low_until = now + self.chance.between(2_000, 15_000);
+                self.trace.line(now, || "the manager's disk has little space".to_owned());
+            }
+            Trouble::Restore => self.restore(),
+            Trouble::Purge => self.purge(),
+            Trouble::Revoke => self.revoke(node),
         }
     }
 
@@ -81,10 +92,10 @@ impl World {
             return;
         }
         self.trace.line(self.now, || "all troubles end".to_owned());
-        let Options { nodes, swarms, trouble_ms, user_error, .. } = self.options;
+        let Options { nodes, swarms, trouble_ms, user_error, retries, .. } = self.options;
         (self.is_healed, self.healed_at) = (true, self.now);
-        self.options = Options { nodes, swarms, trouble_ms, user_error, ..Options::QUIET };
+        self.options = Options { nodes, swarms, trouble_ms, user_error, retries, ..Options::QUIET };
         // What was put off meanwhile happens when it was put off to; nothing is put off any more.
-        self.disk.full_until = 0;
+        (self.disk.full_until, self.disk.low_until) = (0, 0);
     }
 }

@@ -33,10 +33,11 @@ struct Will {
     state: Option<Blob>,
 }
 
-/// Names a value by who published it, so that the checker knows what belongs to whom.
-pub(crate) fn value_of(attempt: AttemptId, kind: u8) -> Blob {
+/// Names a value by who published it, and in which generation, so that the checker knows what belongs to whom.
+pub(crate) fn value_of(attempt: &desk::Attempt, kind: u8) -> Blob {
     let mut bytes = [kind; 32];
-    bytes[..16].copy_from_slice(&attempt.bytes());
+    bytes[..16].copy_from_slice(&attempt.id.bytes());
+    bytes[24..].copy_from_slice(&attempt.generation.unwrap_or_default().to_be_bytes());
     Blob { digest: Digest::from_bytes(bytes), size: 16 + u64::from(kind) }
 }
 
@@ -56,7 +57,7 @@ impl World {
             Some(Bug::OldState) => known.states_offered.get(&attempt.id).copied().flatten(),
             _ => known.kept.state.get(&lane).and_then(|state| state.get("state")).copied(),
         };
-        let is_stale = known.stale.contains(&attempt.id);
+        let is_stale = known.stale.get(&attempt.id) == Some(&attempt.generation);
         self.checker.begins(&known.name, &attempt, read, is_stale);
         known.serial += 1;
         let (id, serial, life) = (attempt.id, known.serial, known.life);
@@ -70,7 +71,7 @@ impl World {
         let class = self.chance.pick(&[OutcomeClass::UserError, OutcomeClass::UserError, OutcomeClass::Platform]);
         let fails = self.chance.permille(self.options.user_error).then_some(class);
         let named = |name: &str, kind: u8| {
-            let Blob { digest, size } = value_of(attempt.id, kind);
+            let Blob { digest, size } = value_of(attempt, kind);
             wire::Published { name: name.to_owned(), blob: Some(wire::Blob { digest: digest.to_string(), size }) }
         };
         let mut published = AttemptFinished {
@@ -89,7 +90,7 @@ impl World {
             published.next_iterations.push(wire::NextIteration::default());
         }
         published.stop_swarm = self.chance.one_in(60);
-        let state = (!self.chance.one_in(4)).then(|| value_of(attempt.id, 4));
+        let state = (!self.chance.one_in(4)).then(|| value_of(attempt, 4));
         Will { fails, published, state }
     }
 
@@ -135,8 +136,9 @@ impl World {
     }
 
     /// The manager answered what an attempt asked for.
-    pub(crate) fn answered(&mut self, node: usize, attempt: AttemptId, answer: Answer) {
-        let Some(run) = self.nodes[node].runs.get(&attempt) else { return };
+    pub(crate) fn answered(&mut self, node: usize, attempt: AttemptId, generation: u64, answer: Answer) {
+        let run = self.nodes[node].runs.get(&attempt);
+        let Some(run) = run.filter(|run| run.attempt.generation == Some(generation)) else { return };
         match (run.phase, answer) {
             (Phase::Preparing, Answer::Inputs(Some(_))) => {
                 let policy = &run.offer.spec.tasks[run.offer.task].policy;

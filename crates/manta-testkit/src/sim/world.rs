@@ -9,7 +9,7 @@ use super::bug::Bug;
 use super::chance::Chance;
 use super::checker::Checker;
 use super::disk::Disk;
-use super::happening::{AtManager, AtNode, Happening, LinkId};
+use super::happening::{Asked, AtManager, AtNode, Happening, LinkId};
 use super::manager::Manager;
 use super::network::Link;
 use super::node::SimNode;
@@ -39,6 +39,10 @@ pub(crate) struct World {
     pub(crate) blobs: BTreeSet<Digest>,
     pub(crate) nodes: Vec<SimNode>,
     pub(crate) users: Vec<User>,
+    /// Changes that somebody asked for.
+    pub(crate) changes: u64,
+    /// The node that is revoked when one is.
+    pub(crate) revoked: Option<usize>,
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) links_made: LinkId,
     pub(crate) checker: Checker,
@@ -82,7 +86,9 @@ impl World {
         let nodes = (0..options.nodes).map(|_| u32::try_from(chance.between(1, 4)).expect("a few slots")).enumerate();
         let nodes = nodes.map(|(index, slots)| SimNode::new(index, slots)).collect();
         let users = (0..options.swarms).map(|_| ()).enumerate();
-        let users = users.map(|(number, ())| User::new(number, workload::submission(&mut chance, number))).collect();
+        let users = users
+            .map(|(number, ())| User::new(number, workload::submission(&mut chance, number), options.retries))
+            .collect();
         Self {
             now: 0,
             chance,
@@ -94,6 +100,8 @@ impl World {
             blobs: BTreeSet::new(),
             nodes,
             users,
+            changes: 0,
+            revoked: None,
             links: BTreeMap::new(),
             links_made: 0,
             checker: Checker::new(options.nodes_are_well()),
@@ -133,6 +141,7 @@ impl World {
             Happening::Trouble(trouble) => self.trouble(trouble),
             Happening::Heal => self.heal(),
             Happening::User(user) => self.user_acts(user),
+            Happening::Again(change, key) => self.ask_as_user(Asked::Change(change, key)),
             Happening::Nudge => self.nudge(),
         }
     }
@@ -174,7 +183,9 @@ impl World {
     fn nudge(&mut self) {
         self.disk.sync();
         let nodes_idle = self.nodes.iter().all(SimNode::is_idle);
-        let all_over = self.users.iter().all(|user| user.swarm.is_some_and(|swarm| self.checker.is_over(swarm)));
+        let is_over = |user: &User| user.swarm.is_some_and(|swarm| self.checker.is_over(swarm));
+        let content = (0..self.users.len()).all(|user| self.is_content(user));
+        let all_over = content && self.users.iter().all(is_over);
         if all_over && nodes_idle && self.manager.is_idle() {
             if self.is_healed {
                 if let Some(core) = &self.manager.core {

@@ -41,11 +41,12 @@ fn simulate(arguments: &Arguments) -> (Totals, Vec<Failure>) {
     let started = Instant::now();
     let due = arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
     let is_over = || due.is_some_and(|due| started.elapsed() >= due);
+    let kept: Vec<u64> = KEPT_SEEDS.iter().map(|kept| kept.seed).collect();
     let (next, found) = (AtomicU64::new(0), AtomicBool::new(false));
     let (totals, failures) = (Mutex::new(Totals::default()), Mutex::new(Vec::new()));
     let work = || {
         while !found.load(Ordering::Relaxed) && !is_over() {
-            let Some(seed) = arguments.seed_of(next.fetch_add(1, Ordering::Relaxed), &KEPT_SEEDS) else { return };
+            let Some(seed) = arguments.seed_of(next.fetch_add(1, Ordering::Relaxed), &kept) else { return };
             match run(seed, Options::draw(seed), arguments.bug) {
                 Ok(outcome) => totals.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome),
                 Err(failure) => {

@@ -2,7 +2,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use manta_api::SwarmSubmission;
-use manta_types::{AttemptId, Event, SwarmEvent as E, SwarmState};
+use manta_types::checkpoint::CarriedRun;
+use manta_types::event::GlobalWrite;
+use manta_types::{AttemptId, Blob, Checkpoint, Event, SwarmEvent as E, SwarmId, SwarmState, TaskRunState};
 
 use crate::sim::work::publisher;
 
@@ -29,7 +31,15 @@ pub(crate) struct History {
     /// Attempts that have ended, in whatever way.
     ended: BTreeSet<AttemptId>,
     fingerprint: u64,
+    /// Tasks of this iteration that have closed well.
+    succeeded: BTreeSet<usize>,
+    /// Globals that tasks wrote, with their revision.
+    globals: Globals,
+    continued: Option<Box<Checkpoint>>,
 }
+
+/// By name: the value, and the revision at which it became visible.
+type Globals = BTreeMap<String, (Blob, u64)>;
 
 impl History {
     pub(crate) fn new(submission: &str) -> Self {
@@ -47,6 +57,9 @@ impl History {
             accepted: BTreeMap::new(),
             ended: BTreeSet::new(),
             fingerprint: 0xcbf2_9ce4_8422_2325,
+            succeeded: BTreeSet::new(),
+            globals: Globals::new(),
+            continued: None,
         }
     }
 
@@ -83,6 +96,11 @@ impl History {
         }
         self.events.push(event.clone());
         match &event.what {
+            E::SwarmContinued { checkpoint } => {
+                self.globals = visible(checkpoint.written());
+                self.continued = Some(checkpoint.clone());
+                Ok(())
+            }
             E::IterationStarted { iteration, .. } => self.begin(*iteration),
             E::TaskRunReady { task, .. } | E::TaskRunStarted { task, .. } => self.open(*task),
             E::TaskRunSkipped { task, .. } => {
@@ -112,6 +130,8 @@ impl History {
                         return Err(("I3", format!("global `{}` is not of an accepted attempt", write.name)));
                     }
                 }
+                self.globals.extend(visible(globals.iter().cloned()));
+                self.succeeded.extend(succeeded.then_some(*task));
                 self.close(*task);
                 Ok(())
             }
@@ -127,14 +147,45 @@ impl History {
         }
     }
 
+    /// The swarm that this one continues.
+    pub(crate) fn continues(&self) -> Option<SwarmId> {
+        self.continued.as_ref().map(|checkpoint| checkpoint.from)
+    }
+
+    /// The first swarm of the line, under which nodes keep their state.
+    pub(crate) fn state_of(&self, id: SwarmId) -> SwarmId {
+        self.continued.as_ref().map_or(id, |checkpoint| checkpoint.state_of)
+    }
+
+    /// What of a checkpoint is not as this swarm, which failed, left it.
+    pub(crate) fn compare(&self, id: SwarmId, checkpoint: &Checkpoint) -> Result<(), String> {
+        let carried: BTreeSet<usize> = checkpoint.closed.iter().map(|run| run.task).collect();
+        let (found, left) = (visible(checkpoint.written()), &self.globals);
+        let checks = [
+            (self.ended_as == Some(SwarmState::Failed), format!("{id} has not failed")),
+            (checkpoint.state_of == self.state_of(id), format!("the state is that of {}", checkpoint.state_of)),
+            (Some(checkpoint.iteration) == self.iteration, format!("{:?} was reached", self.iteration)),
+            (found == *left, format!("globals were {left:?}")),
+            (self.succeeded.is_subset(&carried), format!("{:?} closed well", self.succeeded)),
+            (carried.is_subset(&self.closed), format!("only {:?} closed", self.closed)),
+        ];
+        checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, words)| Err(words))
+    }
+
     fn begin(&mut self, iteration: u32) -> Result<(), Broken> {
         let follows = match self.iteration {
-            None => iteration == 0,
+            None => iteration == self.continued.as_ref().map_or(0, |checkpoint| checkpoint.iteration),
             Some(before) => iteration == before + 1 && self.iteration_is_finished,
         };
         (self.iteration, self.iteration_is_finished) = (Some(iteration), false);
         self.open.clear();
         self.closed.clear();
+        self.succeeded.clear();
+        if let Some(checkpoint) = self.continued.as_ref().filter(|checkpoint| checkpoint.iteration == iteration) {
+            let well = |run: &&CarriedRun| run.state == TaskRunState::Succeeded;
+            self.closed.extend(checkpoint.closed.iter().map(|run| run.task));
+            self.succeeded.extend(checkpoint.closed.iter().filter(well).map(|run| run.task));
+        }
         follows.then_some(()).ok_or_else(|| ("I3", format!("iteration {iteration} begins before its turn")))
     }
 
@@ -188,4 +239,8 @@ impl History {
         let live = self.places.keys().find(|attempt| !self.ended.contains(attempt));
         live.map_or(Ok(()), |live| Err(("I3", format!("the swarm ends while {live} may still deliver"))))
     }
+}
+
+fn visible(writes: impl Iterator<Item = GlobalWrite>) -> Globals {
+    writes.map(|write| (write.name, (write.blob, write.revision))).collect()
 }

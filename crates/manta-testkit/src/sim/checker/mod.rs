@@ -2,15 +2,18 @@
 //!
 //! | | |
 //! |---|---|
-//! | I1 | what was acknowledged (submissions, orders, events, values) stays, unchanged |
+//! | I1 | what was acknowledged (submissions, orders, events, values) stays, unchanged; after a restore, what the backup has |
 //! | I2 | a slot has at most one accepted attempt; its results, globals and state are that attempt's, all of them |
 //! | I3 | task runs and iterations go on from accepted attempts only |
 //! | I4 | nothing runs for an attempt that its node knows to be stale |
 //! | I5 | after the troubles, everything ends in time, and nothing is left over |
 //! | lease | a node that was well all the time is never taken for lost |
+//! | revoked | nothing is offered to a node that is revoked, and nothing of it accepted |
 //! | outbox | an end is said only when its journal is on disk, and never in two ways |
 //! | durable | nothing is told before it is durable; what is rebuilt from events is what lived |
 mod history;
+mod keys;
+mod undone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,12 +22,13 @@ use manta_engine::{Command, Engine, Inputs, SwarmRun};
 use manta_manager::orchestrator::Core;
 use manta_node::desk::{self, Journal, Left};
 use manta_store::{StateStore, Transaction};
+use manta_types::event::Outputs;
 use manta_types::{AttemptId, Blob, Event, NodeDuty, NodeName, SwarmEvent as E, SwarmId, SwarmState, Timestamp};
 
 use self::history::History;
+use self::undone::revoked;
 use super::disk::Disk;
 use super::gateway::outputs;
-use super::happening::Order;
 use super::node::{Lane, SimNode};
 use super::work::publisher;
 
@@ -40,22 +44,39 @@ pub(crate) struct Checker {
     histories: BTreeMap<SwarmId, History>,
     /// Attempts that were offered, durably.
     attempts: BTreeMap<AttemptId, Offered>,
-    /// What each attempt left when it ended.
-    ends: BTreeMap<AttemptId, End>,
-    /// Attempts whose end was said.
-    said: BTreeSet<AttemptId>,
+    /// What each attempt of a generation left when it ended.
+    ends: BTreeMap<(AttemptId, Option<u64>), End>,
+    /// Attempts whose end was said, in which generation.
+    said: BTreeSet<(AttemptId, Option<u64>)>,
     /// Which swarm an idempotency key has, as its user was told.
     keys: BTreeMap<String, SwarmId>,
-    /// The last accepted attempt that changed a lane's state, per node.
-    lanes: BTreeMap<(NodeName, Lane), AttemptId>,
+    /// Keys under which a change was made, durably, and the swarm that it changed.
+    made: BTreeMap<String, Option<SwarmId>>,
+    /// Keys under which users were told that their change is made.
+    told: BTreeSet<String>,
+    /// By whom a lane's state may be, per node: the last accepted attempt that changed it, and after a restore whatever the
+    /// node may have kept of the history that was undone.
+    lanes: BTreeMap<(NodeName, Lane), BTreeSet<Option<Publisher>>>,
     commits: u64,
+    generation: u64,
+    /// Attempts that were accepted in a generation that is over.
+    undone: BTreeSet<(AttemptId, Option<u64>)>,
+    /// Whether a log is followed that was followed before.
+    is_replaying: bool,
+    /// The histories of swarms that were purged.
+    purged: BTreeMap<SwarmId, History>,
+    revoked: BTreeSet<NodeName>,
 }
+
+/// An attempt, as its values name it.
+type Publisher = [u8; 16];
 
 /// An attempt that was offered.
 #[derive(Debug)]
 struct Offered {
     node: NodeName,
     epoch: u32,
+    swarm: SwarmId,
     is_accepted: bool,
 }
 
@@ -76,8 +97,15 @@ impl Checker {
             ends: BTreeMap::new(),
             said: BTreeSet::new(),
             keys: BTreeMap::new(),
+            made: BTreeMap::new(),
+            told: BTreeSet::new(),
             lanes: BTreeMap::new(),
             commits: 0,
+            generation: 1,
+            undone: BTreeSet::new(),
+            is_replaying: false,
+            purged: BTreeMap::new(),
+            revoked: BTreeSet::new(),
         }
     }
 
@@ -118,29 +146,34 @@ impl Checker {
             }
             self.follow(event);
         }
+        for record in &transaction.keys {
+            let again = self.made.insert(record.key.clone(), record.swarm).is_some();
+            self.must(!again, "I1", || format!("the change under `{}` is made twice", record.key));
+        }
+        self.revoked.extend(transaction.nodes.iter().filter_map(revoked));
+        transaction.purged.iter().for_each(|swarm| self.purge(*swarm));
     }
 
     fn follow(&mut self, event: &Event) {
         match &event.what {
             E::AttemptOffered { attempt, node, epoch, .. } => {
-                let (node, epoch) = (node.clone(), *epoch);
-                let before = self.attempts.insert(*attempt, Offered { node, epoch, is_accepted: false });
+                let (node, epoch, swarm) = (node.clone(), *epoch, event.swarm);
+                let is_revoked = self.revoked.contains(&node);
+                self.must(!is_revoked, "revoked", || format!("{attempt} is offered to {node}, which is revoked"));
+                let before = self.attempts.insert(*attempt, Offered { node, epoch, swarm, is_accepted: false });
                 self.must(before.is_none(), "I2", || format!("{attempt} is offered twice"));
             }
             E::AttemptAccepted { attempt, outputs: accepted, .. } => {
-                let Some(end) = self.ends.get(attempt) else {
-                    return self.breaks("I2", || format!("{attempt} is accepted, and never ended"));
-                };
-                let (left, changes) = (outputs(&end.left.report), end.changes.clone());
-                self.must(left == *accepted, "I2", || format!("{attempt} left {left:?}, accepted is {accepted:?}"));
                 let Some(offered) = self.attempts.get_mut(attempt) else {
                     return self.breaks("I2", || format!("{attempt} is accepted, and was never offered"));
                 };
                 offered.is_accepted = true;
-                if let Some(lane) = changes {
-                    self.lanes.insert((offered.node.clone(), lane), *attempt);
+                if !self.is_replaying {
+                    let node = offered.node.clone();
+                    self.accepted(node, *attempt, accepted);
                 }
             }
+            E::SwarmContinued { checkpoint } => self.continued(event.swarm, checkpoint),
             E::AttemptLost { attempt, reason } if self.nodes_are_well => {
                 self.breaks("lease", || format!("{attempt} is lost, and all nodes are well: {reason}"));
             }
@@ -156,29 +189,25 @@ impl Checker {
         }
     }
 
+    fn accepted(&mut self, node: NodeName, attempt: AttemptId, accepted: &Outputs) {
+        let is_revoked = self.revoked.contains(&node);
+        self.must(!is_revoked, "revoked", || format!("{attempt} of {node} is accepted, which is revoked"));
+        let Some(end) = self.ends.get(&(attempt, Some(self.generation))) else {
+            return self.breaks("I2", || format!("{attempt} is accepted, and never ended in this generation"));
+        };
+        let (left, changes) = (outputs(&end.left.report), end.changes.clone());
+        self.must(left == *accepted, "I2", || format!("{attempt} left {left:?}, accepted is {accepted:?}"));
+        if let Some(lane) = changes {
+            self.lanes.insert((node, lane), [Some(attempt.bytes())].into());
+        }
+    }
+
     /// A swarm's history up to here was shown.
     pub(crate) fn shown(&mut self, swarm: SwarmId, seq: u64) {
-        let durable = self.histories.get(&swarm).map_or(0, History::seq);
+        let durable = self.history(swarm).map_or(0, History::seq);
         self.must(durable >= seq, "durable", || {
             format!("event {seq} of swarm {swarm} is shown, and {durable} are durable")
         });
-    }
-
-    /// A user was told which swarm their key has.
-    pub(crate) fn acknowledged(&mut self, key: &str, swarm: SwarmId) {
-        let is_durable = self.histories.contains_key(&swarm);
-        self.must(is_durable, "durable", || format!("swarm {swarm} is acknowledged before it is durable"));
-        let before = self.keys.insert(key.to_owned(), swarm);
-        let is_same = before.is_none_or(|before| before == swarm);
-        self.must(is_same, "I1", || format!("`{key}` has swarm {swarm}, and had {before:?}"));
-    }
-
-    /// A user was told that what they ordered is done.
-    pub(crate) fn ordered(&mut self, order: &Order) {
-        if let Order::Stop(swarm) = order {
-            let is_over = self.is_over(*swarm);
-            self.must(is_over, "durable", || format!("the stop of {swarm} is acknowledged before it is durable"));
-        }
     }
 
     /// A command goes to a node.
@@ -190,12 +219,18 @@ impl Checker {
                 self.must(is_durable, "durable", || {
                     format!("the offer of {} goes before it is durable", offer.attempt)
                 });
+                let line = self.histories.get(&offer.swarm).map(|history| history.state_of(offer.swarm));
+                self.must(line == Some(offer.state_of), "I2", || {
+                    format!("{} keeps its state under {}, and its line is {line:?}", offer.attempt, offer.state_of)
+                });
             }
             Command::Verdict { node, attempt, epoch, accepted, reason } => {
                 let is_its = |known: &&Offered| known.node == *node && known.epoch == *epoch;
                 let is_accepted = known(attempt).filter(is_its).is_some_and(|known| known.is_accepted);
                 let invariant = if *accepted { "durable" } else { "I2" };
-                self.must(is_accepted == *accepted, invariant, || {
+                // Nobody reads what a purged line of swarms kept.
+                let is_gone = !*accepted && known(attempt).is_some_and(|known| self.is_purged(known.swarm));
+                self.must(is_accepted == *accepted || is_gone, invariant, || {
                     format!("{node} is told of {attempt}: accepted {accepted} ({reason}); stored is {is_accepted}")
                 });
             }
@@ -218,12 +253,19 @@ impl Checker {
     pub(crate) fn begins(&mut self, node: &NodeName, attempt: &desk::Attempt, read: Option<Blob>, is_stale: bool) {
         let id = attempt.id;
         self.must(!is_stale, "I4", || format!("{node} starts {id}, of which it knows that it is stale"));
-        let lane = (attempt.state_of, attempt.task.clone());
-        let expected = self.lanes.get(&(node.clone(), lane)).map(|last| last.bytes());
+        if self.is_line_purged(attempt.state_of) {
+            return;
+        }
+        let lane = (node.clone(), (attempt.state_of, attempt.task.clone()));
+        let nobody = BTreeSet::from([None]);
+        let expected = self.lanes.get(&lane).unwrap_or(&nobody).clone();
         let found = read.map(|value| publisher(&value));
-        self.must(expected == found, "I2", || {
+        self.must(expected.contains(&found), "I2", || {
             format!("{id} on {node} reads the state of {found:?}; the last accepted there is {expected:?}")
         });
+        if attempt.generation == Some(self.generation) {
+            self.lanes.insert(lane, [found].into());
+        }
     }
 
     /// An attempt ended on its node.
@@ -231,45 +273,29 @@ impl Checker {
         let lane = || (attempt.state_of, attempt.task.clone());
         let changes = (!left.state.is_empty()).then(lane);
         // What died with its node before it was said may run again, and end otherwise.
-        if !self.said.contains(&attempt.id) {
-            self.ends.insert(attempt.id, End { left: left.clone(), changes });
+        let end = (attempt.id, attempt.generation);
+        if !self.said.contains(&end) {
+            self.ends.insert(end, End { left: left.clone(), changes });
         }
     }
 
     /// A node tells the manager that an attempt ended.
     pub(crate) fn said(&mut self, node: &NodeName, journal: &Arc<Journal>, is_on_disk: bool) {
-        let attempt = journal.attempt.id;
+        let (attempt, generation) = (journal.attempt.id, journal.attempt.generation);
         self.must(is_on_disk, "outbox", || format!("{node} says that {attempt} ended before its journal is on disk"));
-        self.said.insert(attempt);
-        let is_same = self.ends.get(&attempt).is_some_and(|end| end.left == journal.left);
+        self.said.insert((attempt, generation));
+        let is_same = self.ends.get(&(attempt, generation)).is_some_and(|end| end.left == journal.left);
         self.must(is_same, "outbox", || format!("{node} says in two ways how {attempt} ended"));
     }
 
     /// What an attempt kept became its node's state.
     pub(crate) fn state_changed(&mut self, node: &NodeName, journal: &Journal) {
         let attempt = journal.attempt.id;
-        let is_accepted = self.attempts.get(&attempt).is_some_and(|known| known.is_accepted && known.node == *node);
+        let was_accepted = self.undone.contains(&(attempt, journal.attempt.generation));
+        let is_current = journal.attempt.generation == Some(self.generation);
+        let known = self.attempts.get(&attempt).filter(|known| known.node == *node);
+        let is_accepted = was_accepted || is_current && known.is_some_and(|known| known.is_accepted);
         self.must(is_accepted, "I2", || format!("{node} keeps the state of {attempt}, which is not accepted"));
-    }
-
-    /// A manager starts on what the disk has.
-    pub(crate) fn restarted(&mut self, disk: &mut Disk) {
-        for (key, swarm) in self.keys.clone() {
-            let stored = disk.read(|store, cluster| store.idempotency(cluster, &key));
-            let is_there = stored.is_some_and(|record| record.swarm == Some(swarm));
-            self.must(is_there, "I1", || format!("`{key}` had swarm {swarm}, and after a restart it has none"));
-        }
-        let mut problems = Vec::new();
-        for (id, history) in &self.histories {
-            let stored = disk.read(|store, cluster| store.events(cluster, *id, 0, usize::MAX));
-            if stored != history.events() {
-                let (has, had) = (stored.len(), history.events().len());
-                problems.push(format!("swarm {id} has {has} events after a restart, {had} were durable"));
-            }
-        }
-        for words in problems {
-            self.breaks("I1", || words);
-        }
     }
 
     /// A turn is over and durable: what lives is what is stored, and what a restart would rebuild.
@@ -313,24 +339,26 @@ impl Checker {
         self.settled(core, disk);
         for ((name, lane), last) in self.lanes.clone() {
             let node = nodes.iter().find(|node| node.name == name).expect("attempts run on known nodes");
-            let kept = node.kept.state.get(&lane).and_then(|state| state.get("state")).map(publisher);
-            self.must(kept == Some(last.bytes()), "I2", || {
-                format!("{name} keeps the state of {kept:?} for {lane:?}; the last accepted there is {last}")
+            let kept = node.kept(&lane);
+            let is_gone = self.is_line_purged(lane.0);
+            self.must(is_gone || last.contains(&kept), "I2", || {
+                format!("{name} keeps the state of {kept:?} for {lane:?}; the last accepted there is {last:?}")
             });
         }
     }
 
     /// Whether a swarm has ended, durably.
     pub(crate) fn is_over(&self, swarm: SwarmId) -> bool {
-        self.histories.get(&swarm).is_some_and(History::is_over)
+        self.history(swarm).is_some_and(History::is_over)
     }
 
     /// Events, accepted attempts and swarms that ended well.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let events = self.histories.values().map(|history| history.events().len()).sum();
+        let histories = || self.histories.values().chain(self.purged.values());
+        let events = histories().map(|history| history.events().len()).sum();
         let accepted = self.attempts.values().filter(|attempt| attempt.is_accepted).count();
         let well = |history: &&History| history.ended_as() == Some(SwarmState::Succeeded);
-        (events, accepted, self.histories.values().filter(well).count())
+        (events, accepted, histories().filter(well).count())
     }
 
     /// Changes with every durable event.

@@ -9,8 +9,10 @@ mod turn;
 
 use super::World;
 use super::bug::Bug;
-use super::happening::{Asking, AtManager, Happening, Message, Waiter};
+use super::happening::{Asking, AtManager, Happening, Message};
 
+/// The digest of every request: the same key always comes with the same one.
+pub(crate) const REQUEST: &str = "digest of the request";
 /// Where wall time begins.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
@@ -103,7 +105,13 @@ impl World {
         core.bugs.no_forgiveness = self.bug == Some(Bug::NoForgiveness);
         core.bugs.forget_keys = self.bug == Some(Bug::ForgetKeys);
         core.bugs.forget_old_verdicts = self.bug == Some(Bug::ForgetOldVerdicts);
-        core.engine_mut().accept_stale_attempts = matches!(self.bug, Some(Bug::NoFence | Bug::NoEngineFence));
+        core.bugs.retry_from_nothing = self.bug == Some(Bug::RetryFromNothing);
+        core.engine_mut().plant(manta_engine::Bugs {
+            accept_stale_attempts: matches!(self.bug, Some(Bug::NoFence | Bug::NoEngineFence)),
+            trust_revoked: self.bug == Some(Bug::TrustRevoked),
+            forget_continued: self.bug == Some(Bug::ForgetContinued),
+            await_revoked: self.bug == Some(Bug::AwaitRevoked),
+        });
         core
     }
 
@@ -139,7 +147,7 @@ impl World {
     }
 
     /// A point between two steps, where it may die.
-    fn manager_dies(&mut self, point: &str) -> bool {
+    pub(crate) fn manager_dies(&mut self, point: &str) -> bool {
         let dies = self.chance.one_in(self.options.manager_crash);
         if dies {
             self.kill_manager(point);
@@ -169,10 +177,12 @@ impl World {
             AtManager::Wake(_) => {}
             AtManager::Committed => self.committed(),
             AtManager::Said(link, said) => self.hear(link, said),
-            AtManager::Judged(input) => self.post(Message::Step(input, Waiter::Nobody)),
+            AtManager::Judged(input) => self.post(Message::Step(input)),
             AtManager::Noticed(link) => self.notice(link),
             AtManager::Asked(asked) => self.asked(asked),
-            AtManager::Checked(user, new, spec) => self.post(Message::Submit(user, new, spec)),
+            AtManager::Checked(submitter, new, spec) => self.post(Message::Submit(submitter, new, spec)),
+            AtManager::NotMade(change, key) => self.post(Message::Change(change, key)),
+            AtManager::Stored { node, life, attempt, values } => self.stored(node, life, attempt, values),
         }
     }
 

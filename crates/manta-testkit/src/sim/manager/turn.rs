@@ -6,7 +6,7 @@ use super::{InFlight, short};
 use crate::sim::World;
 use crate::sim::bug::Bug;
 use crate::sim::disk::Failing;
-use crate::sim::happening::{Answer, Asking, AtManager, Found, Happening, Message, Order, Told, Waiter};
+use crate::sim::happening::{Answer, Asking, AtManager, Found, Happening, Message, Told};
 
 impl World {
     pub(super) fn turn(&mut self) {
@@ -16,7 +16,11 @@ impl World {
         core.hear(std::mem::take(&mut self.manager.heard), &mut turn);
         while let Some(message) = self.manager.inbox.pop_front() {
             match message {
-                Message::Submit(user, new, spec) => core.submit(*new, spec, user, &mut turn),
+                Message::Submit(submitter, new, spec) => match submitter.continues {
+                    None => core.submit(*new, spec, submitter, &mut turn),
+                    Some(failed) => core.retry(*new, failed, submitter, &mut turn),
+                },
+                Message::Purge(swarms) => core.purge(&swarms, (), &mut turn),
                 Message::Connect(link, joining) => {
                     let name = joining.name.clone();
                     let former = core.session_of(&name);
@@ -31,7 +35,11 @@ impl World {
                 Message::Leave(node, session) => {
                     core.leave(node, session, "the agent was stopped".to_owned(), &mut turn);
                 }
-                Message::Step(input, waiter) => core.step(*input, waiter, &mut turn),
+                Message::Step(input) => core.step(*input, (), &mut turn),
+                Message::Change(change, key) => {
+                    let idempotency = Some((key.clone(), super::REQUEST.to_owned()));
+                    core.change(change.clone(), idempotency, (change, key), &mut turn);
+                }
                 Message::Inputs { node, life, attempt } => {
                     let inputs = core.engine().inputs(attempt).map(Box::new);
                     turn.tell(Found::Inputs { node, life, attempt, inputs });
@@ -60,6 +68,9 @@ impl World {
             for node in &mut transaction.nodes {
                 (node.duty, node.drain_left_ms) = (manta_types::NodeDuty::Active, None);
             }
+        }
+        if self.bug == Some(Bug::UnkeyedChanges) {
+            transaction.keys.clear();
         }
         let early = match self.bug {
             Some(Bug::AcknowledgeBeforeSync) => std::mem::take(&mut sealed.effects),
@@ -151,9 +162,8 @@ impl World {
             Effect::News { swarm, seq } => self.checker.shown(swarm, seq),
             Effect::Submitted { asker, outcome } => self.submitted(asker, outcome),
             Effect::Connected { asker: (name, link), outcome } => self.connected(&name, link, outcome),
-            Effect::Changed { asker, .. } => match asker {},
-            Effect::Done(Waiter::Nobody) => {}
-            Effect::Done(Waiter::User(order)) => self.ordered(&order),
+            Effect::Changed { asker: (change, key), outcome } => self.changed(&change, &key, outcome),
+            Effect::Done(()) => {}
             Effect::Told(Found::Seen { swarm, seq }) => self.checker.shown(swarm, seq),
             Effect::Told(Found::Inputs { node, life, attempt, inputs }) => {
                 if let Some(inputs) = &inputs {
@@ -183,10 +193,5 @@ impl World {
             self.trace.line(self.now, || format!("manager tells {}: {}", command.node(), short(&command)));
             self.tell(link, Told::Command(command));
         }
-    }
-
-    fn ordered(&mut self, order: &Order) {
-        self.trace.line(self.now, || format!("a user is told that it is done: {order:?}"));
-        self.checker.ordered(order);
     }
 }

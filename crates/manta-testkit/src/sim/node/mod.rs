@@ -1,5 +1,5 @@
 //! A node's agent: the real desk in a simulated shell, which may die between any two of its steps.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::World;
 use super::bug::Bug;
 use super::gateway::profile;
 use super::happening::{AtNode, Happening, LinkId};
-use super::work::Run;
+use super::work::{Run, publisher};
 use uuid::Uuid;
 
 /// The first and the longest wait before the manager is dialled again.
@@ -51,6 +51,7 @@ pub(crate) struct SimNode {
     /// Counts the times it was cut off.
     pub(crate) cuts: u64,
     heard_at: u64,
+    beats: u64,
     redial: u64,
     pub(crate) runs: BTreeMap<AttemptId, Run>,
     orders: BTreeMap<AttemptId, (u64, DiskOrder)>,
@@ -60,8 +61,8 @@ pub(crate) struct SimNode {
     pub(crate) stalled_until: u64,
     /// What the state was when an attempt was offered, for the bug that gives it that.
     pub(crate) states_offered: BTreeMap<AttemptId, Option<Blob>>,
-    /// Attempts that it knows are no longer wanted.
-    pub(crate) stale: BTreeSet<AttemptId>,
+    /// Attempts that it knows are no longer wanted, with their generation.
+    pub(crate) stale: BTreeMap<AttemptId, Option<u64>>,
     slots: u32,
 }
 
@@ -76,6 +77,7 @@ impl SimNode {
             is_welcome: false,
             cuts: 0,
             heard_at: 0,
+            beats: 0,
             redial: REDIAL_MS.0,
             runs: BTreeMap::new(),
             orders: BTreeMap::new(),
@@ -84,13 +86,18 @@ impl SimNode {
             down_blocked: 0,
             stalled_until: 0,
             states_offered: BTreeMap::new(),
-            stale: BTreeSet::new(),
+            stale: BTreeMap::new(),
             slots,
         }
     }
 
     pub(crate) fn profile(&self) -> NodeProfile {
         profile(self.slots)
+    }
+
+    /// The attempt whose state a lane has here.
+    pub(crate) fn kept(&self, lane: &Lane) -> Option<[u8; 16]> {
+        self.kept.state.get(lane).and_then(|state| state.get("state")).map(publisher)
     }
 
     /// Whether nothing is here and nothing is owed.
@@ -121,25 +128,31 @@ impl World {
             }
             AtNode::Work(attempt, serial) => self.work(node, attempt, serial),
             AtNode::StopAfter(attempt, cut) => self.stop_after(node, attempt, cut),
-            AtNode::Killed(attempt) => {
-                if self.nodes[node].runs.remove(&attempt).is_some() {
+            AtNode::Killed(attempt, generation) => {
+                let runs = &mut self.nodes[node].runs;
+                if runs.get(&attempt).is_some_and(|run| run.attempt.generation == generation) {
+                    runs.remove(&attempt);
                     self.desk(node, desk::Input::Ended { attempt, left: None });
                 }
             }
             AtNode::MustBeGone(attempt, by) => {
-                let SimNode { name, runs, life, .. } = &self.nodes[node];
+                let SimNode { name, runs, stale, life, .. } = &self.nodes[node];
                 if self.now > by {
                     // The agent itself stood still; it has the whole time from now.
                     let by = self.now + GONE_WITHIN_MS;
                     self.agenda.put(by, Happening::Node(node, *life, AtNode::MustBeGone(attempt, by)));
-                } else if runs.contains_key(&attempt) {
+                } else if runs
+                    .get(&attempt)
+                    .map(|run| &run.attempt.generation)
+                    .is_some_and(|own| stale.get(&attempt) == Some(own))
+                {
                     self.checker
                         .breaks("I4", || format!("{name} still runs {attempt}, of which it knows that it is stale"));
                 }
             }
             AtNode::Disk(attempt, serial) => self.disk_done(node, attempt, serial),
             AtNode::TryDisk => self.desk(node, desk::Input::TryDisk),
-            AtNode::Answered(attempt, answer) => self.answered(node, attempt, answer),
+            AtNode::Answered(attempt, generation, answer) => self.answered(node, attempt, generation, answer),
         }
     }
 
@@ -206,8 +219,10 @@ impl World {
             desk::Command::StartAttempt { attempt, work } => self.begin(node, attempt, work),
             desk::Command::KillAttempt { attempt } => {
                 if self.bug != Some(Bug::KeepRunning) {
-                    let (after, life) = (self.chance.between(0, 500), self.nodes[node].life);
-                    self.agenda.put(self.now + after, Happening::Node(node, life, AtNode::Killed(attempt)));
+                    let (after, known) = (self.chance.between(0, 500), &self.nodes[node]);
+                    let generation = known.runs.get(&attempt).and_then(|run| run.attempt.generation);
+                    let killed = AtNode::Killed(attempt, generation);
+                    self.agenda.put(self.now + after, Happening::Node(node, known.life, killed));
                 }
             }
             desk::Command::WriteJournal(journal) => {
@@ -221,7 +236,9 @@ impl World {
                 }
             }
             desk::Command::CommitState(journal) => self.order(node, journal.attempt.id, DiskOrder::Commit(journal)),
-            desk::Command::RemoveJournal { attempt } | desk::Command::SetAsideJournal { attempt, .. } => {
+            desk::Command::RemoveJournal { attempt } => self.order(node, attempt, DiskOrder::Remove),
+            desk::Command::SetAsideJournal { attempt, generation } => {
+                self.checker.set_aside(&self.nodes[node].name, attempt, generation);
                 self.order(node, attempt, DiskOrder::Remove);
             }
             desk::Command::ForgetState { swarm } => {

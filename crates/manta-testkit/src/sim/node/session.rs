@@ -1,8 +1,9 @@
 //! A node's session with the manager: dialled, greeted, kept alive, and what is said and told in it.
 use std::sync::Arc;
 
-use manta_engine::{Command, Held};
+use manta_engine::Command;
 use manta_node::desk::{self, Desk, Word};
+use manta_types::AttemptId;
 
 use super::{GONE_WITHIN_MS, REDIAL_MS, SimNode};
 use crate::sim::World;
@@ -13,6 +14,8 @@ use crate::sim::manager::short;
 /// How often a node says that it lives, and how long it waits for the manager to.
 const BEAT_MS: u64 = 2_000;
 const SILENCE_MS: u64 = 6_000;
+/// How many beats go by until what was not answered is said again.
+const BEATS_UNTIL_AGAIN: u64 = 3;
 /// How long a greeting may take.
 const GREETING_MS: u64 = 10_000;
 
@@ -29,7 +32,6 @@ impl World {
             return self.redial(node);
         }
         let held = known.desk.as_ref().map(Desk::held).unwrap_or_default();
-        let held = held.into_iter().map(|held| Held { attempt: held.attempt, epoch: held.epoch }).collect();
         let (id, life) = (known.kept.id, known.life);
         let link = self.dial(node);
         self.nodes[node].link = Some(link);
@@ -71,6 +73,10 @@ impl World {
         }
         let life = known.life;
         self.say(link, Said::Beat);
+        self.nodes[node].beats += 1;
+        if self.nodes[node].beats.is_multiple_of(BEATS_UNTIL_AGAIN) && self.bug != Some(Bug::SayOnce) {
+            self.desk(node, desk::Input::SayAgain);
+        }
         self.agenda.put(self.now + BEAT_MS, Happening::Node(node, life, AtNode::Beat(link)));
     }
 
@@ -85,6 +91,7 @@ impl World {
                 let known = &mut self.nodes[node];
                 (known.kept.id, known.is_welcome) = (Some(id), true);
                 let life = known.life;
+                self.outdate_others(node, generation);
                 self.desk(node, desk::Input::SessionBegan { generation: Some(generation) });
                 self.agenda.put(self.now, Happening::Node(node, life, AtNode::Beat(link)));
             }
@@ -96,6 +103,20 @@ impl World {
             Told::Beat => {}
             Told::Command(command) => self.commanded(node, command),
         }
+    }
+
+    /// Attempts of another generation than this are of a history that was undone.
+    fn outdate_others(&mut self, node: usize, generation: u64) {
+        let runs = self.nodes[node].runs.iter().map(|(attempt, run)| (*attempt, run.attempt.generation));
+        let undone: Vec<_> = runs.filter(|(_, own)| own.is_some_and(|own| own != generation)).collect();
+        undone.into_iter().for_each(|(attempt, own)| self.outdate(node, attempt, own));
+    }
+
+    /// The node knows now that an attempt is not wanted: soon nothing of it may run.
+    fn outdate(&mut self, node: usize, attempt: AttemptId, generation: Option<u64>) {
+        let (by, known) = (self.now + GONE_WITHIN_MS, &mut self.nodes[node]);
+        known.stale.insert(attempt, generation);
+        self.agenda.put(by, Happening::Node(node, known.life, AtNode::MustBeGone(attempt, by)));
     }
 
     fn commanded(&mut self, node: usize, command: Command) {
@@ -123,11 +144,10 @@ impl World {
                 self.desk(node, desk::Input::Offered { attempt, work: Arc::from(offer) });
             }
             Command::Cancel { attempt, epoch, .. } => {
-                let known = &mut self.nodes[node];
-                if known.runs.get(&attempt).is_some_and(|run| run.attempt.epoch <= epoch) {
-                    known.stale.insert(attempt);
-                    let by = self.now + GONE_WITHIN_MS;
-                    self.agenda.put(by, Happening::Node(node, known.life, AtNode::MustBeGone(attempt, by)));
+                let run = self.nodes[node].runs.get(&attempt).filter(|run| run.attempt.epoch <= epoch);
+                if let Some(run) = run {
+                    let generation = run.attempt.generation;
+                    self.outdate(node, attempt, generation);
                 }
                 self.desk(node, desk::Input::Cancelled { attempt, epoch });
             }
