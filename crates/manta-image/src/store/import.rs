@@ -37,6 +37,15 @@ impl Store {
     /// # Errors
     /// One sentence: what of the image is refused and why. Nothing of it is left then, but for layers that were whole.
     pub fn import(&self, path: &Path, name: Option<ImageName>) -> Result<Imported, ImageError> {
+        let told = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        self.import_from(path, name, told.display().to_string())
+    }
+
+    /// [`Store::import`] of a file that stands for something else, which `origin` tells.
+    ///
+    /// # Errors
+    /// As [`Store::import`].
+    pub fn import_from(&self, path: &Path, name: Option<ImageName>, origin: String) -> Result<Imported, ImageError> {
         let source = Source::open(path, &self.platform)?;
         let names = match name {
             Some(name) => vec![name],
@@ -45,8 +54,7 @@ impl Store {
         if names.is_empty() {
             return Err(ImageError::Nameless { path: path.to_owned() });
         }
-        let told = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        self.take_in(path, &source, names, told.display().to_string())
+        self.take_in(path, &source, names, origin)
     }
 
     fn take_in(

@@ -40,3 +40,47 @@ fn fence(directory: &OwnedFd) -> Result<(), RulesetError> {
         .restrict_self()
         .map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::ErrorKind;
+
+    use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+
+    use super::*;
+
+    /// Rights are a thread's own, so a thread that gives them up shows what is left.
+    #[test]
+    fn nothing_but_the_directory_is_in_reach_whatever_the_code_asks_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), "x").unwrap();
+        let inner = open(dir.path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let confined = std::thread::spawn({
+            let (inside, secret) = (dir.path().to_owned(), outside.path().join("secret"));
+            let planted = outside.path().join("planted");
+            move || {
+                close(&inner).unwrap();
+                fs::write(inside.join("made"), "x").unwrap();
+                fs::create_dir(inside.join("d")).unwrap();
+                fs::hard_link(inside.join("made"), inside.join("d/linked")).unwrap();
+                let device = mknodat(CWD, inside.join("null"), FileType::CharacterDevice, Mode::RUSR, (1 << 8) | 3);
+                assert_eq!(device, Err(rustix::io::Errno::PERM), "no capability is left");
+                assert!(rustix::thread::no_new_privs().unwrap());
+                [
+                    File::open(&secret).map(drop).map_err(|error| error.kind()),
+                    fs::write(&planted, "x").map_err(|error| error.kind()),
+                    fs::remove_file(&secret).map_err(|error| error.kind()),
+                ]
+            }
+        });
+        let attempts = confined.join().unwrap();
+        if attempts.iter().all(Result::is_ok) {
+            eprintln!("skipped: needs Landlock");
+            return;
+        }
+        assert_eq!(attempts, [Err(ErrorKind::PermissionDenied); 3]);
+        assert!(outside.path().join("secret").exists() && !outside.path().join("planted").exists());
+    }
+}

@@ -57,6 +57,7 @@ pub(super) fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
             ));
         }
     }
-    let imported = store.import(&archive, Some(args.name.unwrap_or(args.image)))?;
+    let origin = format!("built of {}", python.display());
+    let imported = store.import_from(&archive, Some(args.name.unwrap_or(args.image)), origin)?;
     import::tell(&imported, form)
 }
