@@ -54,6 +54,9 @@ pub struct TaskPlanView {
     pub bundle: Digest,
     /// The image that it asks for.
     pub image: String,
+    /// What is to be said of it: that it is not the same on all eligible nodes.
+    #[serde(default)]
+    pub image_warning: Option<String>,
     /// Datasets that a node must offer.
     pub datasets: Vec<String>,
     /// Labels that a node must carry.

@@ -183,6 +183,7 @@ impl Session {
             tier: node.tier.name().to_owned(),
             notes: self.attempts.notes(),
             images: node.images.names(),
+            image_digests: node.images.digests(),
             python_version: format!("{major}.{minor}.{patch}"),
             held: self.attempts.held(),
             process: self.process.to_string(),

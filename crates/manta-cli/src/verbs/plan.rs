@@ -118,6 +118,9 @@ fn render_task(task: &TaskPlanView) -> String {
     let gpus =
         if limits.gpu_count == 0 { String::new() } else { format!(", {}", count(limits.gpu_count as usize, "GPU")) };
     text.push_str(&format!("\n  image     {}", clean(&task.image)));
+    if let Some(warning) = &task.image_warning {
+        text.push_str(&format!("\n  warning   {}", clean(warning)));
+    }
     if !task.datasets.is_empty() {
         text.push_str(&format!("\n  datasets  {}", clean(&task.datasets.join(", "))));
     }

@@ -13,6 +13,8 @@ const ENTRIES_MAX: usize = 1000;
 const SLOTS_MAX: u32 = 65_536;
 /// Attempts that one node may hold.
 const HELD_MAX: usize = 100_000;
+/// Bytes of an image's digest or fingerprint.
+const DIGEST_BYTES_MAX: usize = 128;
 /// Bytes of a node's sentence.
 const SENTENCE_BYTES_MAX: usize = 4096;
 
@@ -66,11 +68,14 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
     let current = hello.held.iter().filter(|held| held.generation == 0 || held.generation == generation);
     let held = current.map(|held| Ok(Held { attempt: attempt(&held.attempt)?, epoch: held.epoch }));
     let held = held.collect::<Result<_, String>>()?;
+    let told = hello.image_digests.into_iter().take(ENTRIES_MAX);
+    let digests = told.map(|(image, digest)| (clip(image, SENTENCE_BYTES_MAX), clip(digest, DIGEST_BYTES_MAX)));
     let clip_all = |texts: Vec<String>| texts.into_iter().map(|text| clip(text, SENTENCE_BYTES_MAX)).collect();
     let profile = NodeProfile {
         labels: hello.labels.into_iter().collect(),
         datasets: hello.datasets.into_iter().map(|dataset| (dataset.name, clip(dataset.form, 32))).collect(),
         images: clip_all(hello.images),
+        image_digests: digests.collect(),
         slots: hello.slots,
         cpu_count: hello.cpu_count,
         memory_bytes: hello.memory_bytes,

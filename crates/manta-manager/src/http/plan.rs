@@ -1,10 +1,11 @@
 //! What a swarm would do, told before anything runs; checked by the very code that a submission passes.
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::StatusCode;
 use manta_api::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView, WaitingNode, version};
-use manta_engine::{Plan, TaskPlan};
+use manta_engine::{Plan, TaskPlan, image_matches};
 use manta_types::{NodeName, Quorum, Resources, SwarmSpec, TaskSpec, limits};
 
 use super::call::{Answer, Call, json, parse};
@@ -59,6 +60,7 @@ fn show_task(view: &View<'_>, spec: &SwarmSpec, plan: TaskPlan, content: &Conten
         version: task.version.clone(),
         bundle: task.bundle,
         image: task.image.clone(),
+        image_warning: image_warning(view, &task.image, &plan.eligible),
         datasets: task.datasets.clone(),
         labels: task.labels.clone(),
         count: plan.count.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
@@ -78,6 +80,34 @@ fn show_task(view: &View<'_>, spec: &SwarmSpec, plan: TaskPlan, content: &Conten
         },
         bundle_bytes: content.bundle_bytes.get(&task.bundle).copied().flatten(),
     }
+}
+
+/// Says which nodes have another image of that name than the rest.
+fn image_warning(view: &View<'_>, image: &str, eligible: &[NodeName]) -> Option<String> {
+    const NODES_NAMED_MAX: usize = 3;
+    let mut holders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, node) in eligible.iter().filter_map(|name| view.nodes.get_key_value(name)) {
+        if let Some((_, digest)) =
+            node.profile.image_digests.iter().find(|(known, _)| image_matches(image, std::slice::from_ref(known)))
+        {
+            holders.entry(digest).or_default().push(name.as_str());
+        }
+    }
+    if holders.len() < 2 {
+        return None;
+    }
+    let told = holders.iter().map(|(digest, nodes)| {
+        let what = match digest.strip_prefix("host:") {
+            Some(fingerprint) => format!("their own Python {}", fingerprint.chars().take(12).collect::<String>()),
+            None => digest.chars().take(19).collect(),
+        };
+        let more = nodes.len().saturating_sub(NODES_NAMED_MAX);
+        let named = nodes[..nodes.len() - more].join(", ");
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{what} on {named}{rest}")
+    });
+    let told: Vec<String> = told.collect();
+    Some(format!("`{image}` is not the same everywhere: {}", told.join("; ")))
 }
 
 /// What an attempt may use: what was asked for, and for the rest what a node gives by default.

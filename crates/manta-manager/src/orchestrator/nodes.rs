@@ -22,6 +22,9 @@ pub struct NodeProfile {
     /// Images that it can make.
     #[serde(default)]
     pub images: Vec<String>,
+    /// Image → its digest, or `host:` and a fingerprint of the node's own Python and packages.
+    #[serde(default)]
+    pub image_digests: BTreeMap<String, String>,
     /// Attempts that it runs at once.
     pub slots: u32,
     /// Processor cores.

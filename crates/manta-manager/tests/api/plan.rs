@@ -40,6 +40,32 @@ async fn a_plan_names_nodes_causes_versions_limits_and_bytes_and_stores_nothing(
 }
 
 #[tokio::test]
+async fn a_plan_says_where_an_image_is_not_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let with = |name: &str, digest: &str| {
+        let mut hello = hello_with(name, &["digits"]);
+        hello.image_digests = [("latest".to_owned(), digest.to_owned()), ("other".to_owned(), name.to_owned())].into();
+        hello
+    };
+    let _first = connect(&manager, with("node-1", "sha256:11112222333344445555")).await;
+    let _second = connect(&manager, with("node-2", "sha256:11112222333344445555")).await;
+    let submission = chain("FedAvg", &[manager.put_module("worker", &["digits"]).await]);
+    let planned = plan(&manager, &submission, &[]).await.json();
+    assert_eq!(planned["tasks"][0]["image_warning"], json!(null), "it is the same on both");
+    let _third = connect(&manager, with("node-3", "host:aaaabbbbccccdddd")).await;
+    let planned = plan(&manager, &submission, &[]).await.json();
+    let warning = planned["tasks"][0]["image_warning"].as_str().unwrap();
+    assert!(
+        warning.ends_with(
+            "is not the same everywhere: their own Python aaaabbbbcccc on node-3; sha256:111122223333 on node-1, node-2"
+        ),
+        "{warning}"
+    );
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_plan_of_what_is_impossible_says_so_in_the_words_of_the_refusal() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(dir.path(), tcp()).await;

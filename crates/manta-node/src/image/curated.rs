@@ -14,20 +14,17 @@ const CURATED: [(&str, &str, &str); 4] = [
     ("sklearn", "sklearn", "scikit-learn"),
     ("tensorflow", "tensorflow", "tensorflow"),
 ];
-/// Prints the versions of the distributions named as arguments, those that are there, a line each.
+/// Prints names and versions of all distributions, a line each.
 const VERSIONS: &str = "
-import sys
-from importlib.metadata import PackageNotFoundError, version
-for name in sys.argv[1:]:
-    try:
-        print(name, version(name))
-    except PackageNotFoundError:
-        pass
+from importlib.metadata import distributions
+print(*sorted({f\"{found.metadata['Name']} {found.version}\" for found in distributions()}), sep='\\n')
 ";
 
 /// What the host can make.
 pub(super) struct Curated {
     host: HostImage,
+    /// What tells this host's images from those of another.
+    fingerprint: String,
     /// Image name → version of its package, as told; for the images that are whole.
     made: BTreeMap<&'static str, String>,
 }
@@ -38,18 +35,26 @@ impl Curated {
         let refuse = |reason: String| NodeError::Python { path: python.to_owned(), reason };
         let host = HostImage::probe(python).map_err(|error| refuse(error.to_string()))?;
         let mut versions = Command::new(host.python());
-        versions.args(["-I", "-c", VERSIONS]).args(CURATED.map(|(_, _, distribution)| distribution));
+        versions.args(["-I", "-c", VERSIONS]);
         let output = versions.stdin(Stdio::null()).output().map_err(|error| refuse(error.to_string()))?;
         let told = String::from_utf8_lossy(&output.stdout);
+        let (major, minor, patch) = host.version();
+        let platform = (std::env::consts::ARCH, major, minor, patch, told.as_ref());
+        let fingerprint = format!("host:{}", &blake3::hash(format!("{platform:?}").as_bytes()).to_hex()[..32]);
         let versions: BTreeMap<&str, &str> = told.lines().filter_map(|line| line.split_once(' ')).collect();
         let whole = CURATED.into_iter().filter(|(_, module, _)| host.has(module));
         let made = whole.map(|(name, _, distribution)| (name, versions.get(distribution).copied().unwrap_or_default()));
-        Ok(Self { made: made.map(|(name, version)| (name, version.to_owned())).collect(), host })
+        Ok(Self { made: made.map(|(name, version)| (name, version.to_owned())).collect(), host, fingerprint })
     }
 
     /// The interpreter, its mounts and links.
     pub(super) fn host(&self) -> &HostImage {
         &self.host
+    }
+
+    /// `host:` and a digest of interpreter and packages, by their versions.
+    pub(super) fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Names of the images that are whole.

@@ -2,7 +2,7 @@
 mod curated;
 mod stored;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use manta_image::{ImageError, ImageName, Store};
@@ -60,6 +60,22 @@ impl Images {
         }
         names.extend(self.named.keys().cloned());
         names.into_iter().collect()
+    }
+
+    /// What each image is: the digest of a stored one, or a fingerprint of the host's. Reads a small file.
+    pub(crate) fn digests(&self) -> HashMap<String, String> {
+        let stored = self.store.names().unwrap_or_default();
+        let digest = |image: String| {
+            let meant = self.named.get(&image).map_or(image.as_str(), String::as_str);
+            let found = stored.iter().find(|(name, _)| name.as_str() == meant && self.has_roots);
+            let digest = match found {
+                Some((_, digest)) => digest.to_string(),
+                None if meant.starts_with("sha256:") => meant.to_owned(),
+                None => self.curated.fingerprint().to_owned(),
+            };
+            (image, digest)
+        };
+        self.names().into_iter().map(digest).collect()
     }
 
     /// What an image's name stands for: a name of the site's own, then a stored image, then the curated one. Blocks.
