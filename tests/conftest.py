@@ -10,7 +10,7 @@ import pytest
 
 from harness.containment import ORDINARY_USER, WITHOUT_NAMESPACES
 from harness.leaks import LeakChecker
-from harness.manta import Manta
+from harness.manta import Manta, shared_cache
 from harness.processes import adopt_orphans
 
 SHARED_PLACES = ("/tmp", "/var/tmp", "/run", "/dev/shm")
@@ -18,8 +18,10 @@ FAILED = pytest.StashKey()
 
 
 def pytest_configure(config):
-    """Keep every descendant in sight."""
+    """Keep every descendant in sight, and make what outlives single tests before the first one looks for leaks."""
     adopt_orphans()
+    for user in (None, ORDINARY_USER) if os.geteuid() == 0 else (None,):
+        shared_cache(user)
 
 
 @pytest.hookimpl(wrapper=True)

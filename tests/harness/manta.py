@@ -1,5 +1,6 @@
 """Runs the `manta` command as a user would, each test in its own directories."""
 
+import atexit
 import functools
 import json
 import os
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,16 @@ def interpreter_of(user):
         except OSError:
             continue
     raise FileNotFoundError(f"user {user} may run no Python interpreter of this machine: install one in /usr/bin")
+
+
+@functools.cache
+def shared_cache(user):
+    """Return a cache that all tests of a user share: this machine's containment is probed once for all of them."""
+    path = Path(tempfile.mkdtemp(prefix="mt-cache-", dir="/tmp"))
+    if user is not None:
+        os.chown(path, user, user)
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,7 @@ class Manta:
             "HOME": str(root / "h"),
             "TMPDIR": str(self.tmp),
             "XDG_RUNTIME_DIR": str(self.run_dir),
+            "XDG_CACHE_HOME": str(shared_cache(user)),
             "PYTHONPATH": str(ROOT / "python"),
             "NO_COLOR": "1",
             TEST_VARIABLE: test_id,

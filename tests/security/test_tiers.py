@@ -1,4 +1,4 @@
-"""Where the kernel gives less, a run says so in one line, and a node does not join."""
+"""Where the kernel gives less, a run says so in one line, a node does not join, and the doctor names the cure."""
 
 import pytest
 
@@ -46,3 +46,14 @@ def test_a_node_without_namespaces_does_not_join_unless_the_site_wants_it(manta_
     cluster.nodes["node-1"] = manta_without_namespaces.start("node", "run", *arguments, "--isolation-min", "reduced")
     cluster.wait_for_nodes("node-1")
     assert cluster.api.nodes()["node-1"]["tier"] == "reduced"
+
+
+def test_the_doctor_says_what_is_missing_and_what_would_do(manta_without_namespaces):
+    manta = manta_without_namespaces
+    ended = manta("doctor", "--json", limit_s=120)
+    assert ended.code == REFUSED, ended.text
+    (found,) = ended.documents()
+    assert found["host"]["tier"] == "reduced" and not found["enough"], found
+    assert any("max_user_namespaces" in short["cure"] for short in found["host"]["shortcomings"]), found
+    assert found["containment"]["holds"] and found["containment"]["allowed"] == [], found
+    assert manta("doctor", "--isolation-min", "reduced", limit_s=120).code == 0

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    change, demo, deploy, events, image, logs, ls, manager_data, manager_run, node_duty, node_ls, node_run, plan,
-    replay, results, run, show, why,
+    change, demo, deploy, doctor, events, image, logs, ls, manager_data, manager_run, node_duty, node_ls, node_run,
+    plan, replay, results, run, show, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -55,6 +55,8 @@ pub(crate) enum Verb {
     Retry(change::Args),
     /// End a swarm.
     Stop(change::Args),
+    /// Say what this machine can contain, what is missing for more, and whether containment holds.
+    Doctor(doctor::Args),
     /// The control plane.
     #[command(subcommand)]
     Manager(ManagerVerb),
@@ -89,7 +91,7 @@ pub(crate) enum ManagerVerb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeVerb {
     /// Run a node's agent in the foreground.
-    Run(node_run::Args),
+    Run(Box<node_run::Args>),
     /// List the nodes of the cluster.
     Ls(node_ls::Args),
     /// Take a node out of use: what runs there may end, nothing new comes.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::{Attempts, Replays};
 use crate::bundle::Bundles;
 use crate::cache::Cache;
+use crate::containment::Containment;
 use crate::dataset::{self, Dataset};
 use crate::home::Home;
 use crate::host::{self, Resources, Usage};
@@ -42,6 +43,7 @@ pub(crate) struct Node {
     pub(crate) tier: Tier,
     /// What the host cannot enforce, a sentence each.
     pub(crate) notes: Vec<String>,
+    pub(crate) containment: Containment,
     pub(crate) datasets: BTreeMap<String, Dataset>,
     pub(crate) images: Images,
     /// Where `manta.light` was written.
@@ -82,6 +84,7 @@ pub async fn run(
         let node = start_up(&settings, &home, Arc::clone(&launcher)).await?;
         let (id, left) = load(&node, &home).await?;
         let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots, left);
+        keep_containment(&attempts, &supervisor);
         let Settings { manager, token, .. } = settings;
         let replays = Replays::new(Arc::clone(&node), supervisor.clone());
         let process = uuid::Uuid::now_v7();
@@ -90,6 +93,16 @@ pub async fn run(
     };
     clean_up(&supervisor, launcher, home, ephemeral).await;
     ended
+}
+
+/// Finds out in the background whether containment holds here.
+fn keep_containment(attempts: &Arc<Attempts>, supervisor: &Supervisor) {
+    let (attempts, stop) = (Arc::clone(attempts), supervisor.stopping());
+    supervisor.spawn("containment", Kind::Essential, async move {
+        let node = attempts.node();
+        let told = || attempts.tell_notes();
+        node.containment.keep(&node.launcher, node.images.host(), &stop, told).await;
+    });
 }
 
 /// Runs the session until it is refused, a part breaks, or the agent is told to stop.
@@ -166,11 +179,13 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
     let bundles = bundles.map_err(|source| NodeError::DataDir { path, source })?;
     let path = home.part("state");
     let state = StateStore::open(&path).map_err(|source| NodeError::DataDir { path, source })?;
+    let containment = Containment::open(settings, home.part("probes"), tier, &report.kernel, images.host());
     Ok(Arc::new(Node {
         name: settings.name.clone(),
         labels: settings.labels.clone(),
         tier,
         notes,
+        containment,
         datasets,
         images,
         runtime,
@@ -191,12 +206,7 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
 
 /// The host's tier, if it is as good as the site asks for.
 fn check_tier(report: &HostReport, wanted: Tier) -> Result<Tier, NodeError> {
-    let rank = |tier| match tier {
-        Tier::Full => 2,
-        Tier::Rootless => 1,
-        Tier::Reduced => 0,
-    };
-    if let Some(tier) = report.tier.filter(|tier| rank(*tier) >= rank(wanted)) {
+    if let Some(tier) = report.tier.filter(|tier| tier.is_at_least(wanted)) {
         return Ok(tier);
     }
     Err(NodeError::NoContainment {

@@ -95,6 +95,14 @@ impl<'a> View<'a> {
         fixed.into_iter().chain(free).collect()
     }
 
+    /// Waits until it is known whether this host contains tasks.
+    ///
+    /// # Errors
+    /// A sentence why it does not.
+    pub(crate) async fn contained(&self) -> Result<(), String> {
+        self.node.containment.held().await
+    }
+
     /// Starts the attempt's process.
     pub(crate) async fn start(
         &self,

@@ -8,6 +8,15 @@ use manta_image::Store;
 use manta_sandbox::Tier;
 use manta_types::{ClusterId, NodeName};
 
+/// What a node does when its own containment does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnAllowedProbe {
+    /// It runs no task, and says why.
+    Refuse,
+    /// It says so, and runs tasks all the same.
+    Warn,
+}
+
 /// Everything that an agent needs to know; checked values only.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -37,6 +46,10 @@ pub struct Settings {
     pub isolation_min: Tier,
     /// Bytes of blobs and bundles kept on disk; beyond, the least recently used go, but for what is in use.
     pub cache_bytes_max: u64,
+    /// Where verdicts on this host's containment are kept; none: in `data_dir`.
+    pub verdicts: Option<PathBuf>,
+    /// What happens where a probe of containment is allowed, or none can be made.
+    pub on_allowed_probe: OnAllowedProbe,
     /// Whether `data_dir` is removed after an orderly exit.
     pub ephemeral: bool,
 }

@@ -8,6 +8,7 @@ use crate::report::Failure;
 pub(crate) mod change;
 pub(crate) mod demo;
 pub(crate) mod deploy;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod image;
 pub(crate) mod logs;
@@ -43,11 +44,12 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Resume(args) => block_on(change::main(args, form, change::To::Running)),
         Verb::Retry(args) => block_on(change::main(args, form, change::To::Retried)),
         Verb::Stop(args) => block_on(change::main(args, form, change::To::Stopped)),
+        Verb::Doctor(args) => doctor::main(&args, form),
         Verb::Manager(ManagerVerb::Run(args)) => block_on(manager_run::main(args, form)),
         Verb::Manager(ManagerVerb::Backup(args)) => manager_data::backup(&args, form),
         Verb::Manager(ManagerVerb::Restore(args)) => manager_data::restore(&args, form),
         Verb::Manager(ManagerVerb::Scrub(args)) => manager_data::scrub(&args, form),
-        Verb::Node(NodeVerb::Run(args)) => node_run::main(args),
+        Verb::Node(NodeVerb::Run(args)) => node_run::main(*args),
         Verb::Node(NodeVerb::Drain(args)) => block_on(node_duty::drain(args, form)),
         Verb::Node(NodeVerb::Resume(args)) => block_on(node_duty::resume(args, form)),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),

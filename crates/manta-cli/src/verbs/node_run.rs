@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use manta_image::Store;
-use manta_node::{NodeError, Settings};
+use manta_node::{NodeError, OnAllowedProbe, Settings};
 use manta_sandbox::{Launcher, Tier};
 use manta_types::NodeName;
 
@@ -67,9 +67,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIER", default_value = "rootless", value_parser = ["full", "rootless", "reduced"])]
     isolation_min: String,
 
+    /// What happens where a probe of containment is allowed: run no task, or only say so.
+    #[arg(long, value_name = "WHAT", default_value = "refuse", value_parser = ["refuse", "warn"])]
+    on_allowed_probe: String,
+
     /// The cluster to join.
     #[arg(long, value_name = "NAME", default_value = "default")]
     cluster: String,
+
+    /// Where verdicts on this machine's containment are kept [default: in the data directory].
+    #[arg(long, hide = true)]
+    verdicts: Option<PathBuf>,
 
     /// Remove the data directory at the end.
     #[arg(long, hide = true)]
@@ -135,6 +143,11 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         images: images(args)?,
         image_names: image_names(&args.image)?,
         isolation_min: tier(&args.isolation_min),
+        verdicts: args.verdicts.as_deref().map(absolute).transpose()?,
+        on_allowed_probe: match args.on_allowed_probe.as_str() {
+            "warn" => OnAllowedProbe::Warn,
+            _ => OnAllowedProbe::Refuse,
+        },
         ephemeral: args.ephemeral,
         name,
     })
@@ -160,7 +173,8 @@ fn image_names(options: &[String]) -> Result<BTreeMap<String, String>, Failure> 
     Ok(names)
 }
 
-fn tier(name: &str) -> Tier {
+/// The tier of a name that the command line has checked.
+pub(super) fn tier(name: &str) -> Tier {
     match name {
         "full" => Tier::Full,
         "reduced" => Tier::Reduced,

@@ -68,11 +68,20 @@ impl Attempts {
         Arc::new(Self { node, supervisor, inner: Mutex::new(inner) })
     }
 
+    /// The node whose attempts these are.
+    pub(crate) const fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     /// Takes an offer. One that this node has already is answered with how far it is.
     pub(crate) fn offer(self: &Arc<Self>, offer: Offer) {
         crash_point!("node.offer.received");
         let (attempt, epoch) = (offer.attempt.clone(), offer.epoch);
         match Order::read(offer, self.node.defaults) {
+            Ok(_) if let Some(reason) = self.node.containment.refusal() => {
+                tracing::warn!(attempt, reason, "an offer was refused");
+                self.node.outbox.push(refused(attempt, epoch, reason));
+            }
             Ok(order) => {
                 let work = Work { order: Arc::new(order), offered: Instant::now() };
                 self.step(Input::Offered { attempt: work.order.named(), work });
@@ -162,7 +171,16 @@ impl Attempts {
     pub(super) fn step(self: &Arc<Self>, input: Input<Work>) {
         let mut inner = self.inner();
         self.carry_out(&mut inner, input);
-        let notes = self.notes_of(&inner);
+        self.tell(&mut inner);
+    }
+
+    /// Tells the manager what a person should know, if that has changed.
+    pub(crate) fn tell_notes(&self) {
+        self.tell(&mut self.inner());
+    }
+
+    fn tell(&self, inner: &mut Inner) {
+        let notes = self.notes_of(inner);
         if notes != inner.told {
             inner.told.clone_from(&notes);
             self.node.outbox.push(Kind::Notes(Notes { notes }));
@@ -256,7 +274,8 @@ impl Attempts {
         let waits = inner.desk.waits_for_disk().map(|(attempt, reason)| {
             format!("attempt `{}` waits for this node's disk, which refuses it: {reason}", attempt.id)
         });
-        self.node.notes.iter().chain(&inner.remarks).cloned().chain(waits).collect()
+        let containment = self.node.containment.note();
+        self.node.notes.iter().chain(&inner.remarks).cloned().chain([containment]).chain(waits).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -113,6 +113,7 @@ async fn launch<'a>(view: &View<'a>, order: &Order) -> Result<Launched<'a>, Atte
     };
     let (channel, light, stdout, stderr, outputs) =
         ends().map_err(|e| platform("the sandbox's pipes cannot be made", &e))?;
+    view.contained().await.map_err(|why| failure(OutcomeClass::Platform, why))?;
     let started = view.start(order, light, outputs).await;
     let hold = started.map_err(|error| platform("the sandbox cannot be started", &error))?;
     Ok(Launched { hold, channel, stdout, stderr })

@@ -3,6 +3,7 @@ use manta_api::node::manager_message::Kind as Said;
 use manta_api::node::node_message::Kind;
 use manta_api::node::{Cancel, Offer, ReplayCancel, ReplayFinished, ReplayOrder, StateUnneeded, Verdict};
 use manta_api::{ErrorCode, InputResult};
+use manta_node::{OnAllowedProbe, Settings};
 use manta_types::{Blob, ReplayId};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub(crate) const ALL: &[Case] = &[
     ("a_replay_is_the_attempt_once_more_and_keeps_nothing", || on_runtime(replays())),
     ("sets_are_in_the_order_of_the_seed", || on_runtime(orders_sets())),
     ("a_replay_waits_for_a_slot_and_dies_with_its_session", || on_runtime(replays_in_turn())),
+    ("a_node_whose_containment_does_not_hold_runs_no_task_unless_told_to", || on_runtime(refuses_uncontained())),
     ("an_agent_without_its_launcher_ends", || on_runtime(launcher_dies())),
     ("a_wrong_token_ends_the_agent_with_the_cure", || on_runtime(wrong_token())),
     ("a_stopped_agent_says_goodbye_and_takes_its_tasks_with_it", || on_runtime(stops_in_time())),
@@ -73,6 +75,45 @@ self.metrics.log({'loss': 0.25})",
     assert_eq!(tree(&bench.manager, &blob.digest), serde_json::json!({"from": "node-2", "sum": 6, "rows": 8}));
     assert_eq!(tree(&bench.manager, &report.globals[0].blob.as_ref().unwrap().digest), 0.5);
     door.accept(&report);
+    bench.stop().await;
+}
+
+async fn refuses_uncontained() {
+    let verdicts = tempfile::tempdir().unwrap();
+    let keep_there = |settings: &mut Settings| settings.verdicts = Some(verdicts.path().to_owned());
+    let mut bench = Bench::with(1, keep_there);
+    bench.door().await.noted("containment holds: all ").await;
+    bench.stop().await;
+
+    // The next agent takes the verdict that this one kept; in the meantime a probe was allowed.
+    let entries = std::fs::read_dir(verdicts.path()).unwrap().flatten().map(|entry| entry.path());
+    let kept = entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
+    let mut checked: serde_json::Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+    let finding =
+        serde_json::json!({"name": "files: read it", "state": "allowed", "outcome": "got", "detail": "", "heard": ""});
+    checked["verdict"]["allowed"] = serde_json::json!([finding]);
+    std::fs::write(&kept, checked.to_string()).unwrap();
+
+    let mut bench = Bench::with(1, keep_there);
+    let mut door = bench.door().await;
+    door.noted("containment does not hold: of ").await;
+    let bundle = publish(&bench.manager, "print('ran')");
+    door.offer(offer(1, &bundle));
+    match door.next().await {
+        Some(Kind::Refused(refused)) => assert!(refused.reason.contains("`files: read it` was allowed"), "{refused:?}"),
+        other => panic!("{other:?}"),
+    }
+    bench.stop().await;
+
+    let mut bench = Bench::with(1, |settings| {
+        keep_there(settings);
+        settings.on_allowed_probe = OnAllowedProbe::Warn;
+    });
+    let bundle = publish(&bench.manager, "print('ran')");
+    let mut door = bench.door().await;
+    door.offer(offer(1, &bundle));
+    assert_eq!(door.finished().await.failure, None);
+    door.noted("containment does not hold: of ").await;
     bench.stop().await;
 }
 

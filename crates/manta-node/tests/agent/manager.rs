@@ -58,6 +58,8 @@ pub(crate) struct Door {
     pub(crate) hello: Hello,
     heard: Streaming<NodeMessage>,
     say: mpsc::UnboundedSender<Result<ManagerMessage, Status>>,
+    /// What the node says of itself.
+    notes: Vec<String>,
     /// Log lines so far.
     pub(crate) logs: Vec<LogLine>,
     /// Attempts whose report was heard; a node says it again until it is answered.
@@ -134,6 +136,7 @@ impl Door {
                 Kind::StateKept(kept) => self.kept = kept.swarms,
                 Kind::Progress(progress) => self.phases.push((progress.attempt, progress.phase)),
                 Kind::ReplayProgress(progress) => self.phases.push((progress.replay, progress.phase)),
+                Kind::Notes(notes) => self.notes = notes.notes,
                 Kind::Finished(report) if !self.reported.insert(report.attempt.clone()) => {}
                 other => return Some(other),
             }
@@ -163,11 +166,14 @@ impl Door {
 
     /// Waits until the node says something of itself that holds these words.
     pub(crate) async fn noted(&mut self, words: &str) {
-        loop {
-            match self.next().await {
-                Some(Kind::Notes(notes)) if notes.notes.iter().any(|note| note.contains(words)) => return,
-                Some(Kind::Notes(_)) => {}
-                other => panic!("{other:?} before a note of {words:?}"),
+        while !self.notes.iter().any(|note| note.contains(words)) {
+            match self.hear().await {
+                Some(Kind::Notes(notes)) => self.notes = notes.notes,
+                Some(Kind::Progress(progress)) => self.phases.push((progress.attempt, progress.phase)),
+                Some(Kind::StateKept(kept)) => self.kept = kept.swarms,
+                Some(Kind::Logs(batch)) => self.logs.extend(batch.lines),
+                Some(Kind::Heartbeat(beat)) => self.say(Said::Heartbeat(HeartbeatReply { count: beat.count })),
+                other => panic!("{other:?} before a note of {words:?}; notes: {:?}", self.notes),
             }
         }
     }
@@ -207,6 +213,7 @@ impl Door {
                 Some(Kind::Logs(batch)) => self.logs.extend(batch.lines),
                 Some(Kind::Finished(report)) if self.reported.contains(&report.attempt) => {}
                 Some(Kind::StateKept(kept)) => self.kept = kept.swarms,
+                Some(Kind::Notes(notes)) => self.notes = notes.notes,
                 Some(Kind::Heartbeat(beat)) => self.say(Said::Heartbeat(HeartbeatReply { count: beat.count })),
                 other => panic!("{other:?} before {phase}; phases: {:?}", self.phases),
             }
@@ -248,6 +255,7 @@ impl NodeGateway for Gateway {
         };
         say.send(Ok(ManagerMessage { kind: Some(Said::Welcome(welcome)) })).unwrap();
         let _ = self.doors.send(Door {
+            notes: hello.notes.clone(),
             hello,
             heard,
             say,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use manta_client::Token;
 use manta_image::{Store, Unpacker};
-use manta_node::{NodeError, Settings};
+use manta_node::{NodeError, OnAllowedProbe, Settings};
 use manta_sandbox::{Launcher, Tier};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -30,10 +30,16 @@ impl Bench {
     }
 
     pub(crate) fn with_token(slots: u32, token: &str) -> Self {
+        Self::with(slots, |settings| settings.token = Token::new(token))
+    }
+
+    /// Starts both, the agent with other settings.
+    pub(crate) fn with(slots: u32, change: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::Builder::new().prefix("manta-").tempdir_in("/tmp").unwrap();
         let socket = dir.path().join("manager.sock");
         let manager = Manager::serve(&socket);
-        let settings = Settings { token: Token::new(token), ephemeral: true, ..settings(dir.path(), slots) };
+        let mut settings = Settings { ephemeral: true, ..settings(dir.path(), slots) };
+        change(&mut settings);
         let launcher = Launcher::spawn(&std::env::current_exe().unwrap(), &["__launcher"]).unwrap();
         let launcher_pid = launcher.pid();
         let (stop, stopped) = oneshot::channel();
@@ -82,6 +88,9 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         image_names: BTreeMap::new(),
         isolation_min: Tier::Reduced,
         cache_bytes_max: 1 << 30,
+        // One run of the suite serves all tests.
+        verdicts: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("containment")),
+        on_allowed_probe: OnAllowedProbe::Refuse,
         ephemeral: false,
     }
 }

@@ -6,6 +6,7 @@ mod engine;
 mod manager;
 mod module;
 mod node;
+mod probes;
 mod processes;
 mod samples;
 
@@ -31,8 +32,9 @@ fn run(arguments: &[String]) -> Result<()> {
     let machine = Machine::read();
     let rows = match names.as_slice() {
         ["demo"] => demo::measure()?,
+        ["sandbox", "probes"] => probes::measure()?,
         ["engine", rest @ ..] => engine::measure(rest)?,
-        other => bail!("there is no bench `{}`; `demo` and `engine` are there", other.join(" ")),
+        other => bail!("there is no bench `{}`; `demo`, `engine` and `sandbox probes` are there", other.join(" ")),
     };
     print(Document { schema_version: 1, machine, rows }, json)
 }

@@ -1,0 +1,317 @@
+//! Whether containment holds on this host: what the probe suite says, kept from one start of an agent to the next.
+//!
+//! The suite runs in a sandbox like any task's. Its verdict counts for one boot, kernel, program, interpreter and tier; an
+//! attempt waits only where there is none, and is refused where a probe was allowed. Agents of one machine that keep their
+//! verdicts in one place run the suite once.
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use manta_sandbox::{HostImage, Launcher, ProbeError, ProbeSuite, Tier, Verdict};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::home::{private_dir, replace};
+use crate::supervisor::blocking;
+use crate::{OnAllowedProbe, Settings};
+
+/// How old a verdict may get before the suite runs again in the background.
+const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How soon a run that gave no verdict is repeated.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether another agent of this machine is done with its run.
+const LOOK: Duration = Duration::from_millis(50);
+/// The sandbox's id.
+const SANDBOX: &str = "containment";
+
+/// What this node knows about its containment.
+pub(crate) struct Containment {
+    /// Where verdicts are kept, by tier.
+    verdicts: PathBuf,
+    /// Where the suite is written.
+    suite: PathBuf,
+    now: Circumstances,
+    on_allowed: OnAllowedProbe,
+    known: watch::Sender<Option<Result<Checked, String>>>,
+}
+
+/// What a verdict counts for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Circumstances {
+    boot: String,
+    kernel: String,
+    /// Device, inode, size and time of this program's file.
+    program: String,
+    python: PathBuf,
+    tier: Tier,
+}
+
+/// A verdict, when it was found and for what it counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Checked {
+    counts_for: Circumstances,
+    at: Timestamp,
+    verdict: Verdict,
+}
+
+impl Containment {
+    /// Takes what an earlier run found, if it still counts.
+    pub(crate) fn open(settings: &Settings, suite: PathBuf, tier: Tier, kernel: &str, image: &HostImage) -> Self {
+        let now = Circumstances {
+            boot: read_line("/proc/sys/kernel/random/boot_id"),
+            kernel: kernel.to_owned(),
+            program: program(),
+            python: image.python().to_owned(),
+            tier,
+        };
+        let verdicts = settings.verdicts.clone().unwrap_or_else(|| settings.data_dir.join("containment"));
+        let known = watch::Sender::new(kept(&file(&verdicts, tier), &now).map(Ok));
+        Self { verdicts, suite, now, on_allowed: settings.on_allowed_probe, known }
+    }
+
+    /// Waits until it is known whether containment holds.
+    ///
+    /// # Errors
+    /// A sentence why no task may run here.
+    pub(crate) async fn held(&self) -> Result<(), String> {
+        let mut known = self.known.subscribe();
+        match known.wait_for(Option::is_some).await {
+            Ok(found) => self.judge(found.as_ref()),
+            Err(_) => Err("the agent stopped before its containment was checked".to_owned()),
+        }
+    }
+
+    /// Why no task may run here, as far as it is known already.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        self.judge(self.known.borrow().as_ref()).err()
+    }
+
+    fn judge(&self, found: Option<&Result<Checked, String>>) -> Result<(), String> {
+        match (self.on_allowed, found) {
+            (OnAllowedProbe::Warn, _) | (_, None) => Ok(()),
+            (_, Some(Ok(checked))) if checked.verdict.holds() => Ok(()),
+            (_, Some(found)) => Err(sentence(found)),
+        }
+    }
+
+    /// What a person who looks at this node should know.
+    pub(crate) fn note(&self) -> String {
+        self.known.borrow().as_ref().map_or_else(|| "containment is being checked".to_owned(), sentence)
+    }
+
+    /// Runs the suite where there is no verdict or an old one, again and again until the agent stops; says each time that
+    /// something new is known.
+    pub(crate) async fn keep(
+        &self,
+        launcher: &Arc<Launcher>,
+        image: &HostImage,
+        stop: &CancellationToken,
+        changed: impl Fn(),
+    ) {
+        loop {
+            let age = match &*self.known.borrow() {
+                Some(Ok(checked)) => Timestamp::now().duration_since(checked.at).unsigned_abs(),
+                _ => Duration::MAX,
+            };
+            if age >= AGE_MAX {
+                self.check(launcher, image, stop).await;
+                if stop.is_cancelled() {
+                    return;
+                }
+                changed();
+            }
+            let wait = match &*self.known.borrow() {
+                Some(Ok(_)) => AGE_MAX.saturating_sub(age.min(AGE_MAX)).max(AGAIN),
+                _ => AGAIN,
+            };
+            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn check(&self, launcher: &Arc<Launcher>, image: &HostImage, stop: &CancellationToken) {
+        let Some(lock) = stop.run_until_cancelled(self.turn()).await else { return };
+        let found = match (kept(&file(&self.verdicts, self.now.tier), &self.now), &lock) {
+            // Somebody else of this machine has just found it.
+            (Some(checked), _) if is_new(&checked) => Ok(checked),
+            (_, Err(error)) => Err(format!("containment cannot be checked: `{}`: {error}", self.verdicts.display())),
+            _ => self.run(launcher, image, stop).await,
+        };
+        match &found {
+            Ok(checked) if checked.verdict.holds() => {
+                tracing::info!(tier = self.now.tier.name(), "{}", sentence(&found))
+            }
+            _ => tracing::warn!(tier = self.now.tier.name(), "{}", sentence(&found)),
+        }
+        self.known.send_replace(Some(found));
+    }
+
+    /// Waits until no other agent of this machine runs the suite; the file that is returned keeps the others waiting.
+    async fn turn(&self) -> io::Result<File> {
+        private_dir(&self.verdicts)?;
+        let path = self.verdicts.join(format!("{}.lock", self.now.tier.name()));
+        let lock = File::options().create(true).truncate(false).write(true).open(path)?;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) => sleep(LOOK).await,
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Runs the suite's short form and keeps what it finds.
+    async fn run(
+        &self,
+        launcher: &Arc<Launcher>,
+        image: &HostImage,
+        stop: &CancellationToken,
+    ) -> Result<Checked, String> {
+        let (dir, tier, image, starter) = (self.suite.clone(), self.now.tier, image.clone(), Arc::clone(launcher));
+        let running = blocking(move || {
+            let suite = ProbeSuite::install(&dir)?;
+            suite.run_blocking(&starter, suite.spec(SANDBOX, tier, &image, None))
+        });
+        tokio::pin!(running);
+        let findings = tokio::select! {
+            findings = &mut running => findings,
+            () = stop.cancelled() => {
+                launcher.kill(SANDBOX);
+                running.await
+            }
+        };
+        let findings = findings.map_err(|error: ProbeError| format!("containment cannot be checked: {error}"))?;
+        let checked = Checked { counts_for: self.now.clone(), at: Timestamp::now(), verdict: Verdict::of(&findings) };
+        if let Err(error) = keep(&file(&self.verdicts, tier), &checked) {
+            tracing::warn!(%error, "the verdict on containment cannot be kept; it is found again at the next start");
+        }
+        Ok(checked)
+    }
+}
+
+/// One sentence for people.
+fn sentence(found: &Result<Checked, String>) -> String {
+    let Checked { at, verdict, .. } = match found {
+        Ok(checked) => checked,
+        Err(why) => return why.clone(),
+    };
+    let at = at.strftime("%Y-%m-%d %H:%M UTC");
+    if let Some(first) = verdict.allowed.first() {
+        let more = match verdict.allowed.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let what = &first.name;
+        let of = verdict.allowed.len() + verdict.denied as usize;
+        return format!(
+            "containment does not hold: of {of} probes `{what}`{more} was allowed ({}; {at})",
+            first.outcome
+        );
+    }
+    if verdict.denied == 0 {
+        return format!("containment does not hold: no probe was tried ({at})");
+    }
+    let broken: Vec<&str> = verdict.broken.iter().map(|finding| finding.name.as_str()).collect();
+    let broken = if broken.is_empty() { String::new() } else { format!("; does not work here: {}", broken.join(", ")) };
+    format!("containment holds: all {} probes were denied ({at}){broken}", verdict.denied)
+}
+
+fn is_new(checked: &Checked) -> bool {
+    Timestamp::now().duration_since(checked.at).unsigned_abs() < AGE_MAX
+}
+
+fn file(verdicts: &Path, tier: Tier) -> PathBuf {
+    verdicts.join(format!("{}.json", tier.name()))
+}
+
+/// What was kept, if it can be read and counts.
+fn kept(path: &Path, now: &Circumstances) -> Option<Checked> {
+    let checked: Checked = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    (checked.counts_for == *now).then_some(checked)
+}
+
+fn keep(path: &Path, checked: &Checked) -> io::Result<()> {
+    replace(path, &serde_json::to_vec(checked)?)
+}
+
+fn read_line(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn program() -> String {
+    fs::metadata("/proc/self/exe").map_or_else(
+        |_| String::new(),
+        |file| format!("{:x}-{}-{}-{}.{}", file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use manta_sandbox::{Finding, FindingState};
+
+    use super::*;
+
+    fn finding(state: FindingState) -> Finding {
+        let text = str::to_owned;
+        Finding { name: text("files: read it"), state, outcome: text("got"), detail: text("x"), heard: text("") }
+    }
+
+    fn checked(states: &[FindingState]) -> Checked {
+        let findings: Vec<Finding> = states.iter().map(|state| finding(*state)).collect();
+        let text = str::to_owned;
+        let counts_for = Circumstances {
+            boot: text("b"),
+            kernel: text("k"),
+            program: text("p"),
+            python: PathBuf::from("/usr/bin/python3"),
+            tier: Tier::Rootless,
+        };
+        Checked { counts_for, at: Timestamp::UNIX_EPOCH, verdict: Verdict::of(&findings) }
+    }
+
+    #[test]
+    fn sentences_count_the_probes_and_name_what_was_allowed() {
+        let denied = [FindingState::Denied; 3];
+        assert_eq!(
+            sentence(&Ok(checked(&denied))),
+            "containment holds: all 3 probes were denied (1970-01-01 00:00 UTC)"
+        );
+        let found = [&denied[..], &[FindingState::Allowed, FindingState::Unclear]].concat();
+        assert_eq!(
+            sentence(&Ok(checked(&found))),
+            "containment does not hold: of 5 probes `files: read it` and 1 more was allowed (got; 1970-01-01 00:00 UTC)"
+        );
+        assert!(sentence(&Ok(checked(&[]))).contains("no probe was tried"));
+        let broken = sentence(&Ok(checked(&[FindingState::Denied, FindingState::Broken])));
+        assert!(broken.starts_with("containment holds") && broken.ends_with("does not work here: files: read it"));
+    }
+
+    #[test]
+    fn a_kept_verdict_counts_for_its_own_circumstances_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), Tier::Rootless);
+        let checked = checked(&[FindingState::Denied]);
+        let mine = checked.counts_for.clone();
+        keep(&path, &checked).unwrap();
+        assert_eq!(kept(&path, &mine), Some(checked));
+        let others = [
+            Circumstances { boot: "another".to_owned(), ..mine.clone() },
+            Circumstances { kernel: "another".to_owned(), ..mine.clone() },
+            Circumstances { program: "another".to_owned(), ..mine.clone() },
+            Circumstances { python: PathBuf::from("/opt/python"), ..mine.clone() },
+            Circumstances { tier: Tier::Full, ..mine.clone() },
+        ];
+        for other in others {
+            assert_eq!(kept(&path, &other), None, "{other:?}");
+        }
+        fs::write(&path, b"{").unwrap();
+        assert_eq!(kept(&path, &mine), None);
+    }
+}
