@@ -1,6 +1,7 @@
 //! What happens at crash points, in the binary that `cargo xtask chaos` builds: the environment says, once, at the start.
 //!
 //! `MANTA_CRASH=NAME:K` kills this process, as `kill -9` does, when it passes the point NAME for the K-th time, K from 1.
+//! `MANTA_CRASH_HASTE=N` divides the spans of upkeep by N, from 1.
 //! `MANTA_CRASH_LOG=FILE` appends a line for every pass: nanoseconds since 1970, a space, the point's name.
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -23,8 +24,11 @@ static PLAN: OnceLock<Plan> = OnceLock::new();
 /// Reads the environment and has it carried out from now on.
 ///
 /// # Panics
-/// When the environment names no point that exists or no file that can be written: a test that kills nothing must fail.
+/// When the environment names no point that exists, no divisor, or no file that can be written: a test that kills nothing must fail.
 pub(crate) fn arm() {
+    if let Ok(text) = std::env::var("MANTA_CRASH_HASTE") {
+        crash::hasten(text.parse().expect("MANTA_CRASH_HASTE must be a number from 1"));
+    }
     let point = std::env::var("MANTA_CRASH").ok().map(|text| parse(&text));
     let log = std::env::var_os("MANTA_CRASH_LOG").map(|path| {
         OpenOptions::new().create(true).append(true).open(path).expect("MANTA_CRASH_LOG must name a writable file")

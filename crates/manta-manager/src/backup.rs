@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use manta_api::version;
 use manta_store::{BlobError, BlobStore, DirBlobs, LogStore, SqliteStore, StateReader, StoreError};
-use manta_types::{Blob, Digest};
+use manta_types::{Blob, Digest, crash_point};
 use serde::{Deserialize, Serialize};
 
 use crate::ManagerError;
@@ -112,8 +112,10 @@ pub fn backup(data_dir: &Path, to: &Path) -> Result<Backup, ManagerError> {
         missing,
     };
     drop(copy);
+    crash_point!("manager.backup.copied");
     let text = serde_json::to_vec_pretty(&manifest).map_err(|error| ManagerError::Internal(error.to_string()))?;
     write_file(&draft.path.join(MANIFEST), &mut text.as_slice())?;
+    crash_point!("manager.backup.listed");
     draft.keep(to)?;
     Ok(manifest)
 }
@@ -148,6 +150,7 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Restored, ManagerError> {
     if let Some(digest) = missing.first() {
         return Err(not_whole(from, &format!("blob `{digest}` is missing or damaged")));
     }
+    crash_point!("manager.restore.copied");
     let mut state = SqliteStore::open(&draft.path)?;
     if let Some(damage) = damage_of_state(&StateReader::open(&draft.path)?, &mut |_| {})?.into_iter().next() {
         return Err(damage.into());
@@ -155,6 +158,7 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Restored, ManagerError> {
     let generation =
         state.begin_generation(&format!("restored from a backup of generation {}", manifest.generation))?;
     drop(state);
+    crash_point!("manager.restore.begun");
     draft.keep(data_dir)?;
     Ok(Restored { backup: manifest, generation, blobs: blobs.len() as u64 })
 }
@@ -330,7 +334,9 @@ impl Draft {
     fn keep(self, target: &Path) -> Result<(), ManagerError> {
         let sync = |dir: &Path| File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir));
         sync(&self.path)?;
+        crash_point!("manager.draft.synced");
         fs::rename(&self.path, target).map_err(at(target))?;
+        crash_point!("manager.draft.named");
         match target.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
             _ => sync(Path::new(".")),

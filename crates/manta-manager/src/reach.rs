@@ -101,6 +101,7 @@ pub(crate) fn sweep(reach: &Reach, blobs: &dyn BlobStore, held: Duration) -> Res
             let was_there = blobs.size(digest)?.is_some();
             let bytes = blobs.sweep(digest, held)?;
             if was_there && blobs.size(digest)?.is_none() {
+                manta_types::crash_point!("manager.sweep.removed");
                 swept = Swept { blobs: swept.blobs + 1, bytes: swept.bytes + bytes };
             }
         }

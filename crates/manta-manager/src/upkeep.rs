@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use manta_engine::SwarmRun;
 use manta_store::{BlobError, BlobStore, StateReader, StoreError};
-use manta_types::{Digest, SwarmId, limits};
+use manta_types::crash::hastened;
+use manta_types::{Digest, SwarmId, crash_point, limits};
 use tokio_util::sync::CancellationToken;
 
 use crate::ManagerError;
@@ -52,13 +53,13 @@ impl Upkeep {
     /// Works until told to stop. What fails is logged and tried again in the next round.
     pub(crate) async fn serve(self) -> Result<(), ManagerError> {
         let mut before = self.times();
-        let mut pause = FIRST_AFTER;
+        let mut pause = hastened(FIRST_AFTER);
         for round in 0u8.. {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(jittered(pause)) => {}
             }
-            pause = limits::UPKEEP_EVERY;
+            pause = hastened(limits::UPKEEP_EVERY);
             before = self.round(round % BLOB_PARTS, &before).await?;
         }
         Ok(())
@@ -92,11 +93,14 @@ impl Upkeep {
         let expired = expired(ended.await?, &self.keep, wall_ms);
         self.handle.forget_keys(oldest_ms(self.keep.days.max(KEY_DAYS_MIN), wall_ms)).await?;
         for swarms in expired.chunks(PURGED_AT_ONCE) {
+            crash_point!("manager.purge.before");
             self.handle.purge(swarms.to_vec()).await?;
+            crash_point!("manager.purge.durable");
             for swarm in swarms {
                 if let Err(error) = self.logs.purge(*swarm).await {
                     tracing::warn!(%swarm, %error, "the log of a purged swarm stays");
                 }
+                crash_point!("manager.purge.unlogged");
             }
         }
         if !expired.is_empty() {
@@ -110,7 +114,8 @@ impl Upkeep {
         let swept = blocking(move || {
             let Some(_lock) = SweepLock::alone(&dir)? else { return Ok(None) };
             let reach = reachable(&StateReader::open(&dir)?, blobs.as_ref())?;
-            sweep(&reach, blobs.as_ref(), limits::BLOB_HELD).map(Some)
+            crash_point!("manager.sweep.marked");
+            sweep(&reach, blobs.as_ref(), hastened(limits::BLOB_HELD)).map(Some)
         });
         match swept.await {
             Ok(Some(swept)) if swept.blobs > 0 => {

@@ -9,7 +9,7 @@ macro_rules! around {
     };
 }
 
-/// A point of the manager or its stores, by name; `crash_point!` refuses a name that is not here or in [`NODE`].
+/// A point of the manager or its stores, by name; `crash_point!` refuses a name that is in none of these lists.
 pub const MANAGER: &[&str] = &[
     "manager.submit.received",
     "manager.submit.validated",
@@ -20,6 +20,8 @@ pub const MANAGER: &[&str] = &[
     "manager.turn.before_commit",
     "manager.turn.durable",
     "manager.turn.told",
+    "manager.duty.before",
+    "manager.duty.durable",
     "manager.recovered",
     "store.commit.begun",
     "store.commit.written",
@@ -52,10 +54,33 @@ pub const NODE: &[&str] = &[
     "node.session.begun",
 ];
 
+/// A point of bringing an older format up to date, by name.
+pub const MIGRATION: &[&str] = &["store.migration.kept", "store.migration.stepped", "store.migration.committed"];
+
+/// A point of making a backup, by name.
+pub const BACKUP: &[&str] =
+    &["manager.backup.copied", "manager.backup.listed", "manager.draft.synced", "manager.draft.named"];
+
+/// A point of bringing one back, by name; the last two are also in [`BACKUP`].
+pub const RESTORE: &[&str] =
+    &["manager.restore.copied", "manager.restore.begun", "manager.draft.synced", "manager.draft.named"];
+
+/// A point of letting go what is no longer kept, by name.
+pub const UPKEEP: &[&str] = &[
+    "manager.purge.before",
+    "manager.purge.durable",
+    "manager.purge.unlogged",
+    "manager.sweep.marked",
+    "manager.sweep.removed",
+];
+
 /// The points around the commit of an event, by the event's kind: before it is durable, and before anyone is told.
 pub const EVENTS: &[Around] = &[
     around!("swarm_admitted"),
+    around!("swarm_continued"),
     around!("iteration_started"),
+    around!("task_run_ready"),
+    around!("task_run_skipped"),
     around!("task_run_started"),
     around!("attempt_offered"),
     around!("attempt_progressed"),
@@ -63,6 +88,7 @@ pub const EVENTS: &[Around] = &[
     around!("attempt_failed"),
     around!("attempt_lost"),
     around!("attempt_cancelled"),
+    around!("node_excused"),
     around!("task_run_closed"),
     around!("iteration_finished"),
     around!("swarm_succeeded"),
@@ -85,7 +111,12 @@ pub struct Around {
 
 /// Whether a name is in one of the lists.
 pub const fn is_registered(name: &str) -> bool {
-    contains(MANAGER, name) || contains(NODE, name)
+    contains(MANAGER, name)
+        || contains(NODE, name)
+        || contains(MIGRATION, name)
+        || contains(BACKUP, name)
+        || contains(RESTORE, name)
+        || contains(UPKEEP, name)
 }
 
 const fn contains(list: &[&str], name: &str) -> bool {
@@ -144,6 +175,28 @@ pub fn reach(name: &'static str) {
 #[inline(always)]
 pub const fn reach(_: &'static str) {}
 
+#[cfg(feature = "crash-points")]
+static HASTE: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+
+/// Says by how much the spans of upkeep are divided from now on, 1 or more; the first to say it is heard.
+#[cfg(feature = "crash-points")]
+pub fn hasten(divisor: std::num::NonZeroU32) {
+    HASTE.get_or_init(|| divisor.get());
+}
+
+/// A span of upkeep, so much shorter that a test need not wait for it.
+#[cfg(feature = "crash-points")]
+pub fn hastened(span: std::time::Duration) -> std::time::Duration {
+    span / HASTE.get().copied().unwrap_or(1)
+}
+
+/// A span of upkeep: itself, in this build.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub const fn hastened(span: std::time::Duration) -> std::time::Duration {
+    span
+}
+
 /// Which side of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -180,7 +233,10 @@ mod tests {
     #[test]
     fn every_point_has_a_name_of_its_own() {
         let events = EVENTS.iter().flat_map(|around| [around.before, around.durable]);
-        let all: Vec<_> = MANAGER.iter().chain(NODE).copied().chain(events).collect();
+        // The steps of a draft are in two lists, being passed by two commands.
+        let restore = RESTORE.iter().filter(|name| !BACKUP.contains(name));
+        let named = [MANAGER, NODE, MIGRATION, BACKUP, UPKEEP].into_iter().flatten().chain(restore);
+        let all: Vec<_> = named.copied().chain(events).collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert!(is_registered("manager.recovered") && is_registered("node.id.kept"));
         assert!(!is_registered("manager.recover") && !is_registered(""));

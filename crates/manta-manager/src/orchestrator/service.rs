@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use manta_store::{CommitError, StateStore, Transaction};
 use manta_types::crash::{self, Side};
-use manta_types::{ClusterId, crash_point};
+use manta_types::{ClusterId, NodeDuty, crash_point};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -198,8 +198,15 @@ impl Orchestrator {
 
 /// Commits, and passes the crash points of what is committed.
 fn commit(store: &mut dyn StateStore, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
+    let sets_aside = transaction.nodes.iter().any(|node| node.duty != NodeDuty::Active);
     crash::around_commit(Side::Before, transaction.events.iter());
+    if sets_aside {
+        crash_point!("manager.duty.before");
+    }
     store.commit(cluster, transaction)?;
     crash::around_commit(Side::Durable, transaction.events.iter());
+    if sets_aside {
+        crash_point!("manager.duty.durable");
+    }
     Ok(())
 }

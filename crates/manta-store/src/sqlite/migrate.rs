@@ -1,6 +1,7 @@
 //! Brings a file of an older format up to date, one format at a time; each step happens wholly or not at all.
 use std::path::{Path, PathBuf};
 
+use manta_types::crash_point;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, TransactionBehavior};
 
@@ -28,13 +29,16 @@ pub(super) fn bring_up(
     if !kept.try_exists().map_err(database::io_at(&kept))? {
         database::copy(connection, &kept)?;
     }
+    crash_point!("store.migration.kept");
     connection.pragma_update(None, "foreign_keys", false)?;
     for (step, next) in format.migrations.iter().zip(2..).filter(|(_, next)| *next > found) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step(&transaction)?;
         check_references(&transaction)?;
         transaction.pragma_update(None, "user_version", next)?;
+        crash_point!("store.migration.stepped");
         transaction.commit()?;
+        crash_point!("store.migration.committed");
     }
     Ok(())
 }

@@ -101,8 +101,8 @@ CREATE TABLE globals (
     PRIMARY KEY (cluster_id, swarm_id, name),
     FOREIGN KEY (cluster_id, swarm_id) REFERENCES swarms
 ) STRICT, WITHOUT ROWID;
-INSERT INTO swarms VALUES ('default', X'00000000000000000000000000000001', 1, 'swarm 1', '{"name":"é"}', 1700000000000, 7, 0);
-INSERT INTO swarms VALUES ('default', X'00000000000000000000000000000002', 2, 'swarm 2', '{"name":"é"}', 1700000000000, 21, 1);
+INSERT INTO swarms VALUES ('default', X'00000000000000000000000000000001', 1, 'swarm 1', '{"name":"é","max_iteration":1,"globals":{},"modules":[{"bundle":"1c59db3c8170b21d04027c78b8a4d29c3b864df3fe480839feb523dac052dfc9","name":"work","version":"0.0.0+037d689db661","image":"manta_light:latest","datasets":[],"resources":{}}],"tasks":[{"alias":"work","module":0,"after":[],"method":"all","maximum":{"kind":"unlimited"}}]}', 1700000000000, 7, 0);
+INSERT INTO swarms VALUES ('default', X'00000000000000000000000000000002', 2, 'swarm 2', '{"name":"é","max_iteration":1,"globals":{},"modules":[{"bundle":"1c59db3c8170b21d04027c78b8a4d29c3b864df3fe480839feb523dac052dfc9","name":"work","version":"0.0.0+037d689db661","image":"manta_light:latest","datasets":[],"resources":{}}],"tasks":[{"alias":"work","module":0,"after":[],"method":"all","maximum":{"kind":"unlimited"}}]}', 1700000000000, 21, 1);
 INSERT INTO idempotency_keys VALUES ('default', 'key', 'request', X'00000000000000000000000000000001');
 INSERT INTO nodes VALUES ('default', X'00000000000000000000000000000000', 'node-0', '{}', 1700000000000);
 INSERT INTO nodes VALUES ('default', X'00000000000000000000000000000001', 'node-1', '{}', 1700000000000);

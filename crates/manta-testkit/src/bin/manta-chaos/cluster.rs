@@ -26,6 +26,8 @@ pub(crate) struct Launch {
     pub(crate) crash: Option<(String, u64)>,
     /// A command that runs the one behind it in other circumstances, as `strace -D …` does.
     pub(crate) within: Vec<String>,
+    /// Further arguments of a manager.
+    pub(crate) arguments: Vec<String>,
     /// Further environment.
     pub(crate) environment: Vec<(String, String)>,
 }
@@ -216,6 +218,7 @@ impl Cluster {
         match who {
             Who::Manager => {
                 command.args(["manager", "run", "--listen", &self.listen, "--data-dir"]).arg(&self.data_dir);
+                command.args(&launch.arguments);
             }
             Who::Node(number) => {
                 let dialled = self.dialled.get(&number).unwrap_or(&self.listen);

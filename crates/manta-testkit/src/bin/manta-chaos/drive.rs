@@ -15,10 +15,12 @@ use rustix::process::Signal;
 use crate::cluster::{Cluster, Launch, Who, tail};
 use crate::history::{History, Seen};
 use crate::wait::until;
-use crate::workload::{Kind, persist, submit};
+use crate::workload::{Kind, Swarm, persist, submit};
 
 /// How long swarms may take to end once no fault is made any more.
 pub(crate) const OVER_WITHIN: Duration = Duration::from_secs(90);
+/// The node that is drained.
+const DRAINED: &str = "node-2";
 /// How long a process that shall end at a crash point may take to come there.
 const REACHED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -72,17 +74,44 @@ impl Work {
                     let stop = format!("{key}-stop");
                     persist("a stop", || client.stop(id, &stop)).await?;
                 }
+                Some(Kind::Excused) => self.excuse(client, &key, id).await?,
                 Some(Kind::Paused { .. }) => {
                     let (pause, resume) = (format!("{key}-pause"), format!("{key}-resume"));
                     persist("a pause", || unless_over(client, id, client.pause(id, &pause))).await?;
                     persist("a resumption", || unless_over(client, id, client.resume(id, &resume))).await?;
                 }
+                Some(Kind::Drained { .. }) => {
+                    let (drain, resume) = (format!("{key}-drain"), format!("{key}-undrain"));
+                    persist("a drain", || client.drain_node(DRAINED, None, &drain)).await?;
+                    persist("an end of a drain", || client.resume_node(DRAINED, &resume)).await?;
+                }
                 _ => {}
             }
             self.history.finish(client, id, OVER_WITHIN).await?;
+            if self.open.get(&key) == Some(&Kind::Retried) {
+                let retry = format!("{key}-retry");
+                let again = persist("a retry", || client.retry(id, &retry)).await?.id;
+                self.history.submitted(&retry, &Swarm { id: again, kind: Kind::Broken });
+                self.history.finish(client, again, OVER_WITHIN).await?;
+            }
             self.open.remove(&key);
         }
         Ok(())
+    }
+
+    /// Drains a node at once while a task runs on it, which goes on without, and stops the swarm.
+    async fn excuse(&mut self, client: &Client, key: &str, id: SwarmId) -> Result<()> {
+        running(client, id).await?;
+        let (drain, resume, stop) = (format!("{key}-drain"), format!("{key}-undrain"), format!("{key}-stop"));
+        persist("a drain", || client.drain_node(DRAINED, Some(Duration::ZERO), &drain)).await?;
+        until(OVER_WITHIN, "a node being excused", async || {
+            let events = self.history.look(client, id).await?;
+            let is_there = events.iter().any(|event| matches!(event.kind(), "node_excused" | "swarm_stopped"));
+            Ok((!is_there).then(|| format!("{} events, none says that one is", events.len())))
+        })
+        .await?;
+        persist("an end of a drain", || client.resume_node(DRAINED, &resume)).await?;
+        persist("a stop", || client.stop(id, &stop)).await.map(drop)
     }
 
     /// Submits one swarm more, sees it through to its end, and checks it.
@@ -122,6 +151,11 @@ impl Work {
     /// Whether a client has seen the end of all of them.
     pub(crate) fn all_over(&self, swarms: &BTreeMap<String, SwarmId>) -> bool {
         swarms.values().all(|id| self.history.is_over(*id))
+    }
+
+    /// Checks one swarm that is over.
+    pub(crate) async fn check(&mut self, client: &Client, swarm: SwarmId) -> Result<Seen> {
+        self.history.check(client, swarm).await
     }
 
     /// Checks everything that was ever acknowledged.

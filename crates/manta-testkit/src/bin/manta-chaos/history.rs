@@ -137,7 +137,8 @@ impl History {
         Ok(seen)
     }
 
-    async fn check(&mut self, client: &Client, swarm: SwarmId) -> Result<Seen> {
+    /// Checks one swarm.
+    pub(crate) async fn check(&mut self, client: &Client, swarm: SwarmId) -> Result<Seen> {
         self.look(client, swarm).await?;
         let told = self.swarms.get(&swarm).context("it was looked at in the line above")?;
         let mut story = Story::read(swarm, &told.events).with_context(|| format!("the history of {swarm}"))?;
@@ -145,12 +146,20 @@ impl History {
         let results = persist("results", || client.results(swarm)).await?;
         story.check_results(&results).with_context(|| format!("the results of {swarm}"))?;
         match told.kind {
-            Kind::Tally { iterations } | Kind::Paused { iterations } => {
+            Kind::Tally { iterations } | Kind::Paused { iterations } | Kind::Drained { iterations } => {
                 ensure!(story.end.as_deref() == Some("swarm_succeeded"), "{swarm} ended as {:?}", story.end);
                 seen += check_tally(client, swarm, &story, &results, iterations).await?;
             }
-            Kind::Broken => ensure!(story.end.as_deref() == Some("swarm_failed"), "{swarm} ended as {:?}", story.end),
-            Kind::Hold => ensure!(story.end.as_deref() != Some("swarm_failed"), "{swarm} ended as {:?}", story.end),
+            Kind::Broken | Kind::Retried => {
+                ensure!(story.end.as_deref() == Some("swarm_failed"), "{swarm} ended as {:?}", story.end);
+            }
+            Kind::Lame => {
+                ensure!(story.end.as_deref() == Some("swarm_succeeded"), "{swarm} ended as {:?}", story.end);
+                ensure!(story.accepted.len() == 1, "{swarm} has {} accepted attempts, not one", story.accepted.len());
+            }
+            Kind::Hold | Kind::Excused => {
+                ensure!(story.end.as_deref() != Some("swarm_failed"), "{swarm} ended as {:?}", story.end);
+            }
         }
         seen.accepted = story.accepted.len() as u64;
         seen.wrong.twice.append(&mut story.twice);

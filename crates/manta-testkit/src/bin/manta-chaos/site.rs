@@ -1,6 +1,6 @@
 //! A directory of its own for each cluster, and what every process of it is given.
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
@@ -56,6 +56,15 @@ impl Site {
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).env("MANTA_PYTHON", &self.python).env(MARK, &self.id);
         command.env("HOME", &self.root).env("TMPDIR", &self.root).env("NO_COLOR", "1").current_dir(&self.root);
+    }
+
+    /// Runs `manta` with these arguments to its end, or to the first pass of a crash point.
+    pub(crate) fn manta(&self, arguments: &[&str], crash: Option<&str>) -> Result<Output> {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments);
+        self.furnish(&mut command);
+        command.envs(crash.map(|point| ("MANTA_CRASH", format!("{point}:1"))));
+        command.stdin(Stdio::null()).output().with_context(|| format!("starting `manta {}`", arguments.join(" ")))
     }
 
     /// Removes the directory of a cluster that did well.

@@ -23,10 +23,21 @@ pub(crate) enum Kind {
         /// Iterations.
         iterations: u32,
     },
+    /// A tally one of whose nodes is drained and taken into use again under way.
+    Drained {
+        /// Iterations.
+        iterations: u32,
+    },
     /// A task that always raises, tried twice.
     Broken,
+    /// The same, and then a swarm that goes on where it failed.
+    Retried,
+    /// A task that fails on one node, over which the swarm goes on, then one that no node is left for.
+    Lame,
     /// A task on all nodes that never ends by itself.
     Hold,
+    /// The same, which goes on without a node that is drained.
+    Excused,
 }
 
 /// The alias of the tally's first task.
@@ -34,14 +45,18 @@ pub(crate) const WORK: &str = "work";
 /// The alias of the tally's second task.
 pub(crate) const GATHER: &str = "gather";
 
+/// The alias of a task that fails on one node.
+const LAME: &str = "lame";
+
 /// How long a call is repeated while the manager is away.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const MODULES: [(&str, &str); 4] = [
+const MODULES: [(&str, &str); 5] = [
     (WORK, include_str!("modules/work.py")),
     (GATHER, include_str!("modules/gather.py")),
     ("hold", include_str!("modules/hold.py")),
     ("broken", include_str!("modules/broken.py")),
+    (LAME, include_str!("modules/lame.py")),
 ];
 
 /// A swarm that was submitted, and what it does.
@@ -102,9 +117,12 @@ where
 
 fn describe(kind: Kind, name: &str) -> Result<(SwarmSubmission, Vec<Vec<u8>>)> {
     let (aliases, iterations): (&[&str], u32) = match kind {
-        Kind::Tally { iterations } | Kind::Paused { iterations } => (&[WORK, GATHER], iterations),
-        Kind::Broken => (&["broken"], 1),
-        Kind::Hold => (&["hold"], 1),
+        Kind::Tally { iterations } | Kind::Paused { iterations } | Kind::Drained { iterations } => {
+            (&[WORK, GATHER], iterations)
+        }
+        Kind::Broken | Kind::Retried => (&["broken"], 1),
+        Kind::Lame => (&[LAME, "hold"], 1),
+        Kind::Hold | Kind::Excused => (&["hold"], 1),
     };
     let (mut modules, mut blobs) = (Vec::new(), Vec::new());
     for alias in aliases {
@@ -135,6 +153,9 @@ fn task(index: usize, alias: &str) -> Result<TaskSubmission> {
         serde_json::json!({"alias": alias, "module": index, "after": after, "method": "all", "specified": nodes});
     let everywhere: TaskSubmission = serde_json::from_value(document)?;
     Ok(match alias {
+        LAME => TaskSubmission { on_failure: "continue".to_owned(), ..everywhere },
+        // Behind another task it is for whoever published what nobody does.
+        "hold" if index > 0 => TaskSubmission { method: "tag-nothing".to_owned(), ..everywhere },
         GATHER => TaskSubmission { method: "any".to_owned(), maximum: Amount::Count { count: 1 }, ..everywhere },
         _ => everywhere,
     })

@@ -136,6 +136,10 @@ fn scenario(point: &str) -> (Kind, Option<u32>) {
         "attempt_failed" | "swarm_failed" => (Kind::Broken, None),
         "attempt_cancelled" | "swarm_stopped" => (Kind::Hold, None),
         "swarm_paused" | "swarm_resumed" => (Kind::Paused { iterations: 3 }, None),
+        "swarm_continued" => (Kind::Retried, None),
+        "task_run_skipped" => (Kind::Lame, None),
+        "node_excused" => (Kind::Excused, None),
+        _ if point.starts_with("manager.duty.") => (Kind::Drained { iterations: 3 }, None),
         "attempt_lost" => (Kind::Hold, Some(NODES)),
         _ => (Kind::Tally { iterations: 3 }, None),
     }

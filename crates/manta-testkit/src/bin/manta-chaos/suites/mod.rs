@@ -1,15 +1,18 @@
 //! The suites, in the order in which they run.
 mod agent_phases;
+mod backups;
 mod clock;
 mod crash_points;
 mod damaged_data;
 mod failing_disk;
 mod full_disk;
 mod hostile_node;
+mod migrations;
 mod network;
 mod pauses;
 mod power_cut;
 mod random_kills;
+mod upkeep;
 
 use std::future::Future;
 use std::path::Path;
@@ -79,7 +82,7 @@ const NETNS: Need = Need::Path("/proc/self/ns/net", "network namespaces (CONFIG_
 const FAKETIME: Need = Need::Program("faketime", "faketime");
 
 /// All of them.
-static SUITES: [Suite; 12] = [
+static SUITES: [Suite; 15] = [
     Suite {
         name: "manager-points",
         about: "kill -9 of the manager at every crash point",
@@ -91,6 +94,24 @@ static SUITES: [Suite; 12] = [
         about: "kill -9 of an agent at every crash point",
         needs: &[],
         run: |plan| Box::pin(crash_points::agent(plan)),
+    },
+    Suite {
+        name: "migrations",
+        about: "kill -9 while an older format is brought up to date",
+        needs: &[],
+        run: |plan| Box::pin(migrations::run(plan)),
+    },
+    Suite {
+        name: "backups",
+        about: "kill -9 while a backup is made or brought back",
+        needs: &[],
+        run: |plan| Box::pin(backups::run(plan)),
+    },
+    Suite {
+        name: "upkeep",
+        about: "kill -9 of the manager while it lets go what is no longer kept",
+        needs: &[],
+        run: |plan| Box::pin(upkeep::run(plan)),
     },
     Suite {
         name: "agent-phases",
