@@ -54,13 +54,13 @@ impl Upkeep {
     pub(crate) async fn serve(self) -> Result<(), ManagerError> {
         let mut before = self.times();
         let mut pause = hastened(FIRST_AFTER);
-        for round in 0u8.. {
+        for part in (0..BLOB_PARTS).cycle() {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(jittered(pause)) => {}
             }
             pause = hastened(limits::UPKEEP_EVERY);
-            before = self.round(round % BLOB_PARTS, &before).await?;
+            before = self.round(part, &before).await?;
         }
         Ok(())
     }
