@@ -26,6 +26,7 @@ use crate::remote::Remote;
 use crate::session::Session;
 use crate::state::StateStore;
 use crate::supervisor::{Kind, Supervisor, blocking};
+use crate::warm::Zygotes;
 use crate::{NodeError, Settings, runtime};
 
 /// How long attempts may take to be killed, and the session to end, when the agent stops.
@@ -46,6 +47,7 @@ pub(crate) struct Node {
     pub(crate) containment: Containment,
     pub(crate) datasets: BTreeMap<String, Dataset>,
     pub(crate) images: Images,
+    pub(crate) zygotes: Zygotes,
     /// Where `manta.light` was written.
     pub(crate) runtime: PathBuf,
     /// What an attempt gets that asks for nothing.
@@ -145,8 +147,10 @@ async fn load(node: &Node, home: &Home) -> Result<(NodeId, Loaded), NodeError> {
 async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> Result<Arc<Node>, NodeError> {
     let report = launcher.probe().await.map_err(|error| NodeError::Launcher(error.to_string()))?;
     let tier = check_tier(&report, settings.isolation_min)?;
-    let notes: Vec<String> =
+    let zygotes = Zygotes::new(settings.warm, tier, host::available_bytes().unwrap_or(0));
+    let mut notes: Vec<String> =
         report.shortcomings.iter().map(|short| format!("{} ({})", short.what, short.cure)).collect();
+    notes.extend(zygotes.note());
     if tier != Tier::Full {
         for short in &report.shortcomings {
             tracing::warn!(
@@ -188,6 +192,7 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
         containment,
         datasets,
         images,
+        zygotes,
         runtime,
         defaults: Resources::defaults(host::memory_bytes(), settings.slots),
         bundles,

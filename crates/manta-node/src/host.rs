@@ -41,6 +41,11 @@ pub(crate) fn memory_bytes() -> Option<u64> {
     Some(limit.map_or(machine, |limit| limit.min(machine)))
 }
 
+/// Memory that could be used without swapping, where that can be told.
+pub(crate) fn available_bytes() -> Option<u64> {
+    memory_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
 /// A field of `/proc/meminfo`, in bytes.
 fn memory_field(meminfo: &str, field: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix(field))?;

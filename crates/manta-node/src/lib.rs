@@ -27,8 +27,10 @@ mod session;
 mod settings;
 mod state;
 mod supervisor;
+mod warm;
 
 pub use agent::run;
 pub use error::NodeError;
-pub use runner::hash_seed;
+pub use runner::HASH_SEED;
 pub use settings::{OnAllowedProbe, Settings};
+pub use warm::Warm;

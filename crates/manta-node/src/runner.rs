@@ -2,10 +2,13 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use manta_sandbox::{Exit, ExitHow, Limits, Link, Mount, MountAccess, Running, SandboxError, SandboxSpec, TmpLimits};
+use manta_sandbox::{
+    Exit, ExitHow, Limits, Link, Mount, MountAccess, Running, SandboxError, SandboxSpec, Start, TmpLimits,
+};
 
 use crate::agent::Node;
 use crate::attempt::Order;
+use crate::bundle::Bundle;
 use crate::dataset::Dataset;
 use crate::image::Environment;
 
@@ -18,16 +21,19 @@ pub(crate) struct View<'a> {
     environment: &'a Environment<'a>,
     code: &'a Path,
     datasets: &'a [&'a Dataset],
+    /// Whether the module asks to share nothing with other tasks.
+    strict: bool,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(
         node: &'a Node,
         environment: &'a Environment<'a>,
-        code: &'a Path,
+        bundle: &'a Bundle,
         datasets: &'a [&'a Dataset],
     ) -> Self {
-        Self { node, environment, code, datasets }
+        let strict = bundle.manifest.isolation.as_deref() == Some("strict");
+        Self { node, environment, code: &bundle.dir, datasets, strict }
     }
 
     /// Where the task finds its module.
@@ -47,12 +53,10 @@ impl<'a> View<'a> {
 
     fn spec(&self, order: &Order) -> SandboxSpec {
         let node = self.node;
-        let own =
-            |source: &Path, target: PathBuf| Mount { source: source.to_owned(), target, access: MountAccess::Owner };
         let mut mounts = self.environment.mounts().to_vec();
-        mounts.push(own(self.code, PathBuf::from("/code")));
-        mounts.push(own(&node.runtime, PathBuf::from("/manta")));
-        mounts.extend(self.datasets.iter().map(|dataset| own(&dataset.source, dataset.target())));
+        mounts.push(own_mount(self.code, PathBuf::from("/code")));
+        mounts.push(own_mount(&node.runtime, PathBuf::from("/manta")));
+        mounts.extend(self.datasets.iter().map(|dataset| own_mount(&dataset.source, dataset.target())));
         let links: Vec<Link> = self.environment.links().to_vec();
         let boot = self.seen(&node.runtime, Path::new("/manta")).join("boot.py");
         let python = self.environment.python().display().to_string();
@@ -68,7 +72,7 @@ impl<'a> View<'a> {
             tmp: TmpLimits { bytes: resources.tmp_bytes, inodes: TMP_INODES_MAX },
             limits: Limits { memory_bytes: resources.memory_bytes, pids: resources.pids, cpu: resources.cpu },
             hostname: node.name.to_string(),
-            template: None,
+            template: if self.strict { None } else { node.zygotes.template(node, self.environment, &order.image) },
         }
     }
 
@@ -77,9 +81,8 @@ impl<'a> View<'a> {
         let code = self.code().display().to_string();
         let asked = self.environment.variables();
         let path = asked.iter().rev().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);
-        let hash_seed = hash_seed(order.seed).to_string();
         let fixed = [
-            ("PYTHONHASHSEED", hash_seed.as_str()),
+            ("PYTHONHASHSEED", HASH_SEED),
             ("TZ", "UTC"),
             ("LANG", "C.UTF-8"),
             ("LC_ALL", "C.UTF-8"),
@@ -123,12 +126,13 @@ impl<'a> View<'a> {
     }
 }
 
-/// The seed of Python's hashes, by which sets of strings are in order: from 1, since 0 turns seeding off.
-pub const fn hash_seed(seed: u64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half is folded into the lower one")]
-    let folded = (seed >> 32 ^ seed) as u32;
-    if folded == 0 { 1 } else { folded }
+/// A read-only mount of what the agent owns.
+pub(crate) fn own_mount(source: &Path, target: PathBuf) -> Mount {
+    Mount { source: source.to_owned(), target, access: MountAccess::Owner }
 }
+
+/// The seed of Python's hashes, by which sets of strings are in order, in every task: what is forked has its zygote's.
+pub const HASH_SEED: &str = "1";
 
 /// A running sandbox. Letting go of it kills all that runs inside.
 pub(crate) struct Hold<'a> {
@@ -138,6 +142,11 @@ pub(crate) struct Hold<'a> {
 }
 
 impl Hold<'_> {
+    /// How it was started.
+    pub(crate) fn start(&self) -> &Start {
+        &self.running.start
+    }
+
     /// Waits for the end of everything inside.
     pub(crate) async fn exit(&mut self) -> Exit {
         let lost = Exit { how: ExitHow::Lost, oom: false, pids_limit_hit: false, peak_memory_bytes: 0, cpu_ms: 0 };

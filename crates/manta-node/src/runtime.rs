@@ -11,6 +11,8 @@ use crate::NodeError;
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/light_files.rs"));
 /// The first code that runs in a sandbox.
 const BOOT: &[u8] = include_bytes!("boot.py");
+/// The first code that runs in a zygote.
+const ZYGOTE: &[u8] = include_bytes!("zygote.py");
 
 /// Writes the runtime below a directory, unless it is there already, and answers where it is.
 ///
@@ -36,7 +38,7 @@ pub(crate) fn install(root: &Path, python: &Path) -> Result<PathBuf, NodeError> 
 /// The digest of all that the directory's content depends on.
 fn version(python: &Path) -> String {
     let mut hasher = blake3::Hasher::new();
-    for (name, content) in FILES.iter().chain(&[("boot.py", BOOT)]) {
+    for (name, content) in FILES.iter().chain(&[("boot.py", BOOT), ("zygote.py", ZYGOTE)]) {
         hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
         hasher.update(&(content.len() as u64).to_le_bytes()).update(content);
     }
@@ -48,7 +50,7 @@ fn write_all(root: &Path) -> io::Result<()> {
     if root.exists() {
         fs::remove_dir_all(root)?;
     }
-    for (name, content) in FILES.iter().chain(&[("boot.py", BOOT)]) {
+    for (name, content) in FILES.iter().chain(&[("boot.py", BOOT), ("zygote.py", ZYGOTE)]) {
         let path = root.join(name);
         DirBuilder::new().recursive(true).mode(0o755).create(path.parent().unwrap_or(root))?;
         fs::write(path, content)?;

@@ -8,6 +8,8 @@ use manta_image::Store;
 use manta_sandbox::Tier;
 use manta_types::{ClusterId, NodeName};
 
+use crate::Warm;
+
 /// What a node does when its own containment does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnAllowedProbe {
@@ -50,6 +52,8 @@ pub struct Settings {
     pub verdicts: Option<PathBuf>,
     /// What happens where a probe of containment is allowed, or none can be made.
     pub on_allowed_probe: OnAllowedProbe,
+    /// Whether and how tasks are started warm.
+    pub warm: Warm,
     /// Whether `data_dir` is removed after an orderly exit.
     pub ephemeral: bool,
 }

@@ -194,7 +194,7 @@ fn environment(attempt: &AttemptView) -> Vec<(&'static str, String)> {
     let fixed = [("TZ", "UTC"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")];
     let fixed = fixed.map(|(name, value)| (name, value.to_owned()));
     let threads = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"].map(|name| (name, threads.clone()));
-    let hash_seed = ("PYTHONHASHSEED", manta_node::hash_seed(attempt.seed).to_string());
+    let hash_seed = ("PYTHONHASHSEED", manta_node::HASH_SEED.to_owned());
     fixed.into_iter().chain(threads).chain([hash_seed]).collect()
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use manta_image::Store;
-use manta_node::{NodeError, OnAllowedProbe, Settings};
+use manta_node::{NodeError, OnAllowedProbe, Settings, Warm};
 use manta_sandbox::{Launcher, Tier};
 use manta_types::NodeName;
 
@@ -70,6 +70,14 @@ pub(crate) struct Args {
     /// What happens where a probe of containment is allowed: run no task, or only say so.
     #[arg(long, value_name = "WHAT", default_value = "refuse", value_parser = ["refuse", "warn"])]
     on_allowed_probe: String,
+
+    /// Tasks kept waiting, ready to run, for each image in use; 0 forks one when it is needed [default: 1 or 2, by free memory].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=16))]
+    standbys: Option<u32>,
+
+    /// Whether tasks are forked from a process that has imported their image's packages.
+    #[arg(long, value_name = "WHETHER", default_value = "off", value_parser = ["on", "off"])]
+    warm: String,
 
     /// The cluster to join.
     #[arg(long, value_name = "NAME", default_value = "default")]
@@ -148,6 +156,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
             "warn" => OnAllowedProbe::Warn,
             _ => OnAllowedProbe::Refuse,
         },
+        warm: if args.warm == "off" { Warm::Off } else { Warm::On { standbys: args.standbys } },
         ephemeral: args.ephemeral,
         name,
     })

@@ -44,7 +44,7 @@ pub(crate) async fn run(
 ) -> Ran {
     let begun = Instant::now();
     let first_line: OnceLock<Instant> = OnceLock::new();
-    let view = View::new(node, &prepared.environment, &prepared.bundle.dir, &prepared.datasets);
+    let view = View::new(node, &prepared.environment, &prepared.bundle, &prepared.datasets);
     let note_start = || {
         if first_line.set(Instant::now()).is_ok() {
             started();
@@ -54,6 +54,7 @@ pub(crate) async fn run(
     let mut server = Server::new(grant(node, order, prepared, &view, log, &note_start));
     let verdict = match launch(&view, order).await {
         Ok(launched) => {
+            tracing::debug!(attempt = %order.attempt, start = %launched.hold.start(), "a sandbox was started");
             let evidence = attend(node, order, launched, &mut server, log, cancel).await;
             judge(evidence, &order.resources)
         }

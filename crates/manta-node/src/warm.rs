@@ -1,0 +1,165 @@
+//! Warm starts on this node: which images get a zygote, what it imports, and how many sandboxes wait in it.
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use manta_sandbox::{Mount, Template, Tier};
+
+use crate::agent::Node;
+use crate::image::Environment;
+use crate::runner::{HASH_SEED, own_mount};
+
+/// The host's curated images, and what their zygotes import; tensorflow starts threads, which a fork would lose, so only what it is
+/// built on.
+const PRELOADS: [(&str, &[&str]); 5] = [
+    ("latest", &[]),
+    ("numpy", &["numpy"]),
+    ("pytorch", &["numpy", "torch"]),
+    ("sklearn", &["numpy", "sklearn"]),
+    ("tensorflow", &["numpy"]),
+];
+
+/// Memory of one zygote; torch takes half a gigabyte.
+const ZYGOTE_BYTES_MAX: u64 = 2 << 30;
+/// A node with less memory in use of nobody keeps no zygote.
+const AVAILABLE_BYTES_MIN: u64 = 1 << 30;
+/// A node with less keeps one sandbox waiting in each zygote, another two.
+const AVAILABLE_BYTES_PLENTY: u64 = 8 << 30;
+/// Images that have a zygote at once; tasks of further ones start cold.
+const ZYGOTES_MAX: usize = 4;
+
+/// Whether and how tasks are started warm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warm {
+    /// Every task's interpreter is started anew.
+    Off,
+    /// A process that has imported an image's packages forks its tasks.
+    On {
+        /// Tasks that wait ready in each; chosen by memory where it is not given.
+        standbys: Option<u32>,
+    },
+}
+
+/// The zygotes that this node asked its launcher for.
+pub(crate) struct Zygotes {
+    /// Tasks that wait in each; without it there are none.
+    standbys: Option<u32>,
+    /// Why there is no warm start, for the node's notes.
+    reason: Option<String>,
+    asked: Mutex<BTreeSet<&'static str>>,
+}
+
+impl Zygotes {
+    /// Decides by setting, tier and memory that nobody uses.
+    pub(crate) fn new(warm: Warm, tier: Tier, available_bytes: u64) -> Self {
+        let none =
+            |reason: Option<&str>| Self { standbys: None, reason: reason.map(str::to_owned), asked: Mutex::default() };
+        match warm {
+            Warm::Off => none(None),
+            Warm::On { .. } if tier != Tier::Full => none(Some(
+                "tasks start cold: a warm start gives each task a uid of its own, for which the agent must be root",
+            )),
+            Warm::On { standbys: None } if available_bytes < AVAILABLE_BYTES_MIN => {
+                none(Some("tasks start cold: less than 1 GiB of memory is free (--standbys 1 overrules it)"))
+            }
+            Warm::On { standbys } => {
+                let by_memory = if available_bytes < AVAILABLE_BYTES_PLENTY { 1 } else { 2 };
+                Self { standbys: Some(standbys.unwrap_or(by_memory)), reason: None, asked: Mutex::default() }
+            }
+        }
+    }
+
+    /// Why no task starts warm though it may, with what would help.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.reason.clone()
+    }
+
+    /// The template from which tasks of an image may be started; its zygote is asked for when it is needed first.
+    ///
+    /// Only images of the host have one: a stored image is held for one attempt, and a zygote would outlive it.
+    pub(crate) fn template(&self, node: &Node, environment: &Environment<'_>, image: &str) -> Option<String> {
+        let Environment::Host(_) = environment else { return None };
+        let standbys = self.standbys?;
+        let (name, preload) = preload_of(image)?;
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !asked.contains(name) {
+            if asked.len() >= ZYGOTES_MAX {
+                return None;
+            }
+            // A launcher that is gone is noticed by the start that follows.
+            if let Err(error) = node.launcher.keep_warm(template(node, name, preload, standbys)) {
+                tracing::warn!(image = name, %error, "no zygote can be asked for");
+            }
+            asked.insert(name);
+        }
+        Some(name.to_owned())
+    }
+}
+
+/// The plain name of an image, without registry and version, and what its zygote imports.
+fn preload_of(image: &str) -> Option<(&'static str, &'static [&'static str])> {
+    let short = image.strip_prefix("manta_light:").unwrap_or(image);
+    let name = short.split([':', '>', '=', '<']).next()?;
+    PRELOADS.into_iter().find(|(known, _)| *known == name)
+}
+
+fn template(node: &Node, name: &str, preload: &[&str], standbys: u32) -> Template {
+    let image = node.images.host();
+    let runtime = own_mount(&node.runtime, "/manta".into());
+    let python = image.python().display().to_string();
+    let fixed = [python.as_str(), "-s", "-B", "/manta/zygote.py"];
+    let environment = [
+        ("PYTHONHASHSEED", HASH_SEED),
+        ("TZ", "UTC"),
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        ("HOME", "/tmp"),
+        ("PATH", "/usr/bin:/bin"),
+        // With one thread it can be forked; each task raises it to what it has.
+        ("OMP_NUM_THREADS", "1"),
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("MKL_NUM_THREADS", "1"),
+    ];
+    let mounts: Vec<Mount> = image.mounts().iter().cloned().chain([runtime]).collect();
+    Template {
+        name: name.to_owned(),
+        argv: fixed.iter().chain(preload).map(|part| (*part).to_owned()).collect(),
+        env: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        mounts,
+        links: image.links().to_vec(),
+        hostname: node.name.to_string(),
+        memory_bytes: ZYGOTE_BYTES_MAX,
+        standbys,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLENTY: u64 = 64 << 30;
+
+    #[test]
+    fn standbys_follow_the_setting_and_else_the_memory() {
+        let on = |standbys| Warm::On { standbys };
+        assert_eq!(Zygotes::new(on(None), Tier::Full, PLENTY).standbys, Some(2));
+        assert_eq!(Zygotes::new(on(None), Tier::Full, 4 << 30).standbys, Some(1));
+        assert_eq!(Zygotes::new(on(Some(0)), Tier::Full, 1).standbys, Some(0));
+        assert_eq!(Zygotes::new(Warm::Off, Tier::Full, PLENTY).standbys, None);
+    }
+
+    #[test]
+    fn a_version_asks_for_no_zygote_of_its_own() {
+        for image in ["numpy", "manta_light:numpy", "numpy>=2.0", "numpy:2.0+"] {
+            assert_eq!(preload_of(image), Some(("numpy", ["numpy"].as_slice())), "{image}");
+        }
+        assert_eq!(preload_of("alpine:3"), None);
+    }
+
+    #[test]
+    fn a_node_without_warm_starts_says_why_unless_it_was_told_so() {
+        let on = Warm::On { standbys: None };
+        assert!(Zygotes::new(on, Tier::Rootless, PLENTY).note().unwrap().contains("must be root"));
+        assert!(Zygotes::new(on, Tier::Full, 1).note().unwrap().contains("memory"));
+        assert_eq!(Zygotes::new(Warm::Off, Tier::Full, PLENTY).note(), None);
+    }
+}
