@@ -4,12 +4,12 @@ use manta_engine::{Held, Input};
 use manta_manager::orchestrator::{ConnectRefusal, Joining, NodeProfile, SessionId};
 use manta_node::desk::{self, Journal, Phase};
 use manta_types::event::{AttemptStateName, NextIteration, Outputs, Published};
-use manta_types::{AttemptFailure, AttemptId, Blob, Digest, NodeId, NodeName, OutcomeClass};
+use manta_types::{AttemptFailure, Blob, Digest, NodeId, NodeName, OutcomeClass};
 use uuid::Uuid;
 
 use super::World;
 use super::bug::Bug;
-use super::happening::{Answer, Asked, AtManager, Happening, LinkId, Message, Said, Told};
+use super::happening::{Answer, Asked, AtManager, Happening, LinkId, Message, Requester, Said, Told};
 
 impl World {
     /// A node said something.
@@ -123,15 +123,15 @@ impl World {
             return;
         }
         match asked {
-            Asked::Inputs { node, life, attempt } => self.post(Message::Inputs { node, life, attempt }),
-            Asked::Upload { .. } | Asked::Submit(_) if self.now < self.disk.low_until => {}
-            Asked::Upload { node, life, attempt, values } => {
+            Asked::Inputs(asker) => self.post(Message::Inputs(asker)),
+            Asked::Upload(..) | Asked::Submit(_) if self.now < self.disk.low_until => {}
+            Asked::Upload(asker, values) => {
                 if self.bug == Some(Bug::StoredTooEarly) {
-                    self.answer(node, life, attempt, Answer::Stored);
+                    self.answer(asker, Answer::Stored);
                 }
                 let slow = self.chance.permille(self.options.slow_disk);
                 let takes = if slow { self.chance.between(500, 6_000) } else { self.chance.between(0, 6) };
-                let stored = AtManager::Stored { node, life, attempt, values };
+                let stored = AtManager::Stored(asker, values);
                 self.agenda.put(self.now + takes, Happening::Manager(self.manager.run, stored));
             }
             Asked::Submit(submitter) => self.take_submission(submitter),
@@ -147,13 +147,13 @@ impl World {
 
 impl World {
     /// Values are on the disk and may be named from now on, unless it failed or the manager dies.
-    pub(crate) fn stored(&mut self, node: usize, life: u64, attempt: AttemptId, values: Vec<Digest>) {
+    pub(crate) fn stored(&mut self, asker: Requester, values: Vec<Digest>) {
         if self.now < self.disk.full_until || self.chance.permille(self.options.failing_disk) {
             return;
         }
         self.blobs.extend(values);
         if !self.manager_dies("after it stored values") && self.bug != Some(Bug::StoredTooEarly) {
-            self.answer(node, life, attempt, Answer::Stored);
+            self.answer(asker, Answer::Stored);
         }
     }
 }

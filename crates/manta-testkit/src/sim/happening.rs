@@ -68,7 +68,7 @@ pub(crate) enum AtManager {
     /// A change has passed the look for its key.
     NotMade(Change, String),
     /// An attempt's values are on the disk, unless it refuses them.
-    Stored { node: usize, life: u64, attempt: AttemptId, values: Vec<Digest> },
+    Stored(Requester, Vec<Digest>),
 }
 
 /// What a node says in its session.
@@ -85,10 +85,10 @@ pub(crate) enum Said {
 /// What is asked over HTTP.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    /// By a node, in one of its lives: what an attempt may read.
-    Inputs { node: usize, life: u64, attempt: AttemptId },
-    /// By a node: to store an attempt's values.
-    Upload { node: usize, life: u64, attempt: AttemptId, values: Vec<Digest> },
+    /// What an attempt may read.
+    Inputs(Requester),
+    /// To store an attempt's values.
+    Upload(Requester, Vec<Digest>),
     /// By a user: to run their swarm, or to let one go on that failed.
     Submit(Submitter),
     /// By a user, under a key.
@@ -97,6 +97,16 @@ pub(crate) enum Asked {
     Revoke(NodeName),
     /// By a user: what a swarm looks like now.
     Look { swarm: SwarmId },
+}
+
+/// An attempt at work that asks over HTTP, in one life of its node: the answer is for it alone, and not for one that has
+/// the same id after a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Requester {
+    pub(crate) node: usize,
+    pub(crate) life: u64,
+    pub(crate) attempt: AttemptId,
+    pub(crate) generation: Option<u64>,
 }
 
 /// Who wants a swarm.
@@ -129,13 +139,13 @@ pub(crate) enum AtNode {
     /// A killed attempt, of this generation, is gone.
     Killed(AttemptId, Option<u64>),
     /// An attempt that was cancelled must be gone by this instant.
-    MustBeGone(AttemptId, u64),
+    MustBeGone(AttemptId, Option<u64>, u64),
     /// The disk has ended an order, unless it was given another one since.
     Disk(AttemptId, u64),
     /// The disk is asked again.
     TryDisk,
-    /// The manager of this generation answered a request.
-    Answered(AttemptId, u64, Answer),
+    /// The manager answered a request.
+    Answered(Requester, Answer),
 }
 
 /// What the manager says in a node's session.
@@ -164,14 +174,14 @@ pub(crate) enum Message {
     Disconnect(NodeName, SessionId),
     Leave(NodeName, SessionId),
     Step(Box<Input>),
-    Inputs { node: usize, life: u64, attempt: AttemptId },
+    Inputs(Requester),
     Look(SwarmId),
 }
 
 /// What was found out in a turn.
 #[derive(Debug)]
 pub(crate) enum Found {
-    Inputs { node: usize, life: u64, attempt: AttemptId, inputs: Option<Box<Inputs>> },
+    Inputs(Requester, Option<Box<Inputs>>),
     Seen { swarm: SwarmId, seq: u64 },
 }
 

@@ -1,7 +1,6 @@
 //! The network: sessions whose messages stay in order and go with them, requests that may be lost, and partitions.
 use super::World;
-use super::happening::{Answer, Asked, AtManager, AtNode, Happening, LinkId, Said, Told};
-use manta_types::AttemptId;
+use super::happening::{Answer, Asked, AtManager, AtNode, Happening, LinkId, Requester, Said, Told};
 
 /// How long a side takes to find that a connection ended whose other side is silent about it.
 const HALF_OPEN_MS: u64 = 12_000;
@@ -74,11 +73,13 @@ impl World {
         }
     }
 
-    /// The manager answers a node's request.
-    pub(crate) fn answer(&mut self, node: usize, life: u64, attempt: AttemptId, answer: Answer) {
+    /// The manager answers an attempt's request, unless the attempt is of a history that was undone.
+    pub(crate) fn answer(&mut self, asker: Requester, answer: Answer) {
+        let Requester { node, life, generation, .. } = asker;
+        let is_undone = generation != Some(self.disk.generation);
         let at = self.now + self.delay();
-        if self.now >= self.nodes[node].down_blocked {
-            self.agenda.put(at, Happening::Node(node, life, AtNode::Answered(attempt, self.disk.generation, answer)));
+        if self.now >= self.nodes[node].down_blocked && !is_undone {
+            self.agenda.put(at, Happening::Node(node, life, AtNode::Answered(asker, answer)));
         }
     }
 

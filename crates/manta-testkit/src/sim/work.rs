@@ -8,7 +8,7 @@ use manta_types::{AttemptId, Blob, Digest, OnDisconnect, OutcomeClass};
 
 use super::World;
 use super::bug::Bug;
-use super::happening::{Answer, Asked, AtNode, Happening};
+use super::happening::{Answer, Asked, AtNode, Happening, Requester};
 
 /// How long an unanswered request waits before it is sent again.
 const ASK_AGAIN_MS: u64 = 2_000;
@@ -98,10 +98,10 @@ impl World {
     pub(crate) fn work(&mut self, node: usize, attempt: AttemptId, serial: u64) {
         let known = &self.nodes[node];
         let Some(run) = known.runs.get(&attempt).filter(|run| run.serial == serial) else { return };
-        let life = known.life;
+        let asker = Requester { node, life: known.life, attempt, generation: run.attempt.generation };
         match run.phase {
             Phase::Preparing => {
-                self.ask(node, Asked::Inputs { node, life, attempt });
+                self.ask(node, Asked::Inputs(asker));
                 self.work_later(node, attempt, ASK_AGAIN_MS);
             }
             Phase::Running => match run.will.fails {
@@ -112,7 +112,7 @@ impl World {
                 let report = &run.will.published;
                 let values = report.results.iter().chain(&report.globals).filter_map(|value| value.blob.as_ref());
                 let values = values.map(|blob| blob.digest.parse().expect("a digest")).collect();
-                self.ask(node, Asked::Upload { node, life, attempt, values });
+                self.ask(node, Asked::Upload(asker, values));
                 self.work_later(node, attempt, ASK_AGAIN_MS);
             }
         }
@@ -136,9 +136,10 @@ impl World {
     }
 
     /// The manager answered what an attempt asked for.
-    pub(crate) fn answered(&mut self, node: usize, attempt: AttemptId, generation: u64, answer: Answer) {
+    pub(crate) fn answered(&mut self, asker: Requester, answer: Answer) {
+        let Requester { node, attempt, generation, .. } = asker;
         let run = self.nodes[node].runs.get(&attempt);
-        let Some(run) = run.filter(|run| run.attempt.generation == Some(generation)) else { return };
+        let Some(run) = run.filter(|run| run.attempt.generation == generation) else { return };
         match (run.phase, answer) {
             (Phase::Preparing, Answer::Inputs(Some(_))) => {
                 let policy = &run.offer.spec.tasks[run.offer.task].policy;

@@ -182,7 +182,7 @@ impl World {
             AtManager::Asked(asked) => self.asked(asked),
             AtManager::Checked(submitter, new, spec) => self.post(Message::Submit(submitter, new, spec)),
             AtManager::NotMade(change, key) => self.post(Message::Change(change, key)),
-            AtManager::Stored { node, life, attempt, values } => self.stored(node, life, attempt, values),
+            AtManager::Stored(asker, values) => self.stored(asker, values),
         }
     }
 

@@ -40,9 +40,9 @@ impl World {
                     let idempotency = Some((key.clone(), super::REQUEST.to_owned()));
                     core.change(change.clone(), idempotency, (change, key), &mut turn);
                 }
-                Message::Inputs { node, life, attempt } => {
-                    let inputs = core.engine().inputs(attempt).map(Box::new);
-                    turn.tell(Found::Inputs { node, life, attempt, inputs });
+                Message::Inputs(asker) => {
+                    let inputs = core.engine().inputs(asker.attempt).map(Box::new);
+                    turn.tell(Found::Inputs(asker, inputs));
                 }
                 Message::Look(swarm) => {
                     if let Some(found) = core.engine().swarm(swarm) {
@@ -165,11 +165,11 @@ impl World {
             Effect::Changed { asker: (change, key), outcome } => self.changed(&change, &key, outcome),
             Effect::Done(()) => {}
             Effect::Told(Found::Seen { swarm, seq }) => self.checker.shown(swarm, seq),
-            Effect::Told(Found::Inputs { node, life, attempt, inputs }) => {
+            Effect::Told(Found::Inputs(asker, inputs)) => {
                 if let Some(inputs) = &inputs {
-                    self.checker.handed_out(attempt, inputs);
+                    self.checker.handed_out(asker.attempt, inputs);
                 }
-                self.answer(node, life, attempt, Answer::Inputs(inputs));
+                self.answer(asker, Answer::Inputs(inputs));
             }
             Effect::Send { session: SessionId(link), command } => self.send(link, command),
             Effect::Recall(recall) => {

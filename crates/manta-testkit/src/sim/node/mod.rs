@@ -135,16 +135,15 @@ impl World {
                     self.desk(node, desk::Input::Ended { attempt, left: None });
                 }
             }
-            AtNode::MustBeGone(attempt, by) => {
+            AtNode::MustBeGone(attempt, generation, by) => {
                 let SimNode { name, runs, stale, life, .. } = &self.nodes[node];
                 if self.now > by {
                     // The agent itself stood still; it has the whole time from now.
                     let by = self.now + GONE_WITHIN_MS;
-                    self.agenda.put(by, Happening::Node(node, *life, AtNode::MustBeGone(attempt, by)));
+                    self.agenda.put(by, Happening::Node(node, *life, AtNode::MustBeGone(attempt, generation, by)));
                 } else if runs
                     .get(&attempt)
-                    .map(|run| &run.attempt.generation)
-                    .is_some_and(|own| stale.get(&attempt) == Some(own))
+                    .is_some_and(|run| run.attempt.generation == generation && stale.get(&attempt) == Some(&generation))
                 {
                     self.checker
                         .breaks("I4", || format!("{name} still runs {attempt}, of which it knows that it is stale"));
@@ -152,7 +151,7 @@ impl World {
             }
             AtNode::Disk(attempt, serial) => self.disk_done(node, attempt, serial),
             AtNode::TryDisk => self.desk(node, desk::Input::TryDisk),
-            AtNode::Answered(attempt, generation, answer) => self.answered(node, attempt, generation, answer),
+            AtNode::Answered(asker, answer) => self.answered(asker, answer),
         }
     }
 

@@ -116,7 +116,7 @@ impl World {
     fn outdate(&mut self, node: usize, attempt: AttemptId, generation: Option<u64>) {
         let (by, known) = (self.now + GONE_WITHIN_MS, &mut self.nodes[node]);
         known.stale.insert(attempt, generation);
-        self.agenda.put(by, Happening::Node(node, known.life, AtNode::MustBeGone(attempt, by)));
+        self.agenda.put(by, Happening::Node(node, known.life, AtNode::MustBeGone(attempt, generation, by)));
     }
 
     fn commanded(&mut self, node: usize, command: Command) {
