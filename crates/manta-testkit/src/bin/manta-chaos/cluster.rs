@@ -225,6 +225,8 @@ impl Cluster {
                 command.args(["node", "run", "--manager", dialled, "--slots", "2", "--name", &who.name()]);
                 command.arg("--token-file").arg(self.data_dir.join("node-token"));
                 command.arg("--data-dir").arg(self.home(number));
+                // Found once for all clusters: whether containment holds is not what is tried here.
+                command.arg("--verdicts").arg(self.site.binary().with_file_name("verdicts"));
             }
         }
         self.site.furnish(&mut command);
