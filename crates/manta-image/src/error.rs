@@ -9,7 +9,7 @@ use crate::Sha256;
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A file that was named cannot be read or written.
-    #[error("`{}`: {source}", path.display())]
+    #[error("`{}` cannot be used: {source}", path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -107,6 +107,9 @@ impl ImageError {
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("check the path; an image is an OCI layout, its archive, or what `docker save` wrote".to_owned())
+            }
             Self::Platform { machine, .. } => Some(format!("export the image for {machine}")),
             Self::Digest { .. } => Some("the file was damaged or changed; export or copy the image again".to_owned()),
             Self::Build { problem, .. } if problem.contains("lacks the package") => {
