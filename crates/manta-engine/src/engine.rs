@@ -1,6 +1,6 @@
 //! The engine: inputs in, events and commands out.
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub struct Engine {
     pub(crate) fleet: Fleet,
     pub(crate) swarms: BTreeMap<SwarmId, SwarmRun>,
     /// The swarm of each attempt that is remembered.
-    pub(crate) attempts: BTreeMap<AttemptId, SwarmId>,
+    pub(crate) attempts: HashMap<AttemptId, SwarmId>,
     pub(crate) timers: Timers,
     pub(crate) turns: Turns,
     /// Swarms to be looked at, and why.
@@ -87,7 +87,7 @@ impl Engine {
         Self {
             fleet: Fleet::default(),
             swarms: BTreeMap::new(),
-            attempts: BTreeMap::new(),
+            attempts: HashMap::new(),
             timers: Timers::default(),
             turns: Turns::new(limits::SWARMS_RUNNING_MAX),
             dirty: BTreeMap::new(),

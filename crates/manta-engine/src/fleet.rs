@@ -1,5 +1,5 @@
 //! All nodes, by name, and those that can be used in the order of their load.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use manta_types::{NodeName, NodeState, Timestamp};
 
@@ -8,9 +8,13 @@ use crate::node::Node;
 /// The nodes that ever joined.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    nodes: BTreeMap<NodeName, Node>,
-    /// Usable nodes: connected before cut off, then least busy first.
-    usable: BTreeSet<(bool, u64, NodeName)>,
+    /// In the order in which they joined; none is taken out.
+    nodes: Vec<Node>,
+    /// Where a node is: hashed, since every event asks for nodes by name, and an ordered map of names is slow to search.
+    index: HashMap<NodeName, usize>,
+    by_name: BTreeMap<NodeName, usize>,
+    /// Usable nodes: connected before cut off, then least busy first, then those that joined first.
+    usable: BTreeSet<(bool, u64, usize)>,
     /// Rises when a node can do what it could not do before.
     version: u64,
     /// Whether revoked nodes are awaited.
@@ -20,32 +24,32 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn get(&self, name: &NodeName) -> Option<&Node> {
-        self.nodes.get(name)
+        self.index.get(name).map(|at| &self.nodes[*at])
     }
 
     pub(crate) fn contains(&self, name: &NodeName) -> bool {
-        self.nodes.contains_key(name)
+        self.index.contains_key(name)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.nodes.len()
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &NodeName> {
-        self.nodes.keys()
+        self.by_name.keys()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values()
+        self.by_name.values().map(|at| &self.nodes[*at])
     }
 
     /// Usable nodes, those first that work is best moved to.
     pub(crate) fn by_load(&self) -> impl Iterator<Item = &Node> {
-        self.usable.iter().map(|(_, _, name)| &self.nodes[name])
+        self.usable.iter().map(|(_, _, at)| &self.nodes[*at])
     }
 
     /// Tells one state of the fleet from a later one in which more is possible.
@@ -56,22 +60,28 @@ impl Fleet {
     /// Makes a node known, in place of what was known under its name.
     pub(crate) fn insert(&mut self, node: Node) {
         let name = node.name().clone();
-        if let Some(before) = self.nodes.get(&name) {
-            self.usable.remove(&rank(before));
+        let at = *self.index.entry(name.clone()).or_insert(self.nodes.len());
+        if let Some(before) = self.nodes.get(at) {
+            self.usable.remove(&rank(before, at));
         }
         if node.is_usable() {
-            self.usable.insert(rank(&node));
+            self.usable.insert(rank(&node, at));
         }
-        self.nodes.insert(name, node);
+        match self.nodes.get_mut(at) {
+            Some(before) => *before = node,
+            None => self.nodes.push(node),
+        }
+        self.by_name.insert(name, at);
         self.version += 1;
     }
 
     /// Changes a node, and what follows from it; nothing where it is not known.
     pub(crate) fn change<R>(&mut self, name: &NodeName, change: impl FnOnce(&mut Node) -> R) -> Option<R> {
-        let node = self.nodes.get_mut(name)?;
-        let (was_usable, before) = (node.is_usable(), rank(node));
+        let at = *self.index.get(name)?;
+        let node = &mut self.nodes[at];
+        let (was_usable, before) = (node.is_usable(), rank(node, at));
         let done = change(node);
-        let (is_usable, after) = (node.is_usable(), rank(node));
+        let (is_usable, after) = (node.is_usable(), rank(node, at));
         if was_usable && (!is_usable || before != after) {
             self.usable.remove(&before);
         }
@@ -84,13 +94,14 @@ impl Fleet {
 
     /// Notes that a node that is online was heard, which changes nothing else; whether it was online.
     pub(crate) fn note_heard(&mut self, name: &NodeName, now: Timestamp) -> bool {
-        let node = self.nodes.get_mut(name).filter(|node| node.state() == NodeState::Online);
+        let Some(at) = self.index.get(name) else { return false };
+        let node = Some(&mut self.nodes[*at]).filter(|node| node.state() == NodeState::Online);
         node.map(|node| node.last_heard = now).is_some()
     }
 
     /// Changes all nodes in a way that leaves their order as it is.
     pub(crate) fn for_each(&mut self, change: impl FnMut(&mut Node)) {
-        self.nodes.values_mut().for_each(change);
+        self.nodes.iter_mut().for_each(change);
     }
 
     /// Notes that a node may offer more than before.
@@ -99,6 +110,6 @@ impl Fleet {
     }
 }
 
-fn rank(node: &Node) -> (bool, u64, NodeName) {
-    (!node.connected, node.busy(), node.name().clone())
+fn rank(node: &Node, at: usize) -> (bool, u64, usize) {
+    (!node.connected, node.busy(), at)
 }

@@ -5,7 +5,7 @@ mod continued;
 mod subject;
 mod task_run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use manta_types::event::{GlobalWrite, NextIteration};
@@ -58,7 +58,7 @@ pub struct SwarmRun {
     pub(crate) task_runs: Vec<TaskRun>,
     /// Task runs of the iteration before.
     pub(crate) previous: Vec<TaskRun>,
-    pub(crate) attempts: BTreeMap<AttemptId, Place>,
+    pub(crate) attempts: HashMap<AttemptId, Place>,
     pub(crate) globals: Arc<Globals>,
     pub(crate) revision: u64,
     /// What accepted attempts of this iteration asked for the next.
@@ -99,7 +99,7 @@ impl SwarmRun {
             iteration_state: None,
             task_runs: Vec::new(),
             previous: Vec::new(),
-            attempts: BTreeMap::new(),
+            attempts: HashMap::new(),
             globals: Arc::new(globals),
             revision: 0,
             requests: Vec::new(),
@@ -169,7 +169,7 @@ impl SwarmRun {
         &self.globals
     }
 
-    /// The attempts of this and the previous iteration, by id.
+    /// The attempts of this and the previous iteration, in no order.
     pub fn attempts(&self) -> impl Iterator<Item = AttemptId> {
         self.attempts.keys().copied()
     }

@@ -1,5 +1,5 @@
 //! A task run, its slots and their attempts.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use manta_types::event::{Outputs, Timings};
@@ -152,7 +152,7 @@ pub struct TaskRun {
     /// Predecessors that have not closed.
     pub(crate) blockers: usize,
     /// The slot that has each node.
-    pub(crate) places: BTreeMap<NodeName, usize>,
+    pub(crate) places: HashMap<NodeName, usize>,
     /// Slots that no node can take now.
     pub(crate) stranded: BTreeSet<usize>,
     /// The deadline for which an alarm is set.
@@ -175,7 +175,7 @@ impl TaskRun {
             started: None,
             counts: Counts::default(),
             blockers: 0,
-            places: BTreeMap::new(),
+            places: HashMap::new(),
             stranded: BTreeSet::new(),
             alarm: None,
             nowhere: None,

@@ -31,26 +31,31 @@ struct Cost {
 }
 
 /// A swarm of workers on all nodes and one aggregator runs for several iterations, every report fed back.
+///
+/// What grows with a cluster is its memory too, and a processor's caches make small ones cheap whatever the algorithm. So
+/// a large cluster is compared with small ones that take turns and are as large together.
 pub(super) fn measure(sizes: &Sizes) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let mut first: Option<(usize, Cost)> = None;
-    for nodes in &sizes.nodes {
+    let few = sizes.nodes.first().copied().context("one size at least is measured")?;
+    for nodes in sizes.nodes.iter().copied() {
         eprintln!("  {nodes} nodes");
-        let cost = run(*nodes)?;
+        let cost = run(nodes, 1)?;
         let event = Row::plain(&format!("engine, one event, {nodes} nodes"), cost.event_us, "µs");
         let heartbeat = Row::plain(&format!("engine, one heartbeat, {nodes} nodes"), cost.heartbeat_us, "µs");
         rows.push(Row::plain(&format!("engine, decisions, {nodes} nodes"), cost.events_per_s, "/s"));
-        match &first {
-            None => rows.extend([event, heartbeat]),
-            Some((few, base)) => {
-                rows.push(event.versus(&format!("with {few} nodes"), base.event_us));
-                rows.push(heartbeat.versus(&format!("with {few} nodes"), base.heartbeat_us));
-                let growth = (*nodes as f64).ln() / (*few as f64).ln();
-                let name = format!("engine, growth of an event's cost, {few} to {nodes}");
-                rows.push(Row::at_most(&name, cost.event_us / base.event_us, "×", growth));
-            }
+        if nodes == few {
+            rows.extend([event, heartbeat]);
+            continue;
         }
-        first.get_or_insert((*nodes, cost));
+        let clusters = nodes / few;
+        eprintln!("  {clusters} clusters of {few} nodes");
+        let base = run(few, clusters)?;
+        let versus = format!("in {clusters} clusters of {few}");
+        rows.push(event.versus(&versus, base.event_us));
+        rows.push(heartbeat.versus(&versus, base.heartbeat_us));
+        let growth = (nodes as f64).ln() / (few as f64).ln();
+        let name = format!("engine, growth of an event's cost, {few} to {nodes}");
+        rows.push(Row::at_most(&name, cost.event_us / base.event_us, "×", growth));
     }
     Ok(rows)
 }
@@ -65,31 +70,40 @@ struct Cluster {
     spent: Duration,
 }
 
-fn run(nodes: usize) -> Result<Cost> {
-    let iterations = (ATTEMPTS_MIN / nodes).max(ITERATIONS_MIN);
-    let mut cluster = Cluster::new(nodes);
-    for index in 0..nodes {
-        cluster.input(Input::NodeConnected { node: describe(index)?, held: Vec::new() });
+/// Clusters of as many nodes take turns, attempt by attempt.
+fn run(nodes: usize, clusters: usize) -> Result<Cost> {
+    let iterations = (ATTEMPTS_MIN / (nodes * clusters)).max(ITERATIONS_MIN);
+    let mut clusters: Vec<_> = (0..clusters).map(|_| Cluster::new(nodes)).collect();
+    for cluster in &mut clusters {
+        for index in 0..nodes {
+            cluster.input(Input::NodeConnected { node: describe(index)?, held: Vec::new() });
+        }
+        (cluster.events, cluster.spent) = (0, Duration::ZERO);
+        cluster.submit(iterations)?;
     }
-    (cluster.events, cluster.spent) = (0, Duration::ZERO);
-    let swarm = cluster.submit(iterations)?;
-    while let Some(offer) = cluster.offers.pop_front() {
-        cluster.answer(&offer);
+    while clusters.iter_mut().filter_map(Cluster::answer_one).count() > 0 {}
+    for cluster in &clusters {
+        let swarm = cluster.engine.swarms().last().context("the engine knows its swarm")?;
+        ensure!(swarm.state() == SwarmState::Succeeded, "a swarm ended {:?} over {nodes} nodes", swarm.state());
     }
-    let ended = cluster.engine.swarm(swarm).context("the engine knows its swarm")?;
-    ensure!(ended.state() == SwarmState::Succeeded, "the swarm ended {:?} over {nodes} nodes", ended.state());
-    let (events, spent) = (cluster.events as f64, cluster.spent.as_secs_f64());
-    Ok(Cost { events_per_s: events / spent, event_us: spent / events * 1e6, heartbeat_us: heartbeat(cluster, nodes)? })
+    let events = clusters.iter().map(|cluster| cluster.events).sum::<usize>() as f64;
+    let spent = clusters.iter().map(|cluster| cluster.spent.as_secs_f64()).sum::<f64>();
+    let heartbeat_us = heartbeat(&mut clusters, nodes)?;
+    Ok(Cost { events_per_s: events / spent, event_us: spent / events * 1e6, heartbeat_us })
 }
 
 /// All nodes beat in turn while a swarm runs on them.
-fn heartbeat(mut cluster: Cluster, nodes: usize) -> Result<f64> {
-    cluster.submit(1)?;
-    cluster.spent = Duration::ZERO;
-    for beat in 0..HEARTBEATS {
-        cluster.input(Input::NodeHeard { node: name(beat % nodes)? });
+fn heartbeat(clusters: &mut [Cluster], nodes: usize) -> Result<f64> {
+    for cluster in &mut *clusters {
+        cluster.submit(1)?;
+        cluster.spent = Duration::ZERO;
     }
-    Ok(cluster.spent.as_secs_f64() / HEARTBEATS as f64 * 1e6)
+    let taking_turns = clusters.len();
+    for beat in 0..HEARTBEATS {
+        let node = name(beat / taking_turns % nodes)?;
+        clusters[beat % taking_turns].input(Input::NodeHeard { node });
+    }
+    Ok(clusters.iter().map(|cluster| cluster.spent.as_secs_f64()).sum::<f64>() / HEARTBEATS as f64 * 1e6)
 }
 
 impl Cluster {
@@ -117,7 +131,7 @@ impl Cluster {
         }));
     }
 
-    fn submit(&mut self, iterations: usize) -> Result<SwarmId> {
+    fn submit(&mut self, iterations: usize) -> Result<()> {
         let submission: SwarmSubmission = serde_json::from_value(json!({
             "name": "federated averaging", "max_iteration": iterations,
             "modules": [{"bundle": "0".repeat(64), "name": "m", "version": "1.0.0", "image": "manta_light:latest"}],
@@ -126,7 +140,14 @@ impl Cluster {
         }))?;
         let id = SwarmId::from_uuid(Uuid::from_u128(self.events as u128 + 1));
         self.input(Input::Submit(Submit { id, spec: Arc::new(submission.check()?), continues: None }));
-        Ok(id)
+        Ok(())
+    }
+
+    /// The next node that has an offer answers it, if there is one.
+    fn answer_one(&mut self) -> Option<()> {
+        let offer = self.offers.pop_front()?;
+        self.answer(&offer);
+        Some(())
     }
 
     /// A node takes an attempt through its phases to success.
