@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_client::Client;
-use manta_sandbox::{HostReport, Launcher, Tier};
+use manta_sandbox::{Engine, HostReport, Tier};
 use manta_types::{NodeId, NodeName};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -31,8 +31,8 @@ use crate::{NodeError, Settings, runtime};
 
 /// How long attempts may take to be killed, and the session to end, when the agent stops.
 const STOP_MAX: Duration = Duration::from_millis(1500);
-/// How long the launcher may take to be gone.
-const LAUNCHER_STOP_MAX: Duration = Duration::from_millis(500);
+/// How long the engine may take to end what still runs.
+const ENGINE_STOP_MAX: Duration = Duration::from_millis(500);
 
 /// The part of the cache, one in so many, that is for bundles as sandboxes mount them; the rest is for blobs.
 const BUNDLES_PART: u64 = 4;
@@ -57,9 +57,9 @@ pub(crate) struct Node {
     pub(crate) remote: Remote,
     pub(crate) state: StateStore,
     pub(crate) journals: Journals,
-    pub(crate) launcher: Arc<Launcher>,
-    /// Cancelled when the launcher is found to be gone: without it nothing can run here.
-    pub(crate) launcher_lost: CancellationToken,
+    pub(crate) engine: Arc<dyn Engine>,
+    /// Cancelled when the engine is found to be gone: without it nothing can run here.
+    pub(crate) engine_lost: CancellationToken,
     pub(crate) link: Link,
     pub(crate) usage: Usage,
     pub(crate) outbox: Arc<Outbox>,
@@ -69,21 +69,20 @@ pub(crate) struct Node {
 
 /// Runs a node until `shutdown` resolves.
 ///
-/// The launcher is spawned by the caller before there are threads. While the manager cannot be reached, the agent
+/// A launcher is spawned by the caller before there are threads. While the manager cannot be reached, the agent
 /// goes on dialling; attempts that run go on running.
 ///
 /// # Errors
 /// When the host cannot do what the settings ask for, when the manager refuses this node, or when the agent breaks.
 pub async fn run(
     settings: Settings,
-    launcher: Launcher,
+    engine: Arc<dyn Engine>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
-    let launcher = Arc::new(launcher);
     let home = Arc::new(open_home(&settings).await?);
     let (supervisor, slots, ephemeral) = (Supervisor::default(), settings.slots, settings.ephemeral);
     let ended = {
-        let node = start_up(&settings, &home, Arc::clone(&launcher)).await?;
+        let node = start_up(&settings, &home, Arc::clone(&engine)).await?;
         let (id, left) = load(&node, &home).await?;
         let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots, left);
         keep_containment(&attempts, &supervisor);
@@ -93,7 +92,7 @@ pub async fn run(
         let session = Session { id, node, attempts, replays, manager, token, slots: slots.get(), process };
         serve(session, &supervisor, shutdown).await
     };
-    clean_up(&supervisor, launcher, home, ephemeral).await;
+    clean_up(&supervisor, engine, home, ephemeral).await;
     ended
 }
 
@@ -103,14 +102,14 @@ fn keep_containment(attempts: &Arc<Attempts>, supervisor: &Supervisor) {
     supervisor.spawn("containment", Kind::Essential, async move {
         let node = attempts.node();
         let told = || attempts.tell_notes();
-        node.containment.keep(&node.launcher, node.images.host(), &stop, told).await;
+        node.containment.keep(&node.engine, node.images.host(), &stop, told).await;
     });
 }
 
 /// Runs the session until it is refused, a part breaks, or the agent is told to stop.
 async fn serve(session: Session, supervisor: &Supervisor, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
     let (refuse, refused) = oneshot::channel();
-    let (stop, launcher_lost) = (supervisor.stopping(), session.node.launcher_lost.clone());
+    let (stop, engine_lost) = (supervisor.stopping(), session.node.engine_lost.clone());
     supervisor.spawn("session", Kind::Essential, {
         let stop = stop.clone();
         async move {
@@ -125,7 +124,7 @@ async fn serve(session: Session, supervisor: &Supervisor, shutdown: impl Future<
     tokio::select! {
         () = shutdown => Ok(()),
         () = stop.cancelled() => Err(broken()),
-        () = launcher_lost.cancelled() => Err(NodeError::Launcher("it ended, and every task with it".to_owned())),
+        () = engine_lost.cancelled() => Err(NodeError::Launcher("it ended, and every task with it".to_owned())),
         error = refused => Err(error.unwrap_or_else(|_| broken())),
     }
 }
@@ -144,8 +143,8 @@ async fn load(node: &Node, home: &Home) -> Result<(NodeId, Loaded), NodeError> {
 }
 
 /// Checks everything that can be checked before the manager is dialled.
-async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> Result<Arc<Node>, NodeError> {
-    let report = launcher.probe().await.map_err(|error| NodeError::Launcher(error.to_string()))?;
+async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> Result<Arc<Node>, NodeError> {
+    let report = engine.probe().await.map_err(|error| NodeError::Launcher(error.to_string()))?;
     let tier = check_tier(&report, settings.isolation_min)?;
     let zygotes = Zygotes::new(settings.warm, tier, host::available_bytes().unwrap_or(0));
     let mut notes: Vec<String> =
@@ -161,7 +160,7 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
             );
         }
     }
-    let datasets = dataset::check_all(&settings.datasets, &launcher);
+    let datasets = dataset::check_all(&settings.datasets, &*engine);
     let (python, light) = (settings.python.clone(), home.part("light"));
     let (store, named) = (settings.images.clone(), settings.image_names.clone());
     let python = blocking(move || {
@@ -200,8 +199,8 @@ async fn start_up(settings: &Settings, home: &Home, launcher: Arc<Launcher>) -> 
         remote,
         state,
         journals: Journals::new(home.part("outbox")),
-        launcher,
-        launcher_lost: CancellationToken::new(),
+        engine,
+        engine_lost: CancellationToken::new(),
         link: Link::new(),
         usage: Usage::default(),
         outbox: Arc::default(),
@@ -234,15 +233,12 @@ fn joined<'a>(sentences: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// Stops everything, in the order in which one part needs another.
-async fn clean_up(supervisor: &Supervisor, launcher: Arc<Launcher>, home: Arc<Home>, ephemeral: bool) {
+async fn clean_up(supervisor: &Supervisor, engine: Arc<dyn Engine>, home: Arc<Home>, ephemeral: bool) {
     if !supervisor.stop(STOP_MAX).await {
-        tracing::warn!("some attempts did not end in time; they die with their launcher");
+        tracing::warn!("some attempts did not end in time; they die with their engine");
     }
-    if let Some(launcher) = Arc::into_inner(launcher) {
-        let gone = tokio::time::timeout(LAUNCHER_STOP_MAX, blocking(move || launcher.shutdown())).await;
-        if gone.is_err() {
-            tracing::warn!("the launcher did not end in time");
-        }
+    if tokio::time::timeout(ENGINE_STOP_MAX, engine.close()).await.is_err() {
+        tracing::warn!(engine = engine.name(), "the engine did not end in time");
     }
     let Some(home) = Arc::into_inner(home).filter(|_| ephemeral) else { return };
     if let Err(error) = blocking(move || home.remove()).await {

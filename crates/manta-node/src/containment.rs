@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use manta_sandbox::{HostImage, Launcher, ProbeError, ProbeSuite, Tier, Verdict};
+use manta_sandbox::{Engine, HostImage, ProbeError, ProbeSuite, Tier, Verdict};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -109,7 +109,7 @@ impl Containment {
     /// something new is known.
     pub(crate) async fn keep(
         &self,
-        launcher: &Arc<Launcher>,
+        engine: &Arc<dyn Engine>,
         image: &HostImage,
         stop: &CancellationToken,
         changed: impl Fn(),
@@ -120,7 +120,7 @@ impl Containment {
                 _ => Duration::MAX,
             };
             if age >= AGE_MAX {
-                self.check(launcher, image, stop).await;
+                self.check(engine, image, stop).await;
                 if stop.is_cancelled() {
                     return;
                 }
@@ -136,13 +136,13 @@ impl Containment {
         }
     }
 
-    async fn check(&self, launcher: &Arc<Launcher>, image: &HostImage, stop: &CancellationToken) {
+    async fn check(&self, engine: &Arc<dyn Engine>, image: &HostImage, stop: &CancellationToken) {
         let Some(lock) = stop.run_until_cancelled(self.turn()).await else { return };
         let found = match (kept(&file(&self.verdicts, self.now.tier), &self.now), &lock) {
             // Somebody else of this machine has just found it.
             (Some(checked), _) if is_new(&checked) => Ok(checked),
             (_, Err(error)) => Err(format!("containment cannot be checked: `{}`: {error}", self.verdicts.display())),
-            _ => self.run(launcher, image, stop).await,
+            _ => self.run(engine, image, stop).await,
         };
         match &found {
             Ok(checked) if checked.verdict.holds() => {
@@ -170,20 +170,20 @@ impl Containment {
     /// Runs the suite's short form and keeps what it finds.
     async fn run(
         &self,
-        launcher: &Arc<Launcher>,
+        engine: &Arc<dyn Engine>,
         image: &HostImage,
         stop: &CancellationToken,
     ) -> Result<Checked, String> {
-        let (dir, tier, image, starter) = (self.suite.clone(), self.now.tier, image.clone(), Arc::clone(launcher));
-        let running = blocking(move || {
-            let suite = ProbeSuite::install(&dir)?;
-            suite.run_blocking(&starter, suite.spec(SANDBOX, tier, &image, None))
-        });
+        let (dir, tier) = (self.suite.clone(), self.now.tier);
+        let running = async {
+            let suite = blocking(move || ProbeSuite::install(&dir)).await?;
+            suite.run(&**engine, suite.spec(SANDBOX, tier, image, None)).await
+        };
         tokio::pin!(running);
         let findings = tokio::select! {
             findings = &mut running => findings,
             () = stop.cancelled() => {
-                launcher.kill(SANDBOX);
+                engine.kill(SANDBOX);
                 running.await
             }
         };

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use manta_sandbox::Launcher;
+use manta_sandbox::Engine;
 use manta_types::name::check_component;
 
 use crate::NodeError;
@@ -60,12 +60,12 @@ impl Form {
 /// Checks that every dataset is there and that a task could read it.
 pub(crate) async fn check_all(
     asked: &BTreeMap<String, PathBuf>,
-    launcher: &Launcher,
+    engine: &dyn Engine,
 ) -> Result<BTreeMap<String, Dataset>, NodeError> {
     let mut datasets = BTreeMap::new();
     for (name, path) in asked {
         let dataset = inspect(name, path)?;
-        launcher.check_mount(&dataset.source).await.map_err(|error| NodeError::DatasetPath {
+        engine.check_mount(&dataset.source).await.map_err(|error| NodeError::DatasetPath {
             name: name.clone(),
             path: path.clone(),
             reason: format!("a task could not read it: {error}"),

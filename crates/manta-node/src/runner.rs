@@ -114,11 +114,11 @@ impl<'a> View<'a> {
         outputs: (OwnedFd, OwnedFd),
     ) -> Result<Hold<'a>, SandboxError> {
         let (stdout, stderr) = outputs;
-        match self.node.launcher.start(self.spec(order), light, stdout, stderr).await {
+        match self.node.engine.start(self.spec(order), light, stdout, stderr).await {
             Ok(running) => Ok(Hold { node: self.node, running, ended: false }),
             Err(error) => {
                 if matches!(error, SandboxError::LauncherGone) {
-                    self.node.launcher_lost.cancel();
+                    self.node.engine_lost.cancel();
                 }
                 Err(error)
             }
@@ -152,23 +152,23 @@ impl Hold<'_> {
         let lost = Exit { how: ExitHow::Lost, oom: false, pids_limit_hit: false, peak_memory_bytes: 0, cpu_ms: 0 };
         let exit = (&mut self.running.exit).await.unwrap_or(lost);
         self.ended = true;
-        if exit.how == ExitHow::Lost {
-            self.node.launcher_lost.cancel();
+        if exit.how == ExitHow::Lost && self.node.engine.is_gone() {
+            self.node.engine_lost.cancel();
         }
         exit
     }
 
     /// What kills it, for use while its end is waited for.
     pub(crate) fn killer(&self) -> impl Fn() + use<> {
-        let (launcher, id) = (std::sync::Arc::clone(&self.node.launcher), self.running.id.clone());
-        move || launcher.kill(&id)
+        let (engine, id) = (std::sync::Arc::clone(&self.node.engine), self.running.id.clone());
+        move || engine.kill(&id)
     }
 }
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.node.launcher.kill(&self.running.id);
+            self.node.engine.kill(&self.running.id);
         }
     }
 }

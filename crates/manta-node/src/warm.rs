@@ -39,7 +39,7 @@ pub enum Warm {
     },
 }
 
-/// The zygotes that this node asked its launcher for.
+/// The zygotes that this node asked its engine for.
 pub(crate) struct Zygotes {
     /// Tasks that wait in each; without it there are none.
     standbys: Option<u32>,
@@ -85,8 +85,8 @@ impl Zygotes {
             if asked.len() >= ZYGOTES_MAX {
                 return None;
             }
-            // A launcher that is gone is noticed by the start that follows.
-            if let Err(error) = node.launcher.keep_warm(template(node, name, preload, standbys)) {
+            // An engine that is gone is noticed by the start that follows.
+            if let Err(error) = node.engine.keep_warm(template(node, name, preload, standbys)) {
                 tracing::warn!(image = name, %error, "no zygote can be asked for");
             }
             asked.insert(name);

@@ -15,6 +15,7 @@
 
 mod cgroup;
 mod child;
+mod engine;
 mod error;
 mod hostid;
 mod idmap;
@@ -30,6 +31,7 @@ mod spec;
 mod sys;
 mod template;
 
+pub use engine::Engine;
 pub use error::{SandboxError, StartError};
 pub use image::{HostImage, ImageError};
 pub use launcher::{Launcher, Running, launcher_main};

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use manta_image::Store;
 use manta_node::{NodeError, OnAllowedProbe, Settings, Warm};
@@ -118,7 +119,7 @@ pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
     super::block_on(async move {
         let ended = shutdown::listen(lifeline)?;
         logging::start(if lifeline == shutdown::Lifeline::Stdin { "warn" } else { "info" });
-        manta_node::run(settings, launcher, ended).await?;
+        manta_node::run(settings, Arc::new(launcher), ended).await?;
         if let Some(shared) = &shared {
             crate::embedded::leave(shared);
         }

@@ -14,11 +14,12 @@ use super::protocol::{self, Event, MESSAGE_BYTES_MAX, Request};
 use crate::{Exit, HostReport, SandboxError, SandboxSpec, Start, StartError, Template, Warmth};
 
 /// A running launcher process. Dropping it ends every sandbox and waits until the launcher has cleaned up.
+#[derive(Debug)]
 pub struct Launcher {
     pid: u32,
     socket: Arc<OwnedFd>,
     waiting: Arc<Mutex<Waiting>>,
-    reader: Option<JoinHandle<()>>,
+    reader: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// A sandbox that was started.
@@ -40,7 +41,7 @@ struct Asked {
 }
 
 /// Who waits for which event.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Waiting {
     gone: bool,
     sandboxes: HashMap<String, Sandbox>,
@@ -49,6 +50,7 @@ struct Waiting {
     checks: VecDeque<oneshot::Sender<Result<(), StartError>>>,
 }
 
+#[derive(Debug)]
 struct Sandbox {
     started: Option<oneshot::Sender<Result<Start, StartError>>>,
     exit: oneshot::Sender<Exit>,
@@ -84,7 +86,7 @@ impl Launcher {
                 move || read_events(&socket, &waiting, process)
             })
             .map_err(failed)?;
-        Ok(Self { pid, socket, waiting, reader: Some(reader) })
+        Ok(Self { pid, socket, waiting, reader: Mutex::new(Some(reader)) })
     }
 
     /// The launcher's process id.
@@ -198,6 +200,18 @@ impl Launcher {
         self.ask_warmth()?.blocking_recv().map_err(|_| SandboxError::LauncherGone)
     }
 
+    /// Whether the launcher has ended.
+    pub(crate) fn is_gone(&self) -> bool {
+        lock(&self.waiting).gone
+    }
+
+    /// Tells the launcher to end; answers, the first time, with the thread that ends after it.
+    pub(crate) fn hang_up(&self) -> Option<JoinHandle<()>> {
+        // The launcher may have closed its end already.
+        let _ = shutdown(&*self.socket, Shutdown::Both);
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn ask_warmth(&self) -> Result<oneshot::Receiver<Vec<Warmth>>, SandboxError> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.lock_alive()?;
@@ -253,9 +267,7 @@ impl Launcher {
 
 impl Drop for Launcher {
     fn drop(&mut self) {
-        // The launcher may have closed its end already.
-        let _ = shutdown(&*self.socket, Shutdown::Both);
-        if let Some(reader) = self.reader.take() {
+        if let Some(reader) = self.hang_up() {
             // A panic of the reader was reported when it happened.
             let _ = reader.join();
         }

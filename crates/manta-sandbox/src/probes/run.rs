@@ -1,6 +1,6 @@
 //! Runs the suite: in a sandbox through the launcher, or outside as a child of the caller.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::finding::{self, Finding};
 use super::{ProbeSuite, Stage};
-use crate::{Launcher, SandboxError, SandboxSpec};
+use crate::{Engine, Launcher, Running, SandboxError, SandboxSpec};
 
 /// How long a run may take: some hundred probes of a few milliseconds, and a machine that has other things to do.
 const RUN_MAX: Duration = Duration::from_secs(600);
@@ -44,23 +44,32 @@ impl ProbeSuite {
     /// # Errors
     /// When the sandbox does not start, or the suite does not come to its end.
     pub fn run_blocking(&self, launcher: &Launcher, spec: SandboxSpec) -> Result<Vec<Finding>, ProbeError> {
-        let (stdout, task_stdout) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-        let (stderr, task_stderr) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-        let (_platform, light) = UnixStream::pair()?;
-        let running = launcher.start_blocking(spec, light.into(), task_stdout, task_stderr)?;
-        let output = read_to_end(stdout, Instant::now() + RUN_MAX);
+        let (ours, [light, stdout, stderr]) = Ends::make()?;
+        let Running { id, exit, .. } = launcher.start_blocking(spec, light, stdout, stderr)?;
+        let output = read_to_end(&ours.stdout, Instant::now() + RUN_MAX);
         // Ends what is left of it, in particular where it took too long.
-        launcher.kill(&running.id);
+        launcher.kill(&id);
         // A launcher that is gone has ended it as well.
-        let _ = running.exit.blocking_recv();
-        let findings = finding::read(&output?);
-        if let Err(ProbeError::CutShort { last }) = &findings
-            && last.is_empty()
-        {
-            let said = read_to_end(stderr, Instant::now() + RUN_MAX)?;
-            return Err(ProbeError::CutShort { last: said.lines().last().unwrap_or_default().to_owned() });
-        }
-        findings
+        let _ = exit.blocking_recv();
+        ours.findings(&output?)
+    }
+
+    /// [`ProbeSuite::run_blocking`] in a sandbox of any engine, for async runtimes.
+    ///
+    /// # Errors
+    /// As [`ProbeSuite::run_blocking`].
+    pub async fn run(&self, engine: &dyn Engine, spec: SandboxSpec) -> Result<Vec<Finding>, ProbeError> {
+        let (ours, [light, stdout, stderr]) = Ends::make()?;
+        let Running { id, exit, .. } = engine.start(spec, light, stdout, stderr).await?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let output = read_to_end(&ours.stdout, Instant::now() + RUN_MAX);
+            (output, ours)
+        });
+        let (output, ours) = reading.await.map_err(io::Error::other)?;
+        engine.kill(&id);
+        // An engine that is gone has ended it as well.
+        let _ = exit.await;
+        ours.findings(&output?)
     }
 
     /// Runs the suite without a sandbox, by a command that ends with the interpreter, such as [`Stage::outside`].
@@ -82,18 +91,46 @@ impl ProbeSuite {
     }
 }
 
+/// The suite's output and its socket, at our end.
+struct Ends {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    _platform: UnixStream,
+}
+
+impl Ends {
+    /// Our ends, and light, stdout and stderr of the suite.
+    fn make() -> io::Result<(Self, [OwnedFd; 3])> {
+        let (stdout, task_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, task_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (platform, light) = UnixStream::pair()?;
+        Ok((Self { stdout, stderr, _platform: platform }, [light.into(), task_stdout, task_stderr]))
+    }
+
+    /// What a suite that has ended found.
+    fn findings(&self, output: &str) -> Result<Vec<Finding>, ProbeError> {
+        let findings = finding::read(output);
+        if let Err(ProbeError::CutShort { last }) = &findings
+            && last.is_empty()
+        {
+            let said = read_to_end(&self.stderr, Instant::now() + RUN_MAX)?;
+            return Err(ProbeError::CutShort { last: said.lines().last().unwrap_or_default().to_owned() });
+        }
+        findings
+    }
+}
+
 /// Reads a pipe to its end, at most until `deadline`.
-fn read_to_end(pipe: OwnedFd, deadline: Instant) -> Result<String, ProbeError> {
-    let mut file = std::fs::File::from(pipe);
+fn read_to_end(pipe: &OwnedFd, deadline: Instant) -> Result<String, ProbeError> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 1 << 16]);
     while bytes.len() < OUTPUT_BYTES_MAX {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-        let ready = rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(&timeout)));
+        let ready = rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&timeout)));
         if ready.map_err(io::Error::from)? == 0 {
             return Err(ProbeError::TooLong);
         }
-        match file.read(&mut chunk)? {
+        match rustix::io::read(pipe, &mut chunk).map_err(io::Error::from)? {
             0 => break,
             count => bytes.extend_from_slice(&chunk[..count]),
         }
