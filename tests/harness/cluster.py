@@ -48,7 +48,7 @@ class Cluster:
 
         wait_until(20, look)
 
-    def start_node(self, name, datasets=None, labels=None):
+    def start_node(self, name, datasets=None, labels=None, options=()):
         """Start a node; it joins when it can."""
         arguments = ["--manager", self.url, "--token-file", self.data_dir / "node-token"]
         arguments += ["--name", name, "--data-dir", self._manta.root / f"n-{name}"]
@@ -56,7 +56,7 @@ class Cluster:
             arguments += ["--dataset", f"{dataset}={path}"]
         for label, value in (labels or {}).items():
             arguments += ["--label", f"{label}={value}"]
-        self.nodes[name] = self._manta.start("node", "run", *arguments)
+        self.nodes[name] = self._manta.start("node", "run", *arguments, *options)
 
     def wait_for_nodes(self, *names):
         """Wait until these nodes are online."""

@@ -82,9 +82,12 @@ pub struct AttemptLimits {
     /// Processes and threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
-    /// Whole GPUs.
+    /// GPUs.
     #[serde(default)]
     pub gpu_count: u32,
+    /// Bytes on each of them that it may use, beside others; absent: it has them alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_bytes: Option<u64>,
 }
 
 /// What one run of a task left, whether or not it counts.

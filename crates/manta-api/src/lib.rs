@@ -29,7 +29,7 @@ pub use error::{ErrorCode, Problem};
 pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{
-    AttemptInputs, EventView, GlobalView, InputResult, IterationView, LogLine, MissingInput, NodeView, ResultView,
-    SwarmView, TaskRunView, WaitingNode, WaitingView,
+    AttemptInputs, EventView, GlobalView, GpuView, InputResult, IterationView, LogLine, MissingInput, NodeView,
+    ResultView, SwarmView, TaskRunView, WaitingNode, WaitingView,
 };
 pub use why::{LinkView, TryView, WhyView};

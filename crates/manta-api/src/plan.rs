@@ -99,8 +99,11 @@ pub struct LimitsView {
     pub tmp_bytes: u64,
     /// Processes and threads.
     pub pids: u32,
-    /// Whole GPUs.
+    /// GPUs.
     pub gpu_count: u32,
+    /// Bytes on each of them that it may use, beside others; absent: it has them alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_bytes: Option<u64>,
 }
 
 /// Something that would be refused.

@@ -217,12 +217,24 @@ pub struct NodeView {
     pub slots: u32,
     /// Attempts offered to it and not over.
     pub attempts: u32,
+    /// GPUs that tasks may be given.
+    #[serde(default)]
+    pub gpus: Vec<GpuView>,
     /// `full`, `rootless`, `reduced`.
     pub tier: String,
     /// What its host cannot enforce.
     pub notes: Vec<String>,
     /// Seconds since it was heard; absent if not since the manager started.
     pub heard_s: Option<f64>,
+}
+
+/// A GPU of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct GpuView {
+    /// For people.
+    pub name: String,
+    /// Its memory; 0 where the node does not tell.
+    pub memory_bytes: u64,
 }
 
 /// What an attempt may read: pinned when its task run started.

@@ -34,8 +34,8 @@ pub struct NodeDescription {
     pub cpu: f64,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// GPUs.
-    pub gpu_count: u32,
+    /// GPUs: the memory of each in bytes, 0 where it is not told.
+    pub gpus: Vec<u64>,
 }
 
 /// An attempt that a node still has when it connects.

@@ -73,10 +73,22 @@ fn resource_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
         let mib = |bytes: u64| format!("{} MiB of memory", bytes >> 20);
         return lacks(mib(has.memory_bytes), mib(memory));
     }
-    if needs.gpu_count > has.gpu_count {
-        return lacks(format!("{} GPUs", has.gpu_count), format!("{} GPUs", needs.gpu_count));
+    let share = needs.gpu_memory_bytes.unwrap_or(0);
+    let fitting = has.gpus.iter().filter(|memory| **memory >= share).count();
+    if needs.gpu_count as usize > fitting {
+        return lacks(gpus_in_words(has.gpus.len(), has.gpus.iter().max()), {
+            gpus_in_words(needs.gpu_count as usize, needs.gpu_memory_bytes.as_ref())
+        });
     }
     None
+}
+
+fn gpus_in_words(count: usize, memory: Option<&u64>) -> String {
+    let gpus = if count == 1 { "1 GPU".to_owned() } else { format!("{count} GPUs") };
+    match memory.filter(|bytes| **bytes > 0) {
+        Some(bytes) => format!("{gpus} of up to {} MiB", bytes >> 20),
+        None => gpus,
+    }
 }
 
 /// Whether an image that a module asks for is among those that a node has: `manta_light:numpy`, `numpy`,

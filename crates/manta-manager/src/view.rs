@@ -2,14 +2,14 @@
 use std::collections::BTreeMap;
 
 use manta_api::{
-    AttemptInputs, EventView, GlobalView, InputResult, LinkView, MissingInput, NodeView, ResultView, SwarmView,
-    TaskRunView, TryView, WaitingNode, WaitingView, WhyView, version,
+    AttemptInputs, EventView, GlobalView, GpuView, InputResult, LinkView, MissingInput, NodeView, ResultView,
+    SwarmView, TaskRunView, TryView, WaitingNode, WaitingView, WhyView, version,
 };
 use manta_engine::{Explanation, Inputs, Node, NodeReason, SwarmRun, TaskRun, Waiting, describe};
 use manta_store::{GlobalRecord, ResultRecord};
 use manta_types::{AttemptId, Event, NodeName, SwarmSpec};
 
-use crate::orchestrator::View;
+use crate::orchestrator::{Gpu, View};
 
 /// A swarm as it is now.
 pub(crate) fn swarm(view: &View<'_>, swarm: &SwarmRun) -> SwarmView {
@@ -104,10 +104,15 @@ pub(crate) fn node(view: &View<'_>, node: &Node) -> NodeView {
         datasets: description.datasets.clone(),
         slots: description.slots,
         attempts: node.load(),
+        gpus: known.into_iter().flat_map(|known| &known.profile.gpus).map(gpu).collect(),
         tier: known.map(|known| known.profile.tier.clone()).unwrap_or_default(),
         notes: known.map(|known| known.profile.notes.clone()).unwrap_or_default(),
         heard_s: node.silent_for(view.now.monotonic).map(|silent| silent.as_secs_f64()),
     }
+}
+
+fn gpu(gpu: &Gpu) -> GpuView {
+    GpuView { name: gpu.name.clone(), memory_bytes: gpu.memory_bytes }
 }
 
 /// What an attempt may read, if that node holds it and it may still count.

@@ -15,6 +15,7 @@ use crate::bundle::Bundles;
 use crate::cache::Cache;
 use crate::containment::Containment;
 use crate::dataset::{self, Dataset};
+use crate::gpu::Gpus;
 use crate::home::Home;
 use crate::host::{self, Resources, Usage};
 use crate::image::Images;
@@ -46,6 +47,7 @@ pub(crate) struct Node {
     pub(crate) notes: Vec<String>,
     pub(crate) containment: Containment,
     pub(crate) datasets: BTreeMap<String, Dataset>,
+    pub(crate) gpus: Gpus,
     pub(crate) images: Images,
     pub(crate) zygotes: Zygotes,
     /// Where `manta.light` was written.
@@ -163,12 +165,14 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
     let datasets = dataset::check_all(&settings.datasets, &*engine);
     let (python, light) = (settings.python.clone(), home.part("light"));
     let (store, named) = (settings.images.clone(), settings.image_names.clone());
+    let source = settings.gpus.clone();
+    let gpus = blocking(move || Gpus::find(&source, tier.maps_paths()));
     let python = blocking(move || {
         let images = Images::probe(&python, store, named, tier)?;
         let runtime = runtime::install(&light, images.host().python())?;
         Ok((images, runtime))
     });
-    let (datasets, (images, runtime)) = tokio::try_join!(datasets, python)?;
+    let (datasets, gpus, (images, runtime)) = tokio::try_join!(datasets, gpus, python)?;
     let client = Client::new(settings.manager.clone(), settings.token.clone(), settings.cluster.clone());
     let remote = Remote::new(client, settings.name.clone());
     let path = home.part("cache");
@@ -190,6 +194,7 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
         notes,
         containment,
         datasets,
+        gpus,
         images,
         zygotes,
         runtime,

@@ -59,6 +59,14 @@ pub enum NodeError {
     /// What tasks import could not be written or compiled.
     #[error("the task runtime could not be prepared: {0}")]
     Runtime(String),
+    /// The description of this host's GPUs cannot be used.
+    #[error("the CDI specification `{path}` cannot be used: {reason}")]
+    Gpus {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The manager does not want this node.
     #[error("the manager at {manager} refused this node: {reason}")]
     Refused {
@@ -82,7 +90,7 @@ impl NodeError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NoContainment { .. } | Self::Python { .. } => ErrorCode::NoContainment,
-            Self::DatasetName(_) => ErrorCode::BadArgument,
+            Self::DatasetName(_) | Self::Gpus { .. } => ErrorCode::BadArgument,
             Self::DatasetPath { .. } => ErrorCode::DatasetPath,
             Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
             Self::DataDir { .. } | Self::Runtime(_) => ErrorCode::Storage,
@@ -97,6 +105,10 @@ impl NodeError {
             Self::NoContainment { cure, .. } | Self::DatasetPath { cure, .. } => Some(cure.clone()),
             Self::DataDirLocked { .. } => Some("stop the other agent, or give this one its own directory".to_owned()),
             Self::Python { .. } => Some("name a Python 3.9 or newer that runs on this host".to_owned()),
+            Self::Gpus { .. } => Some(
+                "name a specification for --gpus, or `none` to offer no GPU (nvidia-ctk cdi generate makes one)"
+                    .to_owned(),
+            ),
             Self::Refused { code: ErrorCode::Unauthorized | ErrorCode::Forbidden, .. } => {
                 Some("pass the node token that stands in `node-token` in the manager's data directory".to_owned())
             }

@@ -65,8 +65,9 @@ struct CpuTimes {
 }
 
 impl Usage {
-    /// Shares in [0, 1] of processors (since the last question, or since boot) and memory in use, and the load average.
-    pub(crate) fn now(&self) -> Value {
+    /// Shares in [0, 1] of processors (since the last question, or since boot) and memory in use, how busy the GPUs are, and the
+    /// load average.
+    pub(crate) fn now(&self, gpus: f64) -> Value {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let load = read("/proc/loadavg").split(' ').next().and_then(|text| text.parse::<f64>().ok());
         let meminfo = read("/proc/meminfo");
@@ -74,7 +75,7 @@ impl Usage {
         json!({
             "cpu_usage": self.cpu_since_last(&read("/proc/stat")),
             "memory_usage": memory.map_or(0.0, |(total, free)| share(total.saturating_sub(free), total)),
-            "gpu_usage": 0.0,
+            "gpu_usage": gpus,
             "load": load.unwrap_or(0.0),
         })
     }

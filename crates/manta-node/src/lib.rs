@@ -12,6 +12,7 @@ mod containment;
 mod dataset;
 pub mod desk;
 mod error;
+mod gpu;
 mod home;
 mod host;
 mod image;
@@ -31,6 +32,7 @@ mod warm;
 
 pub use agent::run;
 pub use error::NodeError;
+pub use gpu::GpuSource;
 pub use runner::HASH_SEED;
 pub use settings::{OnAllowedProbe, Settings};
 pub use warm::Warm;

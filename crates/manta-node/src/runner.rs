@@ -7,9 +7,9 @@ use manta_sandbox::{
 };
 
 use crate::agent::Node;
-use crate::attempt::Order;
-use crate::bundle::Bundle;
+use crate::attempt::{Order, Prepared};
 use crate::dataset::Dataset;
+use crate::gpu::Access;
 use crate::image::Environment;
 
 /// Files that a task may make in its scratch.
@@ -21,19 +21,18 @@ pub(crate) struct View<'a> {
     environment: &'a Environment<'a>,
     code: &'a Path,
     datasets: &'a [&'a Dataset],
+    /// What of the host the attempt's GPUs need.
+    gpus: Option<Access>,
     /// Whether the module asks to share nothing with other tasks.
     strict: bool,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(
-        node: &'a Node,
-        environment: &'a Environment<'a>,
-        bundle: &'a Bundle,
-        datasets: &'a [&'a Dataset],
-    ) -> Self {
+    pub(crate) fn new(node: &'a Node, prepared: &'a Prepared<'a>) -> Self {
+        let Prepared { environment, bundle, datasets, gpus, .. } = prepared;
         let strict = bundle.manifest.isolation.as_deref() == Some("strict");
-        Self { node, environment, code: &bundle.dir, datasets, strict }
+        let gpus = gpus.as_ref().map(|claim| node.gpus.access(claim));
+        Self { node, environment, code: &bundle.dir, datasets, gpus, strict }
     }
 
     /// Where the task finds its module.
@@ -57,7 +56,10 @@ impl<'a> View<'a> {
         mounts.push(own_mount(self.code, PathBuf::from("/code")));
         mounts.push(own_mount(&node.runtime, PathBuf::from("/manta")));
         mounts.extend(self.datasets.iter().map(|dataset| own_mount(&dataset.source, dataset.target())));
-        let links: Vec<Link> = self.environment.links().to_vec();
+        let mut links: Vec<Link> = self.environment.links().to_vec();
+        let gpus = self.gpus.clone().unwrap_or_default();
+        mounts.extend(gpus.mounts);
+        links.extend(gpus.links);
         let boot = self.seen(&node.runtime, Path::new("/manta")).join("boot.py");
         let python = self.environment.python().display().to_string();
         let resources = order.resources;
@@ -68,11 +70,16 @@ impl<'a> View<'a> {
             argv: vec![python, "-s".to_owned(), "-B".to_owned(), boot.display().to_string()],
             env: self.environment(order),
             mounts,
+            devices: gpus.devices,
             links,
             tmp: TmpLimits { bytes: resources.tmp_bytes, inodes: TMP_INODES_MAX },
             limits: Limits { memory_bytes: resources.memory_bytes, pids: resources.pids, cpu: resources.cpu },
             hostname: node.name.to_string(),
-            template: if self.strict { None } else { node.zygotes.template(node, self.environment, &order.image) },
+            template: if self.strict || self.gpus.is_some() {
+                None
+            } else {
+                node.zygotes.template(node, self.environment, &order.image)
+            },
         }
     }
 
@@ -93,7 +100,8 @@ impl<'a> View<'a> {
             ("MKL_NUM_THREADS", &threads),
             ("MANTA_CODE", &code),
         ];
-        let free = asked.iter().filter(|(name, _)| fixed.iter().all(|(taken, _)| taken != name)).cloned();
+        let gpus = self.gpus.iter().flat_map(|access| &access.env);
+        let free = gpus.chain(asked).filter(|(name, _)| fixed.iter().all(|(taken, _)| taken != name)).cloned();
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
         fixed.into_iter().chain(free).collect()
     }

@@ -6,7 +6,7 @@ use manta_api::ErrorCode;
 use manta_api::node::manager_message::Kind as Said;
 use manta_api::node::node_gateway_client::NodeGatewayClient;
 use manta_api::node::node_message::Kind;
-use manta_api::node::{Dataset, Goodbye, Heartbeat, Hello, ManagerMessage, NodeMessage, Welcome};
+use manta_api::node::{Dataset, Goodbye, Gpu, Heartbeat, Hello, ManagerMessage, NodeMessage, Welcome};
 use manta_api::version::{NODE_PROTOCOL, PRODUCT};
 use manta_client::{Connector, Endpoint, Token};
 use manta_types::NodeId;
@@ -169,6 +169,7 @@ impl Session {
             form: set.form.name().to_owned(),
             size: set.size,
         });
+        let gpus = node.gpus.all().iter().map(|gpu| Gpu { name: gpu.name.clone(), memory_bytes: gpu.memory_bytes });
         let (major, minor, patch) = node.images.host().version();
         Hello {
             protocol: NODE_PROTOCOL,
@@ -186,6 +187,7 @@ impl Session {
             image_digests: node.images.digests(),
             python_version: format!("{major}.{minor}.{patch}"),
             held: self.attempts.held(),
+            gpus: gpus.collect(),
             process: self.process.to_string(),
             dial,
         }

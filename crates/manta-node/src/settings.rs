@@ -8,7 +8,7 @@ use manta_image::Store;
 use manta_sandbox::Tier;
 use manta_types::{ClusterId, NodeName};
 
-use crate::Warm;
+use crate::{GpuSource, Warm};
 
 /// What a node does when its own containment does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Settings {
     pub datasets: BTreeMap<String, PathBuf>,
     /// What placement may select by.
     pub labels: BTreeMap<String, String>,
+    /// The GPUs that tasks may be given.
+    pub gpus: GpuSource,
     /// Attempts run at once; further ones wait here in order.
     pub slots: NonZeroU32,
     /// The host's Python interpreter, from which images are made.

@@ -37,5 +37,5 @@ pub use image::{HostImage, ImageError};
 pub use launcher::{Launcher, Running, launcher_main};
 pub use probes::{Finding, FindingState, ProbeError, ProbeSuite, Stage, Verdict};
 pub use report::{CgroupReport, CgroupVersion, HostReport, Shortcoming};
-pub use spec::{Exit, ExitHow, Limits, Link, Mount, MountAccess, SandboxSpec, Tier, TmpLimits};
+pub use spec::{Device, Exit, ExitHow, Limits, Link, Mount, MountAccess, SandboxSpec, Tier, TmpLimits};
 pub use template::{Start, StartWay, Template, Warmth};

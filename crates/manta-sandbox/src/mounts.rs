@@ -94,15 +94,20 @@ pub(crate) fn detach(source: impl AsFd) -> io::Result<OwnedFd> {
     Ok(open_tree(source, c"", flags)?)
 }
 
+/// Refuses what is no character device itself.
+pub(crate) fn check_device(path: &Path) -> io::Result<()> {
+    match FileType::from_raw_mode(rustix::fs::lstat(path)?.st_mode) {
+        FileType::CharacterDevice => Ok(()),
+        _ => Err(io::Error::other("it is not a device on this host; make it again with mknod")),
+    }
+}
+
 /// A detached copy of one device node's mount.
 ///
 /// # Errors
 /// Also if the path is no device: tools run by root that unlink their output turn `/dev/null` into a plain file.
-pub(crate) fn detach_device(path: &str) -> io::Result<OwnedFd> {
-    let kind = FileType::from_raw_mode(rustix::fs::stat(path)?.st_mode);
-    if kind != FileType::CharacterDevice {
-        return Err(io::Error::other("it is not a device on this host; make it again with mknod"));
-    }
+pub(crate) fn detach_device(path: &Path) -> io::Result<OwnedFd> {
+    check_device(path)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, path, flags)?;
     sys::set_mount_attributes(tree.as_fd(), DEVICE_ATTRIBUTES, false, None)?;

@@ -4,13 +4,19 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::StartError;
+use crate::{StartError, mounts};
 
 /// Mounts and links that one sandbox may have, each.
 const ENTRIES_MAX: usize = 256;
 
+/// Device nodes beyond its own that one sandbox may have.
+const DEVICES_MAX: usize = 64;
+
 /// Targets the sandbox makes itself; nothing may be mounted on or below them.
 const RESERVED_TARGETS: [&str; 2] = ["/proc", "/dev"];
+
+/// What the sandbox makes in `/dev` beside device nodes.
+const MADE_IN_DEV: [&str; 5] = ["/dev/shm", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr"];
 
 /// How strongly a task is contained, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,6 +72,9 @@ pub struct SandboxSpec {
     pub env: Vec<(String, String)>,
     /// Read-only files and directories.
     pub mounts: Vec<Mount>,
+    /// Devices beside those that every task has; a task that has any starts cold.
+    #[serde(default)]
+    pub devices: Vec<Device>,
     /// Symbolic links made in the sandbox's root, as on merged-usr systems.
     pub links: Vec<Link>,
     /// Size of the private `/tmp` and of `/dev/shm`, each.
@@ -97,6 +106,15 @@ pub enum MountAccess {
     Owner,
     /// Everybody's: system directories, whose private files stay private.
     Other,
+}
+
+/// A character device that the task may read, write and control.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Device {
+    /// Absolute path of the node on the host; not of a link.
+    pub source: PathBuf,
+    /// Absolute path inside, below `/dev`.
+    pub target: PathBuf,
 }
 
 /// A symbolic link inside the sandbox.
@@ -183,7 +201,11 @@ impl SandboxSpec {
         if !limits_fit || self.tmp.bytes == 0 || self.tmp.inodes == 0 {
             return refuse("a limit is zero or out of range".to_owned());
         }
+        if self.template.is_some() && !self.devices.is_empty() {
+            return refuse("a task that has devices of its own starts cold; leave its template out".to_owned());
+        }
         check_mounts(&self.mounts)?;
+        check_devices(&self.devices)?;
         check_links(&self.links)
     }
 }
@@ -203,6 +225,26 @@ pub(crate) fn check_mounts(mounts: &[Mount]) -> Result<(), StartError> {
     match mounts.iter().find(|mount| !mount.source.is_absolute()) {
         Some(mount) => Err(StartError::Spec {
             problem: format!("the mount source `{}` is not an absolute path", mount.source.display()),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses device nodes that no sandbox can have: those that it has anyhow, and what is not plainly below `/dev`.
+fn check_devices(devices: &[Device]) -> Result<(), StartError> {
+    if devices.len() > DEVICES_MAX {
+        return Err(StartError::Spec { problem: format!("more than {DEVICES_MAX} devices") });
+    }
+    let is_own = |path: &Path| {
+        mounts::DEVICES.iter().any(|own| path == Path::new(own)) || MADE_IN_DEV.iter().any(|own| path.starts_with(own))
+    };
+    let is_plain = |path: &Path| {
+        let below = path.strip_prefix("/dev").ok().filter(|below| !below.as_os_str().is_empty());
+        below.is_some_and(|below| below.components().all(|component| matches!(component, Component::Normal(_))))
+    };
+    match devices.iter().find(|device| is_own(&device.target) || !is_plain(&device.target)) {
+        Some(device) => Err(StartError::Spec {
+            problem: format!("`{}` cannot be a device inside a sandbox", device.target.display()),
         }),
         None => Ok(()),
     }
@@ -238,6 +280,7 @@ mod tests {
             argv: vec!["/bin/true".to_owned()],
             env: Vec::new(),
             mounts: Vec::new(),
+            devices: Vec::new(),
             links: Vec::new(),
             tmp: TmpLimits { bytes: 1 << 20, inodes: 64 },
             limits: Limits { memory_bytes: 1 << 20, pids: 1, cpu: 0.5 },
@@ -270,6 +313,17 @@ mod tests {
         for target in ["/code", "/data/digits", "/tmp/environment", "/process"] {
             check_target(Path::new(target)).unwrap();
         }
+    }
+
+    #[test]
+    fn devices_lie_below_dev_and_are_not_those_that_every_task_has() {
+        let device = |path: &str| Device { source: "/dev/nvidia0".into(), target: path.into() };
+        for path in ["/dev", "/dev/null", "/dev/shm/x", "/dev/../etc/shadow", "/etc/shadow", "nvidia0", "/dev/fd"] {
+            assert!(check_devices(&[device(path)]).is_err(), "{path}");
+        }
+        check_devices(&[device("/dev/nvidia0"), device("/dev/nvidia-caps/nvidia-cap1")]).unwrap();
+        let warm = SandboxSpec { devices: vec![device("/dev/nvidia0")], template: Some("t".to_owned()), ..spec() };
+        assert!(warm.check().unwrap_err().to_string().contains("starts cold"));
     }
 
     #[test]

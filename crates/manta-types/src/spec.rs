@@ -104,8 +104,10 @@ pub struct Resources {
     pub tmp_bytes: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u32>,
-    /// Whole GPUs.
+    /// GPUs.
     pub gpu_count: u32,
+    /// Bytes on each of them that it may use, beside others; `None`: it has them alone.
+    pub gpu_memory_bytes: Option<u64>,
 }
 
 /// One vertex of the graph: module and placement.

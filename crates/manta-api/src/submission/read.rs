@@ -112,6 +112,7 @@ impl TaskSubmission {
             tmp_bytes: asked.tmp_bytes,
             pids: asked.pids,
             gpu_count: asked.gpu.unwrap_or(u32::from(self.gpu)),
+            gpu_memory_bytes: asked.gpu_memory_bytes,
         }
     }
 

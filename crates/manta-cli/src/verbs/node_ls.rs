@@ -27,7 +27,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         out::say("there are no nodes yet; `manta node run --manager URL --token-file FILE --data NAME=PATH` adds one");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(&["NAME", "STATE", "DUTY", "ATTEMPTS", "DATASETS", "HEARD", "TIER", "LABELS"]);
+    let mut table = Table::new(&["NAME", "STATE", "DUTY", "ATTEMPTS", "DATASETS", "GPUS", "HEARD", "TIER", "LABELS"]);
     for node in nodes {
         let heard = node.heard_s.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0} s ago"));
         let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -39,6 +39,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
             node.duty,
             attempts,
             datasets,
+            node.gpus.len().to_string(),
             heard,
             node.tier,
             one_line(&labels.join(", "), 40),

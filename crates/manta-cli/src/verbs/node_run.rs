@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use manta_image::Store;
-use manta_node::{NodeError, OnAllowedProbe, Settings, Warm};
+use manta_node::{GpuSource, NodeError, OnAllowedProbe, Settings, Warm};
 use manta_sandbox::{Launcher, Tier};
 use manta_types::NodeName;
 
@@ -80,6 +80,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHETHER", default_value = "off", value_parser = ["on", "off"])]
     warm: String,
 
+    /// The GPUs that tasks may be given: all that are found, none, or those of a CDI specification.
+    #[arg(long, value_name = "auto|none|FILE", default_value = "auto")]
+    gpus: String,
+
     /// The cluster to join.
     #[arg(long, value_name = "NAME", default_value = "default")]
     cluster: String,
@@ -146,6 +150,11 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         data_dir: absolute(&data_dir)?,
         datasets: datasets(&args.data)?,
         labels: labels.collect::<Result<_, _>>()?,
+        gpus: match args.gpus.as_str() {
+            "auto" => GpuSource::Auto,
+            "none" => GpuSource::Off,
+            file => GpuSource::Cdi(absolute(Path::new(file))?),
+        },
         slots,
         cache_bytes_max: args.cache_max << 30,
         python: python::find(args.python.as_deref())?,

@@ -129,7 +129,7 @@ impl Cluster {
             slots: 2,
             cpu: 2.0,
             memory_bytes: 8 << 30,
-            gpu_count: 0,
+            gpus: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use manta_types::event::{AttemptStateName, Timings};
 use manta_types::name::{check_component, check_name};
 use manta_types::{AttemptFailure, AttemptId, NodeId, NodeName, OnDisconnect, OutcomeClass, SwarmId, limits};
 
-use crate::orchestrator::{Greeting, NodeProfile};
+use crate::orchestrator::{Gpu, Greeting, NodeProfile};
 
 /// Sentences, labels, datasets and images that a node may name.
 const ENTRIES_MAX: usize = 1000;
@@ -46,10 +46,10 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
             Some(Greeting { process, dial: hello.dial })
         }
     };
-    let counts = [hello.datasets.len(), hello.labels.len(), hello.images.len(), hello.notes.len()];
+    let counts = [hello.gpus.len(), hello.datasets.len(), hello.labels.len(), hello.images.len(), hello.notes.len()];
     if let Some(count) = counts.into_iter().find(|count| *count > ENTRIES_MAX) {
         return Err(format!(
-            "node `{name}` names {count} datasets, labels, images or notes; {ENTRIES_MAX} are the limit"
+            "node `{name}` names {count} datasets, labels, images, GPUs or notes; {ENTRIES_MAX} are the limit"
         ));
     }
     let has_cores = hello.cpu_count.is_finite() && hello.cpu_count > 0.0;
@@ -79,6 +79,11 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
         slots: hello.slots,
         cpu_count: hello.cpu_count,
         memory_bytes: hello.memory_bytes,
+        gpus: hello
+            .gpus
+            .into_iter()
+            .map(|gpu| Gpu { name: clip(gpu.name, 128), memory_bytes: gpu.memory_bytes })
+            .collect(),
         tier: clip(hello.tier, 32),
         notes: clip_all(hello.notes),
         agent_version: clip(hello.agent_version, 64),
@@ -222,6 +227,7 @@ pub(crate) fn offer_to_wire(offer: &Offer) -> wire::Offer {
             tmp_bytes: task.resources.tmp_bytes.unwrap_or(0),
             pids: task.resources.pids.unwrap_or(0),
             gpu_count: task.resources.gpu_count,
+            gpu_memory_bytes: task.resources.gpu_memory_bytes.unwrap_or(0),
         }),
         timeout_ms: task.policy.timeout.map_or(0, ms),
         stop_after_ms,

@@ -81,6 +81,7 @@ impl Past {
                 tmp_bytes: resources.tmp_bytes,
                 pids: resources.pids,
                 gpu_count: resources.gpu_count,
+                gpu_memory_bytes: resources.gpu_memory_bytes,
             },
             timeout_ms: task.policy.timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
             offered_ms: *offered_ms,

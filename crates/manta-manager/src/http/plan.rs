@@ -112,7 +112,7 @@ fn image_warning(view: &View<'_>, image: &str, eligible: &[NodeName]) -> Option<
 
 /// What an attempt may use: what was asked for, and for the rest what a node gives by default.
 fn limits_of(view: &View<'_>, task: &TaskSpec, eligible: &[NodeName]) -> LimitsView {
-    let Resources { cpu, memory_bytes, tmp_bytes, pids, gpu_count } = task.resources;
+    let Resources { cpu, memory_bytes, tmp_bytes, pids, gpu_count, gpu_memory_bytes } = task.resources;
     let able = view.engine.nodes().filter(|node| eligible.contains(node.name())).map(|node| node.description());
     let smallest = able.map(|node| limits::memory_share(node.memory_bytes, node.slots)).min();
     LimitsView {
@@ -121,6 +121,7 @@ fn limits_of(view: &View<'_>, task: &TaskSpec, eligible: &[NodeName]) -> LimitsV
         tmp_bytes: tmp_bytes.unwrap_or(limits::TMP_BYTES_DEFAULT),
         pids: pids.unwrap_or(limits::PIDS_DEFAULT),
         gpu_count,
+        gpu_memory_bytes,
     }
 }
 

@@ -23,7 +23,7 @@ pub use self::core::Bugs;
 pub use self::core::{Core, Joining, View};
 pub use change::Change;
 pub use ended::Ended;
-pub use nodes::{ConnectRefusal, Greeting, KnownNode, NodeProfile};
+pub use nodes::{ConnectRefusal, Gpu, Greeting, KnownNode, NodeProfile};
 pub use recover::{Recovered, recover};
 pub use turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 

@@ -31,6 +31,9 @@ pub struct NodeProfile {
     pub cpu_count: f64,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Its GPUs.
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
     /// How well it contains tasks: `full`, `rootless` or `reduced`.
     #[serde(default)]
     pub tier: String,
@@ -45,6 +48,15 @@ pub struct NodeProfile {
     pub python_version: String,
 }
 
+/// A GPU of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Gpu {
+    /// For people.
+    pub name: String,
+    /// Bytes; 0 where the node does not tell.
+    pub memory_bytes: u64,
+}
+
 impl NodeProfile {
     /// What decisions need of it.
     pub(crate) fn describe(&self, name: &NodeName) -> NodeDescription {
@@ -56,7 +68,7 @@ impl NodeProfile {
             slots: self.slots,
             cpu: self.cpu_count,
             memory_bytes: self.memory_bytes,
-            gpu_count: 0,
+            gpus: self.gpus.iter().map(|gpu| gpu.memory_bytes).collect(),
         }
     }
 }

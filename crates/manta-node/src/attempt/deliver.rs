@@ -43,7 +43,7 @@ pub(crate) async fn deliver(
     let _slot = cancel.run_until_cancelled(node.slots.acquire()).await?;
     let mut timings = Timings { queue_ms: ms(asked.elapsed()), ..Timings::default() };
     let begun = Instant::now();
-    let prepared = cancel.run_until_cancelled(prepare(node, order)).await?;
+    let prepared = cancel.run_until_cancelled(prepare(node, order, &log)).await?;
     timings.prepare_ms = ms(begun.elapsed());
     let (mut staged, mut verdict) = match prepared {
         Ok(prepared) => {

@@ -6,6 +6,7 @@ use manta_types::name::{check_component, check_name};
 use manta_types::{AttemptId, Digest, ReplayId, SwarmId};
 
 use crate::desk::Attempt;
+use crate::gpu::Asked;
 use crate::host::Resources;
 
 /// An attempt that this node was asked to run.
@@ -32,7 +33,7 @@ pub(crate) struct Order {
     pub(crate) image: String,
     pub(crate) resources: Resources,
     /// GPUs that it asks for.
-    pub(crate) gpu_count: u32,
+    pub(crate) gpus: Asked,
     /// How long user code may take.
     pub(crate) timeout: Option<Duration>,
     /// How long it goes on without the manager; for ever where nothing is given.
@@ -71,7 +72,10 @@ impl Order {
             datasets: offer.datasets,
             image: offer.image,
             resources: resources(limits, defaults),
-            gpu_count: limits.gpu_count,
+            gpus: Asked {
+                count: limits.gpu_count,
+                memory_bytes: Some(limits.gpu_memory_bytes).filter(|bytes| *bytes > 0),
+            },
             timeout: span(offer.timeout_ms),
             stop_after: span(offer.stop_after_ms),
         })

@@ -8,7 +8,9 @@ use crate::agent::Node;
 use crate::bundle::{Bundle, BundleError};
 use crate::cache::CacheError;
 use crate::dataset::Dataset;
+use crate::gpu::Claim;
 use crate::image::Environment;
+use crate::logs::AttemptLog;
 
 /// What an attempt runs on.
 pub(crate) struct Prepared<'a> {
@@ -17,14 +19,18 @@ pub(crate) struct Prepared<'a> {
     pub(crate) inputs: AttemptInputs,
     /// Those that the task may open.
     pub(crate) datasets: Vec<&'a Dataset>,
+    /// Those that are the attempt's, while it lasts.
+    pub(crate) gpus: Option<Claim>,
 }
 
 /// Fetches what is missing and checks what must be there.
-pub(crate) async fn prepare<'a>(node: &'a Node, order: &Order) -> Result<Prepared<'a>, AttemptFailure> {
+pub(crate) async fn prepare<'a>(
+    node: &'a Node,
+    order: &Order,
+    log: &AttemptLog,
+) -> Result<Prepared<'a>, AttemptFailure> {
     let environment = node.images.resolve(&order.image).map_err(|words| failure(OutcomeClass::Image, words))?;
-    if order.gpu_count > 0 {
-        return Err(failure(OutcomeClass::Image, "the task needs a GPU, and this node offers none"));
-    }
+    let gpus = gpus(node, order, log).await?;
     let datasets = order.datasets.iter().map(|name| dataset(node, name)).collect::<Result<_, _>>()?;
     let inputs = async {
         let inputs = match order.replay {
@@ -37,7 +43,18 @@ pub(crate) async fn prepare<'a>(node: &'a Node, order: &Order) -> Result<Prepare
     };
     let bundle = async { node.bundles.get(order.bundle).await.map_err(|error| bundle_failure(&error)) };
     let (bundle, inputs) = tokio::try_join!(bundle, inputs)?;
-    Ok(Prepared { environment, bundle, inputs, datasets })
+    Ok(Prepared { environment, bundle, inputs, datasets, gpus })
+}
+
+/// The GPUs that the task asks for; who has to wait for them says so.
+async fn gpus(node: &Node, order: &Order, log: &AttemptLog) -> Result<Option<Claim>, AttemptFailure> {
+    if order.gpus.count == 0 {
+        return Ok(None);
+    }
+    let waits =
+        async || log.platform("info", "all GPUs that fit are taken; the attempt waits for one to be free").await;
+    let claimed = node.gpus.claim(order.gpus, waits).await;
+    claimed.map(Some).map_err(|words| failure(OutcomeClass::Image, words))
 }
 
 fn dataset<'a>(node: &'a Node, name: &str) -> Result<&'a Dataset, AttemptFailure> {

@@ -44,7 +44,7 @@ pub(crate) async fn run(
 ) -> Ran {
     let begun = Instant::now();
     let first_line: OnceLock<Instant> = OnceLock::new();
-    let view = View::new(node, &prepared.environment, &prepared.bundle, &prepared.datasets);
+    let view = View::new(node, prepared);
     let note_start = || {
         if first_line.set(Instant::now()).is_ok() {
             started();
@@ -86,14 +86,21 @@ fn grant<'a>(
         code: view.code(),
         order,
         manifest: &prepared.bundle.manifest,
+        gpus: gpus_of(node, prepared),
         inputs: &prepared.inputs,
         values: &node.values,
         state: &node.state,
         link: &node.link,
         usage: &node.usage,
+        node_gpus: &node.gpus,
         log,
         started,
     }
+}
+
+/// How many GPUs the attempt has, and the memory that it may use on each.
+fn gpus_of(node: &Node, prepared: &Prepared<'_>) -> (usize, u64) {
+    prepared.gpus.as_ref().map_or((0, 0), |claim| (claim.numbers().len(), node.gpus.memory_bytes(claim)))
 }
 
 /// A started sandbox and our ends of what leads out of it.

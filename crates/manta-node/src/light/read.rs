@@ -30,7 +30,7 @@ impl Server<'_> {
                 self.staged.stop_swarm = true;
                 Ok(Reply::default())
             }
-            Call::MetricsNow => Ok(Reply::of(self.grant.usage.now())),
+            Call::MetricsNow => Ok(Reply::of(self.grant.usage.now(self.grant.node_gpus.usage()))),
             Call::NetworkQuality => Ok(Reply::of(json!({"quality": self.grant.link.quality()}))),
             other => unreachable!("the form was checked: {other:?}"),
         }
@@ -39,6 +39,7 @@ impl Server<'_> {
     fn hello(&self) -> Reply {
         let grant = &self.grant;
         let (order, manifest, resources) = (grant.order, grant.manifest, grant.order.resources);
+        let (gpu_count, gpu_memory) = grant.gpus;
         Reply::of(json!({
             "swarm_id": order.swarm, "swarm": order.swarm_name,
             "task": order.task, "task_id": order.task_id(),
@@ -48,7 +49,8 @@ impl Server<'_> {
             "datasets": order.datasets, "node_datasets": grant.node_datasets, "code": grant.code,
             "resources": {
                 "cpu_count": resources.cpu, "cpu_memory": resources.memory_bytes,
-                "gpu_available": false, "gpu_count": 0, "gpu_memory": 0, "disk": resources.tmp_bytes,
+                "gpu_available": gpu_count > 0, "gpu_count": gpu_count, "gpu_memory": gpu_memory,
+                "disk": resources.tmp_bytes,
             },
         }))
     }

@@ -13,6 +13,7 @@ use super::message::{Call, Denied, Message, Reply, TaskError};
 use super::staged::Staged;
 use super::values::Values;
 use crate::attempt::Order;
+use crate::gpu::Gpus;
 use crate::host::Usage;
 use crate::link::Link;
 use crate::logs::AttemptLog;
@@ -35,6 +36,9 @@ pub(crate) struct Grant<'a> {
     pub(crate) state: &'a StateStore,
     pub(crate) link: &'a Link,
     pub(crate) usage: &'a Usage,
+    pub(crate) node_gpus: &'a Gpus,
+    /// How many GPUs the attempt has, and the memory in bytes that it may use on each.
+    pub(crate) gpus: (usize, u64),
     pub(crate) log: &'a AttemptLog,
     /// Called when user code begins.
     pub(crate) started: &'a (dyn Fn() + Send + Sync),

@@ -82,6 +82,7 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         data_dir: dir.join("node"),
         datasets: BTreeMap::from([("digits".to_owned(), digits)]),
         labels: BTreeMap::from([("site".to_owned(), "here".to_owned())]),
+        gpus: manta_node::GpuSource::Auto,
         slots: NonZeroU32::new(slots).unwrap(),
         python: python(),
         images: Store::new(dir.join("images"), Unpacker::new("/nonexistent".into(), Vec::new())),

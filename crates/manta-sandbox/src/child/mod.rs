@@ -164,7 +164,7 @@ fn clear_capabilities() -> rustix::io::Result<()> {
 fn close_fence(plan: &Plan) -> Outcome {
     let fence = landlock::Fence::new().at(Step::Landlock)?;
     let fence = match &plan.world {
-        World::Namespaced(_) => namespaced::fence(fence)?,
+        World::Namespaced(namespaced) => namespaced::fence(fence, namespaced)?,
         World::Shared(shared) => shared::fence(fence, shared)?,
     };
     fence.close().at(Step::Landlock)

@@ -293,10 +293,10 @@ fn seal_root() -> Outcome {
     sys::set_mount_attributes(root.as_fd(), sys::ATTR_READ_ONLY, false, None).at(Step::SealRoot)
 }
 
-/// Landlock rules inside: everything mounted may be read, the temporary directories written.
-pub(super) fn fence(mut fence: Fence) -> Outcome<Fence> {
-    let devices = mounts::DEVICES.map(|device| (device, false, Grant::Device));
-    let dirs = [("/", true, Grant::Read), ("/tmp", true, Grant::Write), ("/dev/shm", true, Grant::Write)];
+/// Landlock rules inside: everything mounted may be read, the temporary directories and devices written.
+pub(super) fn fence(mut fence: Fence, plan: &NamespacedPlan) -> Outcome<Fence> {
+    let devices = plan.devices.iter().map(|device| (device.target.as_c_str(), false, Grant::Device));
+    let dirs = [(c"/", true, Grant::Read), (c"/tmp", true, Grant::Write), (c"/dev/shm", true, Grant::Write)];
     for (path, is_dir, grant) in dirs.into_iter().chain(devices) {
         let path = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Landlock)?;
         fence = fence.grant(&path, is_dir, grant).at(Step::Landlock)?;

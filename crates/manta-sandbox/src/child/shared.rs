@@ -25,6 +25,8 @@ pub(crate) struct SharedPlan {
     pub(crate) host_id: Option<u32>,
     /// Sources of the spec's mounts: path and whether it is a directory.
     pub(crate) readable: Vec<(CString, bool)>,
+    /// Device nodes beside those that every task has.
+    pub(crate) devices: Vec<CString>,
     /// The task's private temporary directory.
     pub(crate) scratch: CString,
 }
@@ -46,6 +48,11 @@ pub(super) fn fence(mut fence: Fence, plan: &SharedPlan) -> Outcome<Fence> {
         let Ok(file) = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { continue };
         let is_dir = std::path::Path::new(path).is_dir();
         fence = fence.grant(&file, is_dir, grant).at(Step::Landlock)?;
+    }
+    for (index, path) in plan.devices.iter().enumerate() {
+        let device = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .at_index(Step::Devices, index)?;
+        fence = fence.grant(&device, false, Grant::Device).at(Step::Landlock)?;
     }
     rustix::process::chdir(&plan.scratch).at(Step::WorkingDirectory)?;
     Ok(fence)

@@ -99,7 +99,7 @@ fn build(plan: &ShellPlan) -> Outcome<Option<OwnedFd>> {
     if !plan.landlock {
         return Ok(None);
     }
-    Ok(namespaced::fence(Fence::new().at(Step::Landlock)?)?.into_fd())
+    Ok(namespaced::fence(Fence::new().at(Step::Landlock)?, &plan.world)?.into_fd())
 }
 
 /// Says that a step failed, or that all went well, as `null`.

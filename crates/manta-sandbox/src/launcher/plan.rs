@@ -37,7 +37,12 @@ fn shared(spec: &SandboxSpec, host_id: Option<u32>, scratch: &Path) -> Result<Sh
         }
         Ok((c_path(&mount.source)?, source.is_dir()))
     });
-    Ok(SharedPlan { host_id, readable: readable.collect::<Result<_, StartError>>()?, scratch: c_path(scratch)? })
+    Ok(SharedPlan {
+        host_id,
+        readable: readable.collect::<Result<_, StartError>>()?,
+        devices: spec.devices.iter().map(|own| device(&own.source)).collect::<Result<_, _>>()?,
+        scratch: c_path(scratch)?,
+    })
 }
 
 pub(super) fn namespaced(
@@ -46,7 +51,9 @@ pub(super) fn namespaced(
     maps: &mut IdMaps,
 ) -> Result<NamespacedPlan, StartError> {
     let mounts = sorted(spec).into_iter().map(|mount| plan_mount(mount, host_id, maps)).collect::<Result<_, _>>()?;
-    let devices = mounts::DEVICES.iter().map(|path| plan_device(path, host_id.is_some())).collect::<Result<_, _>>()?;
+    let own = spec.devices.iter().map(|device| (device.source.as_path(), device.target.as_path()));
+    let devices = mounts::DEVICES.iter().map(|path| (Path::new(path), Path::new(path))).chain(own);
+    let devices = devices.map(|device| plan_device(device, host_id.is_some())).collect::<Result<_, _>>()?;
     let links = spec.links.iter().map(|link| Ok((parents(&link.path)?, c_path(&link.path)?, c_path(&link.to)?)));
     Ok(NamespacedPlan {
         privileged: host_id.is_some(),
@@ -75,14 +82,20 @@ pub(super) fn plan_mount(mount: &Mount, host_id: Option<u32>, maps: &mut IdMaps)
     Ok(PlannedMount { source: planned, target: c_path(&mount.target)?, parents: parents(&mount.target)?, is_dir })
 }
 
-fn plan_device(path: &'static str, privileged: bool) -> Result<PlannedMount, StartError> {
-    let source = if privileged {
-        let tree = mounts::detach_device(path).map_err(|error| StartError::step(format!("open `{path}`"), error))?;
-        PlannedSource::Detached(tree)
+fn plan_device((source, target): (&Path, &Path), privileged: bool) -> Result<PlannedMount, StartError> {
+    let planned = if privileged {
+        let failed = |error| StartError::step(format!("open `{}`", source.display()), error);
+        PlannedSource::Detached(mounts::detach_device(source).map_err(failed)?)
     } else {
-        PlannedSource::Path(c_string(path.to_owned())?)
+        PlannedSource::Path(device(source)?)
     };
-    Ok(PlannedMount { source, target: c_string(path.to_owned())?, parents: Vec::new(), is_dir: false })
+    Ok(PlannedMount { source: planned, target: c_path(target)?, parents: parents(target)?, is_dir: false })
+}
+
+/// The path of a device node, checked to be one.
+fn device(path: &Path) -> Result<CString, StartError> {
+    mounts::check_device(path).map_err(|error| StartError::step(format!("open `{}`", path.display()), error))?;
+    c_path(path)
 }
 
 /// The task's environment: the spec's, with the private temporary directory where there is one.

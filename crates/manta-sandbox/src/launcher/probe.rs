@@ -175,6 +175,7 @@ fn trial_spec(tier: Tier) -> Result<SandboxSpec, StartError> {
         argv: vec![(*program).to_owned(), "-c".to_owned(), ":".to_owned()],
         env: Vec::new(),
         mounts: directories.iter().map(mount).collect(),
+        devices: Vec::new(),
         links,
         tmp: TmpLimits { bytes: 1 << 20, inodes: 64 },
         limits: Limits { memory_bytes: 64 << 20, pids: 8, cpu: 1.0 },

@@ -93,6 +93,7 @@ impl ProbeSuite {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
             mounts,
+            devices: Vec::new(),
             links: image.links().to_vec(),
             tmp: TMP,
             limits: LIMITS,

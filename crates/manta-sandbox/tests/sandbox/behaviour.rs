@@ -1,7 +1,11 @@
 //! What well-behaved tasks rely on works in every tier.
 
-use crate::support::{PRELUDE, all_tiers, namespaced_tiers};
-use manta_sandbox::ExitHow;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use crate::support::{PRELUDE, all_tiers, is_root, namespaced_tiers};
+use manta_sandbox::{Device, ExitHow, StartWay};
+use rustix::fs::{FileType, Mode};
 
 #[test]
 fn output_exit_code_and_usage_are_reported() {
@@ -139,6 +143,42 @@ fn temporary_files_can_be_written_and_executed() {
              print(subprocess.check_output([path], text=True))",
         );
         assert_eq!(said, "made here", "{:?}", lab.tier);
+    }
+}
+
+#[test]
+fn devices_of_the_spec_can_be_used_and_no_others() {
+    if !is_root() {
+        eprintln!("skipped: only root can make device nodes");
+        return;
+    }
+    for lab in all_tiers().into_iter().filter(|lab| lab.way == StartWay::Cold) {
+        let node = |name: &str| {
+            let path = lab.dir.path().join(name);
+            let (mode, zero) = (Mode::from_raw_mode(0o666), rustix::fs::makedev(1, 5));
+            rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::CharacterDevice, mode, zero).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+            path
+        };
+        let (assigned, other) = (node("gpu0"), node("gpu1"));
+        let target = if lab.tier.maps_paths() { PathBuf::from("/dev/gpus/gpu0") } else { assigned.clone() };
+        let mut spec = lab.spec(&format!(
+            "import os\n\
+             device = open('{}', 'r+b', buffering=0); device.write(b'x'); print(device.read(2))\n\
+             for path in ('{}', '/dev/gpus/gpu1'):\n\
+             \x20   try: open(path, 'rb'); print('reached')\n\
+             \x20   except OSError as e: pass",
+            target.display(),
+            other.display()
+        ));
+        spec.devices.push(Device { source: assigned, target: PathBuf::from("/dev/gpus/gpu0") });
+        let outcome = lab.run(spec);
+        assert_eq!(outcome.stdout.trim(), "b'\\x00\\x00'", "{:?}: {}", lab.tier, outcome.stderr);
+        let mut plain = lab.spec("");
+        plain.devices.push(Device { source: lab.file("plain", ""), target: PathBuf::from("/dev/gpu0") });
+        let null = || std::fs::File::open("/dev/null").unwrap().into();
+        let refused = lab.launcher.start_blocking(plain, null(), null(), null()).unwrap_err().to_string();
+        assert!(refused.contains("not a device"), "{:?}: {refused}", lab.tier);
     }
 }
 

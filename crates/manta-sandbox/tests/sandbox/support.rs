@@ -189,6 +189,7 @@ impl Lab {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
             mounts: template.map_or_else(|| self.image.mounts().to_vec(), |template| template.mounts),
+            devices: Vec::new(),
             links: self.image.links().to_vec(),
             tmp: TmpLimits { bytes: 32 << 20, inodes: 4096 },
             limits: Limits { memory_bytes: 256 << 20, pids: 64, cpu: 2.0 },

@@ -16,7 +16,9 @@ use rustix::net::{
 };
 
 use super::*;
+use crate::GpuSource;
 use crate::cache::Cache;
+use crate::gpu::Asked;
 use crate::host::Resources;
 use crate::remote::{BlobSource, RemoteError};
 
@@ -101,7 +103,7 @@ fn order() -> Order {
         datasets: vec!["digits".to_owned(), "moved".to_owned()],
         image: "latest".to_owned(),
         resources: Resources { cpu: 1.0, memory_bytes: 1 << 30, tmp_bytes: 1 << 20, pids: 64 },
-        gpu_count: 0,
+        gpus: Asked::default(),
         timeout: None,
         stop_after: None,
     }
@@ -145,6 +147,7 @@ async fn talk(act: impl FnOnce(Task) + Send + 'static) -> (Ending, Staged, u32) 
     let state_dir = dir.path().join("state");
     std::fs::create_dir(&state_dir).unwrap();
     let (values, state) = (Values::new(Arc::clone(&cache), false), StateStore::open(&state_dir).unwrap());
+    let gpus = Gpus::find(&GpuSource::Off, true).unwrap();
     let (link, usage, log) = (Link::new(), Usage::default(), AttemptLog::new("at_1".to_owned(), Arc::default()));
     let started = || {
         starts.fetch_add(1, Ordering::SeqCst);
@@ -162,6 +165,8 @@ async fn talk(act: impl FnOnce(Task) + Send + 'static) -> (Ending, Staged, u32) 
         state: &state,
         link: &link,
         usage: &usage,
+        node_gpus: &gpus,
+        gpus: (0, 0),
         log: &log,
         started: &started,
     });

@@ -330,6 +330,7 @@ pub(super) fn spec_of(template: &Template, id: String) -> SandboxSpec {
         argv: template.argv.clone(),
         env: template.env.clone(),
         mounts: template.mounts.clone(),
+        devices: Vec::new(),
         links: template.links.clone(),
         tmp: ZYGOTE_TMP,
         limits: Limits { memory_bytes: template.memory_bytes, pids: ZYGOTE_PIDS, cpu: ZYGOTE_CPU },

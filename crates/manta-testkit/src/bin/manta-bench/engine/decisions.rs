@@ -176,6 +176,6 @@ fn describe(index: usize) -> Result<NodeDescription> {
         slots: 2,
         cpu: 2.0,
         memory_bytes: 8 << 30,
-        gpu_count: 0,
+        gpus: Vec::new(),
     })
 }
