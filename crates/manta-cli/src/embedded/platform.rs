@@ -83,7 +83,11 @@ impl Platform {
     /// Starts nodes; [`Platform::ready`] tells when they are there.
     pub(crate) fn add_nodes(&mut self, nodes: &[NodePlan]) {
         for node in nodes {
-            let plan = node_plan(&self.folders, &self.program, &self.python, node);
+            let mut plan = node_plan(&self.folders, &self.program, &self.python, node);
+            // The machine's GPUs are there once, and each node counts for itself who has which.
+            if !self.nodes.is_empty() {
+                plan.arguments.extend(["--gpus".into(), "none".into()]);
+            }
             self.children.spawn(keep_running(plan, self.stop.subscribe(), self.say.clone()));
             self.nodes.push(node.name.clone());
         }
