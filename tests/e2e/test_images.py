@@ -1,13 +1,15 @@
 """Images as people meet them: built, exported, taken in, run in, and refused."""
 
 import json
+import platform
 import tarfile
 
 import pytest
 
 from harness.cluster import Cluster
+from harness.registry import serving
 
-REFUSED, NOT_FOUND = 4, 3
+REFUSED, NOT_FOUND, UNKNOWN_USER = 4, 3, 6
 
 LOOKS = '''
 """Publishes what can be seen of the image from inside."""
@@ -148,3 +150,58 @@ def test_a_node_without_namespaces_offers_no_stored_images(manta_without_namespa
     assert manta("image", "import", manta.work / "latest.tar", "--name", "mine").code == 0
     ended = looks(manta, "mine", code=REFUSED)
     assert "image `mine`" in ended.text, ended.text
+
+
+@pytest.fixture
+def registry():
+    with serving() as registry:
+        yield registry
+
+
+def test_a_task_runs_in_an_image_that_was_pulled_by_its_digest(manta, archive, registry):
+    built(manta, archive)
+    assert manta("image", "rm", "latest").code == 0
+    manifest = registry.put_archive(archive, "3")
+    registry.put_index("index", manifest, {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])
+    ended = manta("image", "pull", registry.name("3"), "--name", "team/model:3", "--json")
+    assert ended.code == 0, ended.text
+    image = ended.documents()[0]
+    assert image["manifest"] == manifest and image["names"] == ["team/model:3"], image
+    for reference, called in [(manifest, "127.0.0.1"), ("index", ":index")]:
+        again = manta("image", "pull", registry.name(reference))
+        assert again.code == 0 and "was there already" in again.err and called in again.err, again.text
+    assert "root holds" in looks(manta, "team/model:3").text
+    assert list((manta.root / "h/.local/share/manta/images/incoming").iterdir()) == []
+
+
+def test_what_a_registry_lacks_or_sends_wrongly_is_refused_in_a_sentence(manta, archive, registry):
+    built(manta, archive)
+    manifest = registry.put_archive(archive, "3")
+    registry.put_index("elsewhere", manifest, "s390x")
+    document = json.loads(registry.blobs[manifest])
+    layer = document["layers"][0]["digest"]
+    short = {**document, "layers": [{**document["layers"][0], "size": 10}, *document["layers"][1:]]}
+    registry.tags["short"] = registry.put_json(short)
+    for reference, code, why in [
+        ("none", NOT_FOUND, "the registry has no image `127.0.0.1:"),
+        ("elsewhere", REFUSED, "the image is for linux/s390x, and this machine is linux/"),
+        ("short", REFUSED, "more than the 10 bytes"),
+    ]:
+        ended = manta("image", "pull", registry.name(reference))
+        assert ended.code == code and why in ended.err, ended.text
+    registry.blobs[layer] = b"something else"
+    ended = manta("image", "pull", registry.name("3"), "--images", manta.root / "other")
+    assert ended.code == REFUSED and layer[7:] in ended.err and "did not come whole" in ended.err, ended.text
+    registry.password = "nobody has it"
+    ended = manta("image", "pull", registry.name("3"))
+    assert ended.code == UNKNOWN_USER and "docker login 127.0.0.1:" in ended.err, ended.text
+    ended = manta("image", "pull", "No Name")
+    assert ended.code == 2 and "cannot be an image's name" in ended.err, ended.text
+    assert list((manta.root / "other/incoming").iterdir()) == []
+
+
+def test_a_registry_that_is_not_there_is_said_so(manta):
+    with serving() as registry:
+        gone = registry.name("3")
+    ended = manta("image", "pull", gone)
+    assert ended.code == REFUSED and "cannot be fetched" in ended.err and "refused" in ended.err, ended.text

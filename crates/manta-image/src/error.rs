@@ -85,6 +85,28 @@ pub enum ImageError {
         /// What is missing, or failed.
         problem: String,
     },
+    /// A registry has no such image.
+    #[error("the registry has no image `{image}`")]
+    NotInRegistry {
+        /// Which.
+        image: String,
+    },
+    /// A registry wants to know who asks.
+    #[error("the registry `{registry}` gives the image `{image}` to nobody it does not know")]
+    RegistryLogin {
+        /// Which image.
+        image: String,
+        /// Which registry.
+        registry: String,
+    },
+    /// A registry cannot be reached, or sends what cannot be used.
+    #[error("the image `{image}` cannot be fetched: {problem}")]
+    Registry {
+        /// Which.
+        image: String,
+        /// Why not.
+        problem: String,
+    },
     /// The store has no such image.
     #[error("there is no image `{wanted}` in `{}`", store.display())]
     Unknown {
@@ -115,6 +137,8 @@ impl ImageError {
             Self::Build { problem, .. } if problem.contains("lacks the package") => {
                 Some("install it there, or name an interpreter that has it with --python".to_owned())
             }
+            Self::NotInRegistry { .. } => Some("check its name and tag, and whether it is for all to see".to_owned()),
+            Self::RegistryLogin { registry, .. } => Some(format!("log in first: docker login {registry}")),
             Self::Nameless { .. } => Some("name it with --name NAME".to_owned()),
             Self::Unknown { instead, .. } => instead.clone(),
             Self::InUse { .. } => Some("wait for the task's end, or stop its swarm".to_owned()),

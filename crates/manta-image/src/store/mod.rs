@@ -13,6 +13,7 @@
 mod collect;
 mod disk;
 mod import;
+mod incoming;
 mod merge;
 mod record;
 
@@ -25,6 +26,7 @@ use std::time::SystemTime;
 
 pub use collect::Removed;
 pub use import::Imported;
+pub use incoming::Incoming;
 pub use record::{ImageRecord, LayerRecord};
 
 use crate::{ImageError, ImageName, Platform, Sha256, Unpacker};

@@ -18,6 +18,7 @@ pub(crate) mod build;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod ls;
+pub(crate) mod pull;
 pub(crate) mod rm;
 
 /// The hidden verb that makes this program the confined process which unpacks a layer.
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     Build(build::Args),
     /// Take in an image: an OCI layout, or an archive of one, or what `docker save` writes.
     Import(import::Args),
+    /// Fetch an image from a registry, by its tag or digest.
+    Pull(pull::Args),
     /// List the images.
     Ls(ls::Args),
     /// Show one image: digest, layers, Python, environment.
@@ -59,6 +62,7 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Build(args) => build::main(args, form),
         Verb::Import(args) => import::main(args, form),
+        Verb::Pull(args) => super::block_on(pull::main(args, form)),
         Verb::Ls(args) => ls::main(&args, form),
         Verb::Inspect(args) => inspect::main(&args, form),
         Verb::Rm(args) => rm::main(&args, form),
@@ -83,7 +87,8 @@ pub(crate) fn open(images: Option<&Path>) -> Result<Store, Failure> {
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
         let code = match &error {
-            ImageError::Unknown { .. } => ErrorCode::NotFound,
+            ImageError::Unknown { .. } | ImageError::NotInRegistry { .. } => ErrorCode::NotFound,
+            ImageError::RegistryLogin { .. } => ErrorCode::Unauthorized,
             ImageError::InUse { .. } => ErrorCode::Conflict,
             ImageError::Name { .. } | ImageError::Nameless { .. } => ErrorCode::BadArgument,
             ImageError::Digest { .. } => ErrorCode::DigestMismatch,
