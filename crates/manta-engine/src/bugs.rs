@@ -8,8 +8,8 @@ pub struct Bugs {
     pub accept_stale_attempts: bool,
     /// What runs on a node that is revoked goes on.
     pub trust_revoked: bool,
-    /// Swarms are forgotten that others continue.
-    pub forget_continued: bool,
+    /// Swarms are forgotten while others of their line stay.
+    pub forget_parts: bool,
     /// A task waits for nodes that are all revoked.
     pub await_revoked: bool,
 }

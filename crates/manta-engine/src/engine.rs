@@ -179,24 +179,28 @@ impl Engine {
         self.watch_lease(&name);
     }
 
-    /// Forgets a swarm that has ended; whether there was one. Reports of its attempts are then refused as unknown, so one
-    /// that another swarm continues stays as long as that one: nodes keep their state under the first of the line, and a
-    /// report that a node still owes may change it.
-    pub fn forget_swarm(&mut self, id: SwarmId) -> bool {
+    /// Forgets swarms, in whole lines, and names those that are gone: a line, which is a swarm and all that go on after it,
+    /// goes where all of it has ended, is known and is among these swarms. Reports of its attempts are then refused as
+    /// unknown, and nodes keep the state of a line under its first: a report that counted must not be refused while another
+    /// swarm can yet read what it left.
+    pub fn forget_lines(&mut self, swarms: &BTreeSet<SwarmId>) -> Vec<SwarmId> {
+        let may_go = |swarm: &SwarmRun| {
+            let is_known = |before| self.swarms.contains_key(&before);
+            swarms.contains(&swarm.id) && swarm.is_over() && swarm.continues.is_none_or(is_known)
+        };
         #[cfg(feature = "planted-bugs")]
-        let stays = !self.bugs.forget_continued && self.is_continued(id);
-        #[cfg(not(feature = "planted-bugs"))]
-        let stays = self.is_continued(id);
-        let Some(swarm) = self.swarms.get(&id).filter(|swarm| swarm.is_over() && !stays) else { return false };
-        for attempt in swarm.attempts.keys() {
-            self.attempts.remove(attempt);
+        let may_go = |swarm: &SwarmRun| may_go(swarm) || self.bugs.forget_parts;
+        let staying: HashSet<SwarmId> =
+            self.swarms.values().filter(|swarm| !may_go(swarm)).map(SwarmRun::state_of).collect();
+        let goes = |swarm: &&SwarmRun| swarm.is_over() && !staying.contains(&swarm.state_of);
+        let known = swarms.iter().filter_map(|id| self.swarms.get(id));
+        let gone: Vec<SwarmId> = known.filter(goes).map(SwarmRun::id).collect();
+        for swarm in gone.iter().filter_map(|id| self.swarms.remove(id)) {
+            for attempt in swarm.attempts.keys() {
+                self.attempts.remove(attempt);
+            }
         }
-        self.swarms.remove(&id).is_some()
-    }
-
-    /// Whether a known swarm goes on where this one failed.
-    fn is_continued(&self, id: SwarmId) -> bool {
-        self.swarms.values().any(|swarm| swarm.continues() == Some(id))
+        gone
     }
 
     /// Those of the swarms under whose names no attempt will read state again: nothing that runs, or that can be continued,

@@ -513,6 +513,10 @@ fn a_failed_swarm_goes_on_in_a_new_one_from_the_task_that_failed() {
     assert_eq!(cluster.take_offers()[0].iteration, 1);
     assert_eq!(cluster.swarm(id).continues(), Some(failed));
     cluster.input(Input::Stop { swarm: id, reason: "enough".to_owned() });
-    assert!(!cluster.engine.forget_swarm(failed), "the state of both is kept under its id");
-    assert!(cluster.engine.forget_swarm(id) && cluster.engine.forget_swarm(failed));
+    for part in [failed, id] {
+        assert_eq!(cluster.engine.forget_lines(&[part].into()), [], "the state of both is kept under one id");
+    }
+    let mut both = [failed, id];
+    both.sort();
+    assert_eq!(cluster.engine.forget_lines(&both.into()), both);
 }

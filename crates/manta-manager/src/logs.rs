@@ -45,7 +45,7 @@ impl Logs {
     /// Removes the log of a swarm that is gone.
     pub(crate) async fn purge(&self, swarm: SwarmId) -> Result<(), ManagerError> {
         let cluster = self.cluster.clone();
-        self.news.forget(&[swarm]);
+        self.news.forget([swarm]);
         Ok(self.store.run(move |store| store.purge(&cluster, swarm)).await??)
     }
 

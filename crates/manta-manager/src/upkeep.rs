@@ -1,6 +1,7 @@
 //! The upkeep of what is stored, in one service loop at its own slow pace: swarms that ended long ago go, with their logs
 //! and the blobs that nothing else names, and all that stays is read and checked.
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::ManagerError;
 use crate::clock::Clock;
 use crate::http::set_aside;
 use crate::logs::Logs;
-use crate::orchestrator::Handle;
+use crate::orchestrator::{Handle, View};
 use crate::reach::{reachable, sweep};
 use crate::settings::Keep;
 
@@ -25,8 +26,8 @@ use crate::settings::Keep;
 const SWEEP_LOCK: &str = "sweep.lock";
 /// The first round comes so soon after the start.
 const FIRST_AFTER: Duration = Duration::from_secs(60);
-/// Swarms that are purged in one transaction.
-const PURGED_AT_ONCE: usize = 100;
+/// Lines of swarms that are purged in one transaction.
+const LINES_PURGED_AT_ONCE: usize = 100;
 /// Keys of calls that concern no swarm are kept for so long at least, in days: a client that repeats itself counts on them.
 const KEY_DAYS_MIN: u32 = 1;
 /// Blobs are checked in so many rounds, one part of all digests each.
@@ -85,26 +86,35 @@ impl Upkeep {
     }
 
     async fn purge(&self, wall_ms: u64) -> Result<(), ManagerError> {
-        let ended = self.handle.ask(|view| {
-            let continued: BTreeSet<_> = view.engine.swarms().filter_map(SwarmRun::continues).collect();
-            let swarms = view.engine.swarms().filter(|swarm| !continued.contains(&swarm.id()));
-            swarms.filter_map(|swarm| Some((swarm.id(), swarm.finished_ms()?))).collect::<Vec<_>>()
+        // A line of which a part is not read yet looks shorter than it is.
+        self.handle.all_read().await?;
+        let known = self.handle.ask(|view| {
+            let swarm =
+                |swarm: &SwarmRun| Known { line: swarm.state_of(), id: swarm.id(), ended_ms: swarm.finished_ms() };
+            view.engine.swarms().map(swarm).collect::<Vec<_>>()
         });
-        let expired = expired(ended.await?, &self.keep, wall_ms);
+        let lines = expired(&known.await?, &self.keep, wall_ms);
         self.handle.forget_keys(oldest_ms(self.keep.days.max(KEY_DAYS_MIN), wall_ms)).await?;
-        for swarms in expired.chunks(PURGED_AT_ONCE) {
+        let mut purged = 0;
+        for lines in lines.chunks(LINES_PURGED_AT_ONCE) {
             crash_point!("manager.purge.before");
-            self.handle.purge(swarms.to_vec()).await?;
+            let swarms: BTreeSet<SwarmId> = lines.iter().flatten().copied().collect();
+            self.handle.purge(swarms.clone()).await?;
             crash_point!("manager.purge.durable");
-            for swarm in swarms {
-                if let Err(error) = self.logs.purge(*swarm).await {
+            // A line that somebody let go on meanwhile has stayed.
+            let gone = move |view: &View<'_>| -> Vec<SwarmId> {
+                swarms.into_iter().filter(|swarm| view.engine.swarm(*swarm).is_none()).collect()
+            };
+            for swarm in self.handle.ask(gone).await? {
+                if let Err(error) = self.logs.purge(swarm).await {
                     tracing::warn!(%swarm, %error, "the log of a purged swarm stays");
                 }
+                purged += 1;
                 crash_point!("manager.purge.unlogged");
             }
         }
-        if !expired.is_empty() {
-            tracing::info!(swarms = expired.len(), "swarms that ended long ago are gone");
+        if purged > 0 {
+            tracing::info!(swarms = purged, "swarms that ended long ago are gone");
         }
         Ok(())
     }
@@ -209,15 +219,27 @@ fn oldest_ms(days: u32, wall_ms: u64) -> u64 {
     wall_ms.saturating_sub(u64::from(days).saturating_mul(DAY_MS))
 }
 
-/// The swarms that ended before what is kept: too long ago, or with enough others after them.
-fn expired(mut ended: Vec<(SwarmId, u64)>, keep: &Keep, wall_ms: u64) -> Vec<SwarmId> {
-    ended.sort_by_key(|(id, ended_ms)| (std::cmp::Reverse(*ended_ms), *id));
+/// A swarm, as the upkeep sees it.
+struct Known {
+    /// The first of its line.
+    line: SwarmId,
+    id: SwarmId,
+    ended_ms: Option<u64>,
+}
+
+/// The lines of which every swarm ended before what is kept: too long ago, or with enough others after it.
+fn expired(known: &[Known], keep: &Keep, wall_ms: u64) -> Vec<Vec<SwarmId>> {
+    let mut ended: Vec<_> = known.iter().filter_map(|swarm| Some((Reverse(swarm.ended_ms?), swarm.id))).collect();
+    ended.sort_unstable();
     let oldest_ms = oldest_ms(keep.days, wall_ms);
     let is_kept = |position: usize, ended_ms: u64| {
         ended_ms >= oldest_ms && keep.swarms.is_none_or(|most| position < usize::try_from(most).unwrap_or(usize::MAX))
     };
-    let gone = ended.iter().enumerate().filter(|(position, (_, ended_ms))| !is_kept(*position, *ended_ms));
-    gone.map(|(_, (id, _))| *id).collect()
+    let gone = ended.iter().enumerate().filter(|(position, (ended_ms, _))| !is_kept(*position, ended_ms.0));
+    let gone: BTreeSet<SwarmId> = gone.map(|(_, (_, id))| *id).collect();
+    let mut lines: BTreeMap<SwarmId, Vec<SwarmId>> = BTreeMap::new();
+    known.iter().for_each(|swarm| lines.entry(swarm.line).or_default().push(swarm.id));
+    lines.into_values().filter(|line| line.iter().all(|swarm| gone.contains(swarm))).collect()
 }
 
 /// The span, a tenth more or less, so that many managers do not work in step.
@@ -274,21 +296,37 @@ mod tests {
 
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-    fn id(number: u128) -> SwarmId {
-        SwarmId::from_uuid(uuid::Uuid::from_u128(number))
+    fn id(number: u64) -> SwarmId {
+        SwarmId::from_uuid(uuid::Uuid::from_u128(number.into()))
+    }
+
+    fn known(number: u64, line: u64, ended_ms: Option<u64>) -> Known {
+        Known { line: id(line), id: id(number), ended_ms }
     }
 
     #[test]
     fn swarms_go_when_they_are_old_or_when_enough_came_after_them() {
         let now = 100 * DAY_MS;
-        let ended = || (0..10u128).map(|day| (id(day), now - u64::try_from(day).unwrap() * DAY_MS)).collect();
-        let gone = |days, swarms| expired(ended(), &Keep { days, swarms }, now);
+        let ended: Vec<_> = (0..10u64).map(|day| known(day, day, Some(now - day * DAY_MS))).collect();
+        let gone = |days, swarms| expired(&ended, &Keep { days, swarms }, now).concat();
         assert_eq!(gone(30, None), []);
         assert_eq!(gone(7, None), [id(8), id(9)]);
         assert_eq!(gone(30, Some(8)), [id(8), id(9)]);
         assert_eq!(gone(8, Some(9)), [id(9)]);
         assert_eq!(gone(30, Some(0)).len(), 10);
-        assert_eq!(expired(ended(), &Keep { days: u32::MAX, swarms: None }, 0), [], "a wall clock that stands at 1970");
+        let forever = Keep { days: u32::MAX, swarms: None };
+        assert_eq!(expired(&ended, &forever, 0).concat(), [], "a wall clock that stands at 1970");
+    }
+
+    #[test]
+    fn a_line_goes_when_all_of_it_may() {
+        let now = 100 * DAY_MS;
+        let day = |number, line, day| known(number, line, Some(now - day * DAY_MS));
+        let swarms = [day(1, 1, 40), day(2, 1, 35), day(3, 3, 40), day(4, 3, 5), day(5, 5, 40), known(6, 5, None)];
+        let gone = |days, swarms_max| expired(&swarms, &Keep { days, swarms: swarms_max }, now);
+        assert_eq!(gone(30, None), [[id(1), id(2)]], "the others go on, or did until lately");
+        assert_eq!(gone(1, None), [[id(1), id(2)], [id(3), id(4)]]);
+        assert_eq!(gone(50, Some(1)), [[id(1), id(2)]], "4 is the newest, and 3 stays with it");
     }
 
     #[test]

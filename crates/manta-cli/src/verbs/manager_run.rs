@@ -32,7 +32,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "default")]
     cluster: String,
 
-    /// Days for which a swarm that has ended is kept, with its history, results and logs.
+    /// Days for which a swarm that has ended is kept, with its history, results and logs. What it went on from, and what
+    /// goes on from it, is kept with it.
     #[arg(long, value_name = "N", default_value_t = limits::KEEP_DAYS, value_parser = clap::value_parser!(u32).range(1..))]
     keep_days: u32,
 

@@ -3,7 +3,7 @@
 //! ```text
 //! begin ─► hear, connect, submit, step, … ─► seal ─► one transaction ─► effects
 //! ```
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -291,16 +291,19 @@ impl Core {
         turn.effects.push(Effect::Done(asker));
     }
 
-    /// Lets go of those of the swarms that have ended, with all that is stored of them; whoever asked is told once they are
-    /// gone.
-    pub fn purge<A: Askers>(&mut self, swarms: &[SwarmId], asker: A::Step, turn: &mut Turn<A>) {
-        for swarm in swarms {
-            if self.engine.forget_swarm(*swarm) {
-                self.keys.retain(|_, record| record.swarm != Some(*swarm));
-                turn.transaction.purged.push(*swarm);
-            }
-        }
+    /// Lets go of those lines of swarms that have ended and are wholly among these, with all that is stored of them, in one
+    /// transaction, and names the swarms; whoever asked is told once they are gone.
+    pub fn purge<A: Askers>(
+        &mut self,
+        swarms: &BTreeSet<SwarmId>,
+        asker: A::Step,
+        turn: &mut Turn<A>,
+    ) -> BTreeSet<SwarmId> {
+        let gone = BTreeSet::from_iter(self.engine.forget_lines(swarms));
+        self.keys.retain(|_, record| record.swarm.is_none_or(|swarm| !gone.contains(&swarm)));
+        turn.transaction.purged.extend(&gone);
         turn.effects.push(Effect::Done(asker));
+        gone
     }
 
     /// Makes swarms known again that ended before the start.

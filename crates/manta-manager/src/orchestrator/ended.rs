@@ -94,15 +94,19 @@ pub(super) enum Memory {
 ///
 /// # Errors
 /// When one of them cannot be read: a list without it would not be true.
-pub(super) async fn known(mut memory: watch::Receiver<Memory>) -> Result<(), ManagerError> {
-    let known = memory.wait_for(|memory| *memory != Memory::Partial).await.map_err(|_| ManagerError::Stopping)?;
-    match &*known {
-        Memory::Damaged(problem) => Err(ManagerError::Unreadable {
-            what: "history of a swarm that has ended".to_owned(),
-            problem: problem.clone(),
-        }),
+pub(super) async fn known(memory: watch::Receiver<Memory>) -> Result<(), ManagerError> {
+    match read(memory).await? {
+        Memory::Damaged(problem) => {
+            Err(ManagerError::Unreadable { what: "history of a swarm that has ended".to_owned(), problem })
+        }
         Memory::Partial | Memory::Whole => Ok(()),
     }
+}
+
+/// Resolves when all that ended before the start has been read, and says how much of it is known again.
+pub(super) async fn read(mut memory: watch::Receiver<Memory>) -> Result<Memory, ManagerError> {
+    let known = memory.wait_for(|memory| *memory != Memory::Partial).await;
+    known.map(|memory| memory.clone()).map_err(|_| ManagerError::Stopping)
 }
 
 /// Reads what ended while the manager serves, and hands it to the service loop.

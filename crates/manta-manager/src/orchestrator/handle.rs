@@ -87,6 +87,11 @@ impl Handle {
         self.ask(question).await
     }
 
+    /// Waits until what ended before the manager started has been read, whether or not all of it could be.
+    pub(crate) async fn all_read(&self) -> Result<(), ManagerError> {
+        ended::read(self.memory.clone()).await.map(|_| ())
+    }
+
     /// Whether the swarms that ended before the start are all known again.
     pub(crate) fn knows_all(&self) -> bool {
         *self.memory.borrow() == ended::Memory::Whole
@@ -123,8 +128,8 @@ impl Handle {
         self.send(Message::Step { input, done }).await
     }
 
-    /// Lets go of swarms that have ended, and waits until they are gone.
-    pub(crate) async fn purge(&self, swarms: Vec<SwarmId>) -> Result<(), ManagerError> {
+    /// Lets go of swarms that have ended, in whole lines, and waits until they are gone.
+    pub(crate) async fn purge(&self, swarms: BTreeSet<SwarmId>) -> Result<(), ManagerError> {
         let (done, durable) = oneshot::channel();
         self.send(Message::Purge { swarms, done }).await?;
         durable.await.map_err(|_| stopped())

@@ -1,4 +1,5 @@
 //! What is asked of the service loop.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use manta_engine::{Input, SwarmRun};
@@ -37,7 +38,7 @@ pub(crate) enum Message {
     /// Something happened; `done` is told once it is durable.
     Step { input: Input, done: oneshot::Sender<()> },
     /// Swarms that have ended go; `done` is told once they are gone.
-    Purge { swarms: Vec<SwarmId>, done: oneshot::Sender<()> },
+    Purge { swarms: BTreeSet<SwarmId>, done: oneshot::Sender<()> },
     /// Keys of no swarm that were used before this moment go; `done` is told once they are gone.
     ForgetKeys { before_ms: u64, done: oneshot::Sender<()> },
     /// Swarms that ended before the start are known again; `done` is told once they can be asked about.

@@ -116,9 +116,9 @@ impl Watches {
     }
 
     /// Lets go of swarms that are gone; whoever waits on one sees its watch close.
-    pub(crate) fn forget(&self, gone: &[SwarmId]) {
+    pub(crate) fn forget(&self, gone: impl IntoIterator<Item = SwarmId>) {
         let mut swarms = self.swarms.lock().unwrap_or_else(PoisonError::into_inner);
-        gone.iter().for_each(|swarm| drop(swarms.remove(swarm)));
+        gone.into_iter().for_each(|swarm| drop(swarms.remove(&swarm)));
     }
 
     /// Waits on a swarm's number.

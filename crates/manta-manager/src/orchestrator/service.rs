@@ -122,8 +122,8 @@ impl Orchestrator {
             Message::Note { node, notes } => self.core.note(&node, notes, turn),
             Message::Step { input, done } => self.core.step(input, done, turn),
             Message::Purge { swarms, done } => {
-                self.core.purge(&swarms, done, turn);
-                self.watches.forget(&swarms);
+                let gone = self.core.purge(&swarms, done, turn);
+                self.watches.forget(gone);
             }
             Message::ForgetKeys { before_ms, done } => self.core.forget_keys(before_ms, done, turn),
             Message::Remember { ended, done } => {

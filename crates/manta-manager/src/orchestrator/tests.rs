@@ -158,7 +158,7 @@ async fn only_swarms_that_have_ended_are_let_go_and_their_keys_with_them() {
         connect(&handle).await.unwrap();
         let (ended, running) = (submit(&handle, 1).await.unwrap().unwrap(), submit(&handle, 2).await.unwrap().unwrap());
         handle.change(Change::Stop(ended), None).await.unwrap().unwrap();
-        handle.purge(vec![ended, running]).await.unwrap();
+        handle.purge([ended, running].into()).await.unwrap();
         let left = handle.ask(|view| view.engine.swarms().map(manta_engine::SwarmRun::id).collect::<Vec<_>>());
         assert_eq!(left.await.unwrap(), [running]);
         let again = submit(&handle, 1).await.unwrap();

@@ -44,8 +44,8 @@ pub enum Bug {
     BelieveUndone,
     /// A swarm that continues another begins without what was reached.
     RetryFromNothing,
-    /// A swarm that another one continues is purged before it.
-    ForgetContinued,
+    /// Swarms are purged while others of their line stay.
+    PurgeParts,
     /// What runs on a node that is revoked goes on, and counts.
     TrustRevoked,
     /// A node says an end only once in a session.
@@ -81,7 +81,7 @@ impl Bug {
         Self::NoGeneration,
         Self::BelieveUndone,
         Self::RetryFromNothing,
-        Self::ForgetContinued,
+        Self::PurgeParts,
         Self::TrustRevoked,
         Self::SayOnce,
         Self::StoredTooEarly,
@@ -112,7 +112,7 @@ impl Bug {
             Self::NoGeneration => "no-generation",
             Self::BelieveUndone => "believe-undone",
             Self::RetryFromNothing => "retry-from-nothing",
-            Self::ForgetContinued => "forget-continued",
+            Self::PurgeParts => "purge-parts",
             Self::TrustRevoked => "trust-revoked",
             Self::SayOnce => "say-once",
             Self::StoredTooEarly => "stored-too-early",

@@ -1,4 +1,5 @@
 //! What can happen in the simulated world, and what its parts say to each other.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use manta_engine::{Command, Input, Inputs};
@@ -169,7 +170,7 @@ pub(crate) enum Answer {
 pub(crate) enum Message {
     Submit(Submitter, Box<NewSwarm>, Arc<SwarmSpec>),
     Change(Change, String),
-    Purge(Vec<SwarmId>),
+    Purge(BTreeSet<SwarmId>),
     Connect(LinkId, Box<Joining>),
     Disconnect(NodeName, SessionId),
     Leave(NodeName, SessionId),

@@ -1,4 +1,6 @@
 //! Whoever operates the cluster: makes backups and brings them back, purges what has ended, revokes nodes.
+use std::collections::BTreeSet;
+
 use manta_store::state::generation_after;
 
 use super::World;
@@ -28,7 +30,7 @@ impl World {
     pub(crate) fn purge(&mut self) {
         let Some(core) = &self.manager.core else { return };
         let ended = core.engine().swarms().filter(|swarm| swarm.is_over()).map(|swarm| swarm.id());
-        let ended: Vec<_> = ended.filter(|_| self.chance.one_in(2)).collect();
+        let ended: BTreeSet<_> = ended.filter(|_| self.chance.one_in(2)).collect();
         self.trace.line(self.now, || format!("swarms are purged: {ended:?}"));
         self.post(Message::Purge(ended));
     }

@@ -152,6 +152,7 @@ impl Checker {
         }
         self.revoked.extend(transaction.nodes.iter().filter_map(revoked));
         transaction.purged.iter().for_each(|swarm| self.purge(*swarm));
+        transaction.purged.iter().for_each(|swarm| self.purged_whole(*swarm));
     }
 
     fn follow(&mut self, event: &Event) {

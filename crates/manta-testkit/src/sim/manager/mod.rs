@@ -109,7 +109,7 @@ impl World {
         core.engine_mut().plant(manta_engine::Bugs {
             accept_stale_attempts: matches!(self.bug, Some(Bug::NoFence | Bug::NoEngineFence)),
             trust_revoked: self.bug == Some(Bug::TrustRevoked),
-            forget_continued: self.bug == Some(Bug::ForgetContinued),
+            forget_parts: self.bug == Some(Bug::PurgeParts),
             await_revoked: self.bug == Some(Bug::AwaitRevoked),
         });
         core

@@ -20,7 +20,7 @@ impl World {
                     None => core.submit(*new, spec, submitter, &mut turn),
                     Some(failed) => core.retry(*new, failed, submitter, &mut turn),
                 },
-                Message::Purge(swarms) => core.purge(&swarms, (), &mut turn),
+                Message::Purge(swarms) => drop(core.purge(&swarms, (), &mut turn)),
                 Message::Connect(link, joining) => {
                     let name = joining.name.clone();
                     let former = core.session_of(&name);
