@@ -42,6 +42,9 @@ pub struct Backup {
     pub blobs: Vec<Blob>,
     /// Blobs that the state names and that were missing or damaged already.
     pub missing: Vec<Digest>,
+    /// What was damaged in the logs already, one sentence each; such lines are named where a log is read.
+    #[serde(default)]
+    pub damaged_logs: Vec<String>,
 }
 
 /// A file of a backup, and what it holds.
@@ -87,6 +90,7 @@ pub fn backup(data_dir: &Path, to: &Path) -> Result<Backup, ManagerError> {
         return Err(damage.into());
     }
     LogStore::copy(data_dir, &draft.path)?;
+    let damaged_logs = LogStore::check(&draft.path)?.iter().map(StoreError::to_string).collect();
     for token in [TOKEN_FILE, NODE_TOKEN_FILE] {
         copy_file(&data_dir.join(token), &draft.path.join(token))?;
     }
@@ -110,6 +114,7 @@ pub fn backup(data_dir: &Path, to: &Path) -> Result<Backup, ManagerError> {
         files,
         blobs,
         missing,
+        damaged_logs,
     };
     drop(copy);
     crash_point!("manager.backup.copied");
@@ -185,7 +190,8 @@ pub fn scrub(data_dir: &Path) -> Result<Scrubbed, ManagerError> {
         found.swarms += 1;
         found.events += events;
     })?;
-    found.damage.extend(damage.iter().map(StoreError::to_string));
+    let damage = damage.into_iter().chain(LogStore::check(data_dir)?);
+    found.damage.extend(damage.map(|damage| damage.to_string()));
     let blobs = DirBlobs::beside(&data_dir.join(BLOBS));
     let mut last = None;
     while let Some(digest) = blobs.digests(last.as_ref(), 1)?.first().copied() {

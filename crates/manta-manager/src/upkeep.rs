@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_engine::SwarmRun;
-use manta_store::{BlobError, BlobStore, StateReader, StoreError};
+use manta_store::{BlobError, BlobStore, LogStore, StateReader, StoreError};
 use manta_types::crash::hastened;
 use manta_types::{Digest, SwarmId, crash_point, limits};
 use tokio_util::sync::CancellationToken;
@@ -149,6 +149,7 @@ impl Upkeep {
                 }
                 damage.extend(damage_of(reader.check_swarm(&cluster, swarm).map(|_| ()))?);
             }
+            damage.extend(LogStore::check(&dir)?);
             Ok(damage)
         });
         match checked.await {

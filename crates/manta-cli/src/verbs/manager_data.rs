@@ -61,7 +61,7 @@ fn unless_damaged(is_damaged: bool) -> ExitCode {
     if is_damaged { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Makes a backup; 1 where the state names blobs that were damaged or missing before.
+/// Makes a backup; 1 where the state names blobs that were damaged or missing before, or logs were damaged.
 pub(crate) fn backup(args: &BackupArgs, form: Form) -> Result<ExitCode, Failure> {
     let (data_dir, to) = (absolute(&args.data_dir)?, absolute(&args.to)?);
     let backup = manta_manager::backup(&data_dir, &to)?;
@@ -74,8 +74,11 @@ pub(crate) fn backup(args: &BackupArgs, form: Form) -> Result<ExitCode, Failure>
         for digest in &backup.missing {
             out::say(&format!("not in it, because it was missing or damaged already: blob {digest}"));
         }
+        for problem in &backup.damaged_logs {
+            out::say(&format!("in it as it was: {problem}"));
+        }
     }
-    Ok(unless_damaged(!backup.missing.is_empty()))
+    Ok(unless_damaged(!(backup.missing.is_empty() && backup.damaged_logs.is_empty())))
 }
 
 /// Brings a backup back.

@@ -117,7 +117,7 @@ fn a_damaged_line_is_named_in_its_place_and_the_others_are_served() {
     assert_eq!(store.connection.execute(change, [swarm_id(1).bytes()]).unwrap(), 1);
     let all = store.query(&cluster(), swarm_id(1), 0, &LogFilter::default(), 1000).unwrap();
     assert_eq!((&all[..6], &all[7..]), (&lines[..6], &lines[7..]));
-    assert_eq!((all[6].seq, all[6].text.as_str()), (7, "a line of 6 bytes is damaged and not shown"));
+    assert_eq!((all[6].seq, all[6].text.as_str()), (7, "the line 7 is damaged and not shown"));
     assert_eq!((all[6].level.as_str(), all[6].source.as_str(), all[6].task.as_str()), ("error", "platform", ""));
     let filter = LogFilter { task: Some("task 1".to_owned()), ..LogFilter::default() };
     let found = store.query(&cluster(), swarm_id(1), 0, &filter, 1000).unwrap();
@@ -171,4 +171,81 @@ fn the_log_of_a_purged_swarm_is_gone_and_others_stay() {
         store.query(&cluster(), swarm_id(number), 0, &LogFilter::default(), 99).unwrap().len()
     };
     assert_eq!((count(&mut store, 1), count(&mut store, 2)), (0, 1));
+}
+
+/// What a client sees that reads page by page.
+fn pages(store: &mut LogStore, filter: &LogFilter, limit: usize) -> Vec<LogLine> {
+    let mut found: Vec<LogLine> = Vec::new();
+    loop {
+        let after = found.last().map_or(0, |line| line.seq);
+        let page = store.query(&cluster(), swarm_id(1), after, filter, limit).unwrap();
+        assert!(page.len() <= limit && page.iter().all(|line| line.seq > after));
+        if page.is_empty() {
+            return found;
+        }
+        found.extend(page);
+    }
+}
+
+#[test]
+fn lines_that_are_missing_are_named_wherever_they_were() {
+    for (gone, text) in [
+        ("seq = 1", "the line 1 is damaged and not shown"),
+        ("seq BETWEEN 20 AND 22", "the lines 20 to 22 are damaged and not shown"),
+        ("seq > 58", "the lines 59 to 60 are damaged and not shown"),
+        ("seq > 0", "the lines 1 to 60 are damaged and not shown"),
+    ] {
+        let (mut store, mut lines) = filled();
+        let delete = format!("DELETE FROM log_lines WHERE swarm_id = ?1 AND {gone}");
+        let count = store.connection.execute(&delete, [swarm_id(1).bytes()]).unwrap();
+        let filter = LogFilter { task: Some("task 1".to_owned()), ..LogFilter::default() };
+        for (filter, limit) in [(LogFilter::default(), 1000), (LogFilter::default(), 1), (filter, 3)] {
+            let (named, whole): (Vec<_>, Vec<_>) =
+                pages(&mut store, &filter, limit).into_iter().partition(|line| line.source == "platform");
+            assert_eq!(named.iter().map(|line| &*line.text).collect::<Vec<_>>(), [text], "{filter:?}");
+            assert!(whole.iter().all(|line| lines.contains(line)));
+            assert!(filter.task.is_some() || whole.len() + count == lines.len());
+        }
+        let more = &mut [line(61, "info")];
+        store.append(&cluster(), swarm_id(1), more).unwrap();
+        assert_eq!(more[0].seq, 61, "who read on after the end takes no other line for one that was lost");
+        lines.extend_from_slice(more);
+        assert_eq!(pages(&mut store, &LogFilter::default(), 9).last(), lines.last());
+    }
+}
+
+#[test]
+fn a_check_names_the_log_and_what_it_lacks() {
+    let whole = TempDir::new().unwrap();
+    let mut store = LogStore::open(whole.path()).unwrap();
+    for number in 1..3 {
+        let mut lines: Vec<_> = (0..9).map(|number| line(number, "info")).collect();
+        store.append(&cluster(), swarm_id(number), &mut lines).unwrap();
+    }
+    drop(store);
+    let check = |change: &str| -> Vec<String> {
+        let dir = TempDir::new().unwrap();
+        LogStore::copy(whole.path(), dir.path()).unwrap();
+        let store = LogStore::open(dir.path()).unwrap();
+        store.connection.execute_batch(change).unwrap();
+        LogStore::check(dir.path()).unwrap().iter().map(ToString::to_string).collect()
+    };
+    let log = format!("the log of swarm `{}` cannot be read: ", swarm_id(1));
+    let other = swarm_id(2).bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(check(""), [""; 0]);
+    for (change, problem) in [
+        ("DELETE FROM log_lines WHERE seq = 4", "1 of 9 lines are damaged or missing, the first is line 4"),
+        ("DELETE FROM log_lines WHERE seq > 7", "2 of 9 lines are damaged or missing, the first is line 8"),
+        (
+            "UPDATE log_lines SET text = 'x' WHERE seq IN (2, 9)",
+            "2 of 9 lines are damaged or missing, the first is line 2",
+        ),
+        ("DELETE FROM log_lines", "9 of 9 lines are damaged or missing, the first is line 1"),
+        ("DELETE FROM log_ends", "how far it goes is damaged, its last whole line is 9"),
+        ("UPDATE log_ends SET seq = 8", "how far it goes is damaged, its last whole line is 9"),
+    ] {
+        let glue = if change.contains("WHERE") { "AND" } else { "WHERE" };
+        assert_eq!(check(&format!("{change} {glue} swarm_id <> x'{other}'")), [format!("{log}{problem}")], "{change}");
+    }
+    assert_eq!(LogStore::check(&whole.path().join("none")).unwrap().len(), 0);
 }

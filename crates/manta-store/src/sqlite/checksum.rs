@@ -47,6 +47,9 @@ macro_rules! columns {
     (globals) => {
         "cluster_id, swarm_id, name, revision, writer, digest, size"
     };
+    (log_ends) => {
+        "cluster_id, swarm_id, seq"
+    };
     (log_lines) => {
         "cluster_id, swarm_id, seq, time_ms, attempt_id, task, node, iteration, level, severity, source, text, data"
     };

@@ -85,6 +85,15 @@ pub(crate) fn logs_to_2(db: &Connection) -> Result<(), StoreError> {
     )?)
 }
 
+/// How far each log goes is kept beside its lines.
+pub(crate) fn logs_to_3(db: &Connection) -> Result<(), StoreError> {
+    db.execute_batch(include_str!("schema/logs-3.sql"))?;
+    Ok(db.execute_batch(
+        "INSERT INTO log_ends SELECT cluster_id, swarm_id, last, checksum_of('log_ends', cluster_id, swarm_id, last) \
+         FROM (SELECT cluster_id, swarm_id, MAX(seq) AS last FROM log_lines GROUP BY cluster_id, swarm_id);",
+    )?)
+}
+
 /// Chains the events of format 2 and ends each swarm's history with the last one's checksum.
 fn chain(db: &Connection) -> Result<(), StoreError> {
     let mut select = db.prepare(

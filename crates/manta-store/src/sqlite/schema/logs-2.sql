@@ -1,4 +1,4 @@
--- Lines of tasks' logs, format 2. Ids are UUIDs of 16 bytes, times ms since 1970.
+-- Lines of tasks' logs, since format 2. Ids are UUIDs of 16 bytes, times ms since 1970.
 
 CREATE TABLE log_lines (
     cluster_id TEXT    NOT NULL,

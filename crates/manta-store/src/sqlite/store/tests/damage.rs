@@ -152,7 +152,7 @@ fn a_flipped_bit_of_a_blob_is_always_found() {
 }
 
 #[test]
-fn a_flipped_bit_of_the_logs_never_changes_a_line() {
+fn a_flipped_bit_of_the_logs_never_changes_a_line_nor_takes_one_away_unseen() {
     let dir = TempDir::new().unwrap();
     let line = |number: u64| LogLine {
         seq: 0,
@@ -180,6 +180,10 @@ fn a_flipped_bit_of_the_logs_never_changes_a_line() {
             let is_named = |line: &LogLine| line.source == "platform" && line.text.ends_with("damaged and not shown");
             let is_right = |line: &LogLine| lines.contains(line) || is_named(line);
             assert!(found.iter().all(is_right), "bit {bit}: a line is not what was written");
+            let is_whole = found.last().is_some_and(|line| line.seq == 50);
+            let damage = LogStore::check(after.path()).unwrap_or_else(|error| vec![error]);
+            assert!(is_whole || !damage.is_empty(), "bit {bit}: the end is gone, and nothing says so");
+            assert!(found == lines || !damage.is_empty(), "bit {bit}: lines are gone, and no check says so");
         }
     }
 }
