@@ -111,7 +111,9 @@ impl Engine {
         self
     }
 
-    /// Rebuilds a swarm from its history; its waits go on from the last event.
+    /// Rebuilds a swarm from its history. Its waits began when the history says: nothing but the wall clock goes on across a
+    /// restart, so that tells how long ago that was, and never less than the history itself took. A deadline is judged no
+    /// sooner than nodes had the time to say what they have done meanwhile.
     ///
     /// # Errors
     /// When events are missing, out of order or of another swarm.
@@ -125,11 +127,15 @@ impl Engine {
     ) -> Result<(), RestoreError> {
         let mut swarm = SwarmRun::new(id, spec, created_ms);
         let last_ms = events.last().map_or(created_ms, |event| event.time_ms);
+        let (since_last, mut at) = (now.wall_ms.saturating_sub(last_ms), Timestamp::default());
         for event in events {
             RestoreError::unless_next(&swarm, event)?;
-            let age = last_ms.saturating_sub(event.time_ms);
-            swarm.apply(event, Timestamp::from_ms(now.monotonic.ms().saturating_sub(age)));
+            let age = since_last.saturating_add(last_ms.saturating_sub(event.time_ms));
+            // In the order of the history, whatever the wall clock did meanwhile.
+            at = at.max(now.monotonic - Duration::from_millis(age));
+            swarm.apply(event, at);
         }
+        swarm.put_off_deadlines(now.monotonic, limits::LEASE + limits::HEARTBEAT);
         swarm.look_at_everything();
         self.attempts.extend(swarm.attempts.keys().map(|attempt| (*attempt, id)));
         for attempt in swarm.live_attempts() {

@@ -8,7 +8,8 @@ use cluster::{Cluster, any, drain, name, outputs, swarm, task};
 use manta_engine::{Command, Input};
 use manta_types::event::{AttemptStateName, Outputs};
 use manta_types::{
-    AttemptState, IterationState, LeaseState, OnFailure, OutcomeClass, Quorum, SwarmState, TaskRunState, TaskSpec,
+    AttemptState, IterationState, LeaseState, OnFailure, OutcomeClass, Quorum, SwarmId, SwarmState, TaskRunState,
+    TaskSpec, Timestamp, limits,
 };
 
 fn with_quorum(count: u32) -> TaskSpec {
@@ -170,4 +171,89 @@ fn a_lease_lives_and_ends_with_its_attempt() {
     assert_eq!(cluster.swarm(id).iteration_state(), Some(IterationState::Finished));
     let late = cluster.succeed(&old, Outputs::default());
     assert!(matches!(&late.commands[0], Command::Verdict { accepted: false, .. }));
+}
+
+/// A swarm of one task that runs on so many nodes and has a deadline.
+fn with_deadline(nodes: usize, seconds: u64) -> (Cluster, SwarmId) {
+    let mut cluster = Cluster::new(nodes);
+    let mut worker = task("worker", &[]);
+    worker.policy.deadline = Some(Duration::from_secs(seconds));
+    let id = cluster.submit(swarm(vec![worker]));
+    (cluster, id)
+}
+
+/// The manager is down for so long, by the wall clock, and starts as a process with a clock of its own.
+fn restart_after(cluster: &mut Cluster, seconds: i64) {
+    cluster.now.monotonic = Timestamp::START;
+    cluster.now.wall_ms = cluster.now.wall_ms.saturating_add_signed(seconds * 1000);
+    cluster.restart();
+}
+
+#[test]
+fn a_deadline_goes_on_across_restarts() {
+    let (mut cluster, id) = with_deadline(1, 60);
+    cluster.pass(20, &["node-1"]);
+    restart_after(&mut cluster, 10);
+    cluster.pass(10, &["node-1"]);
+    restart_after(&mut cluster, 5);
+    cluster.pass(14, &["node-1"]);
+    assert_eq!(cluster.state(id), SwarmState::Running);
+    cluster.pass(1, &["node-1"]);
+    assert_eq!(cluster.closing_reasons(), ["0/1 by its deadline"]);
+}
+
+#[test]
+fn a_deadline_that_passed_while_the_manager_was_down_is_judged_when_nodes_could_report() {
+    for wait in [3, 30] {
+        let (mut cluster, id) = with_deadline(1, wait);
+        cluster.pass(2, &["node-1"]);
+        restart_after(&mut cluster, 3600);
+        let heard = wait.min((limits::LEASE + limits::HEARTBEAT).as_secs());
+        cluster.pass(heard - 1, &["node-1"]);
+        assert_eq!(cluster.state(id), SwarmState::Running, "{wait} s");
+        cluster.pass(1, &["node-1"]);
+        assert_eq!(cluster.closing_reasons(), ["0/1 by its deadline"], "{wait} s");
+    }
+}
+
+#[test]
+fn a_wall_clock_that_was_put_back_takes_nothing_off_what_a_deadline_had_waited() {
+    let (mut cluster, id) = with_deadline(2, 30);
+    let offers = cluster.take_offers();
+    cluster.pass(12, &["node-1", "node-2"]);
+    cluster.succeed(&offers[0], Outputs::default());
+    restart_after(&mut cluster, -86_400);
+    cluster.pass(17, &["node-1", "node-2"]);
+    assert_eq!(cluster.state(id), SwarmState::Running);
+    cluster.pass(1, &["node-1", "node-2"]);
+    assert_eq!(cluster.closing_reasons(), ["1/2 by its deadline"]);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_far_puts_no_wait_of_a_paused_swarm_off_as_far() {
+    const YEARS: i64 = 10 * 365 * 86_400;
+    for jumps in [[YEARS, -YEARS], [-YEARS, YEARS], [YEARS, 0], [0, -YEARS]] {
+        let (mut cluster, id) = with_deadline(1, 20);
+        cluster.pass(5, &["node-1"]);
+        cluster.input(Input::Pause { swarm: id, reason: "paused by a user".to_owned() });
+        restart_after(&mut cluster, jumps[0]);
+        cluster.input(Input::Resume { swarm: id, reason: "resumed by a user".to_owned() });
+        restart_after(&mut cluster, jumps[1]);
+        cluster.pass(20, &["node-1"]);
+        assert_eq!(cluster.closing_reasons(), ["0/1 by its deadline"], "{jumps:?}");
+    }
+}
+
+#[test]
+fn a_deadline_stands_still_while_a_manager_is_down_that_left_its_swarm_paused() {
+    let (mut cluster, id) = with_deadline(1, 20);
+    cluster.pass(6, &["node-1"]);
+    cluster.input(Input::Pause { swarm: id, reason: "paused by a user".to_owned() });
+    restart_after(&mut cluster, 500);
+    cluster.pass(10, &["node-1"]);
+    cluster.input(Input::Resume { swarm: id, reason: "resumed by a user".to_owned() });
+    cluster.pass(13, &["node-1"]);
+    assert_eq!(cluster.state(id), SwarmState::Running);
+    cluster.pass(1, &["node-1"]);
+    assert_eq!(cluster.closing_reasons(), ["0/1 by its deadline"]);
 }

@@ -17,7 +17,7 @@ pub struct RealClock {
 }
 
 impl RealClock {
-    /// A clock whose monotonic reading begins at 0.
+    /// A clock whose monotonic reading begins at [`Timestamp::START`].
     #[must_use]
     pub fn new() -> Self {
         Self { started: Instant::now() }
@@ -32,10 +32,9 @@ impl Default for RealClock {
 
 impl Clock for RealClock {
     fn now(&self) -> Now {
-        let since_start = self.started.elapsed().as_millis();
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         Now {
-            monotonic: Timestamp::from_ms(u64::try_from(since_start).unwrap_or(u64::MAX)),
+            monotonic: Timestamp::START + self.started.elapsed(),
             wall_ms: u64::try_from(since_1970).unwrap_or(u64::MAX),
         }
     }

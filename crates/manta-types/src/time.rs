@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// The reading with which the clock of a process begins: what happened before it, a century ago or less, has one too.
+    pub const START: Self = Self(100 * 365 * 24 * 60 * 60 * 1000);
+
     /// Wraps a reading of the caller's monotonic clock.
     pub const fn from_ms(ms: u64) -> Self {
         Self(ms)
@@ -23,6 +26,14 @@ impl Add<Duration> for Timestamp {
 
     fn add(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

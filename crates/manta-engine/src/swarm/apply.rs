@@ -62,10 +62,10 @@ impl SwarmRun {
                 self.change(SwarmChange::Pause, reason);
                 self.paused_at = Some(at);
             }
-            E::SwarmResumed { reason, paused_ms } => {
+            E::SwarmResumed { reason, .. } => {
                 self.change(SwarmChange::Resume, reason);
-                self.paused_at = None;
-                self.stand_still(Duration::from_millis(*paused_ms));
+                let paused = self.paused_at.take().map_or(Duration::ZERO, |since| at - since);
+                self.stand_still(paused);
                 self.look_at_everything();
             }
         }
@@ -166,6 +166,19 @@ impl SwarmRun {
             run.started = run.started.map(|at| at + paused);
             for slot in &mut run.slots {
                 slot.retry_at = slot.retry_at.map(|due| due + paused);
+            }
+        }
+    }
+
+    /// Lets no deadline pass within a span from now, unless it is shorter itself: as if the task run began later.
+    pub(crate) fn put_off_deadlines(&mut self, now: Timestamp, span: Duration) {
+        // What is held has as much left as it had then.
+        if self.paused_at.is_some() {
+            return;
+        }
+        for run in self.task_runs.iter_mut().filter(|run| !run.state.is_final()) {
+            if let (Some(started), Some(wait)) = (run.started, self.spec.tasks[run.task].policy.deadline) {
+                run.started = Some(started.max((now + span - wait).min(now)));
             }
         }
     }

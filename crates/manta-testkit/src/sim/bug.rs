@@ -56,11 +56,13 @@ pub enum Bug {
     UnkeyedChanges,
     /// A task waits for nodes that are all revoked.
     AwaitRevoked,
+    /// After a restart a task run has its whole deadline before it again.
+    FullDeadlines,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::NoFence,
         Self::NoEngineFence,
         Self::AcknowledgeBeforeSync,
@@ -87,6 +89,7 @@ impl Bug {
         Self::StoredTooEarly,
         Self::UnkeyedChanges,
         Self::AwaitRevoked,
+        Self::FullDeadlines,
     ];
 
     /// Its name on the command line.
@@ -118,6 +121,7 @@ impl Bug {
             Self::StoredTooEarly => "stored-too-early",
             Self::UnkeyedChanges => "unkeyed-changes",
             Self::AwaitRevoked => "await-revoked",
+            Self::FullDeadlines => "full-deadlines",
         }
     }
 

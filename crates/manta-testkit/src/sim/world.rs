@@ -104,7 +104,7 @@ impl World {
             revoked: None,
             links: BTreeMap::new(),
             links_made: 0,
-            checker: Checker::new(options.nodes_are_well()),
+            checker: Checker::new(&options),
             trace: Trace::new(keeps_lines),
             crashes: Crashes::default(),
             is_healed: false,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use manta_api::SwarmSubmission;
 use manta_types::checkpoint::CarriedRun;
 use manta_types::event::GlobalWrite;
-use manta_types::{AttemptId, Blob, Checkpoint, Event, SwarmEvent as E, SwarmId, SwarmState, TaskRunState};
+use manta_types::{AttemptId, Blob, Checkpoint, Event, SwarmEvent as E, SwarmId, SwarmState, TaskRunState, limits};
 
 use crate::sim::work::publisher;
 
@@ -19,6 +19,12 @@ pub(crate) struct History {
     events: Vec<Event>,
     /// The predecessors of each task.
     after: Vec<Vec<usize>>,
+    /// How long a task run may be open once it has started, by task, in ms.
+    deadlines: Vec<Option<u64>>,
+    /// When task runs of this iteration started that are open; wall clock, without the time in which they were held.
+    started: BTreeMap<usize, u64>,
+    /// When the swarm was last let go on.
+    resumed_ms: u64,
     ended_as: Option<SwarmState>,
     iteration: Option<u32>,
     iteration_is_finished: bool,
@@ -46,6 +52,9 @@ impl History {
         let submission: SwarmSubmission = serde_json::from_str(submission).expect("submissions are JSON");
         Self {
             events: Vec::new(),
+            deadlines: submission.tasks.iter().map(|task| task.deadline_s.map(ms)).collect(),
+            started: BTreeMap::new(),
+            resumed_ms: 0,
             after: submission.tasks.into_iter().map(|task| task.after).collect(),
             ended_as: None,
             iteration: None,
@@ -102,7 +111,16 @@ impl History {
                 Ok(())
             }
             E::IterationStarted { iteration, .. } => self.begin(*iteration),
-            E::TaskRunReady { task, .. } | E::TaskRunStarted { task, .. } => self.open(*task),
+            E::TaskRunReady { task, .. } => self.open(*task),
+            E::TaskRunStarted { task, .. } => {
+                self.started.insert(*task, event.time_ms);
+                self.open(*task)
+            }
+            E::SwarmResumed { paused_ms, .. } => {
+                self.started.values_mut().for_each(|started| *started += paused_ms);
+                self.resumed_ms = event.time_ms;
+                Ok(())
+            }
             E::TaskRunSkipped { task, .. } => {
                 self.open(*task)?;
                 self.close(*task);
@@ -147,6 +165,17 @@ impl History {
         }
     }
 
+    /// A task whose run is open past its deadline, though it could run on for as long as nodes may take to report since the
+    /// manager started.
+    pub(crate) fn overdue(&self, started_ms: u64, now_ms: u64) -> Option<usize> {
+        let grace = limits::LEASE + limits::HEARTBEAT;
+        let judged_from = started_ms.max(self.resumed_ms) + u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let is_over = |(task, started): &(&usize, &u64)| {
+            self.deadlines[**task].is_some_and(|deadline| (**started + deadline).max(judged_from) <= now_ms)
+        };
+        self.started.iter().find(is_over).map(|(task, _)| *task)
+    }
+
     /// The swarm that this one continues.
     pub(crate) fn continues(&self) -> Option<SwarmId> {
         self.continued.as_ref().map(|checkpoint| checkpoint.from)
@@ -179,6 +208,7 @@ impl History {
         };
         (self.iteration, self.iteration_is_finished) = (Some(iteration), false);
         self.open.clear();
+        self.started.clear();
         self.closed.clear();
         self.succeeded.clear();
         if let Some(checkpoint) = self.continued.as_ref().filter(|checkpoint| checkpoint.iteration == iteration) {
@@ -200,6 +230,7 @@ impl History {
 
     fn close(&mut self, task: usize) {
         self.open.remove(&task);
+        self.started.remove(&task);
         self.closed.insert(task);
     }
 
@@ -243,4 +274,9 @@ impl History {
 
 fn visible(writes: impl Iterator<Item = GlobalWrite>) -> Globals {
     writes.map(|write| (write.name, (write.blob, write.revision))).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "drawn deadlines are a few seconds")]
+fn ms(seconds: f64) -> u64 {
+    (seconds * 1000.0) as u64
 }

@@ -8,9 +8,11 @@
 //! | I4 | nothing runs for an attempt that its node knows to be stale |
 //! | I5 | after the troubles, everything ends in time, and nothing is left over |
 //! | lease | a node that was well all the time is never taken for lost |
+//! | deadline | no task run is open past its deadline, however often the manager was restarted meanwhile |
 //! | revoked | nothing is offered to a node that is revoked, and nothing of it accepted |
 //! | outbox | an end is said only when its journal is on disk, and never in two ways |
 //! | durable | nothing is told before it is durable; what is rebuilt from events is what lived |
+mod deadlines;
 mod history;
 mod keys;
 mod undone;
@@ -30,6 +32,7 @@ use self::undone::revoked;
 use super::disk::Disk;
 use super::gateway::outputs;
 use super::node::{Lane, SimNode};
+use super::options::Options;
 use super::work::publisher;
 
 /// Every how many commits a whole rebuild is compared with what lives.
@@ -40,6 +43,8 @@ const REBUILD_EVERY: u64 = 40;
 pub(crate) struct Checker {
     /// Whether a node that is taken for lost is taken wrongly.
     nodes_are_well: bool,
+    /// Whether the wall clock is right all the time.
+    clock_is_right: bool,
     broken: Option<(&'static str, String)>,
     histories: BTreeMap<SwarmId, History>,
     /// Attempts that were offered, durably.
@@ -88,9 +93,10 @@ struct End {
 }
 
 impl Checker {
-    pub(crate) fn new(nodes_are_well: bool) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         Self {
-            nodes_are_well,
+            nodes_are_well: options.nodes_are_well(),
+            clock_is_right: options.clock == 0,
             broken: None,
             histories: BTreeMap::new(),
             attempts: BTreeMap::new(),

@@ -23,8 +23,10 @@ pub(crate) struct Manager {
     pub(crate) run: u64,
     /// Nothing while it is down.
     pub(crate) core: Option<Core>,
-    /// When it started; its monotonic clock begins at 0 then.
+    /// When it started; its monotonic clock begins at its origin then.
     started: u64,
+    /// When its last turn began.
+    began: u64,
     /// By how much its wall clock is wrong.
     pub(crate) wall_error: u64,
     pub(crate) inbox: VecDeque<Message>,
@@ -53,6 +55,7 @@ impl Manager {
             run: 0,
             core: None,
             started: 0,
+            began: 0,
             wall_error: 0,
             inbox: VecDeque::new(),
             heard: BTreeSet::new(),
@@ -73,11 +76,12 @@ impl World {
     /// The manager's clocks.
     pub(crate) fn clock(&self) -> Now {
         let wall_ms = EPOCH_MS.wrapping_add(self.now).wrapping_add(self.manager.wall_error);
-        let monotonic = match self.bug {
+        let since_start = match self.bug {
             Some(Bug::WallClock) => wall_ms.wrapping_sub(EPOCH_MS).wrapping_sub(self.manager.started),
             _ => self.now - self.manager.started,
         };
-        Now { monotonic: Timestamp::from_ms(monotonic), wall_ms }
+        let start = if self.bug == Some(Bug::FullDeadlines) { Timestamp::default() } else { Timestamp::START };
+        Now { monotonic: Timestamp::from_ms(start.ms().wrapping_add(since_start)), wall_ms }
     }
 
     /// Its process starts on what the disk has.

@@ -12,6 +12,7 @@ impl World {
     pub(super) fn turn(&mut self) {
         let now = self.clock();
         let Some(core) = &mut self.manager.core else { return };
+        self.manager.began = self.now;
         let mut turn = core.begin(now);
         core.hear(std::mem::take(&mut self.manager.heard), &mut turn);
         while let Some(message) = self.manager.inbox.pop_front() {
@@ -138,6 +139,7 @@ impl World {
         }
         if let Some(core) = &self.manager.core {
             self.checker.settled(core, &mut self.disk);
+            self.checker.judged(core, super::EPOCH_MS + self.manager.started, super::EPOCH_MS + self.manager.began);
         }
         let now = self.clock();
         let Some(core) = &mut self.manager.core else { return };
