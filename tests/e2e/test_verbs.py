@@ -1,4 +1,4 @@
-"""Hold a swarm, let it go on, retry it, drain a node: each verb does what it says and says what it did."""
+"""Hold a swarm, let it go on, retry it, drain or revoke a node: each verb does what it says and says what it did."""
 
 import pytest
 
@@ -6,6 +6,7 @@ from harness.api import assert_accepted_once, of_kind
 from harness.cluster import Cluster
 from harness.waiting import wait_until
 
+NOT_FOUND = 3
 CONFLICT = 8
 
 WAITS = """
@@ -83,3 +84,18 @@ def test_a_drained_node_gets_nothing_until_it_is_resumed(manta):
     assert "drained" in manta("node", "ls", environment=cluster.as_user).out
     ended = manta("node", "resume", "node-1", "--json", environment=cluster.as_user)
     assert ended.documents()[0]["node"]["duty"] == "active", ended.text
+
+
+def test_a_revoked_node_gets_nothing_ever_again(manta):
+    cluster = Cluster(manta).start("node-1", "node-2")
+    ended = manta("node", "revoke", "node-1", "--json", environment=cluster.as_user)
+    assert ended.documents()[0]["node"]["duty"] == "revoked", ended.text
+    again = manta("node", "revoke", "node-1", environment=cluster.as_user)
+    assert again.code == 0 and "revoked" in again.err, again.text
+    ended = manta("node", "resume", "node-1", environment=cluster.as_user)
+    assert ended.code == CONFLICT and "is revoked, and stays so" in ended.err, ended.text
+    swarm = cluster.deploy(manta.swarm(FAILS))
+    cluster.wait_for(swarm, "failed")
+    assert {event["node"] for event in of_kind(cluster.api.events(swarm), "attempt_offered")} == {"node-2"}
+    unknown = manta("node", "revoke", "node-3", environment=cluster.as_user)
+    assert unknown.code == NOT_FOUND and "node-3" in unknown.err, unknown.text

@@ -98,6 +98,8 @@ pub(crate) enum NodeVerb {
     Drain(node_duty::DrainArgs),
     /// Take a node into use again.
     Resume(node_duty::Args),
+    /// Take a node's identity away, for good: what runs there counts no more.
+    Revoke(node_duty::Args),
 }
 
 impl Cli {

@@ -141,6 +141,14 @@ impl Client {
         self.change_node(name, "resume", idempotency_key).await
     }
 
+    /// Takes a node's identity away, for good: what runs there counts no more, and its name stays taken.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn revoke_node(&self, name: &str, idempotency_key: &str) -> Result<NodeView, ClientError> {
+        self.change_node(name, "revoke", idempotency_key).await
+    }
+
     async fn change_node(&self, name: &str, verb: &str, key: &str) -> Result<NodeView, ClientError> {
         self.change_json(&format!("/nodes/{}/{verb}", encode(name)), &serde_json::json!({}), key).await
     }

@@ -52,6 +52,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Node(NodeVerb::Run(args)) => node_run::main(*args),
         Verb::Node(NodeVerb::Drain(args)) => block_on(node_duty::drain(args, form)),
         Verb::Node(NodeVerb::Resume(args)) => block_on(node_duty::resume(args, form)),
+        Verb::Node(NodeVerb::Revoke(args)) => block_on(node_duty::revoke(args, form)),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
         Verb::Image(verb) => image::main(verb, form),
         Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),

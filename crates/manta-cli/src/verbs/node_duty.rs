@@ -1,4 +1,4 @@
-//! `manta node drain` and `manta node resume`: take a node out of use and into use again.
+//! `manta node drain`, `resume` and `revoke`: take a node out of use, into use again, and its identity away.
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::report::{Failure, Form};
 use crate::text::clean;
 use crate::{connection, out};
 
-/// Options of `manta node resume`.
+/// Options of `manta node resume` and `manta node revoke`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The node's name.
@@ -42,6 +42,12 @@ pub(crate) async fn drain(args: DrainArgs, form: Form) -> Result<ExitCode, Failu
 /// Takes a node into use again.
 pub(crate) async fn resume(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let node = args.connection.client()?.resume_node(&args.name, &Client::new_key()).await?;
+    tell(&node, form)
+}
+
+/// Takes a node's identity away.
+pub(crate) async fn revoke(args: Args, form: Form) -> Result<ExitCode, Failure> {
+    let node = args.connection.client()?.revoke_node(&args.name, &Client::new_key()).await?;
     tell(&node, form)
 }
 

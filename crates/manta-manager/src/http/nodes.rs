@@ -34,6 +34,11 @@ pub(super) async fn resume(app: App, call: Call) -> Answer {
     change(&app, call, &request, Change::ResumeNode).await
 }
 
+pub(super) async fn revoke(app: App, call: Call) -> Answer {
+    let request = format!("revoke {}", call.param("name"));
+    change(&app, call, &request, Change::Revoke).await
+}
+
 /// Gives a node a duty, which it may have already; one that was revoked stays so, which is a conflict. What was done under
 /// the same key before is done: the answer is the node as it is now.
 async fn change(app: &App, call: Call, request: &str, change: impl FnOnce(NodeName) -> Change) -> Answer {

@@ -88,7 +88,7 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 30] = {
+pub(super) static ROUTES: [Route; 31] = {
     use Content::{Bytes, Events, Json, List, Nothing};
     [
         route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
@@ -129,6 +129,8 @@ pub(super) static ROUTES: [Route; 30] = {
             Nothing => Json("NodeView"), ["deadline_ms"]),
         route!(change POST "/v1/clusters/{cluster}/nodes/{name}/resume" USER, nodes::resume, "Take a node into use again",
             Nothing => Json("NodeView")),
+        route!(change POST "/v1/clusters/{cluster}/nodes/{name}/revoke" USER, nodes::revoke,
+            "Take a node's identity away, for good: what runs there counts no more", Nothing => Json("NodeView")),
         route!(GET "/v1/clusters/{cluster}/attempts/{id}" USER, attempts::show, "One attempt, however long it is over",
             Nothing => Json("AttemptView")),
         route!(change POST "/v1/clusters/{cluster}/attempts/{id}/replay" USER, replays::order,

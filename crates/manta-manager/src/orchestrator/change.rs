@@ -18,6 +18,8 @@ pub enum Change {
     Drain(NodeName, Option<Duration>),
     /// A node is to be used again.
     ResumeNode(NodeName),
+    /// A node's identity is to be taken away, for good.
+    Revoke(NodeName),
 }
 
 impl Change {
@@ -25,7 +27,7 @@ impl Change {
     pub const fn swarm(&self) -> Option<SwarmId> {
         match self {
             Self::Stop(swarm) | Self::Pause(swarm) | Self::Resume(swarm) => Some(*swarm),
-            Self::Drain(..) | Self::ResumeNode(_) => None,
+            Self::Drain(..) | Self::ResumeNode(_) | Self::Revoke(_) => None,
         }
     }
 
@@ -37,6 +39,7 @@ impl Change {
             Self::Resume(swarm) => format!("resumed swarm `{swarm}`"),
             Self::Drain(node, _) => format!("drained node `{node}`"),
             Self::ResumeNode(node) => format!("took node `{node}` into use"),
+            Self::Revoke(node) => format!("revoked node `{node}`"),
         }
     }
 
@@ -58,6 +61,7 @@ impl Change {
                 node(name, DutyChange::Drain, |duty| matches!(duty, NodeDuty::Draining | NodeDuty::Drained))
             }
             Self::ResumeNode(name) => node(name, DutyChange::Resume, |duty| duty == NodeDuty::Active),
+            Self::Revoke(name) => node(name, DutyChange::Revoke, |duty| duty == NodeDuty::Revoked),
         }
     }
 
@@ -69,6 +73,7 @@ impl Change {
             Self::Resume(swarm) => Input::Resume { swarm, reason: "resumed by a user".to_owned() },
             Self::Drain(node, deadline) => Input::Drain { node, deadline, reason: "drained by a user".to_owned() },
             Self::ResumeNode(node) => Input::ResumeNode { node, reason: "taken into use by a user".to_owned() },
+            Self::Revoke(node) => Input::Revoke { node, reason: "revoked by a user".to_owned() },
         }
     }
 }

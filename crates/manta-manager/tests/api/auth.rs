@@ -7,7 +7,7 @@ use crate::harness::{Manager, tcp, unix};
 use crate::node::{connect_as, hello};
 
 /// Every route of the document: who gets past the guard.
-const MATRIX: [(&str, &str, &[&str]); 29] = [
+const MATRIX: [(&str, &str, &[&str]); 30] = [
     ("GET", "/healthz", &["nobody", "wrong", "user", "node"]),
     ("POST", "/v1/clusters/{cluster}/blobs/missing", &["user", "node"]),
     ("PUT", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
@@ -21,6 +21,7 @@ const MATRIX: [(&str, &str, &[&str]); 29] = [
     ("POST", "/v1/clusters/{cluster}/swarms/{id}/retry", &["user"]),
     ("POST", "/v1/clusters/{cluster}/nodes/{name}/drain", &["user"]),
     ("POST", "/v1/clusters/{cluster}/nodes/{name}/resume", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/nodes/{name}/revoke", &["user"]),
     ("POST", "/v1/clusters/{cluster}/swarms/{id}/pause", &["user"]),
     ("POST", "/v1/clusters/{cluster}/swarms/{id}/resume", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/why", &["user"]),

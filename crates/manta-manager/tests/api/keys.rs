@@ -97,6 +97,31 @@ async fn a_node_is_drained_once_per_key_also_by_many_at_once() {
 }
 
 #[tokio::test]
+async fn a_revoked_node_stays_so_whoever_asks_again_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let (mut node, id) = running(&manager).await;
+    let offer = node.offer().await;
+    let revoke = "/nodes/node-1/revoke";
+    for key in ["v1", "v1", "v2"] {
+        let revoked = post(&manager, revoke, key).await;
+        assert_eq!((revoked.status, revoked.json()["duty"].as_str()), (StatusCode::OK, Some("revoked")), "{key}");
+    }
+    node.cancel().await;
+    node.finish(&offer, &[]).await;
+    let verdict = node.verdict().await;
+    assert!(!verdict.accepted, "nothing of it counts: {verdict:?}");
+    manager.wait_for_swarm(&id, "failed").await;
+    refused(&post(&manager, "/nodes/node-1/resume", "r1").await, 409, "node `node-1` is revoked, and stays so");
+    refused(&post(&manager, "/nodes/node-1/drain", "v1").await, 409, "another request, which revoked node `node-1`");
+    manager.stop().await.unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    assert_eq!(post(&manager, revoke, "v1").await.json()["duty"], "revoked");
+    refused(&post(&manager, "/nodes/node-2/revoke", "v3").await, 404, "there is no node `node-2`");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn of_different_requests_at_once_under_one_key_one_is_done() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(dir.path(), tcp()).await;
@@ -127,7 +152,7 @@ async fn every_change_refuses_a_key_that_is_none() {
     };
     let paths = api["paths"].as_object().unwrap().iter().filter(|(_, path)| takes_key(path));
     let paths: Vec<_> = paths.map(|(path, _)| path.strip_prefix("/v1/clusters/{cluster}").unwrap()).collect();
-    assert_eq!(paths.len(), 9, "{paths:?}");
+    assert_eq!(paths.len(), 10, "{paths:?}");
     let long = "x".repeat(256);
     for path in paths {
         for (key, words) in [("", "0 bytes; 1 to 255"), (&long, "256 bytes; 1 to 255"), ("schlüssel", "plain ASCII")] {
