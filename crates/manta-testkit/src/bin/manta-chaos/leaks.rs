@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::keeper::prefix;
 use crate::site::MARK;
 use crate::wait::until;
 
@@ -17,7 +18,9 @@ const DEPTH_MAX: usize = 5;
 /// What was there before, and what must be gone in the end.
 #[derive(Debug)]
 pub(crate) struct Leaks {
+    /// Entries of an environment, or their beginnings where all clusters of a harness are meant.
     marks: [String; 2],
+    is_whole: bool,
     mounts: BTreeSet<String>,
     /// The names that launchers of this cluster give their control groups, without the last part.
     launchers: BTreeSet<String>,
@@ -26,9 +29,12 @@ pub(crate) struct Leaks {
 impl Leaks {
     /// Remembers what is there.
     pub(crate) fn remember(id: &str) -> Self {
-        // A launcher keeps nothing of its agent's environment but the directory for temporary files.
-        let marks = [format!("{MARK}={id}"), format!("TMPDIR=/tmp/{id}")];
-        Self { marks, mounts: mounts(), launchers: BTreeSet::new() }
+        Self { marks: marks(id), is_whole: true, mounts: mounts(), launchers: BTreeSet::new() }
+    }
+
+    /// All clusters of a harness with that process id; nothing was there before.
+    pub(crate) fn of_harness(harness: &str) -> Self {
+        Self { marks: marks(&prefix(harness)), is_whole: false, mounts: BTreeSet::new(), launchers: BTreeSet::new() }
     }
 
     /// Notes the launchers that live now; called before an agent is killed, for its tasks run in its launcher's groups.
@@ -59,18 +65,21 @@ impl Leaks {
     }
 
     /// Processes that carry the cluster's id; one that has ended and waits to be collected carries nothing.
-    fn processes(&self) -> Vec<u32> {
+    pub(crate) fn processes(&self) -> Vec<u32> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let carries = |pid: &u32| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|entry| self.marks.iter().any(|mark| entry == mark.as_bytes()))
+            let is_mark = |entry: &[u8], mark: &String| {
+                entry.starts_with(mark.as_bytes()) && (!self.is_whole || entry.len() == mark.len())
+            };
+            environment.split(|byte| *byte == 0).any(|entry| self.marks.iter().any(|mark| is_mark(entry, mark)))
         };
         pids.filter(carries).collect()
     }
 
     /// Control groups of this cluster's launchers; tasks carry no mark, but they are in one of these.
-    fn groups(&self) -> Vec<PathBuf> {
+    pub(crate) fn groups(&self) -> Vec<PathBuf> {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let hierarchy = |line: &str| {
             let (before, after) = line.split_once(" - ")?;
@@ -96,8 +105,14 @@ impl Leaks {
     }
 }
 
+/// What processes of a cluster carry. A launcher keeps nothing of its agent's environment but the directory for temporary
+/// files.
+fn marks(id: &str) -> [String; 2] {
+    [format!("{MARK}={id}"), format!("TMPDIR=/tmp/{id}")]
+}
+
 /// A process's command line.
-fn command_of(pid: u32) -> String {
+pub(crate) fn command_of(pid: u32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_owned()
 }

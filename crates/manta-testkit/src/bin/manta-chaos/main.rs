@@ -6,6 +6,7 @@ mod cluster;
 mod disk;
 mod drive;
 mod history;
+mod keeper;
 mod leaks;
 mod netns;
 mod options;
@@ -37,12 +38,17 @@ fn main() -> ExitCode {
     {
         return forward(Path::new(socket), relay);
     }
+    if let [word, harness] = arguments.as_slice()
+        && word == keeper::KEEPER
+    {
+        return told(keeper::keep(harness));
+    }
     match Options::read(&arguments) {
         Ok(Asked::Help) => {
             println!("{}\n{}", options::HELP, suites::list());
             ExitCode::SUCCESS
         }
-        Ok(Asked::Run(options)) => match keep_mounts_private().and_then(|()| run(&options)) {
+        Ok(Asked::Run(options)) => match keep_mounts_private().and_then(|()| kept(&options)) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {
@@ -60,13 +66,24 @@ fn main() -> ExitCode {
 /// Is the far end of a wire until it is killed.
 fn forward(socket: &Path, relay: &str) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(wire::forward(socket, relay))) {
+    told(runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(wire::forward(socket, relay))))
+}
+
+/// Says what went wrong, if anything did.
+fn told(outcome: Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the suites with somebody who clears up, however this process ends.
+fn kept(options: &Options) -> Result<bool> {
+    let _keeper = keeper::Keeper::start()?;
+    run(options)
 }
 
 /// Becomes this program again in a mount namespace of its own, so that what suites mount is nobody else's and goes with it.

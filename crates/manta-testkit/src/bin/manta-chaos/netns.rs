@@ -7,6 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::disk::run;
+use crate::site::{MARK, own_prefix};
+
+/// The beginning of the names of a harness's namespaces: an interface's may have 15 bytes.
+pub(crate) fn prefix(harness: u32) -> String {
+    format!("mc{}-", harness % 100_000)
+}
 
 /// The chains of a namespace: what comes in and what goes out.
 #[derive(Debug, Clone, Copy)]
@@ -30,8 +36,8 @@ impl Namespace {
     pub(crate) fn make() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let tag = format!("{}-{number}", std::process::id() % 100_000);
-        let (name, link) = (format!("mc{tag}"), format!("mv{tag}"));
+        let name = format!("{}{number}", prefix(std::process::id()));
+        let link = name.replacen("mc", "mv", 1);
         let base = 4 * (number % 60);
         let (outside, inside) = (format!("203.0.113.{}", base + 1), format!("203.0.113.{}", base + 2));
         let made = Self { name, link, outside };
@@ -59,6 +65,7 @@ impl Namespace {
     pub(crate) fn spawn(&self, program: &Path, arguments: &[&str]) -> Result<Child> {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program).args(arguments).stdin(Stdio::null());
+        command.env(MARK, format!("{}wire", own_prefix()));
         command.spawn().context("starting `ip`")
     }
 

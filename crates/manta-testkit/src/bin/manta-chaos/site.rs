@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
 
+use crate::keeper::prefix;
+
 /// Every process of a cluster carries the cluster's id in this variable, so that none can be left unseen.
 pub(crate) const MARK: &str = "MANTA_CHAOS_ID";
 
@@ -25,7 +27,7 @@ impl Site {
             let path = PathBuf::from(std::env::var_os(name).with_context(|| format!("{name} must name a file"))?);
             Ok(std::path::absolute(path)?)
         };
-        let id = format!("mc-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let id = format!("{}{}", own_prefix(), NEXT.fetch_add(1, Ordering::Relaxed));
         let root = Path::new("/tmp").join(&id);
         std::fs::create_dir(&root).with_context(|| format!("making `{}`", root.display()))?;
         Ok(Self { binary: part("MANTA_BINARY")?, python: part("MANTA_PYTHON")?, root, id })
@@ -71,4 +73,9 @@ impl Site {
     pub(crate) fn remove(&self) -> Result<()> {
         std::fs::remove_dir_all(&self.root).with_context(|| format!("removing `{}`", self.root.display()))
     }
+}
+
+/// The beginning of the ids of this process's clusters.
+pub(crate) fn own_prefix() -> String {
+    prefix(&std::process::id().to_string())
 }
