@@ -19,6 +19,8 @@ pub mod orchestrator;
 mod reach;
 mod replays;
 mod run;
+#[cfg(test)]
+mod sample;
 mod serve;
 mod settings;
 mod space;

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use manta_module::{BundleMeta, Entry, ModuleResources, Target, digest_of, pack};
 use manta_store::{BlobStore, DirBlobs, NewSwarm, SqliteStore, StateReader, StateStore, Transaction};
 use manta_types::event::{Outputs, Published, Timings};
 use manta_types::{AttemptId, Blob, Cause, ClusterId, Digest, Event, NodeName, Subject, SwarmEvent, SwarmId};
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::{Reach, reachable, sweep};
+use crate::sample::{bundle, put};
 
 const HELD: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -38,23 +38,6 @@ struct World {
     swarms: u128,
 }
 
-fn bundle(file: &[u8]) -> (Vec<u8>, Digest) {
-    let file = Blob { digest: digest_of(file), size: file.len() as u64 };
-    let meta = BundleMeta {
-        name: "worker".to_owned(),
-        version: Some("1.0.0".to_owned()),
-        entry: Entry { file: "worker.py".to_owned(), target: Target::Call("main".to_owned()) },
-        image: "latest".to_owned(),
-        datasets: Vec::new(),
-        resources: ModuleResources::default(),
-        isolation: None,
-        description: None,
-        requires_manta: None,
-    };
-    let packed = pack(meta, [("worker.py".to_owned(), file)]).unwrap();
-    (packed.bytes.to_vec(), packed.blob.digest)
-}
-
 impl World {
     fn new(seed: u64) -> Self {
         let dir = TempDir::new().unwrap();
@@ -64,20 +47,16 @@ impl World {
         Self { dir, state, blobs, dice: Dice(seed), stored, checked, marked: None, swarms: 0 }
     }
 
-    fn put(&self, bytes: &[u8]) -> Digest {
-        let digest = digest_of(bytes);
-        self.blobs.put(&digest, &mut &*bytes).unwrap();
-        digest
-    }
-
     /// A submission is uploaded and checked: all that it names is held.
     fn check(&mut self) {
         let file = [u8::try_from(self.dice.roll(5)).unwrap()];
-        let (manifest, bundle) = bundle(&file);
+        let manifest = bundle(&file);
         let (value, output) = (self.dice.roll(5), self.dice.roll(5));
-        let value = self.put(&[100 + u8::try_from(value).unwrap()]);
-        let output = self.put(&[200 + u8::try_from(output).unwrap()]);
-        let named = vec![self.put(&file), self.put(&manifest), value, output];
+        let put = |bytes: &[u8]| put(&self.blobs, bytes);
+        let value = put(&[100 + u8::try_from(value).unwrap()]);
+        let output = put(&[200 + u8::try_from(output).unwrap()]);
+        let bundle = put(&manifest);
+        let named = vec![put(&file), bundle, value, output];
         assert!(named.iter().all(|digest| self.blobs.hold(digest).unwrap().is_some()));
         let submission =
             format!(r#"{{"modules":[{{"bundle":"{bundle}"}}],"globals":{{"v":{{"digest":"{value}","size":1}}}}}}"#);

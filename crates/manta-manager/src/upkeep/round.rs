@@ -5,13 +5,14 @@ use std::time::SystemTime;
 
 use manta_api::LogLine;
 use manta_engine::{Engine, Now, SwarmRun};
-use manta_module::{BundleMeta, Entry, ModuleResources, Target, digest_of, pack};
+use manta_module::digest_of;
 use manta_store::{DirBlobs, KeyRecord, LogFilter, LogStore, NewSwarm, SqliteStore, StateStore, Transaction};
-use manta_types::{AttemptId, Blob, Cause, ClusterId, Event, Subject, SwarmEvent, Timestamp};
+use manta_types::{AttemptId, Cause, ClusterId, Event, Subject, SwarmEvent, Timestamp};
 
 use super::*;
 use crate::open::BLOBS;
 use crate::orchestrator::{Orchestrator, recover};
+use crate::sample::{bundle, put};
 use crate::space::Space;
 use crate::threads::Owned;
 
@@ -41,29 +42,12 @@ struct Named {
     value: Digest,
 }
 
-fn put(blobs: &DirBlobs, bytes: &[u8]) -> Digest {
-    let digest = digest_of(bytes);
-    blobs.put(&digest, &mut &*bytes).unwrap();
-    digest
-}
-
 /// A swarm that was stopped then, with a line of log.
 fn past_swarm(number: u128, ended_ms: u64, blobs: &DirBlobs, logs: &mut LogStore) -> (Transaction, Named) {
     let source = format!("def main(): return {number}");
     let file = put(blobs, source.as_bytes());
-    let meta = BundleMeta {
-        name: "w".to_owned(),
-        version: Some("1.0.0".to_owned()),
-        entry: Entry { file: "w.py".to_owned(), target: Target::Call("main".to_owned()) },
-        image: "latest".to_owned(),
-        datasets: Vec::new(),
-        resources: ModuleResources::default(),
-        isolation: None,
-        description: None,
-        requires_manta: None,
-    };
-    let bundle = pack(meta, [("w.py".to_owned(), Blob { digest: file, size: source.len() as u64 })]).unwrap();
-    let (bundle, value) = (put(blobs, &bundle.bytes), put(blobs, format!("value {number}").as_bytes()));
+    let bundle = put(blobs, &bundle(source.as_bytes()));
+    let value = put(blobs, format!("value {number}").as_bytes());
     let submission = serde_json::json!({
         "name": "s",
         "modules": [{"bundle": bundle, "name": "w", "version": "1.0.0", "image": "latest"}],
