@@ -23,26 +23,34 @@ impl Checker {
 
     /// A user was told that the change is made which they asked for under this key.
     pub(crate) fn changed(&mut self, key: &str, change: &Change) {
-        let is_durable = self.made.contains_key(key);
+        let is_kept = self.made.contains_key(key);
+        // In the turn in which its swarm is purged the key may have been looked up before.
+        let is_durable = is_kept || self.gone.contains(key);
         self.must(is_durable, "durable", || format!("`{key}` is acknowledged before it is durable: {change:?}"));
         if let Change::Stop(swarm) = change {
             let is_over = self.is_over(*swarm);
             self.must(is_over, "durable", || format!("the stop of {swarm} is acknowledged before it is durable"));
         }
-        self.told.insert(key.to_owned());
+        if is_kept {
+            self.told.insert(key.to_owned());
+        }
     }
 
-    /// A user was told that the change cannot be made which they asked for under this key.
+    /// A user was told that the change cannot be made which they asked for under this key. Asked for again in the same turn it
+    /// may have been made since.
     pub(crate) fn stays(&mut self, key: &str) {
-        let was_made = self.made.contains_key(key);
+        let was_made = self.made.get(key).is_some_and(|(_, turn)| *turn < self.turns);
         self.must(!was_made, "I1", || format!("the change under `{key}` is refused, and was made"));
     }
 
     /// Keys that are not stored any more may be used anew.
     pub(super) fn forget_keys(&mut self) {
-        let Self { keys, made, told, histories, .. } = self;
+        let Self { keys, made, gone, told, histories, .. } = self;
         keys.retain(|_, swarm| histories.contains_key(swarm));
-        made.retain(|_, swarm| swarm.is_none_or(|swarm| histories.contains_key(&swarm)));
+        let is_gone = |_: &String, (swarm, _): &mut (Option<SwarmId>, u64)| {
+            swarm.is_some_and(|swarm| !histories.contains_key(&swarm))
+        };
+        gone.extend(made.extract_if(.., is_gone).map(|(key, _)| key));
         told.retain(|key| made.contains_key(key));
     }
 

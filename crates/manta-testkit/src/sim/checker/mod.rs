@@ -55,14 +55,18 @@ pub(crate) struct Checker {
     said: BTreeSet<(AttemptId, Option<u64>)>,
     /// Which swarm an idempotency key has, as its user was told.
     keys: BTreeMap<String, SwarmId>,
-    /// Keys under which a change was made, durably, and the swarm that it changed.
-    made: BTreeMap<String, Option<SwarmId>>,
+    /// Keys under which a change was made, durably: the swarm that it changed, and in which turn that was.
+    made: BTreeMap<String, (Option<SwarmId>, u64)>,
+    /// Keys under which a change was made, and which went with its swarm.
+    gone: BTreeSet<String>,
     /// Keys under which users were told that their change is made.
     told: BTreeSet<String>,
     /// By whom a lane's state may be, per node: the last accepted attempt that changed it, and after a restore whatever the
     /// node may have kept of the history that was undone.
     lanes: BTreeMap<(NodeName, Lane), BTreeSet<Option<Publisher>>>,
     commits: u64,
+    /// Turns of the manager that began.
+    pub(crate) turns: u64,
     generation: u64,
     /// Attempts that were accepted in a generation that is over.
     undone: BTreeSet<(AttemptId, Option<u64>)>,
@@ -104,9 +108,11 @@ impl Checker {
             said: BTreeSet::new(),
             keys: BTreeMap::new(),
             made: BTreeMap::new(),
+            gone: BTreeSet::new(),
             told: BTreeSet::new(),
             lanes: BTreeMap::new(),
             commits: 0,
+            turns: 0,
             generation: 1,
             undone: BTreeSet::new(),
             is_replaying: false,
@@ -153,7 +159,7 @@ impl Checker {
             self.follow(event);
         }
         for record in &transaction.keys {
-            let again = self.made.insert(record.key.clone(), record.swarm).is_some();
+            let again = self.made.insert(record.key.clone(), (record.swarm, self.turns)).is_some();
             self.must(!again, "I1", || format!("the change under `{}` is made twice", record.key));
         }
         self.revoked.extend(transaction.nodes.iter().filter_map(revoked));

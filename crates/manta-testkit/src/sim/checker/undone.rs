@@ -23,6 +23,7 @@ impl Checker {
         self.attempts.clear();
         self.revoked.clear();
         self.made.clear();
+        self.gone.clear();
         self.is_replaying = true;
         log.iter().for_each(|transaction| self.durable(transaction));
         self.is_replaying = false;

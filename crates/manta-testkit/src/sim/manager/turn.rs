@@ -13,6 +13,7 @@ impl World {
         let now = self.clock();
         let Some(core) = &mut self.manager.core else { return };
         self.manager.began = self.now;
+        self.checker.turns += 1;
         let mut turn = core.begin(now);
         core.hear(std::mem::take(&mut self.manager.heard), &mut turn);
         while let Some(message) = self.manager.inbox.pop_front() {
