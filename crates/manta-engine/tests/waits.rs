@@ -39,6 +39,19 @@ fn a_wait_that_ends_while_something_else_happens_is_due_still() {
 }
 
 #[test]
+fn what_fails_in_a_long_pause_is_tried_again_as_soon_as_what_failed_before_it() {
+    let mut cluster = Cluster::new(1);
+    let id = cluster.submit(swarm(vec![task("worker", &[])]));
+    let offer = cluster.take_offers().remove(0);
+    cluster.input(Input::Pause { swarm: id, reason: "paused by a user".to_owned() });
+    cluster.pass(3600, &["node-1"]);
+    cluster.fail(&offer, OutcomeClass::UserError);
+    cluster.input(Input::Resume { swarm: id, reason: "resumed by a user".to_owned() });
+    cluster.pass(2, &["node-1"]);
+    assert_eq!(cluster.take_offers().len(), 1, "after its half second, not after another hour");
+}
+
+#[test]
 fn a_tag_that_nobody_published_skips_the_task() {
     let mut cluster = Cluster::new(2);
     let mut worker = task("worker", &[]);

@@ -35,7 +35,9 @@ impl SwarmRun {
             E::AttemptProgressed { attempt, state } => self.change_attempt(*attempt, state.change()),
             E::AttemptAccepted { attempt, outputs, timings } => self.accept(*attempt, outputs, *timings),
             E::AttemptFailed { attempt, failure, timings, retry_after_ms, .. } => {
-                let retry_at = retry_after_ms.map(|wait| at + Duration::from_millis(wait));
+                // What begins to wait in a pause waits no longer than what began before it.
+                let since = self.paused_at.unwrap_or(at);
+                let retry_at = retry_after_ms.map(|wait| since + Duration::from_millis(wait));
                 self.fail(*attempt, AttemptFailure::from(failure.clone()), *timings, retry_at);
             }
             E::AttemptLost { attempt, .. } => {
