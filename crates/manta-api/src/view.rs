@@ -54,6 +54,9 @@ pub struct TaskRunView {
     pub nodes: u32,
     /// Nodes whose attempt was accepted.
     pub accepted: u32,
+    /// How many of its attempts that ended were started in which way: `standby`, `fork`, `cold`.
+    #[serde(default)]
+    pub starts: BTreeMap<String, u32>,
     /// Why it is in that state.
     pub reason: String,
 }

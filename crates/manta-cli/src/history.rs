@@ -22,6 +22,8 @@ pub(crate) struct IterationRow {
     pub(crate) overhead_ms: u64,
     /// From an attempt's arrival at its node to the first line of `run()`, the median of those that counted.
     pub(crate) start_ms: u64,
+    /// Of those, how many were started in which way: `standby`, `fork`, `cold`.
+    pub(crate) starts: BTreeMap<String, usize>,
     /// Means over the attempts that counted, by the metric's name.
     pub(crate) metrics: BTreeMap<String, f64>,
     #[serde(skip)]
@@ -250,8 +252,12 @@ impl History {
         let (mut longest_run, mut busy) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
         let mut metrics = BTreeMap::<&String, Vec<f64>>::new();
         let mut starts: Vec<u64> =
-            counted().map(|one| one.timings).map(|t| t.queue_ms + t.prepare_ms + t.start_ms).collect();
+            counted().map(|one| &one.timings).map(|t| t.queue_ms + t.prepare_ms + t.start_ms).collect();
         starts.sort_unstable();
+        let mut ways = BTreeMap::<String, usize>::new();
+        for way in counted().filter_map(|one| one.timings.start_way) {
+            *ways.entry(way.name().to_owned()).or_default() += 1;
+        }
         for attempt in counted() {
             let longest = longest_run.entry(&attempt.task).or_default();
             *longest = (*longest).max(attempt.timings.run_ms);
@@ -267,6 +273,7 @@ impl History {
             nodes: nodes.len(),
             slowest_node: slowest,
             start_ms: starts.get(starts.len() / 2).copied().unwrap_or(0),
+            starts: ways,
             overhead_ms: elapsed_ms.saturating_sub(longest_run.values().sum()),
             metrics: metrics.into_iter().map(|(name, values)| (name.clone(), mean(&values))).collect(),
             elapsed_ms,

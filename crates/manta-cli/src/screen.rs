@@ -185,6 +185,7 @@ mod tests {
             nodes: 5,
             slowest_node: Some("node-3".into()),
             start_ms: 0,
+            starts: BTreeMap::new(),
             overhead_ms: 40,
             metrics: BTreeMap::from([("accuracy".into(), 0.9417), ("loss\x1b[2J".into(), 0.21)]),
             elapsed_ms: 845,

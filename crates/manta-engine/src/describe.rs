@@ -1,5 +1,5 @@
 //! Events in words, the same in the API, the command line and the log.
-use manta_types::event::{AttemptStateName, SwarmEvent as E};
+use manta_types::event::{AttemptStateName, SwarmEvent as E, Timings};
 use manta_types::{Event, SwarmSpec};
 
 use crate::swarm::count;
@@ -41,7 +41,8 @@ pub fn describe(spec: &SwarmSpec, event: &Event) -> Described {
         E::AttemptProgressed { state: AttemptStateName::Silent, .. } => on("fell silent"),
         E::AttemptProgressed { state, .. } => on(&format!("is {}", state.state())),
         E::AttemptAccepted { outputs, timings, .. } => {
-            on(&format!("done in {} ms, {} published", timings.run_ms, count(outputs.results.len(), "result")))
+            let published = count(outputs.results.len(), "result");
+            on(&format!("done in {} ms, {published} published{}", timings.run_ms, start_of(timings)))
         }
         E::AttemptFailed { failure, retry_after_ms, .. } => {
             let next = if retry_after_ms.is_some() { "; it will be tried again" } else { "" };
@@ -63,4 +64,13 @@ pub fn describe(spec: &SwarmSpec, event: &Event) -> Described {
         E::SwarmResumed { reason, .. } => format!("goes on: {reason}"),
     };
     Described { task, node, message }
+}
+
+/// How an attempt was started, and why not more quickly, as a clause.
+fn start_of(timings: &Timings) -> String {
+    match (timings.start_way, timings.start_instead.as_str()) {
+        (None, _) => String::new(),
+        (Some(way), "") => format!("; {} start", way.name()),
+        (Some(way), why) => format!("; {} start: {why}", way.name()),
+    }
 }

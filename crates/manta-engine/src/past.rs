@@ -127,11 +127,11 @@ fn after(found: &mut PastAttempt, siblings: &mut BTreeSet<AttemptId>, event: &Ev
         }
         E::AttemptAccepted { attempt, outputs, timings } => {
             found.accepted_since += u32::from(siblings.contains(attempt));
-            (*attempt, PastEnd::Accepted { outputs: outputs.clone(), timings: *timings })
+            (*attempt, PastEnd::Accepted { outputs: outputs.clone(), timings: timings.clone() })
         }
         E::AttemptFailed { attempt, failure, results, timings, .. } => {
             let (failure, results) = (failure.clone(), results.clone());
-            (*attempt, PastEnd::Failed { failure, results, timings: *timings })
+            (*attempt, PastEnd::Failed { failure, results, timings: timings.clone() })
         }
         E::AttemptLost { attempt, reason } => (*attempt, PastEnd::Lost(reason.clone())),
         E::AttemptCancelled { attempt, reason } => (*attempt, PastEnd::Cancelled(reason.clone())),

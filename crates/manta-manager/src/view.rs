@@ -88,8 +88,19 @@ fn task_run(spec: &SwarmSpec, run: &TaskRun) -> TaskRunView {
         state: run.state.name().to_owned(),
         nodes: count(run.slots.len()),
         accepted: count(run.accepted().count()),
+        starts: starts(run),
         reason: run.reason.clone(),
     }
+}
+
+/// How many of its attempts were started in which way, as far as their nodes have told.
+fn starts(run: &TaskRun) -> BTreeMap<String, u32> {
+    let attempts = run.slots.iter().flat_map(|slot| &slot.attempts);
+    let mut starts = BTreeMap::new();
+    for way in attempts.filter_map(|attempt| attempt.timings.start_way) {
+        *starts.entry(way.name().to_owned()).or_default() += 1;
+    }
+    starts
 }
 
 /// A node as it is now.

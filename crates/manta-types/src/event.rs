@@ -113,8 +113,8 @@ pub struct NextIteration {
     pub nodes: Option<Vec<NodeName>>,
 }
 
-/// How long the phases of an attempt took, in milliseconds, by the node's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// How long the phases of an attempt took, in milliseconds, by the node's clock, and how it was started.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Timings {
     /// Waiting for a free slot.
     pub queue_ms: u64,
@@ -126,6 +126,38 @@ pub struct Timings {
     pub run_ms: u64,
     /// Sending what was published.
     pub upload_ms: u64,
+    /// How its sandbox was started; none where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_way: Option<StartWay>,
+    /// Why it was started no quicker, in words; empty where nothing quicker was permitted or there is nothing quicker.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub start_instead: String,
+}
+
+/// The ways in which a node starts a sandbox, quickest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartWay {
+    /// It waited, locked up, for a task.
+    Standby,
+    /// It was forked when it was asked for.
+    Fork,
+    /// Its program was started anew.
+    Cold,
+}
+
+impl StartWay {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Standby, Self::Fork, Self::Cold];
+
+    /// The way's name, as on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standby => "standby",
+            Self::Fork => "fork",
+            Self::Cold => "cold",
+        }
+    }
 }
 
 /// What an accepted attempt leaves behind, all of it at once.

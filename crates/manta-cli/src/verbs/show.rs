@@ -57,10 +57,12 @@ fn render(swarm: &SwarmView, width: Option<usize>) -> String {
     }
     text.push_str(&format!("event      {}\n", swarm.seq));
     if !swarm.task_runs.is_empty() {
-        let mut table = Table::new(&["TASK", "STATE", "NODES", "ACCEPTED", "REASON"]);
+        let mut table = Table::new(&["TASK", "STATE", "NODES", "ACCEPTED", "STARTS", "REASON"]);
         for run in &swarm.task_runs {
             let (nodes, accepted) = (run.nodes.to_string(), run.accepted.to_string());
-            table.row(vec![one_line(&run.task, 32), run.state.clone(), nodes, accepted, one_line(&run.reason, 80)]);
+            let starts: Vec<String> = run.starts.iter().map(|(way, count)| format!("{count} {way}")).collect();
+            let (task, reason) = (one_line(&run.task, 32), one_line(&run.reason, 80));
+            table.row(vec![task, run.state.clone(), nodes, accepted, clean(&starts.join(", ")), reason]);
         }
         text.push('\n');
         text.push_str(&table.render(width));

@@ -33,12 +33,12 @@ impl SwarmRun {
                 self.offer(Attempt::offered(*attempt, node.clone(), *epoch), place);
             }
             E::AttemptProgressed { attempt, state } => self.change_attempt(*attempt, state.change()),
-            E::AttemptAccepted { attempt, outputs, timings } => self.accept(*attempt, outputs, *timings),
+            E::AttemptAccepted { attempt, outputs, timings } => self.accept(*attempt, outputs, timings),
             E::AttemptFailed { attempt, failure, timings, retry_after_ms, .. } => {
                 // What begins to wait in a pause waits no longer than what began before it.
                 let since = self.paused_at.unwrap_or(at);
                 let retry_at = retry_after_ms.map(|wait| since + Duration::from_millis(wait));
-                self.fail(*attempt, AttemptFailure::from(failure.clone()), *timings, retry_at);
+                self.fail(*attempt, AttemptFailure::from(failure.clone()), timings, retry_at);
             }
             E::AttemptLost { attempt, .. } => {
                 self.change_attempt(*attempt, AttemptChange::Lose);
@@ -122,11 +122,11 @@ impl SwarmRun {
         slot.attempts.push(attempt);
     }
 
-    fn accept(&mut self, attempt: AttemptId, outputs: &Outputs, timings: Timings) {
+    fn accept(&mut self, attempt: AttemptId, outputs: &Outputs, timings: &Timings) {
         self.change_attempt(attempt, AttemptChange::Accept);
         let Place { task, slot, .. } = self.attempts[&attempt];
         let done = named(self.slot_of(attempt), attempt);
-        (done.outputs, done.timings) = (Some(outputs.clone()), timings);
+        (done.outputs, done.timings) = (Some(outputs.clone()), timings.clone());
         self.task_runs[task].settle(slot, SlotOutcome::Accepted);
         self.agenda.runs.insert(task);
         self.requests.extend(outputs.next_iterations.iter().cloned());
@@ -135,7 +135,7 @@ impl SwarmRun {
         }
     }
 
-    fn fail(&mut self, attempt: AttemptId, failure: AttemptFailure, timings: Timings, retry_at: Option<Timestamp>) {
+    fn fail(&mut self, attempt: AttemptId, failure: AttemptFailure, timings: &Timings, retry_at: Option<Timestamp>) {
         self.change_attempt(attempt, AttemptChange::Fail);
         let Place { task, slot: index, .. } = self.attempts[&attempt];
         let slot = self.slot_of(attempt);
@@ -143,7 +143,7 @@ impl SwarmRun {
         *tries += 1;
         slot.retry_at = retry_at;
         let done = named(slot, attempt);
-        (done.failure, done.timings) = (Some(failure), timings);
+        (done.failure, done.timings) = (Some(failure), timings.clone());
         if retry_at.is_none() {
             self.task_runs[task].settle(index, SlotOutcome::Failed);
             self.agenda.runs.insert(task);

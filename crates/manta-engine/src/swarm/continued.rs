@@ -116,7 +116,7 @@ fn carry(run: &TaskRun) -> CarriedRun {
                 attempt: attempt.id,
                 epoch: attempt.epoch,
                 outputs: attempt.outputs.clone().unwrap_or_default(),
-                timings: attempt.timings,
+                timings: attempt.timings.clone(),
             },
             (None, SlotOutcome::Excused(reason)) => CarriedOutcome::Excused { reason: reason.clone() },
             (None, _) => match slot.last_failure() {

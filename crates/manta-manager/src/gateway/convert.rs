@@ -1,7 +1,7 @@
 //! Between the node protocol's messages and the manager's own types; what a node sends is checked here.
 use manta_api::node::{self as wire, manager_message, node_message};
 use manta_engine::{Command, Held, Offer};
-use manta_types::event::{AttemptStateName, Timings};
+use manta_types::event::{AttemptStateName, StartWay, Timings};
 use manta_types::name::{check_component, check_name};
 use manta_types::{AttemptFailure, AttemptId, NodeId, NodeName, OnDisconnect, OutcomeClass, SwarmId, limits};
 
@@ -137,8 +137,11 @@ pub(super) fn phase(text: &str) -> Result<AttemptStateName, String> {
 }
 
 pub(super) fn timings(sent: Option<wire::Timings>) -> Timings {
-    let wire::Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms } = sent.unwrap_or_default();
-    Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms }
+    let wire::Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms, start_way, start_instead } =
+        sent.unwrap_or_default();
+    let start_way = StartWay::ALL.into_iter().find(|way| way.name() == start_way);
+    let start_instead = clip(start_instead, SENTENCE_BYTES_MAX);
+    Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms, start_way, start_instead }
 }
 
 pub(super) fn failure(sent: wire::Failure) -> AttemptFailure {

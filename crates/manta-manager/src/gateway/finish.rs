@@ -16,11 +16,11 @@ use crate::ManagerError;
 /// attempt ends in any case.
 pub(super) async fn judge(
     node: &NodeName,
-    report: wire::AttemptFinished,
+    mut report: wire::AttemptFinished,
     blobs: &Arc<dyn BlobStore>,
 ) -> Result<Input, ManagerError> {
     let attempt = convert::attempt(&report.attempt).map_err(ManagerError::Internal)?;
-    let (epoch, timings) = (report.epoch, convert::timings(report.timings));
+    let (epoch, timings) = (report.epoch, convert::timings(report.timings.take()));
     let failed = report.failure.clone().map(convert::failure);
     let checked = check(report, blobs).await?;
     let node = node.clone();

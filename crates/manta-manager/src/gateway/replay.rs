@@ -52,13 +52,13 @@ impl ReplayIntake {
         finished: wire::ReplayFinished,
         blobs: &Arc<dyn BlobStore>,
     ) -> Result<Result<(), String>, ManagerError> {
-        let Some(report) = finished.report else { return Ok(Err("a replay's report is missing".to_owned())) };
+        let Some(mut report) = finished.report else { return Ok(Err("a replay's report is missing".to_owned())) };
         let id = match replay(&report.attempt) {
             Ok(id) => id,
             Err(problem) => return Ok(Err(problem)),
         };
         let failed = report.failure.clone().map(convert::failure);
-        let timings = convert::timings(report.timings);
+        let timings = convert::timings(report.timings.take());
         let outcome = match finish::check(report, blobs).await? {
             Ok(outputs) => outcome(outputs, failed, timings),
             Err(problem) => {

@@ -111,11 +111,11 @@ impl Past {
 
 fn left(end: &PastEnd) -> Option<AttemptOutcome> {
     Some(match end {
-        PastEnd::Accepted { outputs, timings } => outcome(outputs.clone(), None, *timings),
+        PastEnd::Accepted { outputs, timings } => outcome(outputs.clone(), None, timings.clone()),
         PastEnd::Failed { failure, results, timings } => AttemptOutcome {
             results: results.clone(),
             failure: Some(failure.clone()),
-            timings: *timings,
+            timings: timings.clone(),
             ..AttemptOutcome::default()
         },
         PastEnd::Lost(_) | PastEnd::Cancelled(_) => return None,

@@ -51,6 +51,10 @@ pub(crate) async fn deliver(
             let ran = run(node, order, &prepared, &log, || enter(Phase::Running), cancel).await;
             crash_point!("node.attempt.ended");
             (timings.start_ms, timings.run_ms) = (ms(ran.start), ms(ran.run));
+            if let Some(start) = ran.way {
+                timings.start_way = start.way.name().to_owned();
+                timings.start_instead = start.instead.unwrap_or_default();
+            }
             (ran.staged, ran.verdict)
         }
         Err(failed) => (Staged::default(), Err(failed)),
@@ -92,13 +96,14 @@ fn conclude(
         // Nothing that a failed attempt kept ever becomes state.
         staged.state.clear();
     }
+    let run_ms = timings.run_ms;
     let report = report(order, &staged, verdict, timings);
     let Fitted { report, is_whole } = fit(report, REPORT_BYTES_MAX);
     if !is_whole {
         staged = Staged::default();
     }
     match &report.failure {
-        None => tracing::info!(run_ms = timings.run_ms, "the attempt ended well"),
+        None => tracing::info!(run_ms, "the attempt ended well"),
         Some(failed) => tracing::info!(class = failed.class, error = failed.message, "the attempt failed"),
     }
     let state = staged.state.iter().map(|(name, pin)| (name.clone(), pin.blob())).collect();

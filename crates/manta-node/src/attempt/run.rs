@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use manta_sandbox::Exit;
+use manta_sandbox::{Exit, Start};
 use manta_types::{AttemptFailure, OutcomeClass};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::Receiver;
@@ -28,6 +28,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 pub(crate) struct Ran {
     pub(crate) staged: Staged,
     pub(crate) verdict: Result<(), AttemptFailure>,
+    /// How its sandbox was started; none where it could not be.
+    pub(crate) way: Option<Start>,
     /// From the sandbox's start to the first line of `run()`, and from there to the end.
     pub(crate) start: Duration,
     pub(crate) run: Duration,
@@ -52,9 +54,12 @@ pub(crate) async fn run(
         }
     };
     let mut server = Server::new(grant(node, order, prepared, &view, log, &note_start));
+    let mut way = None;
     let verdict = match launch(&view, order).await {
         Ok(launched) => {
-            tracing::debug!(attempt = %order.attempt, start = %launched.hold.start(), "a sandbox was started");
+            let start = launched.hold.start();
+            tracing::debug!(attempt = %order.attempt, %start, "a sandbox was started");
+            way = Some(start.clone());
             let evidence = attend(node, order, launched, &mut server, log, cancel).await;
             judge(evidence, &order.resources)
         }
@@ -64,6 +69,7 @@ pub(crate) async fn run(
     Ran {
         staged: server.into_staged(),
         verdict,
+        way,
         start: first_line.map_or_else(|| begun.elapsed(), |first| first - begun),
         run: first_line.map_or(Duration::ZERO, |first| first.elapsed()),
     }
