@@ -24,8 +24,11 @@ const ZYGOTE_BYTES_MAX: u64 = 2 << 30;
 const AVAILABLE_BYTES_MIN: u64 = 1 << 30;
 /// A node with less keeps one sandbox waiting in each zygote, another two.
 const AVAILABLE_BYTES_PLENTY: u64 = 8 << 30;
-/// Images that have a zygote at once; tasks of further ones start cold.
-const ZYGOTES_MAX: usize = 4;
+/// Tasks of one zygote, and its milliseconds, before another takes its place.
+const FORKS_MAX: u32 = 1000;
+const AGE_MS_MAX: u64 = 30 * 60 * 1000;
+/// Memory that warm starts leave to others.
+const RESERVE_BYTES: u64 = 512 << 20;
 
 /// Whether and how tasks are started warm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +85,6 @@ impl Zygotes {
         let (name, preload) = preload_of(image)?;
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if !asked.contains(name) {
-            if asked.len() >= ZYGOTES_MAX {
-                return None;
-            }
             // An engine that is gone is noticed by the start that follows.
             if let Err(error) = node.engine.keep_warm(template(node, name, preload, standbys)) {
                 tracing::warn!(image = name, %error, "no zygote can be asked for");
@@ -129,6 +129,9 @@ fn template(node: &Node, name: &str, preload: &[&str], standbys: u32) -> Templat
         hostname: node.name.to_string(),
         memory_bytes: ZYGOTE_BYTES_MAX,
         standbys,
+        forks_max: FORKS_MAX,
+        age_ms_max: AGE_MS_MAX,
+        reserve_bytes: RESERVE_BYTES,
     }
 }
 

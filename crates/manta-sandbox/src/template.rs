@@ -30,6 +30,12 @@ pub struct Template {
     pub memory_bytes: u64,
     /// Sandboxes kept ready, each for one task: 0 forks one when it is asked for.
     pub standbys: u32,
+    /// Children after which another zygote takes its place; what one forks shares its layout.
+    pub forks_max: u32,
+    /// Milliseconds after which another zygote takes its place.
+    pub age_ms_max: u64,
+    /// Memory of the host that stays free: with less no sandbox waits, with less than half the zygote ends once nothing runs in it.
+    pub reserve_bytes: u64,
 }
 
 /// What a launcher has of one template at the moment.

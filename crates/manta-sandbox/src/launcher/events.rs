@@ -19,6 +19,9 @@ use crate::{SandboxSpec, Start, StartError, StartWay, sys};
 /// How often v1 memory groups are looked at, and groups that would not go are tried again.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often it is looked whether what waits for tasks is worn, has fallen, or takes memory that the host needs.
+const POOL_TICK: Duration = Duration::from_secs(2);
+
 /// How long the launcher waits for killed tasks when it ends itself.
 const END_MAX: Duration = Duration::from_secs(10);
 
@@ -100,11 +103,10 @@ impl Server {
         let mut fds = vec![PollFd::new(&self.control, PollFlags::IN)];
         fds.extend(self.tasks.values().map(|task| PollFd::from_borrowed_fd(task.pidfd(), PollFlags::IN)));
         fds.extend(self.pool.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let ticking = self.pool.needs_watching()
-            || !self.leftovers.is_empty()
-            || self.tasks.values().any(|task| task.group.needs_watching());
-        let timeout = Timespec::try_from(TICK).expect("a tenth of a second fits");
-        match poll(&mut fds, ticking.then_some(&timeout)) {
+        let is_ticking = !self.leftovers.is_empty() || self.tasks.values().any(|task| task.group.needs_watching());
+        let timeout = if is_ticking { Some(TICK) } else { self.pool.needs_watching().then_some(POOL_TICK) };
+        let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("some seconds fit"));
+        match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok(!fds[0].revents().is_empty()),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
@@ -153,10 +155,7 @@ impl Server {
         spec.check()?;
         let warm = spec.template.is_some().then(|| self.pool.start(&mut self.starter, spec, &fds));
         let (task, start) = match warm {
-            Some(Ok((task, way))) => {
-                let instead = (way != StartWay::Standby).then(|| "none of its image was waiting".to_owned());
-                (task, Start { way, instead })
-            }
+            Some(Ok(started)) => started,
             Some(Err(why)) => (self.starter.start(spec, fds)?, Start { way: StartWay::Cold, instead: Some(why) }),
             None => (self.starter.start(spec, fds)?, Start { way: StartWay::Cold, instead: None }),
         };

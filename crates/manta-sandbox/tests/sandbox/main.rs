@@ -15,6 +15,7 @@ mod interpreters;
 mod kernel;
 mod lifetime;
 mod limits;
+mod pool;
 mod probes;
 mod processes;
 mod support;

@@ -12,6 +12,7 @@ use manta_sandbox::{
     Exit, ExitHow, HostImage, Launcher, Limits, Mount, MountAccess, Running, SandboxSpec, StartWay, Template, Tier,
     TmpLimits,
 };
+use rustix::process::Pid;
 
 /// The launcher program of this crate.
 pub(crate) const LAUNCHER: &str = env!("CARGO_BIN_EXE_sandbox-launcher");
@@ -153,6 +154,9 @@ impl Lab {
             hostname: "task".to_owned(),
             memory_bytes: 1 << 30,
             standbys: if self.way == StartWay::Standby { 2 } else { 0 },
+            forks_max: u32::MAX,
+            age_ms_max: u64::MAX,
+            reserve_bytes: 0,
         }
     }
 
@@ -359,4 +363,35 @@ pub(crate) fn cgroups_of(launcher_pid: u32) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{launcher_pid}-")))
         .collect()
+}
+
+/// Processes below a launcher, but for itself.
+pub(crate) fn pids_below(launcher: u32) -> Vec<u32> {
+    let mut found = vec![launcher];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        let tasks = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        found.extend(tasks.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        next += 1;
+    }
+    found.remove(0);
+    found
+}
+
+/// Interpreters that run in process namespaces so many deep: 2 the zygote, 3 its children.
+pub(crate) fn child_pids(lab: &Lab, depth: usize) -> Vec<Pid> {
+    let runs_zygote = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("/light/main.py"))
+    };
+    let is_that_deep = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("NSpid:") && line.split_whitespace().count() == depth + 1)
+    };
+    let pids = pids_below(lab.launcher.pid()).into_iter().filter(|pid| runs_zygote(pid) && is_that_deep(pid));
+    pids.filter_map(|pid| Pid::from_raw(pid.cast_signed())).collect()
+}
+
+/// The first interpreter of a lab's zygotes.
+pub(crate) fn zygote_of(lab: &Lab) -> Pid {
+    child_pids(lab, 2).into_iter().next().unwrap()
 }

@@ -5,9 +5,11 @@ use std::fs;
 use std::time::Duration;
 
 use manta_sandbox::{ExitHow, Start, StartWay};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
-use crate::support::{Lab, PRELUDE, cgroups_of, full_tier, owner_mount, wait_until, warm_labs};
+use crate::support::{
+    Lab, PRELUDE, cgroups_of, child_pids, full_tier, owner_mount, pids_below, wait_until, warm_labs, zygote_of,
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -195,39 +197,9 @@ fn start(lab: &Lab, spec: manta_sandbox::SandboxSpec) -> Start {
     lab.launcher.start_blocking(spec, light, stdout, stderr).unwrap().start
 }
 
-/// Processes below a launcher, but for itself.
-fn pids_below(launcher: u32) -> Vec<u32> {
-    let mut found = vec![launcher];
-    let mut next = 0;
-    while let Some(parent) = found.get(next).copied() {
-        let tasks = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        found.extend(tasks.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-        next += 1;
-    }
-    found.remove(0);
-    found
-}
-
-/// Interpreters that run in process namespaces so many deep: 2 the zygote, 3 its children.
-fn child_pids(lab: &Lab, depth: usize) -> Vec<Pid> {
-    let runs_zygote = |pid: &u32| {
-        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("/light/main.py"))
-    };
-    let is_that_deep = |pid: &u32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("NSpid:") && line.split_whitespace().count() == depth + 1)
-    };
-    let pids = pids_below(lab.launcher.pid()).into_iter().filter(|pid| runs_zygote(pid) && is_that_deep(pid));
-    pids.filter_map(|pid| Pid::from_raw(pid.cast_signed())).collect()
-}
-
 fn children(lab: &Lab, depth: usize) -> Vec<String> {
     let pids = child_pids(lab, depth).into_iter();
     pids.map(|pid| fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap()).collect()
-}
-
-fn zygote_of(lab: &Lab) -> Pid {
-    child_pids(lab, 2).into_iter().next().unwrap()
 }
 
 fn zygote_dir(lab: &Lab) -> std::path::PathBuf {

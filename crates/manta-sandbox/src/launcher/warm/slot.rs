@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 
-use super::zygote::{Process, channel, spec_of};
+use super::process::{Process, channel, spec_of};
 use crate::cgroup::Group;
 use crate::child::{Admission, Failure, PlannedSource, ShellPlan, clone_inside};
 use crate::hostid::Seat;

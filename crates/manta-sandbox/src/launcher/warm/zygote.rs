@@ -5,35 +5,28 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
+use rustix::net::RecvFlags;
 use serde::Deserialize;
 
+use super::memory::Free;
+use super::process::{CHILDREN_MAX, Process, launch};
 use super::slot::Slot;
-use crate::child::Role;
-use crate::hostid::Seats;
 use crate::launcher::plan;
-use crate::launcher::protocol::{self, MESSAGE_BYTES_MAX, START_FDS};
+use crate::launcher::protocol::{self, START_FDS};
 use crate::launcher::start::Starter;
 use crate::launcher::task::Task;
-use crate::{Limits, Mount, SandboxSpec, StartError, StartWay, Template, Tier, TmpLimits, Warmth};
+use crate::{Mount, SandboxSpec, Start, StartWay, Template, Tier, Warmth};
 
-/// Children of one zygote that may live at once.
-const CHILDREN_MAX: usize = 32;
-
-/// How long a zygote that ended, or could not be started, is left alone.
+/// How long a zygote that ended, or could not be started, is left alone; twice as long each time that it did not get up.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How often that is doubled.
+const DOUBLINGS_MAX: u32 = 6;
 
 /// How long a child that is waited for may take.
 const FORK_MAX: Duration = Duration::from_secs(10);
 
 /// Why there is no warm start yet.
 const IMPORTING: &str = "its zygote is still importing the image's packages";
-
-/// What a zygote may use beside memory.
-const ZYGOTE_TMP: TmpLimits = TmpLimits { bytes: 16 << 20, inodes: 1024 };
-const ZYGOTE_PIDS: u32 = 64;
-const ZYGOTE_CPU: f64 = 64.0;
 
 /// What a zygote says of itself.
 #[derive(Debug, Deserialize)]
@@ -53,6 +46,14 @@ pub(super) struct Zygote {
     ended: Vec<Task>,
     /// Why no child could be kept waiting, and when that was.
     trouble: Option<(String, Instant)>,
+    /// When its process was started.
+    born: Instant,
+    /// Children that its process was asked for.
+    forks: u32,
+    /// When it was last of use to somebody.
+    used: Instant,
+    /// How often in a row it did not get up.
+    falls: u32,
 }
 
 enum State {
@@ -61,20 +62,21 @@ enum State {
     Up(Process),
 }
 
-/// A running zygote.
-pub(super) struct Process {
-    task: Task,
-    pub(super) control: Rc<OwnedFd>,
-    pub(super) user_namespace: OwnedFd,
-    pub(super) pid_namespace: OwnedFd,
-    pub(super) seats: Rc<Seats>,
-}
-
 impl Zygote {
     /// Starts one in the background.
     pub(super) fn start(starter: &mut Starter, template: Template) -> Self {
-        let down = State::Down { why: String::new(), since: Instant::now() };
-        let mut zygote = Self { template, state: down, slots: Vec::new(), ended: Vec::new(), trouble: None };
+        let now = Instant::now();
+        let mut zygote = Self {
+            template,
+            state: State::Down { why: String::new(), since: now },
+            slots: Vec::new(),
+            ended: Vec::new(),
+            trouble: None,
+            born: now,
+            forks: 0,
+            used: now,
+            falls: 0,
+        };
         zygote.launch(starter);
         zygote
     }
@@ -83,15 +85,39 @@ impl Zygote {
         &self.template
     }
 
+    /// When it was last of use to somebody.
+    pub(super) fn used(&self) -> Instant {
+        self.used
+    }
+
+    /// Whether it can fork.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    /// Whether it is not there, and is started again only after a pause.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.state, State::Down { .. })
+    }
+
+    /// Whether another one should take its place: what it forks shares its layout, which should not be guessed at for ever.
+    pub(super) fn is_worn(&self, now: Instant) -> bool {
+        let age = now.duration_since(self.born);
+        self.is_up()
+            && (self.forks >= self.template.forks_max || age >= Duration::from_millis(self.template.age_ms_max))
+    }
+
     /// Starts a sandbox from a child that waits, or from one that is forked now.
     pub(super) fn open(
         &mut self,
         starter: &mut Starter,
         spec: &SandboxSpec,
         fds: &[OwnedFd; START_FDS],
-    ) -> Result<(Task, StartWay), String> {
+    ) -> Result<(Task, Start), String> {
         let late = late_mounts(&self.template, spec)?;
-        self.advance(starter, Instant::now());
+        self.used = Instant::now();
+        // None is made to wait now: the one that asked would wait for that.
+        self.step();
         let process = match &self.state {
             State::Up(process) => process,
             State::Importing(_) => return Err(IMPORTING.to_owned()),
@@ -99,24 +125,36 @@ impl Zygote {
         };
         loop {
             let waiting = self.slots.iter().position(Slot::is_ready).map(|position| self.slots.swap_remove(position));
-            let way = if waiting.is_some() { StartWay::Standby } else { StartWay::Fork };
+            let start = match waiting {
+                Some(_) => Start { way: StartWay::Standby, instead: None },
+                None => Start { way: StartWay::Fork, instead: Some(self.why_none_waits()) },
+            };
             let slot = match waiting {
                 Some(slot) => slot,
                 None => {
+                    self.forks = self.forks.saturating_add(1);
                     let made = Slot::begin(starter, process, &self.template).map_err(|error| error.to_string())?;
                     wait_for(made, process, &mut self.ended)?
                 }
             };
             match slot.admit(starter, &late, spec, fds) {
-                Ok(()) => return Ok((slot.into_task(Some(Rc::clone(&process.control))), way)),
+                Ok(()) => return Ok((slot.into_task(Some(Rc::clone(&process.control))), start)),
                 Err(error) => {
                     self.ended.push(end_slot(slot));
                     // One that waited may have died a moment ago; the next one need not.
-                    if way == StartWay::Fork {
+                    if start.way == StartWay::Fork {
                         return Err(error.to_string());
                     }
                 }
             }
+        }
+    }
+
+    fn why_none_waits(&self) -> String {
+        match &self.trouble {
+            _ if self.template.standbys == 0 => "no standby of its image is kept".to_owned(),
+            Some((why, _)) => format!("none of its image was waiting: {why}"),
+            None => "none of its image was waiting".to_owned(),
         }
     }
 
@@ -166,14 +204,42 @@ impl Zygote {
         own.chain(self.slots.iter().map(Slot::fd))
     }
 
-    /// Takes every step that needs no waiting.
-    pub(super) fn advance(&mut self, starter: &mut Starter, now: Instant) {
+    /// Takes every step that needs no waiting; children wait only where that memory is `free`.
+    pub(super) fn advance(&mut self, starter: &mut Starter, now: Instant, free: Free) {
+        self.step();
+        match &self.state {
+            State::Down { since, .. } if now.duration_since(*since) >= self.pause() => self.launch(starter),
+            State::Up(_) if free.is_less_than(self.template.reserve_bytes) => {
+                self.trouble = Some((free.too_little(self.template.reserve_bytes), now));
+                let idle = std::mem::take(&mut self.slots);
+                self.ended.extend(idle.into_iter().map(end_slot));
+            }
+            State::Up(process) => {
+                let hindered = self.trouble.as_ref().is_some_and(|(_, since)| now.duration_since(*since) < PAUSE);
+                if hindered || self.slots.len() >= self.wanted() {
+                    return;
+                }
+                self.forks = self.forks.saturating_add(1);
+                match Slot::begin(starter, process, &self.template) {
+                    Ok(slot) => {
+                        self.slots.push(slot);
+                        self.trouble = None;
+                    }
+                    Err(error) => self.trouble = Some((error.to_string(), now)),
+                }
+            }
+            State::Down { .. } | State::Importing(_) => {}
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        PAUSE * (1 << self.falls.saturating_sub(1).min(DOUBLINGS_MAX))
+    }
+
+    /// Hears what the zygote and those of its children say that become ready.
+    fn step(&mut self) {
         self.hear();
-        let up = match &self.state {
-            State::Up(process) => process,
-            State::Down { since, .. } if now.duration_since(*since) >= PAUSE => return self.launch(starter),
-            _ => return,
-        };
+        let State::Up(up) = &self.state else { return };
         let control = Rc::clone(&up.control);
         for mut slot in std::mem::take(&mut self.slots) {
             match slot.advance(&control) {
@@ -181,27 +247,12 @@ impl Zygote {
                 Err(error) => {
                     // One that waited has died, which says nothing of the next.
                     if !slot.is_ready() {
-                        self.trouble = Some((error.to_string(), now));
+                        self.trouble = Some((error.to_string(), Instant::now()));
                     }
                     self.ended.push(end_slot(slot));
                 }
             }
         }
-        let hindered = self.trouble.as_ref().is_some_and(|(_, since)| now.duration_since(*since) < PAUSE);
-        if self.slots.len() < self.wanted() && !hindered {
-            match Slot::begin(starter, up, &self.template) {
-                Ok(slot) => {
-                    self.slots.push(slot);
-                    self.trouble = None;
-                }
-                Err(error) => self.trouble = Some((error.to_string(), now)),
-            }
-        }
-    }
-
-    /// Whether something is to be tried again though nothing happens.
-    pub(super) fn needs_watching(&self) -> bool {
-        self.trouble.is_some() || matches!(self.state, State::Down { .. })
     }
 
     /// Ends all that waits; what runs goes on.
@@ -229,12 +280,13 @@ impl Zygote {
     }
 
     /// Reads what the process said of itself, or that it is gone.
-    fn hear(&mut self) {
+    pub(super) fn hear(&mut self) {
         let (State::Importing(process) | State::Up(process)) = &self.state else { return };
         let mut buffer = vec![0; 16 << 10];
         match protocol::receive_all::<Word>(&*process.control, &mut buffer, RecvFlags::DONTWAIT) {
             Ok(Some(received)) => match received.message {
                 Word::Ready => {
+                    self.falls = 0;
                     let before = std::mem::replace(&mut self.state, State::gone());
                     self.state = match before {
                         State::Importing(process) => State::Up(process),
@@ -250,6 +302,7 @@ impl Zygote {
     }
 
     fn go_down(&mut self, why: String) {
+        self.falls = self.falls.saturating_add(1);
         let down = State::Down { why, since: Instant::now() };
         self.ended.extend(std::mem::take(&mut self.slots).into_iter().map(end_slot));
         if let State::Importing(process) | State::Up(process) = std::mem::replace(&mut self.state, down) {
@@ -260,9 +313,13 @@ impl Zygote {
     }
 
     fn launch(&mut self, starter: &mut Starter) {
+        (self.born, self.forks) = (Instant::now(), 0);
         self.state = match launch(starter, &self.template) {
             Ok(process) => State::Importing(process),
-            Err(error) => State::Down { why: error.to_string(), since: Instant::now() },
+            Err(error) => {
+                self.falls = self.falls.saturating_add(1);
+                State::Down { why: error.to_string(), since: Instant::now() }
+            }
         };
     }
 }
@@ -321,68 +378,3 @@ fn end_slot(slot: Slot) -> Task {
     task.kill();
     task
 }
-
-/// A spec of what all sandboxes of a template have.
-pub(super) fn spec_of(template: &Template, id: String) -> SandboxSpec {
-    SandboxSpec {
-        id,
-        tier: Tier::Full,
-        argv: template.argv.clone(),
-        env: template.env.clone(),
-        mounts: template.mounts.clone(),
-        devices: Vec::new(),
-        links: template.links.clone(),
-        tmp: ZYGOTE_TMP,
-        limits: Limits { memory_bytes: template.memory_bytes, pids: ZYGOTE_PIDS, cpu: ZYGOTE_CPU },
-        hostname: template.hostname.clone(),
-        template: None,
-    }
-}
-
-fn launch(starter: &mut Starter, template: &Template) -> Result<Process, StartError> {
-    if !starter.privileged {
-        return Err(StartError::Tier { tier: Tier::Full.name().to_owned(), problem: "it needs root".to_owned() });
-    }
-    let failed = |error: std::io::Error| StartError::step("start a zygote", error);
-    let (control, theirs) = channel().map_err(failed)?;
-    let filter = starter.filter(Tier::Full, Role::Task { landlock: starter.landlock_abi > 0 })?;
-    let program = filter_file(&filter).map_err(failed)?;
-    protocol::send(&control, b"{}", &[program.as_fd()]).map_err(failed)?;
-    let null =
-        || open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(|error| failed(error.into()));
-    let seats = starter.take_seats(CHILDREN_MAX)?;
-    let spec = spec_of(template, starter.name("zygote"));
-    let task = starter.start_zygote(&spec, Rc::clone(&seats), [theirs, null()?, null()?])?;
-    let namespace = |name: &str| {
-        let path = format!("/proc/{}/ns/{name}", task.process.pid.as_raw_nonzero());
-        std::fs::File::open(path).map(OwnedFd::from).map_err(failed)
-    };
-    let (user_namespace, pid_namespace) = (namespace("user")?, namespace("pid")?);
-    Ok(Process { task, control: Rc::new(control), user_namespace, pid_namespace, seats })
-}
-
-/// Two ends of a socket that carries whole messages.
-pub(super) fn channel() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    protocol::make_room(&ours)?;
-    protocol::make_room(&theirs)?;
-    Ok((ours, theirs))
-}
-
-/// A file that holds a filter's instructions, as the kernel takes them.
-fn filter_file(filter: &[libc::sock_filter]) -> std::io::Result<OwnedFd> {
-    let file = memfd_create("manta-filter", MemfdFlags::CLOEXEC)?;
-    let bytes: Vec<u8> = filter
-        .iter()
-        .flat_map(|step| {
-            let [code_low, code_high] = step.code.to_ne_bytes();
-            let [a, b, c, d] = step.k.to_ne_bytes();
-            [code_low, code_high, step.jt, step.jf, a, b, c, d]
-        })
-        .collect();
-    let written = rustix::io::write(&file, &bytes)?;
-    assert!(written == bytes.len(), "memory files take everything at once");
-    Ok(file)
-}
-
-const _: () = assert!(MESSAGE_BYTES_MAX >= 16 << 10);
