@@ -156,7 +156,7 @@ class Manta:
             path.mkdir(mode=0o700)
         shutil.copytree(MODULES, self.work / "modules")
         self.environment = {
-            **{name: os.environ[name] for name in ("LANG", "MANTA_PYTHON") if name in os.environ},
+            **{name: os.environ[name] for name in ("LANG", "MANTA_PYTHON", "MANTA_WARM") if name in os.environ},
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "HOME": str(root / "h"),
             "TMPDIR": str(self.tmp),

@@ -22,6 +22,8 @@ const PRELOADS: [(&str, &[&str]); 5] = [
 const ZYGOTE_BYTES_MAX: u64 = 2 << 30;
 /// A node with less memory in use of nobody keeps no zygote.
 const AVAILABLE_BYTES_MIN: u64 = 1 << 30;
+/// A node with less keeps no sandbox waiting in its zygotes, and forks when a task comes.
+const AVAILABLE_BYTES_SOME: u64 = 2 << 30;
 /// A node with less keeps one sandbox waiting in each zygote, another two.
 const AVAILABLE_BYTES_PLENTY: u64 = 8 << 30;
 /// Tasks of one zygote, and its milliseconds, before another takes its place.
@@ -30,14 +32,19 @@ const AGE_MS_MAX: u64 = 30 * 60 * 1000;
 /// Memory that warm starts leave to others.
 const RESERVE_BYTES: u64 = 512 << 20;
 
-/// Whether and how tasks are started warm.
+/// Whether and how tasks are started warm: forked from a process that has imported their image's packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warm {
     /// Every task's interpreter is started anew.
     Off,
-    /// A process that has imported an image's packages forks its tasks.
+    /// Where the agent is root, and memory is free.
+    Auto {
+        /// Tasks that wait ready in each such process; chosen by memory where it is not given.
+        standbys: Option<u32>,
+    },
+    /// Where the agent is root.
     On {
-        /// Tasks that wait ready in each; chosen by memory where it is not given.
+        /// As for [`Warm::Auto`].
         standbys: Option<u32>,
     },
 }
@@ -56,19 +63,21 @@ impl Zygotes {
     pub(crate) fn new(warm: Warm, tier: Tier, available_bytes: u64) -> Self {
         let none =
             |reason: Option<&str>| Self { standbys: None, reason: reason.map(str::to_owned), asked: Mutex::default() };
-        match warm {
-            Warm::Off => none(None),
-            Warm::On { .. } if tier != Tier::Full => none(Some(
+        let (Warm::Auto { standbys } | Warm::On { standbys }) = warm else { return none(None) };
+        if tier != Tier::Full {
+            return none(Some(
                 "tasks start cold: a warm start gives each task a uid of its own, for which the agent must be root",
-            )),
-            Warm::On { standbys: None } if available_bytes < AVAILABLE_BYTES_MIN => {
-                none(Some("tasks start cold: less than 1 GiB of memory is free (--standbys 1 overrules it)"))
-            }
-            Warm::On { standbys } => {
-                let by_memory = if available_bytes < AVAILABLE_BYTES_PLENTY { 1 } else { 2 };
-                Self { standbys: Some(standbys.unwrap_or(by_memory)), reason: None, asked: Mutex::default() }
-            }
+            ));
         }
+        if matches!(warm, Warm::Auto { .. }) && available_bytes < AVAILABLE_BYTES_MIN {
+            return none(Some("tasks start cold: less than 1 GiB of memory is free (`--warm on` overrules it)"));
+        }
+        let by_memory = match available_bytes {
+            ..AVAILABLE_BYTES_SOME => 0,
+            ..AVAILABLE_BYTES_PLENTY => 1,
+            _ => 2,
+        };
+        Self { standbys: Some(standbys.unwrap_or(by_memory)), reason: None, asked: Mutex::default() }
     }
 
     /// Why no task starts warm though it may, with what would help.
@@ -143,10 +152,13 @@ mod tests {
 
     #[test]
     fn standbys_follow_the_setting_and_else_the_memory() {
-        let on = |standbys| Warm::On { standbys };
-        assert_eq!(Zygotes::new(on(None), Tier::Full, PLENTY).standbys, Some(2));
-        assert_eq!(Zygotes::new(on(None), Tier::Full, 4 << 30).standbys, Some(1));
-        assert_eq!(Zygotes::new(on(Some(0)), Tier::Full, 1).standbys, Some(0));
+        let standbys = |standbys, bytes| Zygotes::new(Warm::Auto { standbys }, Tier::Full, bytes).standbys;
+        assert_eq!(standbys(None, PLENTY), Some(2));
+        assert_eq!(standbys(None, 4 << 30), Some(1));
+        assert_eq!(standbys(None, AVAILABLE_BYTES_MIN), Some(0));
+        assert_eq!(standbys(None, AVAILABLE_BYTES_MIN - 1), None);
+        assert_eq!(standbys(Some(3), AVAILABLE_BYTES_MIN), Some(3));
+        assert_eq!(Zygotes::new(Warm::On { standbys: None }, Tier::Full, 1).standbys, Some(0));
         assert_eq!(Zygotes::new(Warm::Off, Tier::Full, PLENTY).standbys, None);
     }
 
@@ -160,9 +172,9 @@ mod tests {
 
     #[test]
     fn a_node_without_warm_starts_says_why_unless_it_was_told_so() {
-        let on = Warm::On { standbys: None };
-        assert!(Zygotes::new(on, Tier::Rootless, PLENTY).note().unwrap().contains("must be root"));
-        assert!(Zygotes::new(on, Tier::Full, 1).note().unwrap().contains("memory"));
+        let auto = Warm::Auto { standbys: None };
+        assert!(Zygotes::new(auto, Tier::Rootless, PLENTY).note().unwrap().contains("must be root"));
+        assert!(Zygotes::new(auto, Tier::Full, 1).note().unwrap().contains("memory"));
         assert_eq!(Zygotes::new(Warm::Off, Tier::Full, PLENTY).note(), None);
     }
 }

@@ -16,6 +16,9 @@ use crate::report::Failure;
 use crate::verbs::image;
 use crate::{logging, python, shutdown};
 
+/// What `--warm` may be.
+const WARM: [&str; 3] = ["auto", "on", "off"];
+
 /// Options of `manta node run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -72,13 +75,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHAT", default_value = "refuse", value_parser = ["refuse", "warn"])]
     on_allowed_probe: String,
 
-    /// Tasks kept waiting, ready to run, for each image in use; 0 forks one when it is needed [default: 1 or 2, by free memory].
+    /// Tasks kept waiting, ready to run, for each image in use; 0 forks one when it is needed [default: 0 to 2, by free memory].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=16))]
     standbys: Option<u32>,
 
-    /// Whether tasks are forked from a process that has imported their image's packages.
-    #[arg(long, value_name = "WHETHER", default_value = "off", value_parser = ["on", "off"])]
-    warm: String,
+    /// Whether tasks are forked from a process that has imported their image's packages; `auto` does so where the agent is root
+    /// and a GiB of memory is free [default: MANTA_WARM, auto].
+    #[arg(long, value_name = "WHETHER", value_parser = WARM)]
+    warm: Option<String>,
 
     /// The GPUs that tasks may be given: all that are found, none, or those of a CDI specification.
     #[arg(long, value_name = "auto|none|FILE", default_value = "auto")]
@@ -166,7 +170,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
             "warn" => OnAllowedProbe::Warn,
             _ => OnAllowedProbe::Refuse,
         },
-        warm: if args.warm == "off" { Warm::Off } else { Warm::On { standbys: args.standbys } },
+        warm: warm(args)?,
         ephemeral: args.ephemeral,
         name,
     })
@@ -176,6 +180,17 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
 fn images(args: &Args) -> Result<Store, Failure> {
     let beside = || args.data_dir.as_ref().filter(|_| crate::home::data().is_none()).map(|data| data.join("images"));
     image::open(args.images.clone().or_else(beside).as_deref())
+}
+
+fn warm(args: &Args) -> Result<Warm, Failure> {
+    let standbys = args.standbys;
+    match args.warm.clone().or_else(|| variable("MANTA_WARM")).as_deref() {
+        Some("off") => Ok(Warm::Off),
+        Some("on") => Ok(Warm::On { standbys }),
+        Some("auto") | None => Ok(Warm::Auto { standbys }),
+        Some(other) => Err(Failure::usage(format!("MANTA_WARM is `{other}`"))
+            .hint(format!("it may be {}", WARM.map(|word| format!("`{word}`")).join(", ")))),
+    }
 }
 
 fn image_names(options: &[String]) -> Result<BTreeMap<String, String>, Failure> {
