@@ -11,7 +11,7 @@ use crate::{digits, say, toolchain};
 pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
     if arguments.is_empty() {
         return Err(Failure::usage("`cargo xtask bench` needs the name of a scenario")
-            .hint("`demo`, `engine` and `sandbox probes` are there; try `cargo xtask bench demo --json`"));
+            .hint("`demo`, `engine` and `sandbox` are there; try `cargo xtask bench demo --json`"));
     }
     toolchain::check(checkout)?;
     let python = venv::ready(checkout, Packages::Demo)?;

@@ -29,15 +29,15 @@ pub(crate) fn measure() -> Result<Vec<Row>> {
             "start of manta demo to the end of iteration 0",
             median_of("seconds_to_first_iteration"),
             "s",
-            4.0,
+            2.0,
         ),
         Row::at_most(
             "overhead per four-task iteration, five nodes",
             median_of("overhead_ms_per_iteration"),
             "ms",
-            1200.0,
+            250.0,
         ),
-        Row::plain("lease to first line of run(), cold, median", median(starts), "ms")
+        Row::plain("lease to first line of run(), median", median(starts), "ms")
             .versus("a bare interpreter that imports numpy, alone", bare_start_ms()?),
         Row::at_most("manager, anonymous memory", peaks.manager as f64 / MIB, "MiB", 60.0),
         Row::at_most("agent, anonymous memory", peaks.agent as f64 / MIB, "MiB", 30.0),

@@ -6,9 +6,9 @@ mod engine;
 mod manager;
 mod module;
 mod node;
-mod probes;
 mod processes;
 mod samples;
+mod sandbox;
 
 use std::process::ExitCode;
 
@@ -32,9 +32,14 @@ fn run(arguments: &[String]) -> Result<()> {
     let machine = Machine::read();
     let rows = match names.as_slice() {
         ["demo"] => demo::measure()?,
-        ["sandbox", "probes"] => probes::measure()?,
+        ["sandbox"] => [sandbox::starts()?, sandbox::probes()?].concat(),
+        ["sandbox", "probes"] => sandbox::probes()?,
+        ["sandbox", "starts"] => sandbox::starts()?,
         ["engine", rest @ ..] => engine::measure(rest)?,
-        other => bail!("there is no bench `{}`; `demo`, `engine` and `sandbox probes` are there", other.join(" ")),
+        other => bail!(
+            "there is no bench `{}`; `demo`, `engine`, `sandbox`, `sandbox probes` and `sandbox starts` are there",
+            other.join(" ")
+        ),
     };
     print(Document { schema_version: 1, machine, rows }, json)
 }

@@ -25,7 +25,8 @@ impl Peaks {
     }
 }
 
-fn descendants(root: u32) -> Vec<u32> {
+/// Processes below one.
+pub(crate) fn descendants(root: u32) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
