@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.containment import FIXTURES, USERS, lacking_kernel_feature
+from harness.containment import FIXTURES, FULL, USERS, lacking_kernel_feature
 
 ATTACKS = Path(__file__).with_name("attacks")
 NAMES = sorted(path.stem for path in ATTACKS.glob("*.py") if path.stem != "__init__")
@@ -58,9 +58,13 @@ def assert_heard_nothing(heard):
             pytest.fail(f"somebody spoke to the {name} socket")
 
 
-@pytest.mark.parametrize("user", USERS)
+CIRCUMSTANCES = [(user, "off") for user in USERS] + [(user, "on") for user in USERS if user == FULL]
+"""Each tier with cold starts; the full one with warm ones too, for which a task waits."""
+
+
+@pytest.mark.parametrize(("user", "warm"), CIRCUMSTANCES)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_attempt_is_denied(request, test_root, name, user):
+def test_every_attempt_is_denied(request, test_root, name, user, warm):
     if missing := lacking_kernel_feature(user):
         pytest.skip(missing)
     manta = request.getfixturevalue(FIXTURES[user])
@@ -87,7 +91,8 @@ def test_every_attempt_is_denied(request, test_root, name, user):
     swarm = manta.swarm(SWARM.format(host=host))
     manta.give_to_user()
     data = ["--data", f"mine={manta.work / 'mine'}", "--data", f"other={other}"]
-    ended = manta("run", swarm, "--nodes", 1, *data, environment={"SECRET_OF_THE_USER": abstract})
+    environment = {"SECRET_OF_THE_USER": abstract, "MANTA_WARM": warm}
+    ended = manta("run", swarm, "--nodes", 1, *data, environment=environment)
     assert "ALLOWED" not in ended.text, "\n".join(line for line in ended.text.splitlines() if "ALLOWED" in line)
     assert ended.code == 0 and "attack over" in ended.text, ended.text
     assert "denied" in ended.text

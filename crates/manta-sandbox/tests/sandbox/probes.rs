@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use manta_sandbox::{Finding, FindingState, Launcher, ProbeSuite, Running, Stage, Tier, Verdict};
+use manta_sandbox::{Finding, FindingState, Launcher, ProbeSuite, Running, Stage, StartWay, Tier, Verdict};
 
 use crate::support::{
     Lab, NOBODY, PYTHON, Pipes, as_nobody_arguments, is_root, offered_tiers, owner_mount, wait_until,
@@ -72,6 +72,8 @@ fn neighbour(lab: &Lab, stage: &mut Stage) -> (Running, Pipes) {
          signal.pause()",
     );
     spec.argv.push(marker.clone());
+    // What is forked keeps the arguments of its zygote, by which it could not be told from others.
+    spec.template = None;
     let started = lab.start(spec);
     let path = started.1.line();
     let mut pid = None;
@@ -95,17 +97,29 @@ fn pid_with(marker: &str) -> Option<u32> {
     })
 }
 
+/// Every tier that is offered, started cold, and the full one in each other way of starting.
+fn circumstances() -> Vec<(Tier, bool, StartWay)> {
+    let tiers = offered_tiers();
+    let warm = tiers.contains(&(Tier::Full, false));
+    let warm = [StartWay::Fork, StartWay::Standby].into_iter().filter(|_| warm).map(|way| (Tier::Full, false, way));
+    tiers.into_iter().map(|(tier, as_nobody)| (tier, as_nobody, StartWay::Cold)).chain(warm).collect()
+}
+
 /// Runs the full form in a sandbox, beside another attempt.
-fn inside(suite: &ProbeSuite, tier: Tier, as_nobody: bool) -> Vec<Finding> {
+fn inside(suite: &ProbeSuite, tier: Tier, as_nobody: bool, way: StartWay) -> Vec<Finding> {
     let mut stage = stage(suite);
-    let lab = Lab::with_launcher(launcher(&stage, as_nobody), tier);
+    let launcher = launcher(&stage, as_nobody);
+    let lab = match way {
+        StartWay::Cold => Lab::with_launcher(launcher, tier),
+        way => Lab::warm_with(launcher, way, &[]),
+    };
     let (other, pipes) = neighbour(&lab, &mut stage);
     let dataset = stage.dataset().to_owned();
     let mut targets = stage.targets().clone();
     if tier.maps_paths() {
         targets["mine"] = "/data/mine".into();
     }
-    let mut spec = suite.spec("probes", tier, &lab.image, Some(&targets));
+    let mut spec = lab.warmed(suite.spec("probes", tier, &lab.image, Some(&targets)));
     spec.mounts.push(owner_mount(&dataset, "/data/mine"));
     let mut findings = suite.run_blocking(&lab.launcher, spec).unwrap();
     stage.judge(&mut findings).unwrap();
@@ -134,10 +148,11 @@ fn whatever_succeeds_outside_is_denied_in_every_tier() {
         "", "denied", "proven", "proves none", "works", "broken", "allowed"
     );
     let mut wrong = Vec::new();
-    for (tier, as_nobody) in offered_tiers() {
-        let findings = inside(&suite, tier, as_nobody);
+    for (tier, as_nobody, way) in circumstances() {
+        let findings = inside(&suite, tier, as_nobody, way);
         let verdict = Verdict::of(&findings);
-        let name = format!("{}{}", tier.name(), if as_nobody && is_root() { ", as a user" } else { "" });
+        let user = if as_nobody && is_root() { ", as a user" } else { "" };
+        let name = format!("{}, {}{user}", tier.name(), way.name());
         let denied = findings.iter().filter(|finding| finding.state == FindingState::Denied);
         let (shown, unshown): (Vec<_>, Vec<_>) = denied.partition(|finding| proven.contains(&finding.name));
         println!(

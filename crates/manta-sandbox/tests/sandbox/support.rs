@@ -130,7 +130,11 @@ impl Lab {
 
     /// A lab in the full tier whose sandboxes are forked from a zygote that has imported `preload`.
     pub(crate) fn warm(way: StartWay, preload: &[&str]) -> Self {
-        let lab = Self { way, ..Self::new(Tier::Full, false) };
+        Self::warm_with(spawn_launcher(false), way, preload)
+    }
+
+    pub(crate) fn warm_with(launcher: Launcher, way: StartWay, preload: &[&str]) -> Self {
+        let lab = Self { way, ..Self::with_launcher(launcher, Tier::Full) };
         lab.launcher.keep_warm(lab.template(preload)).unwrap();
         lab.wait_until_warm();
         lab
