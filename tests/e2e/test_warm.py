@@ -111,6 +111,12 @@ def test_a_strict_module_always_starts_cold(cluster, manta):
     assert started(cluster, swarm) == [("cold", "")] * 3
 
 
+def test_where_warm_starts_are_on_the_first_task_waits_for_its_zygote(cluster, manta):
+    with_node(cluster, "--warm", "on", "--standbys", 1)
+    ways = started(cluster, repeat(cluster, manta))
+    assert [way for way, _ in ways] == ["standby"] * 3, ways
+
+
 def test_where_warm_starts_are_off_no_zygote_is_made(cluster, manta):
     with_node(cluster, "--warm", "off")
     assert started(cluster, repeat(cluster, manta)) == [("cold", "")] * 3

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::{Attempts, Replays};
 use crate::bundle::Bundles;
 use crate::cache::Cache;
-use crate::containment::Containment;
+use crate::containment::{Containment, Starts};
 use crate::dataset::{self, Dataset};
 use crate::gpu::Gpus;
 use crate::home::Home;
@@ -46,6 +46,8 @@ pub(crate) struct Node {
     /// What the host cannot enforce, a sentence each.
     pub(crate) notes: Vec<String>,
     pub(crate) containment: Containment,
+    /// The same of warm starts, where there are any.
+    pub(crate) warm_containment: Option<Containment>,
     pub(crate) datasets: BTreeMap<String, Dataset>,
     pub(crate) gpus: Gpus,
     pub(crate) images: Images,
@@ -104,7 +106,13 @@ fn keep_containment(attempts: &Arc<Attempts>, supervisor: &Supervisor) {
     supervisor.spawn("containment", Kind::Essential, async move {
         let node = attempts.node();
         let told = || attempts.tell_notes();
-        node.containment.keep(&node.engine, node.images.host(), &stop, told).await;
+        let cold = node.containment.keep(&node.engine, node.images.host(), &stop, told);
+        let warm = async {
+            if let Some(warm) = &node.warm_containment {
+                warm.keep(&node.engine, node.images.host(), &stop, told).await;
+            }
+        };
+        tokio::join!(cold, warm);
     });
 }
 
@@ -186,13 +194,18 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
     let bundles = bundles.map_err(|source| NodeError::DataDir { path, source })?;
     let path = home.part("state");
     let state = StateStore::open(&path).map_err(|source| NodeError::DataDir { path, source })?;
-    let containment = Containment::open(settings, home.part("probes"), tier, &report.kernel, images.host());
+    let open =
+        |suite, starts| Containment::open(settings, home.part(suite), tier, &report.kernel, images.host(), starts);
+    let warm_containment = zygotes.probed(&settings.name, images.host(), &runtime);
+    let warm_containment = warm_containment.map(|template| open("warm-probes", Starts::Warm(Box::new(template))));
+    let containment = open("probes", Starts::Cold);
     Ok(Arc::new(Node {
         name: settings.name.clone(),
         labels: settings.labels.clone(),
         tier,
         notes,
         containment,
+        warm_containment,
         datasets,
         gpus,
         images,

@@ -2,7 +2,7 @@
 //!
 //! The suite runs in a sandbox like any task's. Its verdict counts for one boot, kernel, program, interpreter and tier; an
 //! attempt waits only where there is none, and is refused where a probe was allowed. Agents of one machine that keep their
-//! verdicts in one place run the suite once.
+//! verdicts in one place run the suite once. Warm ways of starting have a verdict of their own, and are not used before it is there.
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,7 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use manta_sandbox::{Engine, HostImage, ProbeError, ProbeSuite, Tier, Verdict};
+use manta_sandbox::{
+    Engine, Finding, HostImage, ProbeError, ProbeSuite, SandboxError, SandboxSpec, Start, StartWay, Template, Tier,
+    Verdict,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -29,6 +32,8 @@ const AGAIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 /// The sandbox's id.
 const SANDBOX: &str = "containment";
+/// The same where it is started warm, and the name of the template that it is started from.
+const WARM_SANDBOX: &str = "containment_warm";
 
 /// What this node knows about its containment.
 pub(crate) struct Containment {
@@ -37,8 +42,18 @@ pub(crate) struct Containment {
     /// Where the suite is written.
     suite: PathBuf,
     now: Circumstances,
+    starts: Starts,
     on_allowed: OnAllowedProbe,
     known: watch::Sender<Option<Result<Checked, String>>>,
+}
+
+/// The ways of starting that a verdict is on.
+#[derive(Debug, Clone)]
+pub(crate) enum Starts {
+    /// The interpreter is started anew.
+    Cold,
+    /// It is forked from such a zygote, on demand and ahead.
+    Warm(Box<Template>),
 }
 
 /// What a verdict counts for.
@@ -62,7 +77,14 @@ struct Checked {
 
 impl Containment {
     /// Takes what an earlier run found, if it still counts.
-    pub(crate) fn open(settings: &Settings, suite: PathBuf, tier: Tier, kernel: &str, image: &HostImage) -> Self {
+    pub(crate) fn open(
+        settings: &Settings,
+        suite: PathBuf,
+        tier: Tier,
+        kernel: &str,
+        image: &HostImage,
+        starts: Starts,
+    ) -> Self {
         let now = Circumstances {
             boot: read_line("/proc/sys/kernel/random/boot_id"),
             kernel: kernel.to_owned(),
@@ -71,8 +93,8 @@ impl Containment {
             tier,
         };
         let verdicts = settings.verdicts.clone().unwrap_or_else(|| settings.data_dir.join("containment"));
-        let known = watch::Sender::new(kept(&file(&verdicts, tier), &now).map(Ok));
-        Self { verdicts, suite, now, on_allowed: settings.on_allowed_probe, known }
+        let known = watch::Sender::new(kept(&file(&verdicts, tier, &starts), &now).map(Ok));
+        Self { verdicts, suite, now, starts, on_allowed: settings.on_allowed_probe, known }
     }
 
     /// Waits until it is known whether containment holds.
@@ -87,6 +109,15 @@ impl Containment {
         }
     }
 
+    /// Whether it is known already that containment holds.
+    ///
+    /// # Errors
+    /// A sentence why not.
+    pub(crate) fn held_already(&self) -> Result<(), String> {
+        let known = self.known.borrow();
+        if known.is_none() { Err(self.note_of(None)) } else { self.judge(known.as_ref()) }
+    }
+
     /// Why no task may run here, as far as it is known already.
     pub(crate) fn refusal(&self) -> Option<String> {
         self.judge(self.known.borrow().as_ref()).err()
@@ -96,13 +127,21 @@ impl Containment {
         match (self.on_allowed, found) {
             (OnAllowedProbe::Warn, _) | (_, None) => Ok(()),
             (_, Some(Ok(checked))) if checked.verdict.holds() => Ok(()),
-            (_, Some(found)) => Err(sentence(found)),
+            (_, Some(_)) => Err(self.note_of(found)),
         }
     }
 
     /// What a person who looks at this node should know.
     pub(crate) fn note(&self) -> String {
-        self.known.borrow().as_ref().map_or_else(|| "containment is being checked".to_owned(), sentence)
+        self.note_of(self.known.borrow().as_ref())
+    }
+
+    fn note_of(&self, found: Option<&Result<Checked, String>>) -> String {
+        let told = found.map_or_else(|| "containment is being checked".to_owned(), sentence);
+        match self.starts {
+            Starts::Cold => told,
+            Starts::Warm(_) => format!("warm starts: {told}"),
+        }
     }
 
     /// Runs the suite where there is no verdict or an old one, again and again until the agent stops; says each time that
@@ -138,7 +177,7 @@ impl Containment {
 
     async fn check(&self, engine: &Arc<dyn Engine>, image: &HostImage, stop: &CancellationToken) {
         let Some(lock) = stop.run_until_cancelled(self.turn()).await else { return };
-        let found = match (kept(&file(&self.verdicts, self.now.tier), &self.now), &lock) {
+        let found = match (kept(&file(&self.verdicts, self.now.tier, &self.starts), &self.now), &lock) {
             // Somebody else of this machine has just found it.
             (Some(checked), _) if is_new(&checked) => Ok(checked),
             (_, Err(error)) => Err(format!("containment cannot be checked: `{}`: {error}", self.verdicts.display())),
@@ -146,9 +185,9 @@ impl Containment {
         };
         match &found {
             Ok(checked) if checked.verdict.holds() => {
-                tracing::info!(tier = self.now.tier.name(), "{}", sentence(&found))
+                tracing::info!(tier = self.now.tier.name(), "{}", self.note_of(Some(&found)))
             }
-            _ => tracing::warn!(tier = self.now.tier.name(), "{}", sentence(&found)),
+            _ => tracing::warn!(tier = self.now.tier.name(), "{}", self.note_of(Some(&found))),
         }
         self.known.send_replace(Some(found));
     }
@@ -174,25 +213,77 @@ impl Containment {
         image: &HostImage,
         stop: &CancellationToken,
     ) -> Result<Checked, String> {
-        let (dir, tier) = (self.suite.clone(), self.now.tier);
-        let running = async {
-            let suite = blocking(move || ProbeSuite::install(&dir)).await?;
-            suite.run(&**engine, suite.spec(SANDBOX, tier, image, None)).await
-        };
+        let running = self.probe(&**engine, image);
         tokio::pin!(running);
         let findings = tokio::select! {
             findings = &mut running => findings,
             () = stop.cancelled() => {
-                engine.kill(SANDBOX);
+                engine.kill(if matches!(self.starts, Starts::Cold) { SANDBOX } else { WARM_SANDBOX });
                 running.await
             }
         };
-        let findings = findings.map_err(|error: ProbeError| format!("containment cannot be checked: {error}"))?;
+        let findings = findings.map_err(|error| format!("containment cannot be checked: {error}"))?;
         let checked = Checked { counts_for: self.now.clone(), at: Timestamp::now(), verdict: Verdict::of(&findings) };
-        if let Err(error) = keep(&file(&self.verdicts, tier), &checked) {
+        if let Err(error) = keep(&file(&self.verdicts, self.now.tier, &self.starts), &checked) {
             tracing::warn!(%error, "the verdict on containment cannot be kept; it is found again at the next start");
         }
         Ok(checked)
+    }
+
+    async fn probe(&self, engine: &dyn Engine, image: &HostImage) -> Result<Vec<Finding>, CheckError> {
+        let dir = self.suite.clone();
+        let suite = blocking(move || ProbeSuite::install(&dir)).await?;
+        let spec = suite.spec(SANDBOX, self.now.tier, image, None);
+        let Starts::Warm(template) = &self.starts else { return Ok(suite.run(engine, spec).await?.1) };
+        let found = probe_warm(engine, &suite, &spec, template).await;
+        engine.let_go(WARM_SANDBOX);
+        found
+    }
+}
+
+/// Runs the suite in what is forked on demand, and in what waited.
+async fn probe_warm(
+    engine: &dyn Engine,
+    suite: &ProbeSuite,
+    cold: &SandboxSpec,
+    template: &Template,
+) -> Result<Vec<Finding>, CheckError> {
+    let mut findings = Vec::new();
+    for (way, standbys) in [(StartWay::Fork, 0), (StartWay::Standby, 1)] {
+        let template = Template { name: WARM_SANDBOX.to_owned(), standbys, ..template.clone() };
+        let own = template.mounts.iter().filter(|mount| !cold.mounts.contains(mount));
+        let spec = SandboxSpec {
+            id: WARM_SANDBOX.to_owned(),
+            mounts: cold.mounts.iter().chain(own).cloned().collect(),
+            hostname: template.hostname.clone(),
+            template: Some(template.name.clone()),
+            ..cold.clone()
+        };
+        engine.keep_warm(template)?;
+        engine.warmth().await?;
+        let (start, found) = suite.run(engine, spec).await?;
+        if start.way != way {
+            return Err(CheckError::Way { wanted: way, start });
+        }
+        findings.extend(found.into_iter().map(|one| Finding { name: format!("{}, {}", way.name(), one.name), ..one }));
+    }
+    Ok(findings)
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+enum CheckError {
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error("a {} start was wanted, and it was {start}", wanted.name())]
+    Way { wanted: StartWay, start: Start },
+}
+
+impl From<io::Error> for CheckError {
+    fn from(error: io::Error) -> Self {
+        Self::Probe(error.into())
     }
 }
 
@@ -227,8 +318,9 @@ fn is_new(checked: &Checked) -> bool {
     Timestamp::now().duration_since(checked.at).unsigned_abs() < AGE_MAX
 }
 
-fn file(verdicts: &Path, tier: Tier) -> PathBuf {
-    verdicts.join(format!("{}.json", tier.name()))
+fn file(verdicts: &Path, tier: Tier, starts: &Starts) -> PathBuf {
+    let warm = if matches!(starts, Starts::Warm(_)) { "-warm" } else { "" };
+    verdicts.join(format!("{}{warm}.json", tier.name()))
 }
 
 /// What was kept, if it can be read and counts.
@@ -254,7 +346,7 @@ fn program() -> String {
 
 #[cfg(test)]
 mod tests {
-    use manta_sandbox::{Finding, FindingState};
+    use manta_sandbox::FindingState;
 
     use super::*;
 
@@ -296,7 +388,7 @@ mod tests {
     #[test]
     fn a_kept_verdict_counts_for_its_own_circumstances_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let path = file(dir.path(), Tier::Rootless);
+        let path = file(dir.path(), Tier::Rootless, &Starts::Cold);
         let checked = checked(&[FindingState::Denied]);
         let mine = checked.counts_for.clone();
         keep(&path, &checked).unwrap();

@@ -50,7 +50,7 @@ impl<'a> View<'a> {
         if self.node.tier.maps_paths() { target.to_owned() } else { source.to_owned() }
     }
 
-    fn spec(&self, order: &Order) -> SandboxSpec {
+    fn spec(&self, order: &Order, template: Option<String>) -> SandboxSpec {
         let node = self.node;
         let mut mounts = self.environment.mounts().to_vec();
         mounts.push(own_mount(self.code, PathBuf::from("/code")));
@@ -75,11 +75,7 @@ impl<'a> View<'a> {
             tmp: TmpLimits { bytes: resources.tmp_bytes, inodes: TMP_INODES_MAX },
             limits: Limits { memory_bytes: resources.memory_bytes, pids: resources.pids, cpu: resources.cpu },
             hostname: node.name.to_string(),
-            template: if self.strict || self.gpus.is_some() {
-                None
-            } else {
-                node.zygotes.template(node, self.environment, &order.image)
-            },
+            template,
         }
     }
 
@@ -114,6 +110,21 @@ impl<'a> View<'a> {
         self.node.containment.held().await
     }
 
+    /// What the attempt may be forked from, where its module permits it.
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    async fn template(&self, order: &Order) -> Result<Option<String>, String> {
+        if self.strict {
+            return Ok(None);
+        }
+        let template = self.node.zygotes.template(self.node, self.environment, &order.image).await?;
+        match self.gpus {
+            Some(_) if template.is_some() => Err("a task that has GPUs starts cold".to_owned()),
+            _ => Ok(template),
+        }
+    }
+
     /// Starts the attempt's process.
     pub(crate) async fn start(
         &self,
@@ -122,8 +133,15 @@ impl<'a> View<'a> {
         outputs: (OwnedFd, OwnedFd),
     ) -> Result<Hold<'a>, SandboxError> {
         let (stdout, stderr) = outputs;
-        match self.node.engine.start(self.spec(order), light, stdout, stderr).await {
-            Ok(running) => Ok(Hold { node: self.node, running, ended: false }),
+        let (template, why_cold) = match self.template(order).await {
+            Ok(template) => (template, None),
+            Err(why) => (None, Some(why)),
+        };
+        match self.node.engine.start(self.spec(order, template), light, stdout, stderr).await {
+            Ok(mut running) => {
+                running.start.instead = running.start.instead.or(why_cold);
+                Ok(Hold { node: self.node, running, ended: false })
+            }
             Err(error) => {
                 if matches!(error, SandboxError::LauncherGone) {
                     self.node.engine_lost.cancel();

@@ -1,8 +1,10 @@
 //! Warm starts on this node: which images get a zygote, what it imports, and how many sandboxes wait in it.
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use manta_sandbox::{Mount, Template, Tier};
+use manta_sandbox::{HostImage, Mount, Template, Tier};
+use manta_types::NodeName;
 
 use crate::agent::Node;
 use crate::image::Environment;
@@ -42,7 +44,7 @@ pub enum Warm {
         /// Tasks that wait ready in each such process; chosen by memory where it is not given.
         standbys: Option<u32>,
     },
-    /// Where the agent is root.
+    /// Where the agent is root; a task waits until what it is forked from is there.
     On {
         /// As for [`Warm::Auto`].
         standbys: Option<u32>,
@@ -53,6 +55,8 @@ pub enum Warm {
 pub(crate) struct Zygotes {
     /// Tasks that wait in each; without it there are none.
     standbys: Option<u32>,
+    /// Whether a task waits for its zygote.
+    is_awaited: bool,
     /// Why there is no warm start, for the node's notes.
     reason: Option<String>,
     asked: Mutex<BTreeSet<&'static str>>,
@@ -61,15 +65,19 @@ pub(crate) struct Zygotes {
 impl Zygotes {
     /// Decides by setting, tier and memory that nobody uses.
     pub(crate) fn new(warm: Warm, tier: Tier, available_bytes: u64) -> Self {
-        let none =
-            |reason: Option<&str>| Self { standbys: None, reason: reason.map(str::to_owned), asked: Mutex::default() };
+        let is_awaited = matches!(warm, Warm::On { .. });
+        let decided = |standbys, reason: Option<&str>| {
+            let reason = reason.map(str::to_owned);
+            Self { standbys, is_awaited, reason, asked: Mutex::default() }
+        };
+        let none = |reason| decided(None, reason);
         let (Warm::Auto { standbys } | Warm::On { standbys }) = warm else { return none(None) };
         if tier != Tier::Full {
             return none(Some(
                 "tasks start cold: a warm start gives each task a uid of its own, for which the agent must be root",
             ));
         }
-        if matches!(warm, Warm::Auto { .. }) && available_bytes < AVAILABLE_BYTES_MIN {
+        if !is_awaited && available_bytes < AVAILABLE_BYTES_MIN {
             return none(Some("tasks start cold: less than 1 GiB of memory is free (`--warm on` overrules it)"));
         }
         let by_memory = match available_bytes {
@@ -77,7 +85,7 @@ impl Zygotes {
             ..AVAILABLE_BYTES_PLENTY => 1,
             _ => 2,
         };
-        Self { standbys: Some(standbys.unwrap_or(by_memory)), reason: None, asked: Mutex::default() }
+        decided(Some(standbys.unwrap_or(by_memory)), None)
     }
 
     /// Why no task starts warm though it may, with what would help.
@@ -85,22 +93,53 @@ impl Zygotes {
         self.reason.clone()
     }
 
+    /// [`Zygotes::asked_for`], and where the setting says so waits until the zygote is there.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn template(
+        &self,
+        node: &Node,
+        environment: &Environment<'_>,
+        image: &str,
+    ) -> Result<Option<String>, String> {
+        if let Some(containment) = node.warm_containment.as_ref().filter(|_| self.is_awaited) {
+            containment.held().await?;
+        }
+        let template = self.asked_for(node, environment, image)?;
+        if self.is_awaited && template.is_some() {
+            // An engine that is gone is noticed by the start that follows.
+            let _ = node.engine.warmth().await;
+        }
+        Ok(template)
+    }
+
     /// The template from which tasks of an image may be started; its zygote is asked for when it is needed first.
     ///
     /// Only images of the host have one: a stored image is held for one attempt, and a zygote would outlive it.
-    pub(crate) fn template(&self, node: &Node, environment: &Environment<'_>, image: &str) -> Option<String> {
-        let Environment::Host(_) = environment else { return None };
-        let standbys = self.standbys?;
-        let (name, preload) = preload_of(image)?;
+    ///
+    /// # Errors
+    /// Why such a task starts cold though this node starts others warm.
+    fn asked_for(&self, node: &Node, environment: &Environment<'_>, image: &str) -> Result<Option<String>, String> {
+        let Some((standbys, containment)) = self.standbys.zip(node.warm_containment.as_ref()) else { return Ok(None) };
+        let Environment::Host(_) = environment else { return Err("stored images have no zygote".to_owned()) };
+        let Some((name, preload)) = preload_of(image) else { return Err(format!("`{image}` has no zygote")) };
+        containment.held_already()?;
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if !asked.contains(name) {
             // An engine that is gone is noticed by the start that follows.
-            if let Err(error) = node.engine.keep_warm(template(node, name, preload, standbys)) {
+            let template = template(&node.name, node.images.host(), &node.runtime, name, preload, standbys);
+            if let Err(error) = node.engine.keep_warm(template) {
                 tracing::warn!(image = name, %error, "no zygote can be asked for");
             }
             asked.insert(name);
         }
-        Some(name.to_owned())
+        Ok(Some(name.to_owned()))
+    }
+
+    /// What containment of warm starts is checked with, where there are any.
+    pub(crate) fn probed(&self, node: &NodeName, image: &HostImage, runtime: &Path) -> Option<Template> {
+        self.standbys.map(|standbys| template(node, image, runtime, "latest", &[], standbys))
     }
 }
 
@@ -111,9 +150,15 @@ fn preload_of(image: &str) -> Option<(&'static str, &'static [&'static str])> {
     PRELOADS.into_iter().find(|(known, _)| *known == name)
 }
 
-fn template(node: &Node, name: &str, preload: &[&str], standbys: u32) -> Template {
-    let image = node.images.host();
-    let runtime = own_mount(&node.runtime, "/manta".into());
+fn template(
+    node: &NodeName,
+    image: &HostImage,
+    runtime: &Path,
+    name: &str,
+    preload: &[&str],
+    standbys: u32,
+) -> Template {
+    let runtime = own_mount(runtime, "/manta".into());
     let python = image.python().display().to_string();
     let fixed = [python.as_str(), "-s", "-B", "/manta/zygote.py"];
     let environment = [
@@ -135,7 +180,7 @@ fn template(node: &Node, name: &str, preload: &[&str], standbys: u32) -> Templat
         env: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         mounts,
         links: image.links().to_vec(),
-        hostname: node.name.to_string(),
+        hostname: node.to_string(),
         memory_bytes: ZYGOTE_BYTES_MAX,
         standbys,
         forks_max: FORKS_MAX,

@@ -1,5 +1,7 @@
 """Starts a zygote: imports ``manta.light`` and the modules named as arguments, and forks a task at each request."""
 
+import os
+import runpy
 import sys
 
 sys.path.insert(0, __file__.rpartition("/")[0])
@@ -8,9 +10,13 @@ from manta.light import _boot, _zygote
 
 
 def run(argv: "list[str]") -> None:
-    """Become the task, as its interpreter would have."""
-    sys.argv = argv[-1:]
-    _boot.main()
+    """Become the program that ``argv`` names after the interpreter and its options: a task, or the probes."""
+    first = next(at for at, word in enumerate(argv) if at > 0 and not word.startswith("-"))
+    sys.argv = argv[first:]
+    if os.path.basename(sys.argv[0]) == "boot.py":
+        _boot.main()
+    else:
+        runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
-use crate::{HostReport, Launcher, Running, SandboxError, SandboxSpec, Template};
+use crate::{HostReport, Launcher, Running, SandboxError, SandboxSpec, Template, Warmth};
 
 /// Runs sandboxes. All engines take the same [`SandboxSpec`], and one suite of tests says what each must do with it.
 ///
@@ -53,6 +53,17 @@ pub trait Engine: Debug + Send + Sync {
     /// As [`Launcher::keep_warm`].
     fn keep_warm(&self, template: Template) -> Result<(), SandboxError>;
 
+    /// Ends what [`Engine::keep_warm`] made ready under that name; what runs goes on.
+    fn let_go(&self, _template: &str) {}
+
+    /// What is ready to start sandboxes from; waits until nothing is in the making.
+    ///
+    /// # Errors
+    /// As [`Launcher::warmth`].
+    async fn warmth(&self) -> Result<Vec<Warmth>, SandboxError> {
+        Ok(Vec::new())
+    }
+
     /// Whether it can start nothing ever again.
     fn is_gone(&self) -> bool;
 
@@ -90,6 +101,14 @@ impl Engine for Launcher {
 
     fn keep_warm(&self, template: Template) -> Result<(), SandboxError> {
         Self::keep_warm(self, template)
+    }
+
+    fn let_go(&self, template: &str) {
+        Self::let_go(self, template);
+    }
+
+    async fn warmth(&self) -> Result<Vec<Warmth>, SandboxError> {
+        Self::warmth(self).await
     }
 
     fn is_gone(&self) -> bool {

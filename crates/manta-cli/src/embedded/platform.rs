@@ -24,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// After this long, what is still missing is said.
 const SLOW_START: Duration = Duration::from_secs(3);
 
+/// More nodes of one machine start their tasks cold: each would keep processes, memory and host uids for what it may never run.
+const WARM_NODES_MAX: usize = 16;
+
 /// One node to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NodePlan {
@@ -87,6 +90,9 @@ impl Platform {
             // The machine's GPUs are there once, and each node counts for itself who has which.
             if !self.nodes.is_empty() {
                 plan.arguments.extend(["--gpus".into(), "none".into()]);
+            }
+            if nodes.len() > WARM_NODES_MAX {
+                plan.arguments.extend(["--warm".into(), "off".into()]);
             }
             self.children.spawn(keep_running(plan, self.stop.subscribe(), self.say.clone()));
             self.nodes.push(node.name.clone());

@@ -79,8 +79,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=16))]
     standbys: Option<u32>,
 
-    /// Whether tasks are forked from a process that has imported their image's packages; `auto` does so where the agent is root
-    /// and a GiB of memory is free [default: MANTA_WARM, auto].
+    /// Whether tasks are forked from a process that has imported their image's packages: `auto` where the agent is root and a GiB
+    /// of memory is free, `on` without regard to memory, and tasks wait until it is there [default: MANTA_WARM, auto].
     #[arg(long, value_name = "WHETHER", value_parser = WARM)]
     warm: Option<String>,
 

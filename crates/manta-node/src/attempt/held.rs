@@ -16,6 +16,7 @@ use super::Order;
 use super::deliver::{Delivery, apologise, deliver};
 use super::disk::{self, Staging};
 use crate::agent::Node;
+use crate::containment::Containment;
 use crate::desk::{Attempt, Command, Desk, Input, Phase, Stage, Word};
 use crate::journals::Loaded;
 use crate::supervisor::{Kind as LoopKind, Supervisor, panic_text};
@@ -275,7 +276,8 @@ impl Attempts {
             format!("attempt `{}` waits for this node's disk, which refuses it: {reason}", attempt.id)
         });
         let containment = self.node.containment.note();
-        self.node.notes.iter().chain(&inner.remarks).cloned().chain([containment]).chain(waits).collect()
+        let warm = self.node.warm_containment.as_ref().map(Containment::note);
+        self.node.notes.iter().chain(&inner.remarks).cloned().chain([containment]).chain(warm).chain(waits).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -124,6 +124,10 @@ impl Server {
                 self.pool.keep(&mut self.starter, *template);
                 Ok(())
             }
+            Request::LetGo { template } => {
+                self.pool.let_go(&template);
+                Ok(())
+            }
             Request::Kill { id } => {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.kill();

@@ -184,6 +184,12 @@ impl Launcher {
         self.send(&Request::KeepWarm(Box::new(template)), &[])
     }
 
+    /// Ends what was made ready under a template's name; what runs goes on. Unknown names are ignored.
+    pub fn let_go(&self, template: &str) {
+        // A launcher that is gone has ended everything already.
+        let _ = self.send(&Request::LetGo { template: template.to_owned() }, &[]);
+    }
+
     /// What is ready to start sandboxes from, a row for each template; waits until nothing is in the making.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ pub(super) enum Request {
     Start(Box<SandboxSpec>),
     /// Make ready what sandboxes can be started from.
     KeepWarm(Box<Template>),
+    /// End what was made ready under that name.
+    LetGo { template: String },
     /// End a sandbox.
     Kill { id: String },
     /// Find out what the host can do.

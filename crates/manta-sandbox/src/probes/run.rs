@@ -11,7 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::finding::{self, Finding};
 use super::{ProbeSuite, Stage};
-use crate::{Engine, Launcher, Running, SandboxError, SandboxSpec};
+use crate::{Engine, Launcher, Running, SandboxError, SandboxSpec, Start};
 
 /// How long a run may take: some hundred probes of a few milliseconds, and a machine that has other things to do.
 const RUN_MAX: Duration = Duration::from_secs(600);
@@ -54,13 +54,13 @@ impl ProbeSuite {
         ours.findings(&output?)
     }
 
-    /// [`ProbeSuite::run_blocking`] in a sandbox of any engine, for async runtimes.
+    /// [`ProbeSuite::run_blocking`] in a sandbox of any engine, for async runtimes; says how that was started as well.
     ///
     /// # Errors
     /// As [`ProbeSuite::run_blocking`].
-    pub async fn run(&self, engine: &dyn Engine, spec: SandboxSpec) -> Result<Vec<Finding>, ProbeError> {
+    pub async fn run(&self, engine: &dyn Engine, spec: SandboxSpec) -> Result<(Start, Vec<Finding>), ProbeError> {
         let (ours, [light, stdout, stderr]) = Ends::make()?;
-        let Running { id, exit, .. } = engine.start(spec, light, stdout, stderr).await?;
+        let Running { id, exit, start } = engine.start(spec, light, stdout, stderr).await?;
         let reading = tokio::task::spawn_blocking(move || {
             let output = read_to_end(&ours.stdout, Instant::now() + RUN_MAX);
             (output, ours)
@@ -69,7 +69,7 @@ impl ProbeSuite {
         engine.kill(&id);
         // An engine that is gone has ended it as well.
         let _ = exit.await;
-        ours.findings(&output?)
+        Ok((start, ours.findings(&output?)?))
     }
 
     /// Runs the suite without a sandbox, by a command that ends with the interpreter, such as [`Stage::outside`].

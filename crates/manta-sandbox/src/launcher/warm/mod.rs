@@ -58,6 +58,12 @@ impl Pool {
         self.wake(starter, template);
     }
 
+    /// Ends a template's zygote and forgets it; what runs goes on.
+    pub(super) fn let_go(&mut self, name: &str) {
+        self.dismiss(name);
+        self.resting.remove(name);
+    }
+
     /// Starts a sandbox in a warm way, or says why that is not possible.
     pub(super) fn start(
         &mut self,
