@@ -34,6 +34,8 @@ pub struct NodeDescription {
     pub cpu: f64,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// The most that a task's scratch can hold, in bytes.
+    pub tmp_bytes: u64,
     /// GPUs: the memory of each in bytes, 0 where it is not told.
     pub gpus: Vec<u64>,
 }

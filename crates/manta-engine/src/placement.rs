@@ -73,6 +73,10 @@ fn resource_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
         let mib = |bytes: u64| format!("{} MiB of memory", bytes >> 20);
         return lacks(mib(has.memory_bytes), mib(memory));
     }
+    if let Some(tmp) = needs.tmp_bytes.filter(|tmp| *tmp > has.tmp_bytes) {
+        let mib = |bytes: u64| format!("{} MiB of scratch", bytes >> 20);
+        return lacks(mib(has.tmp_bytes), mib(tmp));
+    }
     let share = needs.gpu_memory_bytes.unwrap_or(0);
     let fitting = has.gpus.iter().filter(|memory| **memory >= share).count();
     if needs.gpu_count as usize > fitting {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use manta_types::name::nearest;
 use manta_types::{SwarmSpec, TaskSpec};
 
-use crate::Engine;
+use crate::node::Node;
 use crate::placement::{image_matches, static_cause};
+use crate::{Engine, NodeDescription};
 
 /// Why a swarm is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Engine {
         if causes.iter().any(|(_, cause)| cause.is_none()) {
             return None;
         }
-        let hint = self.nearest_label(task).or_else(|| self.nearest_image(task));
+        let hint = self.nearest_label(task).or_else(|| self.nearest_image(task)).or_else(|| self.largest(task));
         let told: Vec<_> = causes
             .iter()
             .filter_map(|(name, why)| why.as_ref().map(|obstacle| format!("{name} {}", obstacle.why)))
@@ -99,6 +100,51 @@ impl Engine {
             Some(near) => format!("did you mean the image `{near}`?"),
             None => format!("the images are {}", known.into_iter().collect::<Vec<_>>().join(", ")),
         })
+    }
+
+    /// The node with most of what no node has enough of, and how much that is.
+    fn largest(&self, task: &TaskSpec) -> Option<String> {
+        let needs = task.resources;
+        let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+        let (cpu, node) = self.most(|has| has.cpu)?;
+        let ask = |what: &str, node: &Node, has: String, key: &str, most: &str| {
+            let name = node.name();
+            Some(format!(
+                "the most {what} that a node has is {has} on {name}: ask for no more, resources={{\"{key}\": {most}}}"
+            ))
+        };
+        if needs.cpu.is_some_and(|needed| needed > cpu) {
+            return ask("cores", node, cpu.to_string(), "cpu", &cpu.to_string());
+        }
+        let (memory, node) = self.most(|has| has.memory_bytes)?;
+        if needs.memory_bytes.is_some_and(|needed| needed > memory) {
+            return ask("memory", node, mib(memory), "memory", &format!("\"{}MiB\"", memory >> 20));
+        }
+        let (tmp, node) = self.most(|has| has.tmp_bytes)?;
+        if needs.tmp_bytes.is_some_and(|needed| needed > tmp) {
+            return ask("scratch", node, mib(tmp), "tmp", &format!("\"{}MiB\"", tmp >> 20));
+        }
+        self.lacking_gpus(task)
+    }
+
+    fn lacking_gpus(&self, task: &TaskSpec) -> Option<String> {
+        let (count, node) = self.most(|has| has.gpus.len())?;
+        if task.resources.gpu_count as usize > count {
+            let name = node.name();
+            return Some(match count {
+                0 => "no node has a GPU".to_owned(),
+                _ => format!("the most GPUs that a node has is {count} on {name}: ask for no more"),
+            });
+        }
+        let (memory, node) = self.most(|has| has.gpus.iter().copied().max().unwrap_or(0))?;
+        let lacks = task.resources.gpu_memory_bytes.is_some_and(|needed| needed > memory);
+        lacks.then(|| format!("the GPU with most memory is on {} and has {} MiB", node.name(), memory >> 20))
+    }
+
+    /// The first node with most of something.
+    fn most<T: PartialOrd + Copy>(&self, of: impl Fn(&NodeDescription) -> T) -> Option<(T, &Node)> {
+        let amounts = self.fleet.iter().map(|node| (of(node.description()), node));
+        amounts.reduce(|best, next| if next.0 > best.0 { next } else { best })
     }
 
     /// `node-1 offers digits; node-2 offers nothing`.

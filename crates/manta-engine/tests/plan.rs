@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cluster::{Cluster, any, name, swarm, task};
 use manta_engine::{Input, NodeDescription, Plan};
-use manta_types::{Method, NodeLimit, SwarmSpec, TaskSpec};
+use manta_types::{Method, NodeLimit, Resources, SwarmSpec, TaskSpec};
 
 fn plan(cluster: &Cluster, spec: SwarmSpec) -> Plan {
     cluster.engine.plan(cluster.now.monotonic, &Arc::new(spec))
@@ -89,4 +89,40 @@ fn labels_and_images_that_no_node_has_come_with_the_nearest() {
     let hints: Vec<_> =
         plan(&cluster, swarm(vec![label, image])).refusals.into_iter().map(|r| r.hint.unwrap()).collect();
     assert_eq!(hints, ["did you mean the label `region=eu`?", "did you mean the image `latest`?"]);
+}
+
+#[test]
+fn what_needs_more_than_any_node_has_comes_with_the_best_node_s_figures() {
+    let mut cluster = Cluster::new(0);
+    for (node, cpu, memory_gib) in [("node-1", 2.0, 64), ("node-2", 16.0, 8)] {
+        let memory_bytes = memory_gib << 30;
+        let node = NodeDescription { cpu, memory_bytes, tmp_bytes: memory_bytes, ..Cluster::describe(node) };
+        cluster.input(Input::NodeConnected { node, held: Vec::new() });
+    }
+    let asking = |alias: &str, resources: Resources| TaskSpec { resources, ..task(alias, &[]) };
+    let tasks = vec![
+        asking("cpu", Resources { cpu: Some(32.0), ..Resources::default() }),
+        asking("memory", Resources { memory_bytes: Some(128 << 30), ..Resources::default() }),
+        asking("scratch", Resources { tmp_bytes: Some(65 << 30), ..Resources::default() }),
+        asking("gpu", Resources { gpu_count: 1, ..Resources::default() }),
+        // Each of it is there, but not on one node.
+        asking("both", Resources { cpu: Some(16.0), memory_bytes: Some(64 << 30), ..Resources::default() }),
+    ];
+    let refusals = plan(&cluster, swarm(tasks)).refusals;
+    let hints: Vec<_> = refusals.iter().map(|refusal| refusal.hint.as_deref().unwrap_or("none")).collect();
+    assert_eq!(
+        hints,
+        [
+            "the most cores that a node has is 16 on node-2: ask for no more, resources={\"cpu\": 16}",
+            "the most memory that a node has is 65536 MiB on node-1: ask for no more, resources={\"memory\": \"65536MiB\"}",
+            "the most scratch that a node has is 65536 MiB on node-1: ask for no more, resources={\"tmp\": \"65536MiB\"}",
+            "no node has a GPU",
+            "none",
+        ]
+    );
+    assert!(
+        refusals[2].message.contains("node-2 has 8192 MiB of scratch, 66560 MiB of scratch are needed"),
+        "{}",
+        refusals[2].message
+    );
 }

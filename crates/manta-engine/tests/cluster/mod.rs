@@ -129,6 +129,7 @@ impl Cluster {
             slots: 2,
             cpu: 2.0,
             memory_bytes: 8 << 30,
+            tmp_bytes: 8 << 30,
             gpus: Vec::new(),
         }
     }

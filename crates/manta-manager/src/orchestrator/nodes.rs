@@ -68,6 +68,8 @@ impl NodeProfile {
             slots: self.slots,
             cpu: self.cpu_count,
             memory_bytes: self.memory_bytes,
+            // Scratch is memory, but where tasks have no file system of their own.
+            tmp_bytes: if self.tier == "reduced" { u64::MAX } else { self.memory_bytes },
             gpus: self.gpus.iter().map(|gpu| gpu.memory_bytes).collect(),
         }
     }

@@ -176,6 +176,7 @@ fn describe(index: usize) -> Result<NodeDescription> {
         slots: 2,
         cpu: 2.0,
         memory_bytes: 8 << 30,
+        tmp_bytes: 8 << 30,
         gpus: Vec::new(),
     })
 }
