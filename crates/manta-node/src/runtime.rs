@@ -19,10 +19,11 @@ const ZYGOTE: &[u8] = include_bytes!("zygote.py");
 /// The bytecode is compiled with unchecked hashes: it holds however the files' times look inside a sandbox.
 pub(crate) fn install(root: &Path, python: &Path) -> Result<PathBuf, NodeError> {
     let done = root.join(version(python));
+    let failed = |path: &Path, error: &io::Error| NodeError::Runtime(format!("`{}`: {error}", path.display()));
+    remove_others(root, &done).map_err(|error| failed(root, &error))?;
     if done.is_dir() {
         return Ok(done);
     }
-    let failed = |path: &Path, error: &io::Error| NodeError::Runtime(format!("`{}`: {error}", path.display()));
     let fresh = root.join(format!("new-{}", std::process::id()));
     write_all(&fresh).map_err(|error| failed(&fresh, &error))?;
     compile(&fresh, python)?;
@@ -33,6 +34,18 @@ pub(crate) fn install(root: &Path, python: &Path) -> Result<PathBuf, NodeError> 
         Ok(()) => Ok(done),
         Err(error) => Err(failed(&done, &error)),
     }
+}
+
+/// Removes what agents of other versions wrote, and what one that was killed left unfinished: only one agent at a time has the
+/// directory, and no task outlived the one before.
+fn remove_others(root: &Path, done: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(root)? {
+        let path = entry?.path();
+        if path != done {
+            fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The digest of all that the directory's content depends on.
@@ -90,7 +103,11 @@ mod tests {
         }
         assert!(first.join("manta/light/__pycache__").is_dir());
         fs::write(first.join("mark"), b"").unwrap();
+        for left in ["new-1/manta", "0123456789abcdef"] {
+            fs::create_dir_all(dir.path().join(left)).unwrap();
+        }
         assert_eq!(install(dir.path(), &python).unwrap(), first);
         assert!(first.join("mark").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "what others left is gone");
     }
 }

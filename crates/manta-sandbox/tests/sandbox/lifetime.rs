@@ -150,3 +150,34 @@ fn agent_killed_without_warning_leaves_nothing() {
     }
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts_before);
 }
+
+/// After a reboot nothing runs, but what carries a launcher's name in persistent places is still there.
+#[test]
+fn what_a_launcher_of_an_earlier_boot_left_is_swept() {
+    let temporary = tempfile::tempdir().unwrap();
+    let pid_namespace = std::os::unix::fs::MetadataExt::ino(&fs::metadata("/proc/self/ns/pid").unwrap());
+    // This process has the number, but started at another moment.
+    let dead = format!("{}-1-{pid_namespace}", std::process::id());
+    let scratch = temporary.path().join(format!("manta-task-{dead}.at_1"));
+    fs::create_dir_all(scratch.join("closed/by its owner")).unwrap();
+    fs::write(scratch.join("closed/file"), "left").unwrap();
+    fs::set_permissions(scratch.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+    let strangers = temporary.path().join("manta-task-of-somebody");
+    fs::create_dir(&strangers).unwrap();
+    let groups = if is_root() { leave_groups(&dead) } else { Vec::new() };
+    let mut launcher = Command::new(crate::support::LAUNCHER);
+    // The end of its control socket ends it, after it has swept.
+    let swept = launcher.env("TMPDIR", temporary.path()).stdin(Stdio::null()).output().unwrap();
+    assert!(!scratch.exists(), "{swept:?}");
+    assert!(strangers.exists());
+    assert_eq!(groups.iter().filter(|group| group.exists()).collect::<Vec<_>>(), Vec::<&std::path::PathBuf>::new());
+}
+
+/// Makes the groups that a launcher with a sandbox has, in every hierarchy that launchers use.
+fn leave_groups(launcher: &str) -> Vec<std::path::PathBuf> {
+    let own = spawn_launcher(false);
+    own.probe_blocking().unwrap();
+    let used = cgroups_of(own.pid());
+    let left = used.iter().map(|dir| dir.with_file_name(launcher));
+    left.inspect(|dir| fs::create_dir_all(dir.join("at_1")).unwrap()).collect()
+}
