@@ -265,3 +265,105 @@ def test_threads_of_a_task_may_all_publish(start: Start) -> None:
     process = start({"worker.py": code}, MAIN)
     assert process.exit_code == 0, process.error
     assert len(process.outcome.results) == 100
+
+
+@pytest.mark.parametrize(
+    "body, limit",
+    [
+        ("raise MemoryError", "memory"),
+        ("raise OSError(errno.ENOMEM, 'no memory')", "memory"),
+        ("raise OSError(errno.ENOSPC, 'full')", "scratch"),
+        ("raise OSError(errno.EDQUOT, 'full')", "scratch"),
+        ("raise OSError(errno.EMFILE, 'no descriptor')", "open_files"),
+        ('raise RuntimeError("can\'t start new thread")', "processes"),
+        ("fork = OSError(errno.EAGAIN, 'no process'); raise fork", "processes"),
+        ("raise OSError(errno.EAGAIN, 'would block')", None),
+        ("raise OSError(errno.ENOENT, 'not there')", None),
+        ("raise RuntimeError('anything else')", None),
+        ("raise ValueError('shapes differ')", None),
+    ],
+)
+def test_a_limit_that_was_run_into_is_named(start: Start, body: str, limit: str | None) -> None:
+    process = start({"worker.py": f"import errno\ndef main():\n    {body}\n"}, MAIN)
+    assert process.error["limit"] == limit, process.stderr
+
+
+def test_a_task_at_its_memory_limit_still_tells_so(start: Start) -> None:
+    process = start(
+        {
+            "worker.py": """
+                import resource
+                def main():
+                    resource.setrlimit(resource.RLIMIT_DATA, (200 << 20, 200 << 20))
+                    hoard = []
+                    step = 16 << 20
+                    while step:
+                        try:
+                            hoard.append(bytearray(step))
+                        except MemoryError:
+                            if step == 1:
+                                raise
+                            step //= 2
+            """
+        },
+        MAIN,
+    )
+    assert (process.error["type"], process.error["limit"]) == ("MemoryError", "memory"), process.stderr
+
+
+NEAR_ITS_LIMIT = """
+    import os, signal, time
+    from manta.light.task import Task, ResourceExhaustionError
+    class Worker(Task):
+        def run(self):
+            hoard = [bytearray(1 << 20)]
+            os.kill(os.getpid(), signal.SIGPWR)
+            time.sleep(60)
+    def main():
+        {call}
+"""
+
+
+def test_a_task_that_is_told_of_its_memory_limit_fails_at_it(start: Start) -> None:
+    process = start({"worker.py": NEAR_ITS_LIMIT.format(call="Worker().run()")}, MAIN)
+    assert process.error["type"] == "ResourceExhaustionError", process.stderr
+    assert "90% of its memory limit" in process.error["message"]
+
+
+def test_a_task_may_catch_it_and_go_on(start: Start) -> None:
+    call = """
+        try:
+            Worker().run()
+        except ResourceExhaustionError:
+            Task().world.results.add("went on", True)
+    """
+    process = start({"worker.py": NEAR_ITS_LIMIT.format(call=call)}, MAIN)
+    assert process.end["ok"] and process.outcome.results == {"went on": True}, process.stderr
+
+
+def test_a_message_under_way_is_whole_when_the_error_is_raised(start: Start) -> None:
+    process = start(
+        {
+            "worker.py": """
+                import os, signal, threading
+                from manta.light import _attempt
+                from manta.light.task import Task, ResourceExhaustionError
+                def main():
+                    attempt = _attempt.current("test")
+                    send = attempt._send
+                    def told_meanwhile(body, fds):
+                        os.kill(os.getpid(), signal.SIGPWR)
+                        for _ in range(100):
+                            pass
+                        send(body, fds)
+                    attempt._send = told_meanwhile
+                    try:
+                        Task().world.results.add("x", 1)
+                    except ResourceExhaustionError:
+                        attempt._send = send
+                        Task().world.results.add("caught", True)
+            """
+        },
+        MAIN,
+    )
+    assert process.end["ok"] and process.outcome.results == {"x": 1, "caught": True}, process.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.containment import FIXTURES, REDUCED, USERS, lacking_kernel_feature
+from harness.containment import FIXTURES, FULL, REDUCED, USERS, lacking_kernel_feature
 
 SWARM = """
     class Limited(Swarm):
@@ -44,6 +44,39 @@ def test_a_memory_hog_is_a_resource_limit(request, user):
     (failure,) = ended.documents()[0]["failures"]
     assert failure["class"] == "resource_limit", failure
     assert "memory" in failure["message"] and "128" in failure["message"], failure
+
+
+@pytest.mark.skipif(FULL not in USERS, reason="needs control groups, which root has")
+def test_a_task_is_told_before_its_memory_is_used_up_and_can_go_on(request):
+    body = """
+from manta.light import ResourceExhaustionError
+hoard = []
+try:
+    while True:
+        hoard.append(bytearray(1 << 20))
+        time.sleep(0.01)
+except ResourceExhaustionError as error:
+    used = len(hoard)
+    hoard.clear()
+    self.logger.info("told at %d: %s", used, error)
+"""
+    ended = run(request, FULL, body, {"memory": "128MiB"})
+    assert ended.code == 0, ended.text
+    assert "told at " in ended.text and "90% of its memory limit of 128 MiB" in ended.text, ended.text
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_full_scratch_is_a_resource_limit_with_its_figure(request, user):
+    body = """
+with tempfile.TemporaryFile(buffering=0) as file:
+    while True:
+        file.write(bytes(1 << 20))
+"""
+    ended = run(request, user, body, {"tmp": "16MiB"}, "--json")
+    assert ended.code == 1, ended.text
+    (failure,) = ended.documents()[0]["failures"]
+    assert failure["class"] == "resource_limit", failure
+    assert "its scratch is full at its limit of 16 MiB" in failure["message"], failure
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -1,6 +1,7 @@
 //! The `manta` program: commands for people, the manager, the node's agent and the privileged launcher in one binary.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod bundle;
 mod cli;
 mod compare;

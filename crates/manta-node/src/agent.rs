@@ -211,7 +211,7 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
         images,
         zygotes,
         runtime,
-        defaults: Resources::defaults(host::memory_bytes(), settings.slots),
+        defaults: Resources::defaults(host::memory_bytes(), settings.slots, settings.bounds),
         bundles,
         values: Values::new(cache, tier == Tier::Full),
         remote,

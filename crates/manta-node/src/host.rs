@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use manta_types::limits::{self, PIDS_DEFAULT, TMP_BYTES_DEFAULT};
 use serde_json::{Value, json};
 
+use crate::Bounds;
+
 /// What an attempt may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Resources {
@@ -17,13 +19,15 @@ pub(crate) struct Resources {
     pub(crate) tmp_bytes: u64,
     /// Processes and threads.
     pub(crate) pids: u32,
+    /// What no module asks for.
+    pub(crate) bounds: Bounds,
 }
 
 impl Resources {
     /// What an attempt gets that asks for nothing: an even share of the memory, one core.
-    pub(crate) fn defaults(memory_bytes: Option<u64>, slots: NonZeroU32) -> Self {
+    pub(crate) fn defaults(memory_bytes: Option<u64>, slots: NonZeroU32, bounds: Bounds) -> Self {
         let memory_bytes = limits::memory_share(memory_bytes.unwrap_or(0), slots.get());
-        Self { cpu: 1.0, memory_bytes, tmp_bytes: TMP_BYTES_DEFAULT, pids: PIDS_DEFAULT }
+        Self { cpu: 1.0, memory_bytes, tmp_bytes: TMP_BYTES_DEFAULT, pids: PIDS_DEFAULT, bounds }
     }
 }
 
@@ -108,9 +112,12 @@ mod tests {
     #[test]
     fn memory_is_shared_evenly_after_what_the_system_keeps() {
         let four = NonZeroU32::new(4).unwrap();
-        assert_eq!(Resources::defaults(Some(9 << 30), four).memory_bytes, 2 << 30);
-        assert_eq!(Resources::defaults(Some(1 << 29), four).memory_bytes, limits::MEMORY_BYTES_DEFAULT);
-        assert_eq!(Resources::defaults(None, four).memory_bytes, limits::MEMORY_BYTES_DEFAULT);
+        assert_eq!(Resources::defaults(Some(9 << 30), four, Bounds::default()).memory_bytes, 2 << 30);
+        assert_eq!(
+            Resources::defaults(Some(1 << 29), four, Bounds::default()).memory_bytes,
+            limits::MEMORY_BYTES_DEFAULT
+        );
+        assert_eq!(Resources::defaults(None, four, Bounds::default()).memory_bytes, limits::MEMORY_BYTES_DEFAULT);
     }
 
     #[test]

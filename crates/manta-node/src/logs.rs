@@ -4,11 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use manta_api::node::LogLine;
-use manta_types::limits::{FAILURE_LOG_LINES, LOG_BYTES_PER_ATTEMPT_MAX, LOG_LINE_BYTES_COUNTED, LOG_LINE_BYTES_MAX};
+use manta_types::limits::{FAILURE_LOG_LINES, LOG_LINE_BYTES_COUNTED, LOG_LINE_BYTES_MAX};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use crate::Bounds;
 use crate::outbox::Outbox;
+use crate::pace::Pace;
+use crate::words;
 
 /// Bytes read from a task's output at a time.
 const READ_BYTES: usize = 16 << 10;
@@ -18,6 +21,8 @@ const READ_BYTES: usize = 16 << 10;
 pub(crate) struct AttemptLog {
     attempt: String,
     outbox: Arc<Outbox>,
+    bounds: Bounds,
+    pace: Pace,
     kept: Mutex<Kept>,
 }
 
@@ -26,6 +31,20 @@ struct Kept {
     tail: VecDeque<String>,
     bytes: u64,
     full: bool,
+    /// Lines that came when it was full, and their bytes.
+    unkept: (u64, u64),
+    /// Whether it was said that the task is made to wait.
+    slowed: bool,
+}
+
+impl Kept {
+    /// Keeps a line among the last ones.
+    fn remember(&mut self, text: &str) {
+        if self.tail.len() == FAILURE_LOG_LINES {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(text.to_owned());
+    }
 }
 
 /// Where a line comes from, and how it is shown.
@@ -54,8 +73,9 @@ impl Stream {
 }
 
 impl AttemptLog {
-    pub(crate) fn new(attempt: String, outbox: Arc<Outbox>) -> Self {
-        Self { attempt, outbox, kept: Mutex::default() }
+    pub(crate) fn new(attempt: String, outbox: Arc<Outbox>, bounds: Bounds) -> Self {
+        let pace = Pace::new(bounds.log_bytes_per_second);
+        Self { attempt, outbox, bounds, pace, kept: Mutex::default() }
     }
 
     /// A line of the task's logger.
@@ -64,17 +84,31 @@ impl AttemptLog {
             "debug" | "info" | "warning" | "error" => level,
             _ => "info",
         };
+        self.keep_pace(text.len() + LOG_LINE_BYTES_COUNTED).await;
         self.line(level, "log", text, String::new(), time_ms).await;
     }
 
-    /// Something that the platform has to say in this attempt's log.
+    /// Something that the platform has to say in this attempt's log, however full that is.
     pub(crate) async fn platform(&self, level: &str, text: &str) {
-        self.line(level, "platform", text, String::new(), now_ms()).await;
+        self.kept().remember(text);
+        self.send(level, "platform", text.to_owned(), String::new(), now_ms()).await;
     }
 
     /// A metric or a progress report: `source` says which.
     pub(crate) async fn data(&self, source: &str, text: &str, data: &Value) {
-        self.line("info", source, text, data.to_string(), now_ms()).await;
+        let data = data.to_string();
+        self.keep_pace(text.len() + data.len() + LOG_LINE_BYTES_COUNTED).await;
+        self.line("info", source, text, data, now_ms()).await;
+    }
+
+    /// Says at the end how much of it was not kept, if anything.
+    pub(crate) async fn close(&self) {
+        let (lines, bytes) = std::mem::take(&mut self.kept().unkept);
+        if lines > 0 {
+            let (bytes, limit) = (words::bytes(bytes), words::bytes(self.bounds.log_bytes));
+            let text = format!("{lines} lines ({bytes}) were not kept: the log of an attempt may have {limit}");
+            self.platform("warning", &text).await;
+        }
     }
 
     /// Passes on what a task writes, line by line, until it ends.
@@ -84,7 +118,9 @@ impl AttemptLog {
         loop {
             // An output that fails is as good as one that ended: the task's own end tells the rest.
             let read = output.read(&mut buffer).await.unwrap_or(0);
-            for text in lines.feed(&buffer[..read]) {
+            let texts = lines.feed(&buffer[..read]);
+            self.keep_pace(read + texts.len() * LOG_LINE_BYTES_COUNTED).await;
+            for text in texts {
                 self.line(stream.level(), stream.source(), &text, String::new(), now_ms()).await;
             }
             if read == 0 {
@@ -104,28 +140,41 @@ impl AttemptLog {
     async fn line(&self, level: &str, source: &str, text: &str, data: String, time_ms: u64) {
         let mut text = cut(text);
         if data.is_empty() {
-            let mut kept = self.kept();
-            if kept.tail.len() == FAILURE_LOG_LINES {
-                kept.tail.pop_front();
-            }
-            kept.tail.push_back(text.clone());
+            self.kept().remember(&text);
         }
         {
             let mut kept = self.kept();
             kept.bytes += (text.len() + data.len() + LOG_LINE_BYTES_COUNTED) as u64;
+            let was_full = kept.full;
+            kept.full = kept.bytes > self.bounds.log_bytes;
             if kept.full {
+                kept.unkept.0 += 1;
+                kept.unkept.1 += text.len() as u64;
+            }
+            if was_full {
                 return;
             }
-            kept.full = kept.bytes > LOG_BYTES_PER_ATTEMPT_MAX;
             if kept.full {
-                text = format!(
-                    "the log of this attempt has reached {LOG_BYTES_PER_ATTEMPT_MAX} bytes; what follows is not kept"
-                );
+                let limit = words::bytes(self.bounds.log_bytes);
+                text = format!("the log of this attempt has reached its limit of {limit}; what follows is not kept");
             }
         }
+        self.send(level, source, text, data, time_ms).await;
+    }
+
+    async fn send(&self, level: &str, source: &str, text: String, data: String, time_ms: u64) {
         let (level, source) = (level.to_owned(), source.to_owned());
         let attempt = self.attempt.clone();
         self.outbox.push_log(LogLine { attempt, time_ms, level, source, text, data }).await;
+    }
+
+    /// Makes a task that writes too fast wait, which its log says once.
+    async fn keep_pace(&self, bytes: usize) {
+        if self.pace.spend(bytes as u64).await && !std::mem::replace(&mut self.kept().slowed, true) {
+            let rate = words::bytes(self.bounds.log_bytes_per_second);
+            self.platform("warning", &format!("the task writes more than {rate} of log a second, and is made to wait"))
+                .await;
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -196,7 +245,7 @@ mod tests {
 
     async fn pumped(output: &[u8]) -> Vec<String> {
         let outbox = Arc::new(Outbox::default());
-        let log = AttemptLog::new("at_1".to_owned(), Arc::clone(&outbox));
+        let log = AttemptLog::new("at_1".to_owned(), Arc::clone(&outbox), Bounds::default());
         log.pump(Stream::Stdout, output).await;
         match tokio::time::timeout(std::time::Duration::from_millis(1), outbox.next()).await {
             Ok(Ready::Logs(batch)) => batch.lines.into_iter().map(|line| line.text).collect(),
@@ -222,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_tail_is_the_last_lines_without_metrics() {
-        let log = AttemptLog::new("at_1".to_owned(), Arc::new(Outbox::default()));
+        let log = AttemptLog::new("at_1".to_owned(), Arc::new(Outbox::default()), Bounds::default());
         for n in 0..60 {
             log.logged("info", &format!("line {n}"), 0).await;
         }
@@ -232,15 +281,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_log_that_is_full_says_so_once() {
+    async fn a_log_that_is_full_says_so_once_and_in_the_end_how_much_was_not_kept() {
         let outbox = Arc::new(Outbox::default());
-        let log = AttemptLog::new("at_1".to_owned(), Arc::clone(&outbox));
-        log.kept().bytes = LOG_BYTES_PER_ATTEMPT_MAX - 1;
-        for _ in 0..3 {
+        let bounds = Bounds { log_bytes: 40, ..Bounds::default() };
+        let log = AttemptLog::new("at_1".to_owned(), Arc::clone(&outbox), bounds);
+        for _ in 0..4 {
             log.logged("info", "more", 0).await;
         }
+        log.close().await;
+        log.close().await;
         let Ready::Logs(batch) = outbox.next().await else { panic!("no lines") };
-        assert_eq!(batch.lines.len(), 1);
-        assert!(batch.lines[0].text.contains("what follows is not kept"), "{:?}", batch.lines);
+        let texts: Vec<_> = batch.lines.iter().map(|line| line.text.as_str()).collect();
+        let full = "the log of this attempt has reached its limit of 40 bytes; what follows is not kept";
+        let end = "2 lines (8 bytes) were not kept: the log of an attempt may have 40 bytes";
+        assert_eq!(texts, ["more", "more", full, end]);
+        assert_eq!(log.tail().len(), 5, "the last lines stay, whatever was kept, and the last word");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_writes_faster_than_the_limit_waits_and_is_told_so_once() {
+        let outbox = Arc::new(Outbox::default());
+        let bounds = Bounds { log_bytes_per_second: 1 << 20, ..Bounds::default() };
+        let log = AttemptLog::new("at_1".to_owned(), Arc::clone(&outbox), bounds);
+        let flood: Vec<u8> = format!("{}\n", "x".repeat(1023)).into_bytes().repeat(4 << 10);
+        let begun = tokio::time::Instant::now();
+        log.pump(Stream::Stdout, flood.as_slice()).await;
+        // A second's worth is there at once; lines are counted as 16 bytes more than they have.
+        assert_eq!(begun.elapsed().as_secs(), 3);
+        let told = log.tail();
+        let waits = told.iter().filter(|text| text.contains("is made to wait")).count();
+        assert!(waits <= 1, "{told:?}");
+        assert!(log.kept().slowed);
     }
 }

@@ -12,9 +12,6 @@ use crate::dataset::Dataset;
 use crate::gpu::Access;
 use crate::image::Environment;
 
-/// Files that a task may make in its scratch.
-const TMP_INODES_MAX: u64 = 100_000;
-
 /// What of this node an attempt sees, and where.
 pub(crate) struct View<'a> {
     node: &'a Node,
@@ -72,7 +69,7 @@ impl<'a> View<'a> {
             mounts,
             devices: gpus.devices,
             links,
-            tmp: TmpLimits { bytes: resources.tmp_bytes, inodes: TMP_INODES_MAX },
+            tmp: TmpLimits { bytes: resources.tmp_bytes, inodes: resources.bounds.tmp_files },
             limits: Limits { memory_bytes: resources.memory_bytes, pids: resources.pids, cpu: resources.cpu },
             hostname: node.name.to_string(),
             template,
@@ -175,7 +172,14 @@ impl Hold<'_> {
 
     /// Waits for the end of everything inside.
     pub(crate) async fn exit(&mut self) -> Exit {
-        let lost = Exit { how: ExitHow::Lost, oom: false, pids_limit_hit: false, peak_memory_bytes: 0, cpu_ms: 0 };
+        let lost = Exit {
+            how: ExitHow::Lost,
+            oom: false,
+            pids_limit_hit: false,
+            scratch: None,
+            peak_memory_bytes: 0,
+            cpu_ms: 0,
+        };
         let exit = (&mut self.running.exit).await.unwrap_or(lost);
         self.ended = true;
         if exit.how == ExitHow::Lost && self.node.engine.is_gone() {

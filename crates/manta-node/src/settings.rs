@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use manta_client::{Endpoint, Token};
 use manta_image::Store;
 use manta_sandbox::Tier;
-use manta_types::{ClusterId, NodeName};
+use manta_types::{ClusterId, NodeName, limits};
 
 use crate::{GpuSource, Warm};
 
@@ -17,6 +17,30 @@ pub enum OnAllowedProbe {
     Refuse,
     /// It says so, and runs tasks all the same.
     Warn,
+}
+
+/// What bounds every attempt on a node, whatever its module asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Files and directories in its scratch; at least 1.
+    pub tmp_files: u64,
+    /// Bytes of log output that are kept.
+    pub log_bytes: u64,
+    /// Bytes of log output each second; at least 1. A task that writes faster waits.
+    pub log_bytes_per_second: u64,
+    /// Bytes that it may publish and keep as state.
+    pub published_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            tmp_files: limits::TMP_FILES_MAX,
+            log_bytes: limits::LOG_BYTES_PER_ATTEMPT_MAX,
+            log_bytes_per_second: limits::LOG_BYTES_PER_SECOND_MAX,
+            published_bytes: limits::PUBLISHED_BYTES_MAX,
+        }
+    }
 }
 
 /// Everything that an agent needs to know; checked values only.
@@ -54,6 +78,8 @@ pub struct Settings {
     pub verdicts: Option<PathBuf>,
     /// What happens where a probe of containment is allowed, or none can be made.
     pub on_allowed_probe: OnAllowedProbe,
+    /// What bounds every attempt here.
+    pub bounds: Bounds,
     /// Whether and how tasks are started warm.
     pub warm: Warm,
     /// Whether `data_dir` is removed after an orderly exit.

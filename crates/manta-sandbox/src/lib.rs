@@ -37,5 +37,6 @@ pub use image::{HostImage, ImageError};
 pub use launcher::{Launcher, Running, launcher_main};
 pub use probes::{Finding, FindingState, ProbeError, ProbeSuite, Stage, Verdict};
 pub use report::{CgroupReport, CgroupVersion, HostReport, Shortcoming};
-pub use spec::{Device, Exit, ExitHow, Limits, Link, Mount, MountAccess, SandboxSpec, Tier, TmpLimits};
+pub use rlimits::OPEN_FILES;
+pub use spec::{Device, Exit, ExitHow, Limits, Link, Mount, MountAccess, SandboxSpec, ScratchLimit, Tier, TmpLimits};
 pub use template::{Start, StartWay, Template, Warmth};

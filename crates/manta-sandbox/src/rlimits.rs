@@ -7,8 +7,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit, setrlimit};
 
 use crate::Limits;
 
-/// Open descriptors of each process.
-const OPEN_FILES: u64 = 1024;
+/// Open descriptors of each process of a task.
+pub const OPEN_FILES: u64 = 1024;
 /// Stack of a process's first thread.
 const STACK_BYTES: u64 = 8 << 20;
 
@@ -25,8 +25,9 @@ pub(crate) struct Enforced {
 pub(crate) struct ResourceLimits(Vec<(Resource, u64)>);
 
 impl ResourceLimits {
-    /// Limits for a task; `pids_in_use` are processes that its uid has already and that count against it.
-    pub(crate) fn new(limits: &Limits, enforced: Enforced, pids_in_use: u64) -> Self {
+    /// Limits for a task; `pids_in_use` are processes that its uid has already and that count against it, `file_bytes` what a file
+    /// may have where nothing else bounds it at once.
+    pub(crate) fn new(limits: &Limits, enforced: Enforced, pids_in_use: u64, file_bytes: Option<u64>) -> Self {
         let mut list = vec![(Resource::Core, 0), (Resource::Nofile, OPEN_FILES), (Resource::Stack, STACK_BYTES)];
         if !enforced.memory {
             list.push((Resource::Data, limits.memory_bytes));
@@ -34,6 +35,7 @@ impl ResourceLimits {
         if !enforced.pids {
             list.push((Resource::Nproc, pids_in_use + u64::from(limits.pids)));
         }
+        list.extend(file_bytes.map(|bytes| (Resource::Fsize, bytes)));
         Self(list)
     }
 

@@ -155,10 +155,37 @@ pub struct Exit {
     pub oom: bool,
     /// Making a process or thread failed because the limit was reached (known only with cgroups).
     pub pids_limit_hit: bool,
+    /// Its scratch was beyond this limit, and it was ended for it; only where the scratch is no file system of its own.
+    pub scratch: Option<ScratchLimit>,
     /// Highest memory use: of the tree with cgroups, else of the largest process.
     pub peak_memory_bytes: u64,
     /// CPU time of the whole tree, user and system.
     pub cpu_ms: u64,
+}
+
+/// A limit of a task's scratch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScratchLimit {
+    /// The size of all files together.
+    Bytes,
+    /// Files and directories.
+    Files,
+}
+
+impl ScratchLimit {
+    const WORDS: [(Self, [u8; 5]); 2] = [(Self::Bytes, *b"bytes"), (Self::Files, *b"files")];
+    /// Length of its wire form, by which it differs from a wait status.
+    pub(crate) const BYTES: usize = 5;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        Self::WORDS.iter().find(|(limit, _)| *limit == self).expect("every limit has its word").1
+    }
+
+    /// Reads the wire form; `None` if it is none.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, word)| word.as_slice() == bytes).map(|(limit, _)| *limit)
+    }
 }
 
 /// How a task's first process ended.
@@ -178,7 +205,7 @@ pub enum ExitHow {
 impl Exit {
     /// The exit of a task whose launcher died.
     pub(crate) const fn lost() -> Self {
-        Self { how: ExitHow::Lost, oom: false, pids_limit_hit: false, peak_memory_bytes: 0, cpu_ms: 0 }
+        Self { how: ExitHow::Lost, oom: false, pids_limit_hit: false, scratch: None, peak_memory_bytes: 0, cpu_ms: 0 }
     }
 }
 

@@ -153,6 +153,18 @@ pub(crate) fn wait_signal(signals: &[c_int]) -> c_int {
     }
 }
 
+/// The same for at most so long; `None` when none came, or the wait was interrupted.
+pub(crate) fn wait_signal_for(signals: &[c_int], limit: Duration) -> Option<c_int> {
+    let set = signal_set(signals);
+    let limit = libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    // SAFETY: `set` and `limit` are initialised; no details are asked for.
+    let signal = unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const limit) };
+    (signal > 0).then_some(signal)
+}
+
 fn signal_set(signals: &[c_int]) -> libc::sigset_t {
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the whole set before it is changed and read.

@@ -40,12 +40,22 @@ pub const UPKEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Free bytes of the manager's file system below which it takes no submission, blob or result; a quarter of a file system
 /// that is smaller than four times this.
 pub const STORAGE_RESERVE_BYTES: u64 = 64 << 20;
+/// Messages that a task may send its node each second, with a second's worth at once; a task that sends faster waits.
+pub const LIGHT_MESSAGES_PER_SECOND_MAX: u64 = 10_000;
+/// Bytes of a message that count as one message more.
+pub const LIGHT_MESSAGE_BYTES_COUNTED: u64 = 8 << 10;
+/// Bytes that one attempt may publish and keep as state, unless its node is told otherwise; bounds what hostile code can do to a
+/// node's disk.
+pub const PUBLISHED_BYTES_MAX: u64 = 64 << 30;
 /// Bytes in one frame of the light protocol.
 pub const LIGHT_FRAME_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one log line; the rest of a longer line is cut and counted.
 pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;
-/// Bytes of log output that one attempt may send; what follows is counted, not kept.
+/// Bytes of log output that one attempt may send, unless its node is told otherwise; what follows is counted, not kept.
 pub const LOG_BYTES_PER_ATTEMPT_MAX: u64 = 64 << 20;
+/// Bytes of log output that one attempt may write each second, unless its node is told otherwise; a task that writes faster
+/// waits, so that a flood costs its node little.
+pub const LOG_BYTES_PER_SECOND_MAX: u64 = 8 << 20;
 /// Bytes that a log line is counted as beside its text, so that empty lines are not free.
 pub const LOG_LINE_BYTES_COUNTED: usize = 16;
 /// Bytes of one message between a node and the manager; the largest report that the limits below allow fits twice.
@@ -92,3 +102,5 @@ pub const fn memory_share(memory_bytes: u64, slots: u32) -> u64 {
 pub const PIDS_DEFAULT: u32 = 256;
 /// Private scratch of one attempt, in bytes.
 pub const TMP_BYTES_DEFAULT: u64 = 1 << 30;
+/// Files and directories in the private scratch of one attempt, unless its node is told otherwise.
+pub const TMP_FILES_MAX: u64 = 100_000;

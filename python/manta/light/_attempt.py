@@ -62,6 +62,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._last_id = 0
         self._pid = os.getpid()
+        self._put_off: Optional[MantaError] = None
         self.info: Dict[str, Any] = self.request("hello").fields
 
     def request(self, op: str, *, fds: Sequence[int] = (), **fields: Any) -> Reply:
@@ -80,15 +81,30 @@ class Attempt:
             if document.pop("id", None) != self._last_id:
                 reply.close()
                 raise AgentConnectionLost("the agent answered another question")
-        if document.pop("ok", None) is not True:
+        error = _error_of(document) if document.pop("ok", None) is not True else self._take_put_off()
+        if error is not None:
             reply.close()
-            raise _error_of(document)
+            raise error
         return reply
 
     def notify(self, op: str, **fields: Any) -> None:
         """Tell the agent something that has no answer."""
         with self._lock:
             self._send({"op": op, **fields}, ())
+        error = self._take_put_off()
+        if error is not None:
+            raise error
+
+    def put_off(self, error: MantaError) -> bool:
+        """Keep ``error``, to be raised when the message under way is over, if there is one."""
+        if not self._lock.locked():
+            return False
+        self._put_off = error
+        return True
+
+    def _take_put_off(self) -> Optional[MantaError]:
+        error, self._put_off = self._put_off, None
+        return error
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,10 +8,11 @@ import socket
 import sys
 from typing import Any, Callable, Dict, Mapping, Optional, Protocol
 
-from . import _attempt
+from . import _attempt, _pressure
+from ._limits import let_go, limit_of
 from ._loader import load_entry
 from ._traceback import user_location, user_traceback
-from .errors import MantaError
+from .errors import MantaError, ResourceExhaustionError
 
 AGENT_FD = 3
 """The descriptor of the socket that the agent left open."""
@@ -36,7 +37,12 @@ def main() -> None:
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     attempt = _attempt.Attempt(socket.socket(fileno=AGENT_FD))
     _attempt.bind(attempt)
-    failure = run_attempt(attempt, str(attempt.info.get("code", CODE_ROOT)))
+    _pressure.listen()
+    try:
+        failure = run_attempt(attempt, str(attempt.info.get("code", CODE_ROOT)))
+    except ResourceExhaustionError as error:  # told while another failure was being described
+        failure = failure_of(error, None)
+    _pressure.ignore()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError, OSError):  # the user's code may have closed or replaced it
             stream.flush()
@@ -109,12 +115,14 @@ def offer_seed(seed: int) -> None:
 
 def failure_of(error: BaseException, root: Optional[str]) -> Dict[str, Any]:
     """Return what the agent is told about an error in the user's code."""
+    let_go(error)
     message = error.message if isinstance(error, MantaError) else str(error)
     return {
         "type": type(error).__name__,
         "message": message[:4096],
         "traceback": user_traceback(error),
         "where": user_location(error, root),
+        "limit": limit_of(error),
     }
 
 

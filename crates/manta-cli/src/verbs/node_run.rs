@@ -14,7 +14,7 @@ use crate::connection::{endpoint, parse_cluster, read_token, variable};
 use crate::data::parse_label;
 use crate::report::Failure;
 use crate::verbs::image;
-use crate::{logging, python, shutdown};
+use crate::{bounds, logging, python, shutdown};
 
 /// What `--warm` may be.
 const WARM: [&str; 3] = ["auto", "on", "off"];
@@ -87,6 +87,10 @@ pub(crate) struct Args {
     /// The GPUs that tasks may be given: all that are found, none, or those of a CDI specification.
     #[arg(long, value_name = "auto|none|FILE", default_value = "auto")]
     gpus: String,
+
+    /// What bounds every attempt here: log=64MiB, log-rate=8MiB, published=64GiB, tmp-files=100000; repeat it for each.
+    #[arg(long, value_name = "NAME=SIZE")]
+    limit: Vec<String>,
 
     /// The cluster to join.
     #[arg(long, value_name = "NAME", default_value = "default")]
@@ -171,6 +175,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
             _ => OnAllowedProbe::Refuse,
         },
         warm: warm(args)?,
+        bounds: bounds::read(&args.limit)?,
         ephemeral: args.ephemeral,
         name,
     })

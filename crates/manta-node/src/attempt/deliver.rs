@@ -38,7 +38,7 @@ pub(crate) async fn deliver(
     enter: impl Fn(Phase) + Send + Sync,
     cancel: &CancellationToken,
 ) -> Option<Delivery> {
-    let log = AttemptLog::new(order.name(), Arc::clone(&node.outbox));
+    let log = AttemptLog::new(order.name(), Arc::clone(&node.outbox), order.resources.bounds);
     // Attempts are queued before they come here, and then wait for nothing but a replay that has their slot.
     let _slot = cancel.run_until_cancelled(node.slots.acquire()).await?;
     let mut timings = Timings { queue_ms: ms(asked.elapsed()), ..Timings::default() };
@@ -72,6 +72,7 @@ pub(crate) async fn deliver(
         staged = Staged::default();
     }
     timings.upload_ms = ms(begun.elapsed());
+    cancel.run_until_cancelled(log.close()).await?;
     crash_point!("node.values.sent");
     Some(conclude(order, staged, verdict, timings, &log))
 }

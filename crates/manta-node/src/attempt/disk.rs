@@ -76,7 +76,8 @@ async fn write(attempts: &Arc<Attempts>, journal: Arc<Journal>) {
         (Err(_), _) => {}
     }
     if let Err(error) = &written {
-        let log = AttemptLog::new(attempt.to_string(), Arc::clone(&attempts.node.outbox));
+        let log =
+            AttemptLog::new(attempt.to_string(), Arc::clone(&attempts.node.outbox), attempts.node.defaults.bounds);
         let words = format!("the attempt has ended, and its report waits: the node's disk refuses it: {error}");
         log.platform("warning", &words).await;
     }

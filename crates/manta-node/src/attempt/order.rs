@@ -113,6 +113,7 @@ fn resources(asked: Limits, defaults: Resources) -> Resources {
         memory_bytes: or(asked.memory_bytes, defaults.memory_bytes),
         tmp_bytes: or(asked.tmp_bytes, defaults.tmp_bytes),
         pids: if asked.pids == 0 { defaults.pids } else { asked.pids },
+        bounds: defaults.bounds,
     }
 }
 

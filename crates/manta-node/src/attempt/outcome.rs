@@ -1,12 +1,13 @@
 //! How an attempt ended, judged from what the task said, what we did to it, and how its process ended.
 use std::time::Duration;
 
-use manta_sandbox::{Exit, ExitHow};
+use manta_sandbox::{Exit, ExitHow, OPEN_FILES, ScratchLimit};
 use manta_types::limits::TRACEBACK_BYTES_MAX;
 use manta_types::{AttemptFailure, OutcomeClass};
 
 use crate::host::Resources;
-use crate::light::TaskError;
+use crate::light::{TaskError, TaskLimit};
+use crate::words::{bytes, seconds};
 
 /// Bytes of an exception's text that are kept.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
@@ -53,36 +54,66 @@ pub(crate) fn failure(class: OutcomeClass, message: impl Into<String>) -> Attemp
 
 fn raised(error: TaskError, exit: &Exit, resources: &Resources) -> AttemptFailure {
     let name = error.r#type.rsplit('.').next().unwrap_or_default();
-    let mut message = match shorten(&error.message, MESSAGE_BYTES_MAX) {
+    let said = match shorten(&error.message, MESSAGE_BYTES_MAX) {
         "" => name.to_owned(),
         text => format!("{name}: {text}"),
     };
-    let mut class = match name {
-        "DataCorruptionError" => OutcomeClass::Dataset,
-        "ResourceExhaustionError" => OutcomeClass::ResourceLimit,
-        // numpy's is a subclass with a name of its own.
-        name if name.ends_with("MemoryError") && !exit.oom => {
-            message = format!("ran out of memory at its limit of {} ({message})", bytes(resources.memory_bytes));
-            OutcomeClass::ResourceLimit
-        }
-        _ => OutcomeClass::UserError,
+    let (class, message) = if exit.oom {
+        (
+            OutcomeClass::ResourceLimit,
+            format!("{said} (a process of the task was {})", killed_for_memory(exit, resources)),
+        )
+    } else if let Some(limit) = error.limit.or_else(|| guessed(name, exit)) {
+        (OutcomeClass::ResourceLimit, format!("{} ({said})", reached(limit, exit, resources)))
+    } else {
+        let class = match name {
+            "DataCorruptionError" => OutcomeClass::Dataset,
+            "ResourceExhaustionError" => OutcomeClass::ResourceLimit,
+            _ => OutcomeClass::UserError,
+        };
+        (class, said)
     };
-    if exit.oom {
-        class = OutcomeClass::ResourceLimit;
-        message = format!(
-            "{message} (a process of the task was killed at its memory limit of {})",
-            bytes(resources.memory_bytes)
-        );
-    } else if exit.pids_limit_hit && matches!(name, "BlockingIOError" | "OSError" | "RuntimeError") {
-        class = OutcomeClass::ResourceLimit;
-        message = format!("{message} (the limit of {} processes and threads was reached)", resources.pids);
-    }
     AttemptFailure {
         class,
         message,
         traceback: shorten(&error.traceback, TRACEBACK_BYTES_MAX).to_owned(),
         location: error.r#where.map(|place| shorten(&place, MESSAGE_BYTES_MAX).to_owned()),
         log_tail: Vec::new(),
+    }
+}
+
+/// The limit behind an exception that does not name one.
+fn guessed(name: &str, exit: &Exit) -> Option<TaskLimit> {
+    let is_refused_process = matches!(name, "BlockingIOError" | "OSError" | "RuntimeError");
+    (exit.pids_limit_hit && is_refused_process).then_some(TaskLimit::Processes)
+}
+
+/// What became of a task at a limit, with the limit and, where it is known, the most that was used.
+fn reached(limit: TaskLimit, exit: &Exit, resources: &Resources) -> String {
+    match limit {
+        TaskLimit::Memory => {
+            format!("ran out of memory at its limit of {}{}", bytes(resources.memory_bytes), peak(exit))
+        }
+        TaskLimit::Scratch => format!("its scratch is full at its limit of {}", bytes(resources.tmp_bytes)),
+        TaskLimit::ScratchFiles => {
+            format!("its scratch is full at its limit of {} files and directories", resources.bounds.tmp_files)
+        }
+        TaskLimit::Processes => {
+            format!("could make no more processes or threads at its limit of {}", resources.pids)
+        }
+        TaskLimit::OpenFiles => format!("could open no more files at its limit of {OPEN_FILES} in each process"),
+    }
+}
+
+fn killed_for_memory(exit: &Exit, resources: &Resources) -> String {
+    format!("killed at its memory limit of {}{}", bytes(resources.memory_bytes), peak(exit))
+}
+
+/// The highest memory use, where it is known.
+fn peak(exit: &Exit) -> String {
+    match exit.peak_memory_bytes {
+        0 => String::new(),
+        peak => format!(", peak {}", bytes(peak)),
     }
 }
 
@@ -104,8 +135,14 @@ fn cut_short(cut: Cut) -> AttemptFailure {
 
 fn died(exit: &Exit, resources: &Resources) -> AttemptFailure {
     if exit.oom {
-        let words = format!("killed at its memory limit of {}", bytes(resources.memory_bytes));
-        return failure(OutcomeClass::ResourceLimit, words);
+        return failure(OutcomeClass::ResourceLimit, killed_for_memory(exit, resources));
+    }
+    if let Some(limit) = exit.scratch {
+        let limit = match limit {
+            ScratchLimit::Bytes => TaskLimit::Scratch,
+            ScratchLimit::Files => TaskLimit::ScratchFiles,
+        };
+        return failure(OutcomeClass::ResourceLimit, format!("killed: {}", reached(limit, exit, resources)));
     }
     let (class, words) = match exit.how {
         ExitHow::Exited(status) => (OutcomeClass::UserError, format!("exited with status {status} before run() ended")),
@@ -139,22 +176,6 @@ fn signal_name(signal: i32) -> String {
     format!("{signal} ({name})")
 }
 
-/// `2 GiB`, `1.5 GiB`.
-fn bytes(count: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    let Some((unit, one)) = UNITS.into_iter().find(|(_, one)| count >= *one) else { return format!("{count} bytes") };
-    let tenths = u128::from(count) * 10 / u128::from(one);
-    match tenths % 10 {
-        0 => format!("{} {unit}", tenths / 10),
-        rest => format!("{}.{rest} {unit}", tenths / 10),
-    }
-}
-
-/// `30 s`, `1.5 s`.
-fn seconds(span: Duration) -> String {
-    format!("{} s", span.as_secs_f64())
-}
-
 fn shorten(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
@@ -162,13 +183,14 @@ fn shorten(text: &str, bytes_max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Bounds;
 
     fn resources() -> Resources {
-        Resources { cpu: 1.0, memory_bytes: 2 << 30, tmp_bytes: 1 << 30, pids: 256 }
+        Resources { cpu: 1.0, memory_bytes: 2 << 30, tmp_bytes: 1 << 30, pids: 256, bounds: Bounds::default() }
     }
 
     fn exit(how: ExitHow) -> Exit {
-        Exit { how, oom: false, pids_limit_hit: false, peak_memory_bytes: 0, cpu_ms: 0 }
+        Exit { how, oom: false, pids_limit_hit: false, scratch: None, peak_memory_bytes: 0, cpu_ms: 0 }
     }
 
     fn raise(name: &str, message: &str) -> Option<Result<(), TaskError>> {
@@ -178,6 +200,7 @@ mod tests {
             message,
             traceback: "trace".to_owned(),
             r#where: Some("worker.py:12".to_owned()),
+            limit: None,
         }))
     }
 
@@ -203,10 +226,6 @@ mod tests {
             (OutcomeClass::UserError, "ValueError: shapes differ"),
         );
         check(raise("mod.MyError", ""), None, done(), (OutcomeClass::UserError, "MyError"));
-        let words = "ran out of memory at its limit of 2 GiB (MemoryError)";
-        check(raise("MemoryError", ""), None, done(), (OutcomeClass::ResourceLimit, words));
-        let words = "ran out of memory at its limit of 2 GiB (_ArrayMemoryError: no room)";
-        check(raise("numpy._ArrayMemoryError", "no room"), None, done(), (OutcomeClass::ResourceLimit, words));
         check(
             raise("manta.light.errors.DataCorruptionError", "x"),
             None,
@@ -219,6 +238,29 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_the_task_ran_into_is_named_with_the_most_that_was_used() {
+        let at = |limit: TaskLimit, name: &str, exit: Exit, expected: &str| {
+            let said =
+                raise(name, "no room").map(|said| said.map_err(|error| TaskError { limit: Some(limit), ..error }));
+            check(said, None, exit, (OutcomeClass::ResourceLimit, expected));
+        };
+        let done = || Exit { peak_memory_bytes: 3 << 29, ..exit(ExitHow::Exited(1)) };
+        let words = "ran out of memory at its limit of 2 GiB, peak 1.5 GiB (_ArrayMemoryError: no room)";
+        at(TaskLimit::Memory, "numpy._ArrayMemoryError", done(), words);
+        let words = "its scratch is full at its limit of 1 GiB (OSError: no room)";
+        at(TaskLimit::Scratch, "OSError", done(), words);
+        let words = "its scratch is full at its limit of 100000 files and directories (OSError: no room)";
+        at(TaskLimit::ScratchFiles, "OSError", done(), words);
+        let words = "could make no more processes or threads at its limit of 256 (BlockingIOError: no room)";
+        at(TaskLimit::Processes, "BlockingIOError", done(), words);
+        let counted = Exit { pids_limit_hit: true, ..exit(ExitHow::Exited(1)) };
+        check(raise("BlockingIOError", "no room"), None, counted, (OutcomeClass::ResourceLimit, words));
+        let killed = Exit { oom: true, ..done() };
+        let words = "ValueError: no room (a process of the task was killed at its memory limit of 2 GiB, peak 1.5 GiB)";
+        check(raise("ValueError", "no room"), None, killed, (OutcomeClass::ResourceLimit, words));
+    }
+
+    #[test]
     fn a_process_that_died_is_told_by_how_it_died() {
         use OutcomeClass as C;
         check(None, None, exit(ExitHow::Exited(3)), (C::UserError, "exited with status 3 before run() ended"));
@@ -226,6 +268,8 @@ mod tests {
         check(None, None, exit(ExitHow::Lost), (C::Platform, "its sandbox was lost: the launcher ended"));
         let oom = Exit { oom: true, ..exit(ExitHow::Signaled(9)) };
         check(None, None, oom, (C::ResourceLimit, "killed at its memory limit of 2 GiB"));
+        let full = Exit { scratch: Some(ScratchLimit::Bytes), ..exit(ExitHow::Signaled(9)) };
+        check(None, None, full, (C::ResourceLimit, "killed: its scratch is full at its limit of 1 GiB"));
         let pids = Exit { pids_limit_hit: true, ..exit(ExitHow::Exited(1)) };
         let words = "exited with status 1 before run() ended, after its limit of 256 processes and threads was reached";
         check(None, None, pids, (C::ResourceLimit, words));
@@ -242,11 +286,5 @@ mod tests {
         let garbage = Cut::Violation("sent a frame larger than 16 MiB".to_owned());
         let words = "the task sent a frame larger than 16 MiB, which breaks the protocol with its node";
         check(None, Some(garbage), killed(), (C::UserError, words));
-    }
-
-    #[test]
-    fn sizes_are_printed_in_the_unit_that_fits() {
-        let printed = [512, 1536, 300 << 20, (5 << 30) / 2].map(bytes);
-        assert_eq!(printed, ["512 bytes", "1.5 KiB", "300 MiB", "2.5 GiB"]);
     }
 }

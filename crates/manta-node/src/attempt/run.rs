@@ -207,6 +207,9 @@ async fn watch(
                 exit = &mut exiting => break exit,
                 () = sleep_until(grace), if grace.is_some() => {
                     grace = None;
+                    if open && matches!(ending, Some(Ending::Closed)) {
+                        cut = Some(Cut::Violation("closed its socket and went on".to_owned()));
+                    }
                     kill();
                 }
                 () = cancel.cancelled(), if open => {

@@ -67,6 +67,25 @@ pub(crate) struct TaskError {
     /// The user's file and line.
     #[serde(default)]
     pub(crate) r#where: Option<String>,
+    /// The limit that it ran into, where it can tell.
+    #[serde(default)]
+    pub(crate) limit: Option<TaskLimit>,
+}
+
+/// A limit that a task's own process knows to have been reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TaskLimit {
+    /// Memory could not be had.
+    Memory,
+    /// The scratch has no byte left.
+    Scratch,
+    /// The scratch has no file left.
+    ScratchFiles,
+    /// No process or thread could be made.
+    Processes,
+    /// No more files could be held open.
+    OpenFiles,
 }
 
 /// A good answer: fields, and maybe a value's descriptor.

@@ -13,7 +13,7 @@ mod staged;
 mod values;
 
 pub(crate) use frame::Channel;
-pub(crate) use message::TaskError;
+pub(crate) use message::{TaskError, TaskLimit};
 pub(crate) use serve::{Ending, Grant, Server};
 pub(crate) use staged::Staged;
 pub(crate) use values::Values;

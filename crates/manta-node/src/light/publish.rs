@@ -8,9 +8,8 @@ use manta_types::limits::{GLOBALS_PER_SWARM_MAX, RESULTS_PER_ATTEMPT_MAX};
 use super::message::{Call, Denied, Reply};
 use super::names::{known, room, usable};
 use super::serve::Server;
+use super::values::Room;
 
-/// Bytes that one attempt may publish and keep as state; bounds what hostile code can do to a node's disk.
-const PUBLISHED_BYTES_MAX: u64 = 64 << 30;
 /// Names that one task may keep as state on a node.
 const STATE_NAMES_MAX: usize = 10_000;
 
@@ -18,13 +17,8 @@ impl Server<'_> {
     /// Stages a value.
     pub(super) async fn publish(&mut self, call: Call, fd: OwnedFd) -> Result<Reply, Denied> {
         self.check(&call)?;
-        let value = self.grant.values.accept(fd).await?;
-        if self.staged.bytes().saturating_add(value.blob().size) > PUBLISHED_BYTES_MAX {
-            return Err(Denied::new(
-                "resource_exhausted",
-                format!("an attempt may publish {PUBLISHED_BYTES_MAX} bytes"),
-            ));
-        }
+        let most = self.grant.order.resources.bounds.published_bytes;
+        let value = self.grant.values.accept(fd, Room { most, taken: self.staged.bytes() }).await?;
         match call {
             Call::GlobalSet { name } => drop(self.staged.globals.insert(name, value)),
             Call::ResultAdd { name } => self.staged.publish(name, value),

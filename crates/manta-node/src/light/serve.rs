@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use manta_api::AttemptInputs;
 use manta_module::BundleManifest;
 use manta_types::NodeName;
-use manta_types::limits::LIGHT_FRAME_BYTES_MAX;
+use manta_types::limits::{LIGHT_FRAME_BYTES_MAX, LIGHT_MESSAGE_BYTES_COUNTED, LIGHT_MESSAGES_PER_SECOND_MAX};
 use serde_json::{Value, json};
 
 use super::frame::{Channel, Frame, FrameError};
@@ -17,6 +17,7 @@ use crate::gpu::Gpus;
 use crate::host::Usage;
 use crate::link::Link;
 use crate::logs::AttemptLog;
+use crate::pace::Pace;
 use crate::state::StateStore;
 
 /// All that an attempt may see and reach.
@@ -59,11 +60,12 @@ pub(crate) enum Ending {
 pub(crate) struct Server<'a> {
     pub(super) grant: Grant<'a>,
     pub(super) staged: Staged,
+    pace: Pace,
 }
 
 impl<'a> Server<'a> {
     pub(crate) fn new(grant: Grant<'a>) -> Self {
-        Self { grant, staged: Staged::default() }
+        Self { grant, staged: Staged::default(), pace: Pace::new(LIGHT_MESSAGES_PER_SECOND_MAX) }
     }
 
     /// Answers until the task is done, goes away or misbehaves.
@@ -88,6 +90,7 @@ impl<'a> Server<'a> {
 
     async fn turn(&mut self, channel: &Channel) -> Result<Option<Ending>, FrameError> {
         let Some(Frame { body, fd }) = channel.receive().await? else { return Ok(Some(Ending::Closed)) };
+        self.pace.spend(1 + body.len() as u64 / LIGHT_MESSAGE_BYTES_COUNTED).await;
         let message: Message = match serde_json::from_slice(&body) {
             Ok(message) => message,
             Err(error) => return Ok(Some(Ending::Violation(format!("sent a message that cannot be read: {error}")))),
@@ -171,7 +174,7 @@ fn refusal(denied: &Denied) -> serde_json::Map<String, Value> {
 
 fn unexplained() -> TaskError {
     let (r#type, message) = ("Exception".to_owned(), "the task failed without saying how".to_owned());
-    TaskError { r#type, message, traceback: String::new(), r#where: None }
+    TaskError { r#type, message, traceback: String::new(), r#where: None, limit: None }
 }
 
 fn number(value: Option<f64>) -> String {

@@ -13,6 +13,10 @@ use rustix::fs::{FileType, MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_sea
 use super::message::Denied;
 use crate::cache::{Cache, Pin};
 use crate::supervisor::blocking;
+use crate::words::bytes;
+
+/// Bytes in a block as a file's status counts them.
+const BLOCK_BYTES: u64 = 512;
 
 /// How a value is lent to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,15 @@ pub(crate) enum Lending {
     CacheFile,
     /// As a sealed copy in memory, shared by all tasks: the task runs as the agent's user.
     SealedMemory,
+}
+
+/// How much an attempt may publish, and has published.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Bytes that it may publish in all.
+    pub(crate) most: u64,
+    /// Bytes of these that are taken.
+    pub(crate) taken: u64,
 }
 
 /// Values on their way in and out of tasks.
@@ -37,11 +50,11 @@ impl Values {
         Self { cache, lending, lent: Mutex::default() }
     }
 
-    /// Takes in what a task sent. Only memory that nobody can change any more is read.
-    pub(crate) async fn accept(&self, fd: OwnedFd) -> Result<Pin, Denied> {
+    /// Takes in what a task sent, if there is room. Only memory that nobody can change any more is read.
+    pub(crate) async fn accept(&self, fd: OwnedFd, room: Room) -> Result<Pin, Denied> {
         let cache = Arc::clone(&self.cache);
         blocking(move || {
-            check_sealed(&fd)?;
+            check_sealed(&fd, room)?;
             let content = FromStart { file: File::from(fd), offset: 0 };
             cache.take_in(content).map_err(|error| {
                 tracing::warn!(%error, "a value could not be kept");
@@ -83,7 +96,7 @@ fn unavailable(error: &dyn std::fmt::Display) -> Denied {
 }
 
 /// Refuses whatever its sender could still change or cut while it is read.
-fn check_sealed(fd: &OwnedFd) -> Result<(), Denied> {
+fn check_sealed(fd: &OwnedFd, room: Room) -> Result<(), Denied> {
     let needed = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
     let refuse = |why: &str| Err(Denied::new("not_a_value", format!("a value must be sent as sealed memory: {why}")));
     match fcntl_get_seals(fd) {
@@ -95,10 +108,18 @@ fn check_sealed(fd: &OwnedFd) -> Result<(), Denied> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return refuse("it is something else");
     }
-    match u64::try_from(stat.st_size) {
-        Ok(size) if size <= BLOB_BYTES_MAX => Ok(()),
-        _ => Err(Denied::new("resource_exhausted", format!("a value may have {BLOB_BYTES_MAX} bytes"))),
+    let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+    let exhausted = |words| Err(Denied::new("resource_exhausted", words));
+    if size > BLOB_BYTES_MAX {
+        return exhausted(format!("the value has {}; {} are the limit", bytes(size), bytes(BLOB_BYTES_MAX)));
     }
+    if room.taken.saturating_add(size) > room.most {
+        let (size, taken, most) = (bytes(size), bytes(room.taken), bytes(room.most));
+        return exhausted(format!("the value has {size}; an attempt may publish {most}, and {taken} are taken"));
+    }
+    // Memory that was never written costs its sender nothing, and would cost this node's disk all that it claims to be.
+    let written = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES);
+    if written < size { refuse("parts of it were never written") } else { Ok(()) }
 }
 
 /// Copies a file into memory that nobody can change.
@@ -133,6 +154,8 @@ mod tests {
     use super::*;
     use crate::remote::{BlobSource, RemoteError};
 
+    const ROOM: Room = Room { most: 1 << 20, taken: 1000 };
+
     struct Nowhere;
 
     #[async_trait]
@@ -166,7 +189,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let values = values(&dir, other_user);
             let pin = values
-                .accept(memory(b"a value", SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW))
+                .accept(memory(b"a value", SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW), ROOM)
                 .await
                 .unwrap();
             let lent = values.lend(pin.blob().digest).await.unwrap();
@@ -180,7 +203,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let values = values(&dir, false);
         let pin = values
-            .accept(memory(b"a model", SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL))
+            .accept(memory(b"a model", SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL), ROOM)
             .await
             .unwrap();
         let (first, second) =
@@ -196,7 +219,30 @@ mod tests {
         let pipe = rustix::pipe::pipe().unwrap().0;
         let file = OwnedFd::from(tempfile::tempfile().unwrap());
         for fd in [half, pipe, file] {
-            assert_eq!(values.accept(fd).await.err().unwrap().kind, "not_a_value");
+            assert_eq!(values.accept(fd, ROOM).await.err().unwrap().kind, "not_a_value");
         }
+    }
+
+    #[tokio::test]
+    async fn what_there_is_no_room_for_is_refused_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let values = values(&dir, true);
+        let sealed = |content: &[u8]| memory(content, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW);
+        values.accept(sealed(&[0; 24]), Room { most: 1024, taken: 1000 }).await.unwrap();
+        let denied = values.accept(sealed(&[0; 25]), Room { most: 1024, taken: 1000 }).await.err().unwrap();
+        let words = "the value has 25 bytes; an attempt may publish 1 KiB, and 1000 bytes are taken";
+        assert_eq!((denied.kind, denied.message.as_str()), ("resource_exhausted", words));
+    }
+
+    #[tokio::test]
+    async fn memory_that_was_never_written_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let values = values(&dir, true);
+        let file = File::from(memfd_create("value", MemfdFlags::ALLOW_SEALING).unwrap());
+        file.set_len(1 << 19).unwrap();
+        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW).unwrap();
+        let denied = values.accept(file.into(), ROOM).await.err().unwrap();
+        assert_eq!(denied.kind, "not_a_value");
+        assert!(denied.message.contains("never written"), "{}", denied.message);
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use manta_client::Token;
 use manta_image::{Store, Unpacker};
-use manta_node::{NodeError, OnAllowedProbe, Settings, Warm};
+use manta_node::{Bounds, NodeError, OnAllowedProbe, Settings, Warm};
 use manta_sandbox::{Launcher, Tier};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -88,6 +88,7 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         images: Store::new(dir.join("images"), Unpacker::new("/nonexistent".into(), Vec::new())),
         image_names: BTreeMap::new(),
         isolation_min: Tier::Reduced,
+        bounds: Bounds::default(),
         warm: Warm::Off,
         cache_bytes_max: 1 << 30,
         // One run of the suite serves all tests.

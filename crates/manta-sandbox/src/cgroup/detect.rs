@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Controller, Group, Version, group, v2};
+use super::{Controller, Group, Version, group, v1, v2};
 use crate::launcher::LauncherName;
 use crate::rlimits::Enforced;
 use crate::{CgroupReport, CgroupVersion, Limits, StartError};
@@ -120,6 +120,7 @@ fn prepare_v1(mounted: &Mounted, wanted: &[Controller], name: &LauncherName) -> 
         return None;
     }
     let root = make_root(&mounted.dir, name).ok()?;
+    weigh(&root);
     Some(Hierarchy { version: Version::V1, root, controllers })
 }
 
@@ -137,6 +138,7 @@ fn prepare_v2(mounted: &Mounted, wanted: &[Controller], name: &LauncherName) -> 
         v2::pass_on(&base, &controllers).ok()?;
         let root = make_root(&base, name).ok()?;
         v2::pass_on(root.parent()?, &controllers).and_then(|()| v2::pass_on(&root, &controllers)).ok()?;
+        weigh(&root);
         Some(Hierarchy { version: Version::V2, root, controllers })
     })
 }
@@ -149,6 +151,24 @@ fn make_root(base: &Path, name: &LauncherName) -> io::Result<PathBuf> {
     // A launcher that ends at this moment may remove the shared directory between the two steps inside.
     fs::create_dir_all(&root).or_else(|_| fs::create_dir_all(&root))?;
     Ok(root)
+}
+
+/// Gives the groups that hold all sandboxes the weight of all processors: with that of one, tasks on a busy host would share what one
+/// of its threads gets.
+fn weigh(root: &Path) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = f64::from(u32::try_from(cores).unwrap_or(u32::MAX));
+    root.parent().into_iter().chain([root]).for_each(|dir| weigh_one(dir, cores));
+}
+
+fn weigh_one(dir: &Path, cores: f64) {
+    for (file, weight) in [(v1::WEIGHT, v1::shares(cores)), (v2::WEIGHT, v2::shares(cores))] {
+        let path = dir.join(file);
+        if path.exists() {
+            // Without it tasks only get less on a busy host.
+            let _ = fs::write(path, weight.to_string());
+        }
+    }
 }
 
 fn sweep(shared: &Path) {
@@ -186,6 +206,16 @@ mod tests {
         assert_eq!(found[0].dir, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
         assert!(found[0].options.contains(&"cpu".to_owned()));
         assert_eq!(found[1].version, Version::V2);
+    }
+
+    #[test]
+    fn groups_of_all_sandboxes_weigh_as_much_as_the_processors() {
+        let tree = tempfile::tempdir().unwrap();
+        for (file, weight) in [("cpu.shares", "8192"), ("cpu.weight", "800")] {
+            fs::write(tree.path().join(file), "").unwrap();
+            weigh_one(tree.path(), 8.0);
+            assert_eq!(fs::read_to_string(tree.path().join(file)).unwrap(), weight);
+        }
     }
 
     #[test]

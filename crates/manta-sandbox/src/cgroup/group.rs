@@ -1,34 +1,46 @@
 //! The control groups of one sandbox: one directory in each hierarchy that is used.
 
+use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::detect::Hierarchy;
-use super::{Controller, Readings, Version, v1, v2};
+use super::{Controller, Nearness, Readings, Version, keyed_number, near, v1, v2};
 use crate::{Limits, StartError};
 
 /// The groups of one sandbox. Dropping it leaves them; [`Group::remove`] takes them away.
 pub(crate) struct Group {
     parts: Vec<Part>,
+    /// The limit of its memory, in bytes; 0 while there is none.
+    memory_bytes: Cell<u64>,
 }
 
 struct Part {
     version: Version,
     controllers: Vec<Controller>,
     dir: PathBuf,
+    /// Readable when memory in use has come near its limit, where the kernel tells.
+    threshold: OnceCell<OwnedFd>,
 }
 
 impl Group {
     /// Makes the groups and sets their limits.
     pub(super) fn create(hierarchies: &[Hierarchy], id: &str, limits: Option<&Limits>) -> Result<Self, StartError> {
-        let mut group = Self { parts: Vec::new() };
+        let memory_bytes = Cell::new(limits.map_or(0, |limits| limits.memory_bytes));
+        let mut group = Self { parts: Vec::new(), memory_bytes };
         for hierarchy in hierarchies {
             let dir = hierarchy.root.join(id);
             let made = fs::create_dir(&dir);
-            group.parts.push(Part { version: hierarchy.version, controllers: hierarchy.controllers.clone(), dir });
+            group.parts.push(Part {
+                version: hierarchy.version,
+                controllers: hierarchy.controllers.clone(),
+                dir,
+                threshold: OnceCell::new(),
+            });
             let part = group.parts.last().expect("a part was just pushed");
             if let Err(error) = made.and_then(|()| limits.map_or(Ok(()), |limits| part.limit(limits))) {
                 let failure = StartError::step(format!("set limits in `{}`", part.dir.display()), error);
@@ -41,6 +53,7 @@ impl Group {
 
     /// Limits groups that were made without limits.
     pub(crate) fn limit(&self, limits: &Limits) -> Result<(), StartError> {
+        self.memory_bytes.set(limits.memory_bytes);
         self.parts.iter().try_for_each(|part| {
             part.limit(limits)
                 .map_err(|error| StartError::step(format!("set limits in `{}`", part.dir.display()), error))
@@ -60,6 +73,39 @@ impl Group {
     /// Whether one process killed for want of memory leaves the others alive, so that somebody must watch.
     pub(crate) fn needs_watching(&self) -> bool {
         self.parts.iter().any(|part| part.version == Version::V1 && part.controllers.contains(&Controller::Memory))
+    }
+
+    /// Whether somebody must look from time to time how near the tree is to its memory limit.
+    pub(crate) fn limits_memory(&self) -> bool {
+        self.memory_part().is_some()
+    }
+
+    /// Becomes readable at once when the tree comes near its memory limit, where the kernel tells.
+    pub(crate) fn threshold(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.memory_part()?.threshold.get()?.as_fd())
+    }
+
+    /// How near the tree is to its memory limit; `None` where that cannot be told.
+    pub(crate) fn nearness(&self) -> Option<Nearness> {
+        let part = self.memory_part()?;
+        if let Some(event) = part.threshold.get() {
+            // Nothing is there to be read unless it was reached.
+            let _ = rustix::io::read(event, &mut [0; 8]);
+        }
+        let (file, reclaimable) = match part.version {
+            Version::V1 => v1::IN_USE,
+            Version::V2 => v2::IN_USE,
+        };
+        let in_use = fs::read_to_string(part.dir.join(file)).ok()?.trim().parse().ok()?;
+        Some(Nearness::of(in_use, self.memory_bytes.get(), || {
+            let stat = fs::read_to_string(part.dir.join("memory.stat")).unwrap_or_default();
+            reclaimable.iter().map(|key| keyed_number(&stat, key)).sum()
+        }))
+    }
+
+    fn memory_part(&self) -> Option<&Part> {
+        let is_limited = self.memory_bytes.get() > 0;
+        self.parts.iter().find(|part| is_limited && part.controllers.contains(&Controller::Memory))
     }
 
     /// What the groups tell now.
@@ -111,6 +157,12 @@ impl Part {
                 }
                 fs::write(&file, &setting.value)
                     .map_err(|error| io::Error::other(format!("{}: {error}", setting.file)))?;
+            }
+            if (self.version, *controller) == (Version::V1, Controller::Memory)
+                && let Ok(event) = v1::threshold(&self.dir, near(limits.memory_bytes))
+            {
+                // A second one would mean the same.
+                let _ = self.threshold.set(event);
             }
         }
         Ok(())

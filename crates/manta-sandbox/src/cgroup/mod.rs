@@ -58,6 +58,41 @@ pub(crate) struct Readings {
     pub(crate) peak_memory_bytes: Option<u64>,
 }
 
+/// How near a tree is to its memory limit, not counting what the kernel can take back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nearness {
+    /// Below eight tenths.
+    Far,
+    /// Between the two.
+    Between,
+    /// At nine tenths or above.
+    Near,
+}
+
+impl Nearness {
+    /// Of so many bytes in use, `reclaimable` of which are asked for only if it matters.
+    fn of(in_use: u64, limit: u64, reclaimable: impl FnOnce() -> u64) -> Self {
+        if in_use < far_below(limit) {
+            return Self::Far;
+        }
+        match in_use.saturating_sub(reclaimable()) {
+            held if held >= near(limit) => Self::Near,
+            held if held >= far_below(limit) => Self::Between,
+            _ => Self::Far,
+        }
+    }
+}
+
+/// Nine tenths of a limit.
+const fn near(limit: u64) -> u64 {
+    limit / 10 * 9
+}
+
+/// Eight tenths of a limit.
+const fn far_below(limit: u64) -> u64 {
+    limit / 10 * 8
+}
+
 /// Scheduler period against which CPU quotas count, in microseconds.
 const CPU_PERIOD_US: u32 = 100_000;
 
@@ -65,6 +100,12 @@ const CPU_PERIOD_US: u32 = 100_000;
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to int casts saturate")]
 fn cpu_quota_us(cores: f64) -> u64 {
     ((cores * f64::from(CPU_PERIOD_US)).round() as u64).max(1000)
+}
+
+/// A weight of so much for each core, within what the kernel takes.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to int casts saturate")]
+fn weight(cores: f64, one: f64, least: u64, most: u64) -> u64 {
+    ((cores * one).round() as u64).clamp(least, most)
 }
 
 /// The number after `key` in a file of `key number` lines.
@@ -84,6 +125,22 @@ mod tests {
     fn quota_is_cores_times_period_and_never_too_small() {
         assert_eq!(cpu_quota_us(1.5), 150_000);
         assert_eq!(cpu_quota_us(0.000_1), 1000);
+    }
+
+    #[test]
+    fn weight_is_in_proportion_to_cores_within_the_kernel_s_range() {
+        assert_eq!([0.000_1, 0.5, 2.0, 4096.0].map(v1::shares), [2, 512, 2048, 262_144]);
+        assert_eq!([0.000_1, 0.5, 2.0, 4096.0].map(v2::shares), [1, 50, 200, 10_000]);
+    }
+
+    #[test]
+    fn what_the_kernel_can_take_back_brings_no_task_near_its_limit() {
+        let of = |in_use, reclaimable| Nearness::of(in_use, 1000, || reclaimable);
+        assert_eq!(
+            [of(799, 0), of(800, 0), of(899, 0), of(900, 0)],
+            [Nearness::Far, Nearness::Between, Nearness::Between, Nearness::Near]
+        );
+        assert_eq!([of(1000, 250), of(1000, 150), of(1000, 50)], [Nearness::Far, Nearness::Between, Nearness::Near]);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! File names and values of the v1 controllers.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use super::{CPU_PERIOD_US, Controller, Readings, Setting, cpu_quota_us, keyed_number};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::{CPU_PERIOD_US, Controller, Readings, Setting, cpu_quota_us, keyed_number, weight};
 use crate::Limits;
 
 const fn must(file: &'static str, value: String) -> Setting {
@@ -22,13 +26,34 @@ pub(super) fn settings(controller: Controller, limits: &Limits) -> Vec<Setting> 
         Controller::Cpu => vec![
             must("cpu.cfs_period_us", CPU_PERIOD_US.to_string()),
             must("cpu.cfs_quota_us", cpu_quota_us(limits.cpu).to_string()),
+            must("cpu.shares", shares(limits.cpu).to_string()),
         ],
     }
+}
+
+/// The file of a group's weight against those beside it.
+pub(super) const WEIGHT: &str = "cpu.shares";
+
+/// The weight of so many cores' worth: as much as so many threads that are in no group.
+pub(super) fn shares(cores: f64) -> u64 {
+    weight(cores, 1024.0, 2, 262_144)
 }
 
 /// What makes a tree die at once: CPU time to die in, and no new processes.
 pub(super) const PREPARE_END: [(Controller, &str, &str); 2] =
     [(Controller::Cpu, "cpu.cfs_quota_us", "-1"), (Controller::Pids, "pids.max", "0")];
+
+/// Where memory in use stands, and the lines about that part of it which the kernel takes back when it has to.
+pub(super) const IN_USE: (&str, [&str; 2]) = ("memory.usage_in_bytes", ["total_inactive_file", "total_active_file"]);
+
+/// What becomes readable when memory in use comes to so many bytes.
+pub(super) fn threshold(dir: &Path, bytes: u64) -> io::Result<OwnedFd> {
+    let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let usage = File::open(dir.join(IN_USE.0))?;
+    let order = format!("{} {} {bytes}", event.as_raw_fd(), usage.as_raw_fd());
+    fs::write(dir.join("cgroup.event_control"), order)?;
+    Ok(event)
+}
 
 /// Adds what the files of `dir` tell about `controller`.
 pub(super) fn read(controller: Controller, dir: &Path, readings: &mut Readings) {

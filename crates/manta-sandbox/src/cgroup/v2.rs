@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{CPU_PERIOD_US, Controller, Readings, Setting, cpu_quota_us, keyed_number};
+use super::{CPU_PERIOD_US, Controller, Readings, Setting, cpu_quota_us, keyed_number, weight};
 use crate::Limits;
 
 /// What to write, in order, so that `controller` holds `limits`.
@@ -17,8 +17,19 @@ pub(super) fn settings(controller: Controller, limits: &Limits) -> Vec<Setting> 
             setting("memory.oom.group", "1".to_owned(), true),
         ],
         Controller::Pids => vec![setting("pids.max", limits.pids.to_string(), false)],
-        Controller::Cpu => vec![setting("cpu.max", format!("{} {CPU_PERIOD_US}", cpu_quota_us(limits.cpu)), false)],
+        Controller::Cpu => vec![
+            setting("cpu.max", format!("{} {CPU_PERIOD_US}", cpu_quota_us(limits.cpu)), false),
+            setting(WEIGHT, shares(limits.cpu).to_string(), true),
+        ],
     }
+}
+
+/// The file of a group's weight against those beside it.
+pub(super) const WEIGHT: &str = "cpu.weight";
+
+/// The weight of so many cores' worth: as much as so many groups of which nobody said anything.
+pub(super) fn shares(cores: f64) -> u64 {
+    weight(cores, 100.0, 1, 10_000)
 }
 
 /// What makes a tree die at once: CPU time to die in, and no new processes.
@@ -27,6 +38,9 @@ pub(super) const PREPARE_END: [(Controller, &str, &str); 2] =
 
 /// Kills every process of a group at once (kernel 5.14).
 pub(super) const KILL: (&str, &str) = ("cgroup.kill", "1");
+
+/// Where memory in use stands, and the lines about that part of it which the kernel takes back when it has to.
+pub(super) const IN_USE: (&str, [&str; 2]) = ("memory.current", ["inactive_file", "active_file"]);
 
 /// Adds what the files of `dir` tell about `controller`.
 pub(super) fn read(controller: Controller, dir: &Path, readings: &mut Readings) {

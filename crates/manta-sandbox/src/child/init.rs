@@ -5,13 +5,15 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, kill_process, set_dumpable_behavior, set_parent_process_death_signal,
+};
 
 use super::steps::{At, Outcome, Step};
 use super::{Plan, become_task};
 use crate::sys;
 
-const SIGNALS: [libc::c_int; 1] = [libc::SIGCHLD];
+const SIGNALS: [libc::c_int; 2] = [libc::SIGCHLD, libc::SIGPWR];
 /// Where the pipe is kept on which the program's wait status is told: standard input's number.
 pub(super) const STATUS_FD: libc::c_int = 0;
 
@@ -34,7 +36,22 @@ pub(super) fn wait_for(program: i32) -> ! {
                 sys::exit_now(0);
             }
         }
-        sys::wait_signal(&SIGNALS);
+        if sys::wait_signal(&SIGNALS) == libc::SIGPWR {
+            pass_on_warning(program);
+        }
+    }
+}
+
+/// Tells the program that it is near its memory limit, if it asked to be told: the signal would end any other.
+pub(super) fn pass_on_warning(program: i32) {
+    let status = std::fs::read_to_string(format!("/proc/{program}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    if caught & (1 << (libc::SIGPWR - 1)) != 0
+        && let Some(program) = Pid::from_raw(program)
+    {
+        // It may have ended a moment ago.
+        let _ = kill_process(program, Signal::POWER);
     }
 }
 

@@ -1,45 +1,70 @@
 //! The keeper of a task without a process namespace: a parent that every orphan of the task comes back to, and that ends them all.
 //!
 //! It does what the kernel does for the first process of a process namespace. It ends when the task's first process ends, when the
-//! launcher asks by SIGTERM, or when the launcher dies (SIGTERM by parent-death signal), in each case after the whole tree.
+//! launcher asks by SIGTERM, when the launcher dies (SIGTERM by parent-death signal), or when the task's scratch is beyond its limit,
+//! in each case after the whole tree.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsFd;
 
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, kill_process, prlimit, set_child_subreaper, set_parent_process_death_signal,
 };
 
+use super::init::{STATUS_FD, pass_on_warning};
 use super::steps::{At, Outcome, Step};
+use super::usage::Watch;
 use super::{Plan, SharedPlan, become_task};
-use crate::sys;
+use crate::{ScratchLimit, sys};
 
-const SIGNALS: [libc::c_int; 2] = [libc::SIGCHLD, libc::SIGTERM];
+const SIGNALS: [libc::c_int; 3] = [libc::SIGCHLD, libc::SIGTERM, libc::SIGPWR];
 
 /// Becomes the keeper, which never returns; its child returns with the outcome of becoming the task.
-pub(super) fn run(plan: &Plan, _shared: &SharedPlan) -> Outcome {
+pub(super) fn run(plan: &Plan, shared: &SharedPlan) -> Outcome {
     let own = rustix::process::getpid();
     set_child_subreaper(Some(own)).at(Step::Keeper)?;
     sys::block_signals(&SIGNALS);
     set_parent_process_death_signal(Some(Signal::TERM)).at(Step::Keeper)?;
     let Some(task) = sys::clone_process(0).at(Step::Keeper)? else { return become_task(plan) };
     // Held open, the report pipe would hide that the task's exec closed its end.
-    sys::close_from(0).at(Step::Keeper)?;
-    let status = wait_for(task.pid);
+    sys::place_fd(plan.status.as_fd(), STATUS_FD).at(Step::Keeper)?;
+    sys::close_from(STATUS_FD + 1).at(Step::Keeper)?;
+    let end = wait_for(task.pid, &mut Watch::new(&shared.scratch, shared.tmp));
     end_tree();
     std::mem::forget(task);
-    mirror(status)
+    if let End::Beyond(limit) = end {
+        // Nobody is left to tell if the launcher is gone.
+        let _ = rustix::io::write(rustix::stdio::stdin(), &limit.to_bytes());
+    }
+    mirror(end)
 }
 
-/// The task's wait status, or `None` if the keeper was told to end it.
-fn wait_for(task: Pid) -> Option<i32> {
+/// Why a task ends.
+enum End {
+    /// By itself, with this wait status.
+    Itself(i32),
+    /// The keeper was told to end it.
+    Told,
+    /// Its scratch is beyond a limit.
+    Beyond(ScratchLimit),
+}
+
+fn wait_for(task: Pid, watch: &mut Watch<'_>) -> End {
     loop {
-        if sys::wait_signal(&SIGNALS) == libc::SIGTERM {
-            return None;
+        match sys::wait_signal_for(&SIGNALS, watch.pause) {
+            Some(libc::SIGTERM) => return End::Told,
+            Some(libc::SIGPWR) => pass_on_warning(task.as_raw_nonzero().get()),
+            Some(_) => {}
+            None => {
+                if let Some(limit) = watch.look(&descendants()) {
+                    return End::Beyond(limit);
+                }
+            }
         }
         while let Ok(Some((pid, status))) = sys::reap_any() {
             if pid == task.as_raw_nonzero().get() {
-                return Some(status);
+                return End::Itself(status);
             }
         }
     }
@@ -122,12 +147,12 @@ fn children_by_scan(own: u32) -> Vec<u32> {
 }
 
 /// Ends as the task ended, so that the launcher reads the task's status from the keeper.
-fn mirror(status: Option<i32>) -> ! {
+fn mirror(end: End) -> ! {
     // A request to end that came with the task's own end must not decide how the keeper ends.
     sys::ignore_signal(libc::SIGTERM);
-    match status {
-        Some(status) if libc::WIFEXITED(status) => sys::exit_now(libc::WEXITSTATUS(status)),
-        Some(status) if libc::WIFSIGNALED(status) => sys::die_by(libc::WTERMSIG(status)),
+    match end {
+        End::Itself(status) if libc::WIFEXITED(status) => sys::exit_now(libc::WEXITSTATUS(status)),
+        End::Itself(status) if libc::WIFSIGNALED(status) => sys::die_by(libc::WTERMSIG(status)),
         _ => sys::die_by(libc::SIGKILL),
     }
 }

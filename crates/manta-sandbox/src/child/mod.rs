@@ -9,6 +9,7 @@ mod namespaced;
 mod shared;
 mod shell;
 mod steps;
+mod usage;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,7 +35,7 @@ pub(crate) struct Plan {
     pub(crate) go: OwnedFd,
     /// A [`Failure`] is written here; exec closes it.
     pub(crate) report: OwnedFd,
-    /// The program's wait status is written here by the first process of its namespace.
+    /// The program's wait status is written here by the first process of its namespace, or by its keeper.
     pub(crate) status: OwnedFd,
     pub(crate) filter: Vec<libc::sock_filter>,
     pub(crate) limits: ResourceLimits,

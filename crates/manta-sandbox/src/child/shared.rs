@@ -6,7 +6,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::steps::{At, Outcome, Step};
 use crate::landlock::{Fence, Grant};
-use crate::mounts;
+use crate::{TmpLimits, mounts};
 
 /// Files of the host that interpreters and numerical libraries look at; those that are missing are left out.
 const HOST_READABLE: [&str; 7] = [
@@ -29,6 +29,8 @@ pub(crate) struct SharedPlan {
     pub(crate) devices: Vec<CString>,
     /// The task's private temporary directory.
     pub(crate) scratch: CString,
+    /// What may be in it.
+    pub(crate) tmp: TmpLimits,
 }
 
 /// Landlock rules: the spec's sources may be read, the private temporary directory written.

@@ -16,7 +16,7 @@ use super::{probe, retry_briefly};
 use crate::cgroup::Group;
 use crate::{SandboxSpec, Start, StartError, StartWay, sys};
 
-/// How often v1 memory groups are looked at, and groups that would not go are tried again.
+/// How often memory groups are looked at, and groups that would not go are tried again.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How often it is looked whether what waits for tasks is worn, has fallen, or takes memory that the host needs.
@@ -85,6 +85,7 @@ impl Server {
                 }
             }
             self.tasks.values_mut().for_each(Task::kill_if_out_of_memory);
+            self.tasks.values_mut().for_each(Task::warn_if_nearly_out_of_memory);
             self.leftovers.append(&mut self.pool.advance(&mut self.starter));
             if self.pool.is_settled() {
                 for _ in 0..std::mem::take(&mut self.warmth_asked) {
@@ -103,7 +104,10 @@ impl Server {
         let mut fds = vec![PollFd::new(&self.control, PollFlags::IN)];
         fds.extend(self.tasks.values().map(|task| PollFd::from_borrowed_fd(task.pidfd(), PollFlags::IN)));
         fds.extend(self.pool.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let is_ticking = !self.leftovers.is_empty() || self.tasks.values().any(|task| task.group.needs_watching());
+        let thresholds = self.tasks.values().filter_map(|task| task.group.threshold());
+        fds.extend(thresholds.map(|threshold| PollFd::from_borrowed_fd(threshold, PollFlags::IN)));
+        let is_ticking = !self.leftovers.is_empty()
+            || self.tasks.values().any(|task| task.group.needs_watching() || task.group.limits_memory());
         let timeout = if is_ticking { Some(TICK) } else { self.pool.needs_watching().then_some(POOL_TICK) };
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("some seconds fit"));
         match poll(&mut fds, timeout.as_ref()) {

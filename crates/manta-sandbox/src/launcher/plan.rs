@@ -42,6 +42,7 @@ fn shared(spec: &SandboxSpec, host_id: Option<u32>, scratch: &Path) -> Result<Sh
         readable: readable.collect::<Result<_, StartError>>()?,
         devices: spec.devices.iter().map(|own| device(&own.source)).collect::<Result<_, _>>()?,
         scratch: c_path(scratch)?,
+        tmp: spec.tmp,
     })
 }
 

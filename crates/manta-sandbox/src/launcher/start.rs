@@ -113,6 +113,7 @@ impl Starter {
                     kept: shared,
                     group,
                     refused_before_kill: None,
+                    warned: false,
                     zygote: None,
                     identity,
                     scratch,
@@ -238,7 +239,7 @@ impl Starter {
             report: high(report)?,
             status: high(status)?,
             filter: self.filter(spec.tier, role)?,
-            limits: self.resource_limits(&spec.limits, spec.tier, host_id),
+            limits: self.resource_limits(spec, host_id),
             role,
             world,
         })
@@ -256,15 +257,17 @@ impl Starter {
         Ok(compile(&Policy::new(arch, variant)))
     }
 
-    pub(super) fn resource_limits(&self, limits: &Limits, tier: Tier, host_id: Option<u32>) -> ResourceLimits {
+    pub(super) fn resource_limits(&self, spec: &SandboxSpec, host_id: Option<u32>) -> ResourceLimits {
         // A user namespace counts its own processes; without one those of the whole user count.
-        let in_use = match (tier, host_id) {
+        let in_use = match (spec.tier, host_id) {
             (Tier::Reduced, None) => threads_of(rustix::process::geteuid().as_raw()),
             (Tier::Reduced, Some(_)) => 0,
             // The first process of the namespace.
             _ => 1,
         };
-        ResourceLimits::new(limits, self.cgroups.enforced(), in_use)
+        // A keeper looks at the scratch from time to time only; values that a task publishes are files, too, of its memory's size.
+        let file_bytes = (spec.tier == Tier::Reduced).then_some(spec.tmp.bytes.max(spec.limits.memory_bytes));
+        ResourceLimits::new(&spec.limits, self.cgroups.enforced(), in_use, file_bytes)
     }
 }
 

@@ -9,9 +9,9 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::identity::Identity;
 use super::retry_briefly;
 use super::scratch::Scratch;
-use crate::cgroup::Group;
+use crate::cgroup::{Group, Nearness};
 use crate::sys::{self, Forked, Reaped};
-use crate::{Exit, ExitHow};
+use crate::{Exit, ExitHow, ScratchLimit};
 
 /// A sandbox that runs, with everything that must be given back when it ends.
 pub(super) struct Task {
@@ -23,6 +23,8 @@ pub(super) struct Task {
     pub(super) group: Group,
     /// Refused forks that were counted when the task was first told to end.
     pub(super) refused_before_kill: Option<u64>,
+    /// Whether it knows that it is near its memory limit.
+    pub(super) warned: bool,
     /// The control socket of the zygote it was forked from, which hangs up when that ends.
     pub(super) zygote: Option<Rc<OwnedFd>>,
     #[expect(dead_code, reason = "given back when dropped")]
@@ -54,6 +56,19 @@ impl Task {
         }
     }
 
+    /// Has the program told by its first process that it is near its memory limit, once until it was far from it again.
+    pub(super) fn warn_if_nearly_out_of_memory(&mut self) {
+        match self.group.nearness() {
+            Some(Nearness::Near) if !self.warned => {
+                self.warned = true;
+                // It may have ended a moment ago.
+                let _ = pidfd_send_signal(&self.process.pidfd, Signal::POWER);
+            }
+            Some(Nearness::Far) => self.warned = false,
+            _ => {}
+        }
+    }
+
     /// How the task ended; `None` while it runs.
     pub(super) fn poll_exit(&self) -> Option<Exit> {
         match sys::reap(self.process.pid) {
@@ -63,11 +78,11 @@ impl Task {
         }
     }
 
-    /// The program's own wait status, where a first process lived to tell it.
-    fn told_status(&self) -> Option<i32> {
-        let mut bytes = [0; 4];
-        let length = rustix::io::read(&self.status, &mut bytes).ok()?;
-        (length == bytes.len()).then(|| i32::from_ne_bytes(bytes))
+    /// The program's own wait status, where a first process lived to tell it; or the limit at which its keeper ended it.
+    fn told(&self) -> (Option<i32>, Option<ScratchLimit>) {
+        let mut bytes = [0; ScratchLimit::BYTES];
+        let length = rustix::io::read(&self.status, &mut bytes).unwrap_or(0);
+        (bytes[..length].try_into().ok().map(i32::from_ne_bytes), ScratchLimit::from_bytes(&bytes[..length]))
     }
 
     /// Whether nobody told it to end, and what it was forked from is gone too.
@@ -79,7 +94,7 @@ impl Task {
 
     fn exit(&self, reaped: &Reaped) -> Exit {
         let readings = self.group.readings();
-        let told = self.told_status();
+        let (told, scratch) = self.told();
         let status = told.unwrap_or(reaped.status);
         let how = if told.is_none() && readings.oom_kills == 0 && self.died_with_its_zygote() {
             ExitHow::ZygoteLost
@@ -92,6 +107,7 @@ impl Task {
             how,
             oom: readings.oom_kills > 0,
             pids_limit_hit: self.refused_before_kill.unwrap_or(readings.pids_refused) > 0,
+            scratch,
             peak_memory_bytes: readings.peak_memory_bytes.unwrap_or(reaped.peak_memory_bytes),
             cpu_ms: u64::try_from(reaped.cpu.as_millis()).unwrap_or(u64::MAX),
         }

@@ -1,8 +1,12 @@
 //! Limits hold, and an attempt that runs into one is told so.
 
-use manta_sandbox::{ExitHow, Limits, Tier};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 
-use crate::support::{Lab, all_tiers, full_tier, namespaced_tiers};
+use manta_sandbox::{CgroupVersion, ExitHow, Limits, Mount, MountAccess, ScratchLimit, Tier};
+
+use crate::support::{Lab, all_tiers, cgroups_of, full_tier, namespaced_tiers};
 
 fn has_memory_cgroup(lab: &Lab) -> bool {
     lab.launcher.probe_blocking().unwrap().cgroup.controllers.iter().any(|controller| controller == "memory")
@@ -21,6 +25,60 @@ fn memory_limit_kills_and_is_named() {
             assert_eq!(outcome.exit.how, ExitHow::Exited(1), "{:?}", lab.tier);
             assert!(outcome.stderr.contains("MemoryError"), "{}", outcome.stderr);
         }
+    }
+}
+
+/// Takes so many MiB, a little at a time so that there is time to be told, then waits.
+const NEARS_ITS_LIMIT: &str = "import signal, sys, time\n\
+     class Told(Exception): pass\n\
+     def told(*_): raise Told\n\
+     signal.signal(signal.SIGPWR, told)\n\
+     held = []\n\
+     try:\n\
+     \x20   while len(held) < 61: held.append(bytearray(4 << 20)); time.sleep(0.005)\n\
+     except Told: print('told at', len(held) * 4, flush=True); held.clear(); sys.exit(3)";
+
+#[test]
+fn a_task_near_its_memory_limit_is_told_if_it_listens() {
+    for lab in all_tiers().into_iter().filter(has_memory_cgroup) {
+        let outcome = lab.python(NEARS_ITS_LIMIT);
+        let at: Option<u32> = outcome.stdout.trim().strip_prefix("told at ").and_then(|at| at.parse().ok());
+        assert!(at.is_some_and(|at| (200..256).contains(&at)), "{:?} {:?}: {outcome:?}", lab.tier, lab.way);
+        assert_eq!(outcome.exit.how, ExitHow::Exited(3), "{:?}", lab.tier);
+        assert!(!outcome.exit.oom);
+    }
+}
+
+#[test]
+fn a_program_that_does_not_listen_is_not_ended_by_being_told() {
+    for lab in all_tiers().into_iter().filter(has_memory_cgroup) {
+        let program = "import time\nheld = bytearray(236 << 20)\nend = time.monotonic() + 0.5\n\
+                       while time.monotonic() < end: time.sleep(0.01)\nprint('lives')";
+        let outcome = lab.python(program);
+        assert_eq!((outcome.exit.how, outcome.stdout.trim()), (ExitHow::Exited(0), "lives"), "{:?}", lab.tier);
+    }
+}
+
+#[test]
+fn files_that_were_read_do_not_count_as_nearness() {
+    for lab in all_tiers().into_iter().filter(has_memory_cgroup) {
+        let large = lab.dir.path().join("large");
+        let mut file = fs::File::create(&large).unwrap();
+        file.write_all(&vec![1; 400 << 20]).unwrap();
+        // Read anew, it is kept on the task's account.
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let program = format!(
+            "import signal, time\nsignal.signal(signal.SIGPWR, lambda *_: print('told', flush=True))\n\
+             with open({:?}, 'rb', buffering=0) as f:\n\
+             \x20   while f.read(1 << 20): pass\n\
+             end = time.monotonic() + 0.3\nwhile time.monotonic() < end: time.sleep(0.01)\nprint('read')",
+            if lab.tier.maps_paths() { Path::new("/large") } else { large.as_path() }
+        );
+        let mut spec = lab.spec(&program);
+        spec.mounts.push(Mount { source: large.clone(), target: "/large".into(), access: MountAccess::Owner });
+        let outcome = lab.run(spec);
+        assert_eq!(outcome.stdout.trim(), "read", "{:?}: {outcome:?}", lab.tier);
     }
 }
 
@@ -63,6 +121,31 @@ fn temporary_directories_are_limited_in_bytes_and_files() {
         }
         let said = lab.must("made = 0\ntry:\n    while True: open(f'/tmp/{made}', 'w').close(); made += 1\nexcept OSError: print(4000 < made <= 4096)");
         assert_eq!(said, "True", "{:?}", lab.tier);
+    }
+}
+
+/// Without namespaces there is no file system of the task's own that could be full: its keeper looks, and ends it.
+#[test]
+fn a_scratch_on_the_host_is_limited_in_bytes_and_files_too() {
+    let named = "f = open(d + '/big', 'wb', buffering=0)";
+    let unnamed = "f = tempfile.TemporaryFile(buffering=0)";
+    let write = "\nfor _ in range(32 + 8): f.write(bytes(1 << 20))\nsignal.pause()";
+    let files = "for n in range(4096 + 8): open(f'{d}/{n}', 'w').close()\nsignal.pause()";
+    let deep = "for n in range(80): os.mkdir('d'); os.chdir('d')\nsignal.pause()";
+    for lab in all_tiers().into_iter().filter(|lab| !lab.tier.maps_paths()) {
+        let begin = "import os, signal, tempfile\nd = tempfile.gettempdir()\nos.chdir(d)\n";
+        for (program, limit) in [
+            (format!("{named}{write}"), ScratchLimit::Bytes),
+            (format!("{unnamed}{write}"), ScratchLimit::Bytes),
+            (files.to_owned(), ScratchLimit::Files),
+            (deep.to_owned(), ScratchLimit::Files),
+        ] {
+            let outcome = lab.python(&format!("{begin}{program}"));
+            assert_eq!(outcome.exit.how, ExitHow::Signaled(libc::SIGKILL), "{program}: {outcome:?}");
+            assert_eq!(outcome.exit.scratch, Some(limit), "{program}: {outcome:?}");
+        }
+        let within = lab.python(&format!("{begin}open('small', 'wb').write(bytes(16 << 20)); os._exit(3)"));
+        assert_eq!((within.exit.how, within.exit.scratch), (ExitHow::Exited(3), None), "{within:?}");
     }
 }
 
@@ -120,6 +203,36 @@ fn cpu_quota_slows_a_busy_task_down() {
     spec.limits = Limits { cpu: 0.2, ..spec.limits };
     let used: f64 = lab.run(spec).stdout.trim().parse().unwrap();
     assert!(used < 0.5, "a fifth of a core gave {used} s in a second");
+}
+
+#[test]
+fn tasks_weigh_as_much_as_the_cores_they_are_given() {
+    let Some(lab) = full_tier() else { return };
+    let report = lab.launcher.probe_blocking().unwrap();
+    if report.cgroup.version == CgroupVersion::None || !report.cgroup.controllers.iter().any(|name| name == "cpu") {
+        eprintln!("skipped: no cpu controller");
+        return;
+    }
+    let (running, pipes) = lab.start(lab.spec("import sys\nprint('up', flush=True)\nwhile True: pass"));
+    assert_eq!(pipes.line(), "up");
+    // Two cores are given; the launcher's own group, and that of all launchers, weigh as much as all processors.
+    let cores = u64::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
+    let mut seen = 0;
+    for own in cgroups_of(lab.launcher.pid()) {
+        let read = |dir: &Path| {
+            ["cpu.shares", "cpu.weight"].iter().find_map(|file| {
+                let one = if *file == "cpu.shares" { 1024 } else { 100 };
+                Some(fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().unwrap() / one)
+            })
+        };
+        let Some(weight) = read(&own) else { continue };
+        assert_eq!((weight, read(own.parent().unwrap())), (cores, Some(cores)));
+        assert_eq!(read(&own.join(&running.id)), Some(2));
+        seen += 1;
+    }
+    assert_eq!(seen, 1);
+    lab.launcher.kill(&running.id);
+    running.exit.blocking_recv().unwrap();
 }
 
 #[test]

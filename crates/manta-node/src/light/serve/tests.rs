@@ -16,6 +16,7 @@ use rustix::net::{
 };
 
 use super::*;
+use crate::Bounds;
 use crate::GpuSource;
 use crate::cache::Cache;
 use crate::gpu::Asked;
@@ -87,6 +88,10 @@ fn content(fd: OwnedFd) -> String {
     text
 }
 
+fn bounds() -> Bounds {
+    Bounds { published_bytes: 1 << 20, ..Bounds::default() }
+}
+
 fn order() -> Order {
     Order {
         attempt: AttemptId::from_uuid(uuid::Uuid::from_u128(1)),
@@ -102,7 +107,7 @@ fn order() -> Order {
         bundle: Digest::from_bytes([0; 32]),
         datasets: vec!["digits".to_owned(), "moved".to_owned()],
         image: "latest".to_owned(),
-        resources: Resources { cpu: 1.0, memory_bytes: 1 << 30, tmp_bytes: 1 << 20, pids: 64 },
+        resources: Resources { cpu: 1.0, memory_bytes: 1 << 30, tmp_bytes: 1 << 20, pids: 64, bounds: bounds() },
         gpus: Asked::default(),
         timeout: None,
         stop_after: None,
@@ -148,7 +153,8 @@ async fn talk(act: impl FnOnce(Task) + Send + 'static) -> (Ending, Staged, u32) 
     std::fs::create_dir(&state_dir).unwrap();
     let (values, state) = (Values::new(Arc::clone(&cache), false), StateStore::open(&state_dir).unwrap());
     let gpus = Gpus::find(&GpuSource::Off, true).unwrap();
-    let (link, usage, log) = (Link::new(), Usage::default(), AttemptLog::new("at_1".to_owned(), Arc::default()));
+    let (link, usage, log) =
+        (Link::new(), Usage::default(), AttemptLog::new("at_1".to_owned(), Arc::default(), bounds()));
     let started = || {
         starts.fetch_add(1, Ordering::SeqCst);
     };

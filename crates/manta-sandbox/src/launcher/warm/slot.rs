@@ -20,7 +20,7 @@ use crate::launcher::protocol::{self, MESSAGE_BYTES_MAX, START_FDS};
 use crate::launcher::retry_briefly;
 use crate::launcher::start::{NAMESPACES, Starter, describe, end_child, high, pipe, tree_limits};
 use crate::launcher::task::Task;
-use crate::{Mount, SandboxSpec, StartError, Template, Tier, child, sys};
+use crate::{Mount, SandboxSpec, StartError, Template, child, sys};
 
 /// A child of a zygote, or the namespaces that it will have.
 pub(super) struct Slot {
@@ -157,7 +157,7 @@ impl Slot {
         };
         self.group.limit(&tree_limits(&spec.limits))?;
         starter
-            .resource_limits(&spec.limits, Tier::Full, Some(self.seat.number()))
+            .resource_limits(spec, Some(self.seat.number()))
             .apply_to(process)
             .map_err(|error| StartError::step("set its resource limits", error))?;
         self.mount(starter, late, spec, inside)?;
@@ -206,6 +206,7 @@ impl Slot {
             kept: false,
             group: self.group,
             refused_before_kill: None,
+            warned: false,
             zygote,
             identity: Some(Identity::Seat(self.seat)),
             scratch: None,
