@@ -26,7 +26,9 @@ pub(crate) struct Launch {
     pub(crate) crash: Option<(String, u64)>,
     /// A command that runs the one behind it in other circumstances, as `strace -D …` does.
     pub(crate) within: Vec<String>,
-    /// Further arguments of a manager.
+    /// Where a node finds its token, if not in the manager's data directory.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Further arguments.
     pub(crate) arguments: Vec<String>,
     /// Further environment.
     pub(crate) environment: Vec<(String, String)>,
@@ -47,6 +49,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
@@ -223,10 +230,14 @@ impl Cluster {
             Who::Node(number) => {
                 let dialled = self.dialled.get(&number).unwrap_or(&self.listen);
                 command.args(["node", "run", "--manager", dialled, "--slots", "2", "--name", &who.name()]);
-                command.arg("--token-file").arg(self.data_dir.join("node-token"));
+                let own = self.data_dir.join("node-token");
+                command.arg("--token-file").arg(launch.token_file.as_ref().unwrap_or(&own));
                 command.arg("--data-dir").arg(self.home(number));
-                // Found once for all clusters: whether containment holds is not what is tried here.
-                command.arg("--verdicts").arg(self.site.binary().with_file_name("verdicts"));
+                if launch.token_file.is_none() {
+                    // Found once for all clusters: whether containment holds is not what is tried here.
+                    command.arg("--verdicts").arg(self.site.binary().with_file_name("verdicts"));
+                }
+                command.args(&launch.arguments);
             }
         }
         self.site.furnish(&mut command);

@@ -2,6 +2,7 @@
 //! doubled, that work goes on when the faults stop, and that nothing is left behind.
 #![forbid(unsafe_code)]
 
+mod abuse;
 mod cluster;
 mod disk;
 mod drive;

@@ -161,7 +161,8 @@ fn task(index: usize, alias: &str) -> Result<TaskSubmission> {
     })
 }
 
-fn meta(name: &str) -> BundleMeta {
+/// A module of one file, `task.py`, whose `main` is called.
+pub(crate) fn meta(name: &str) -> BundleMeta {
     BundleMeta {
         name: name.to_owned(),
         version: None,

@@ -1,4 +1,5 @@
 //! The suites, in the order in which they run.
+mod abuse;
 mod agent_phases;
 mod backups;
 mod clock;
@@ -79,10 +80,12 @@ const LOOP: Need = Need::Path("/dev/loop-control", "loop devices (CONFIG_BLK_DEV
 const IP: Need = Need::Program("ip", "iproute2");
 const NFT: Need = Need::Program("nft", "nftables");
 const NETNS: Need = Need::Path("/proc/self/ns/net", "network namespaces (CONFIG_NET_NS)");
+const UNSHARE: Need = Need::Program("unshare", "util-linux");
+const SETPRIV: Need = Need::Program("setpriv", "util-linux");
 const FAKETIME: Need = Need::Program("faketime", "faketime");
 
 /// All of them.
-static SUITES: [Suite; 15] = [
+static SUITES: [Suite; 16] = [
     Suite {
         name: "manager-points",
         about: "kill -9 of the manager at every crash point",
@@ -166,6 +169,12 @@ static SUITES: [Suite; 15] = [
         about: "a node that forges results",
         needs: &[],
         run: |plan| Box::pin(hostile_node::run(plan)),
+    },
+    Suite {
+        name: "abuse",
+        about: "programs that take what they can, in each tier, beside an honest task",
+        needs: &[UNSHARE, SETPRIV],
+        run: |plan| Box::pin(abuse::run(plan)),
     },
     Suite {
         name: "damaged-data",

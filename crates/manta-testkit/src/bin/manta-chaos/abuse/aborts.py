@@ -1,0 +1,8 @@
+"""Aborts."""
+
+import os
+
+
+def main():
+    """Abort."""
+    os.abort()
