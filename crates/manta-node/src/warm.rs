@@ -82,7 +82,7 @@ impl Zygotes {
         }
         let by_memory = match available_bytes {
             ..AVAILABLE_BYTES_SOME => 0,
-            ..AVAILABLE_BYTES_PLENTY => 1,
+            AVAILABLE_BYTES_SOME..AVAILABLE_BYTES_PLENTY => 1,
             _ => 2,
         };
         decided(Some(standbys.unwrap_or(by_memory)), None)
