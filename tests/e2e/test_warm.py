@@ -57,7 +57,7 @@ def repeat(cluster, manta, *, wanted=3, module="again", more="", retries=0):
 
 
 def repeat_until(cluster, manta, way):
-    """Repeat the swarm until one of its attempts was started in that way, and return it; no other way comes without a reason."""
+    """Repeat the swarm until an attempt was started that way, and return it; no other way comes without a reason."""
     found = []
 
     def look():
