@@ -60,7 +60,11 @@ def cluster(manta):
     manta.file("modules/daemons.py", TASK)
     gate = manta.work / "gate"
     gate.mkdir()
-    cluster = Cluster(manta).start("node-1", datasets={"gate": gate})
+    cluster = Cluster(manta)
+    cluster.start_manager()
+    # What waits for tasks outlives each of them.
+    cluster.start_node("node-1", {"gate": gate}, options=("--warm", "off"))
+    cluster.wait_for_nodes("node-1")
     cluster.gate = gate
     cluster.swarm = cluster.deploy(manta.swarm(SWARM))
     cluster.wait_for_log(cluster.swarm, "daemons run", ["node-1"])
@@ -75,8 +79,8 @@ def tasks_of(cluster):
 
 def launcher_of(cluster):
     """Return the launcher of the node's agent."""
-    below = descendants(cluster.nodes["node-1"].pid)
-    (launcher,) = [process for process in below if "__launcher" in process.command]
+    agent = cluster.nodes["node-1"].pid
+    (launcher,) = [process for process in descendants(agent) if process.parent == agent]
     return launcher
 
 
