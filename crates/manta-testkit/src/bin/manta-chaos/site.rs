@@ -57,6 +57,8 @@ impl Site {
     pub(crate) fn furnish(&self, command: &mut Command) {
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).env("MANTA_PYTHON", &self.python).env(MARK, &self.id);
+        // Faults must find tasks at work, and what waits for tasks outlives them: each starts cold.
+        command.env("MANTA_WARM", "off");
         command.env("HOME", &self.root).env("TMPDIR", &self.root).env("NO_COLOR", "1").current_dir(&self.root);
     }
 
