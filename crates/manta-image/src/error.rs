@@ -138,6 +138,7 @@ impl ImageError {
                 Some("install it there, or name an interpreter that has it with --python".to_owned())
             }
             Self::NotInRegistry { .. } => Some("check its name and tag, and whether it is for all to see".to_owned()),
+            Self::Registry { .. } => Some("check the name, and that this machine reaches the registry".to_owned()),
             Self::RegistryLogin { registry, .. } => Some(format!("log in first: docker login {registry}")),
             Self::Nameless { .. } => Some("name it with --name NAME".to_owned()),
             Self::Unknown { instead, .. } => instead.clone(),
