@@ -16,6 +16,16 @@ pub trait Engine: Debug + Send + Sync {
     /// What people call it: `builtin`, `docker` or `podman`.
     fn name(&self) -> &'static str;
 
+    /// What it is, for people and to tell one from another: with its version and where it is reached, where it has those.
+    fn describe(&self) -> String {
+        self.name().to_owned()
+    }
+
+    /// Whether its sandboxes are containers: started cold, without the host's devices, with uids that own nothing of the host.
+    fn runs_containers(&self) -> bool {
+        false
+    }
+
     /// Finds out what it can enforce on this host, by really starting trivial sandboxes.
     ///
     /// # Errors

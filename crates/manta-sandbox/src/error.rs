@@ -39,6 +39,18 @@ pub enum SandboxError {
         /// The id.
         id: String,
     },
+    /// A container engine could not be asked, or refused.
+    #[error("{engine} at `{}` cannot {doing}: {cause}", socket.display())]
+    Engine {
+        /// Its name.
+        engine: &'static str,
+        /// Its API's socket.
+        socket: PathBuf,
+        /// What it was asked.
+        doing: String,
+        /// In its words.
+        cause: String,
+    },
     /// The launcher could not make the sandbox.
     #[error(transparent)]
     Start(#[from] StartError),

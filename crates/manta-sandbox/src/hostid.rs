@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{StartError, sys};
 
@@ -25,20 +26,23 @@ const LOCK_DIR: &str = "/run/manta";
 const LOCK_FILE: &str = "/run/manta/task-uids.lock";
 
 /// Hands out host uids; needs root.
+#[derive(Debug)]
 pub(crate) struct HostIds {
-    shared: Rc<Shared>,
+    shared: Arc<Shared>,
 }
 
+#[derive(Debug)]
 struct Shared {
     base: u32,
     file: OwnedFd,
-    taken: RefCell<BTreeSet<u32>>,
+    taken: Mutex<BTreeSet<u32>>,
 }
 
 /// A host uid (and equal gid) that no other running task has; given back when dropped.
+#[derive(Debug)]
 pub(crate) struct HostId {
     slot: u32,
-    shared: Rc<Shared>,
+    shared: Arc<Shared>,
 }
 
 impl HostIds {
@@ -48,18 +52,18 @@ impl HostIds {
         let known = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         let base = base_within(&known)
             .ok_or_else(|| StartError::step("find host uids for tasks", "this user namespace has too few of them"))?;
-        Ok(Self { shared: Rc::new(Shared { base, file, taken: RefCell::default() }) })
+        Ok(Self { shared: Arc::new(Shared { base, file, taken: Mutex::default() }) })
     }
 
     /// Takes the lowest free host uid.
     pub(crate) fn take(&self) -> Result<HostId, StartError> {
-        let mut taken = self.shared.taken.borrow_mut();
+        let mut taken = self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
         for slot in (0..SLOTS).filter(|slot| !taken.contains(slot)).collect::<Vec<_>>() {
             let locked = sys::lock_byte(self.shared.file.as_fd(), slot, true)
                 .map_err(|error| StartError::step(format!("lock `{LOCK_FILE}`"), error))?;
             if locked {
                 taken.insert(slot);
-                return Ok(HostId { slot, shared: Rc::clone(&self.shared) });
+                return Ok(HostId { slot, shared: Arc::clone(&self.shared) });
             }
         }
         Err(StartError::step("find a free host uid", format!("all {SLOTS} are in use; wait until a task ends")))
@@ -167,7 +171,7 @@ impl Drop for Seat {
 
 impl Drop for HostId {
     fn drop(&mut self) {
-        self.shared.taken.borrow_mut().remove(&self.slot);
+        self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.slot);
         // A failed unlock only keeps the slot taken until this launcher ends.
         let _ = sys::lock_byte(self.shared.file.as_fd(), self.slot, false);
     }

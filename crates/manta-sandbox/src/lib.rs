@@ -15,6 +15,7 @@
 
 mod cgroup;
 mod child;
+mod container;
 mod engine;
 mod error;
 mod hostid;
@@ -31,6 +32,7 @@ mod spec;
 mod sys;
 mod template;
 
+pub use container::{ContainerEngine, ContainerSettings, Containers, entry_main};
 pub use engine::Engine;
 pub use error::{SandboxError, StartError};
 pub use image::{HostImage, ImageError};

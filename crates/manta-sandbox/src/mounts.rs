@@ -74,6 +74,17 @@ impl Source {
         sys::set_mount_attributes(tree.as_fd(), 0, false, Some(namespace)).is_ok()
     }
 
+    /// Refuses what not everybody may read.
+    pub(crate) fn check_readable_by_all(&self, path: &Path) -> Result<(), StartError> {
+        if self.has_bits(0) {
+            return Ok(());
+        }
+        Err(self.unreadable(
+            path,
+            "in a container a task has a uid of its own; let everybody read it (chmod --recursive o+rX)",
+        ))
+    }
+
     /// Refuses what the calling user cannot read itself.
     pub(crate) fn check_readable_by_me(&self, path: &Path) -> Result<(), StartError> {
         match rustix::fs::open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {

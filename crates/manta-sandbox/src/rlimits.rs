@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 
 use crate::Limits;
 
@@ -13,7 +14,7 @@ pub const OPEN_FILES: u64 = 1024;
 const STACK_BYTES: u64 = 8 << 20;
 
 /// Which limits a control group enforces already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Enforced {
     /// Memory of the tree.
     pub(crate) memory: bool,

@@ -198,6 +198,8 @@ pub enum ExitHow {
     Signaled(i32),
     /// The launcher died, and the task with it.
     Lost,
+    /// Its container was ended from outside.
+    ContainerLost,
     /// The zygote that it was forked from ended, and the task with it.
     ZygoteLost,
 }

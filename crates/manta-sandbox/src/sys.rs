@@ -197,6 +197,56 @@ pub(crate) fn exit_now(code: c_int) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Whether no exec can bring a capability back.
+pub(crate) fn check_bounding_set_is_empty() -> io::Result<()> {
+    // SAFETY: takes numbers only; it fails for the first number that the kernel has no capability of.
+    let held = (0..64).any(|capability| unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) } == 1);
+    if held { Err(io::Error::from_raw_os_error(libc::EPERM)) } else { Ok(()) }
+}
+
+/// Makes a child process, as `clone_process` does where that call is refused; answers with its id in the parent.
+///
+/// The caller must be single-threaded, for the same reason.
+pub(crate) fn fork() -> io::Result<Option<i32>> {
+    // SAFETY: the process has one thread, so both sides continue with a whole copy of it.
+    let pid = check(unsafe { libc::fork() }.into())?;
+    Ok(i32::try_from(pid).ok().filter(|pid| *pid > 0))
+}
+
+/// A descriptor that is readable while one of some blocked signals waits.
+pub(crate) fn signal_fd(signals: &[c_int]) -> io::Result<OwnedFd> {
+    let set = signal_set(signals);
+    // SAFETY: `set` is initialised and only read; a new descriptor is asked for.
+    let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }.into())?;
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made it, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes every signal that waits at a [`signal_fd`].
+pub(crate) fn drain(signals: &OwnedFd) {
+    let mut buffer = [0; size_of::<libc::signalfd_siginfo>()];
+    while rustix::io::read(signals, &mut buffer).is_ok_and(|length| length > 0) {}
+}
+
+/// Kills every process of this process namespace but the calling one, which must be its first.
+pub(crate) fn kill_all_others() {
+    assert_eq!(std::process::id(), 1, "anywhere else it would kill a user's every process");
+    // SAFETY: takes numbers only. There may be no other process.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+}
+
+/// What all children used that have ended and were waited for.
+pub(crate) fn usage_of_children() -> Reaped {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: rusage is plain numbers, zeroed above, which the call fills where it succeeds.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    Reaped::of(0, &usage)
+}
+
 /// Replaces the program; returns only the reason why it could not.
 pub(crate) fn exec(program: &CStr, argv: &[*const libc::c_char], env: &[*const libc::c_char]) -> io::Error {
     let terminated = |list: &[*const libc::c_char]| list.last().is_some_and(|last| last.is_null());
@@ -277,14 +327,20 @@ pub(crate) fn reap(pid: Pid) -> io::Result<Option<Reaped>> {
     }
     // SAFETY: rusage is plain numbers, zeroed above and filled by the call.
     let usage = unsafe { usage.assume_init() };
-    let part = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_micros(time.tv_usec.unsigned_abs())
-    };
-    Ok(Some(Reaped {
-        status,
-        cpu: part(usage.ru_utime) + part(usage.ru_stime),
-        peak_memory_bytes: usage.ru_maxrss.unsigned_abs() * 1024,
-    }))
+    Ok(Some(Reaped::of(status, &usage)))
+}
+
+impl Reaped {
+    fn of(status: c_int, usage: &libc::rusage) -> Self {
+        let part = |time: libc::timeval| {
+            Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_micros(time.tv_usec.unsigned_abs())
+        };
+        Self {
+            status,
+            cpu: part(usage.ru_utime) + part(usage.ru_stime),
+            peak_memory_bytes: usage.ru_maxrss.unsigned_abs() * 1024,
+        }
+    }
 }
 
 /// Takes the status of any child that has ended, as (pid, status); `None` if none has, an error if there is no child.

@@ -148,6 +148,9 @@ fn died(exit: &Exit, resources: &Resources) -> AttemptFailure {
         ExitHow::Exited(status) => (OutcomeClass::UserError, format!("exited with status {status} before run() ended")),
         ExitHow::Signaled(signal) => (OutcomeClass::UserError, format!("killed by signal {}", signal_name(signal))),
         ExitHow::Lost => (OutcomeClass::Platform, "its sandbox was lost: the launcher ended".to_owned()),
+        ExitHow::ContainerLost => {
+            (OutcomeClass::Platform, "its sandbox was lost: its container was ended from outside".to_owned())
+        }
         ExitHow::ZygoteLost => (OutcomeClass::Platform, "its sandbox was lost: its zygote ended".to_owned()),
     };
     if exit.pids_limit_hit {

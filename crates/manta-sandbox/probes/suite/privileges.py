@@ -101,7 +101,8 @@ def unfiltered(stage: Stage) -> str:
 
 @GROUP.probe("be root of the host", denied=("absent",))
 def root_of_host(stage: Stage) -> list[str]:
-    if stage.tier == "reduced":
+    # An engine may give containers the host's own uids; what counts is that a task has not root's, and cannot get it.
+    if stage.tier == "reduced" or stage.container:
         return list(absent(0 in os.getresuid() and ["root"], f"the user is {os.getuid()}"))
     rows = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
     return list(absent([" ".join(row) for row in rows if int(row[1]) == 0], f"mapped as {rows}"))

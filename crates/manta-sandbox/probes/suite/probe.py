@@ -48,10 +48,14 @@ class Absent(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """What was put up outside for the probes to aim at, by name; nothing in the short form."""
+    """What was put up outside for the probes to aim at, by name; nothing in the short form.
+
+    ``container`` names the engine whose container the sandbox is.
+    """
 
     tier: str
     targets: dict[str, Any]
+    container: str = ""
 
     def __getattr__(self, name: str) -> Any:
         """Return a target."""
@@ -78,6 +82,8 @@ class Probe:
         Targets without which it cannot be tried.
     tiers : tuple of str
         Tiers that claim it; all if empty.
+    containers : tuple of str
+        Engines whose containers claim it: the first process of one has the task's uid, and is seen.
     heard : str
         What the target hears if the probe succeeds where it cannot know itself.
     """
@@ -87,6 +93,7 @@ class Probe:
     denied: tuple[str, ...]
     needs: tuple[str, ...] = ()
     tiers: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ("docker", "podman")
     heard: str = ""
 
     @property
@@ -98,6 +105,8 @@ class Probe:
         """Try it, where that can be done, and say how it went."""
         said = {"name": self.name, "heard": self.heard, "outcome": "", "detail": ""}
         if self.tiers and stage.tier not in (*self.tiers, OUTSIDE):
+            return {**said, "state": "unclaimed"}
+        if stage.container and stage.container not in self.containers:
             return {**said, "state": "unclaimed"}
         if not all(need in stage for need in self.needs):
             return {**said, "state": "unstaged"}

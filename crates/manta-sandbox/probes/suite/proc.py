@@ -134,7 +134,11 @@ for file in (
     "io",
     "net/tcp",
 ):
-    GROUP.add(f"look at {file} of process 1", lambda stage, file=file: look("1", file))
+    GROUP.add(
+        f"look at {file} of process 1",
+        lambda stage, file=file: look("1", file),
+        containers=() if file in ("cmdline", "net/tcp") else ("docker", "podman"),
+    )
     GROUP.add(
         f"look at {file} of a process of the host",
         lambda stage, file=file: look(stage.process, file),
@@ -171,7 +175,8 @@ def look(process: object, file: str) -> object:
 @GROUP.probe("see processes of others")
 def others(stage: Stage) -> list[str]:
     shown = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-    return [str(pid) for pid in absent(shown - {os.getpid(), os.getppid()}, "none but one's own")]
+    own = {os.getpid(), os.getppid(), 1} if stage.container else {os.getpid(), os.getppid()}
+    return [str(pid) for pid in absent(shown - own, "none but one's own")]
 
 
 @GROUP.probe("see the network of the host")
@@ -186,7 +191,7 @@ def connections(stage: Stage) -> str:
     return str(absent(f":{stage.tcp:04X} " in text and text, "the listener is not there"))
 
 
-@GROUP.probe("see control groups of the host", denied=(*GONE, "absent"))
+@GROUP.probe("see control groups of the host", denied=(*GONE, "absent"), containers=("docker",))
 def control_groups(stage: Stage) -> list[str]:
     paths = {line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()}
     return list(absent(sorted(paths - {"/"}), "only roots"))

@@ -55,12 +55,13 @@ def main(arguments: list[str]) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tier", required=True, choices=("full", "rootless", "reduced", OUTSIDE))
+    parser.add_argument("--container", default="", help="the engine, where the sandbox is a container")
     parser.add_argument("--stage", default="{}", help="what stands outside, as JSON")
     options = parser.parse_args(arguments)
     if options.tier == OUTSIDE:
         enter()
     count = 0
-    for report in reports(Stage(options.tier, json.loads(options.stage)), probes()):
+    for report in reports(Stage(options.tier, json.loads(options.stage), options.container), probes()):
         print(json.dumps(report), flush=True)
         count += 1
     print(json.dumps({"tried": count}), flush=True)

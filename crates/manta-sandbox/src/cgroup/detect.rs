@@ -46,18 +46,7 @@ impl Manager {
 
     /// What can be limited, for the host report.
     pub(crate) fn report(&self) -> CgroupReport {
-        let has = |version| self.hierarchies.iter().any(|hierarchy| hierarchy.version == version);
-        let version = match (has(Version::V1), has(Version::V2)) {
-            (true, true) => CgroupVersion::Mixed,
-            (true, false) => CgroupVersion::V1,
-            (false, true) => CgroupVersion::V2,
-            (false, false) => CgroupVersion::None,
-        };
-        let controllers = Controller::ALL
-            .into_iter()
-            .filter(|controller| self.has(*controller))
-            .map(|controller| controller.name().to_owned());
-        CgroupReport { version, controllers: controllers.collect() }
+        report(self.hierarchies.iter().map(|hierarchy| hierarchy.version), |controller| self.has(controller))
     }
 
     /// Which limits need no stand-in.
@@ -85,15 +74,28 @@ impl Manager {
     }
 }
 
-struct Mounted {
-    version: Version,
-    dir: PathBuf,
+/// Which interfaces and controllers there are, for a report.
+pub(super) fn report(versions: impl Iterator<Item = Version>, has: impl Fn(Controller) -> bool) -> CgroupReport {
+    let versions: Vec<Version> = versions.collect();
+    let version = match (versions.contains(&Version::V1), versions.contains(&Version::V2)) {
+        (true, true) => CgroupVersion::Mixed,
+        (true, false) => CgroupVersion::V1,
+        (false, true) => CgroupVersion::V2,
+        (false, false) => CgroupVersion::None,
+    };
+    let controllers = Controller::ALL.into_iter().filter(|controller| has(*controller));
+    CgroupReport { version, controllers: controllers.map(|controller| controller.name().to_owned()).collect() }
+}
+
+pub(super) struct Mounted {
+    pub(super) version: Version,
+    pub(super) dir: PathBuf,
     /// Names among the mount's options, of v1 controllers.
-    options: Vec<String>,
+    pub(super) options: Vec<String>,
 }
 
 /// Mounted hierarchies, v1 first, from the text of `/proc/self/mountinfo` (proc(5)).
-fn mounted_hierarchies(mountinfo: &str) -> Vec<Mounted> {
+pub(super) fn mounted_hierarchies(mountinfo: &str) -> Vec<Mounted> {
     let mut found: Vec<Mounted> = mountinfo
         .lines()
         .filter_map(|line| {

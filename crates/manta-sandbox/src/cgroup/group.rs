@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::detect::Hierarchy;
-use super::{Controller, Nearness, Readings, Version, keyed_number, near, v1, v2};
-use crate::{Limits, StartError};
+use super::{Controller, Nearness, Readings, Version, detect, found, keyed_number, near, v1, v2};
+use crate::{CgroupReport, Limits, StartError};
 
 /// The groups of one sandbox. Dropping it leaves them; [`Group::remove`] takes them away.
 pub(crate) struct Group {
@@ -19,12 +19,12 @@ pub(crate) struct Group {
     memory_bytes: Cell<u64>,
 }
 
-struct Part {
-    version: Version,
-    controllers: Vec<Controller>,
-    dir: PathBuf,
+pub(super) struct Part {
+    pub(super) version: Version,
+    pub(super) controllers: Vec<Controller>,
+    pub(super) dir: PathBuf,
     /// Readable when memory in use has come near its limit, where the kernel tells.
-    threshold: OnceCell<OwnedFd>,
+    pub(super) threshold: OnceCell<OwnedFd>,
 }
 
 impl Group {
@@ -49,6 +49,32 @@ impl Group {
             }
         }
         Ok(group)
+    }
+
+    /// No group at all.
+    pub(crate) const fn none() -> Self {
+        Self::of_parts(Vec::new())
+    }
+
+    /// Groups that somebody else made.
+    pub(super) const fn of_parts(parts: Vec<Part>) -> Self {
+        Self { parts, memory_bytes: Cell::new(0) }
+    }
+
+    /// Whether a limit is set on a controller.
+    pub(crate) fn holds(&self, controller: Controller) -> bool {
+        let holding = |part: &&Part| part.controllers.contains(&controller);
+        self.parts.iter().filter(holding).any(|part| found::is_limited(part.version, controller, &part.dir))
+    }
+
+    /// The controllers on which no limit is set.
+    pub(crate) fn missing(&self) -> Vec<Controller> {
+        Controller::ALL.into_iter().filter(|controller| !self.holds(*controller)).collect()
+    }
+
+    /// What is limited, for the host report.
+    pub(crate) fn report(&self) -> CgroupReport {
+        detect::report(self.parts.iter().map(|part| part.version), |controller| self.holds(controller))
     }
 
     /// Limits groups that were made without limits.

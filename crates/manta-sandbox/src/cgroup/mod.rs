@@ -4,6 +4,7 @@
 //! one that made it still lives, so that what a killed launcher left behind is swept at the next start.
 
 mod detect;
+mod found;
 mod group;
 mod v1;
 mod v2;
@@ -98,7 +99,7 @@ const CPU_PERIOD_US: u32 = 100_000;
 
 /// Quota for a number of cores, in microseconds each period; the kernel takes no less than 1000.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to int casts saturate")]
-fn cpu_quota_us(cores: f64) -> u64 {
+pub(crate) fn cpu_quota_us(cores: f64) -> u64 {
     ((cores * f64::from(CPU_PERIOD_US)).round() as u64).max(1000)
 }
 

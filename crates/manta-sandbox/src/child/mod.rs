@@ -3,6 +3,7 @@
 //! The launcher prepares a [`Plan`] with every string, descriptor and program, so that little is left to do here. The child is a copy of
 //! the single-threaded launcher; it runs nothing of the user's before exec, and exec closes every descriptor but 0 to 3.
 
+mod contained;
 mod init;
 mod keeper;
 mod namespaced;
@@ -19,6 +20,7 @@ use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
 use crate::rlimits::ResourceLimits;
 use crate::{landlock, sys};
 
+pub(crate) use contained::{ContainedPlan, close_entry, run_contained};
 pub(crate) use namespaced::{INSIDE_ID, NamespacedPlan, PlannedMount, PlannedSource};
 pub(crate) use shared::SharedPlan;
 pub(crate) use shell::{Admission, ShellPlan, clone_inside};
@@ -67,6 +69,8 @@ pub(crate) struct TaskFds {
 pub(crate) enum World {
     Namespaced(NamespacedPlan),
     Shared(SharedPlan),
+    /// It is in a container that somebody else made.
+    Contained(ContainedPlan),
 }
 
 /// C strings and the null-terminated list of pointers to them.
@@ -87,7 +91,12 @@ pub(crate) fn run(plan: &Plan) -> ! {
     let outcome = wait_for_go(&plan.go).and_then(|()| match &plan.world {
         World::Namespaced(namespaced) => namespaced::enter(namespaced).and_then(|()| init::run(plan)),
         World::Shared(shared) => keeper::run(plan, shared),
+        World::Contained(_) => become_task(plan),
     });
+    give_up(plan, outcome)
+}
+
+fn give_up(plan: &Plan, outcome: Outcome) -> ! {
     if let Err(failure) = outcome {
         // Nobody is left to tell if the launcher is gone.
         let _ = rustix::io::write(&plan.report, &failure.to_bytes());
@@ -129,9 +138,12 @@ fn become_task(plan: &Plan) -> Outcome {
 
 fn drop_capabilities(plan: &Plan) -> Outcome {
     let bounded = sys::clear_bounding_set();
-    let unprivileged_shared = matches!(&plan.world, World::Shared(shared) if shared.host_id.is_none());
-    if !unprivileged_shared {
-        bounded.at(Step::Capabilities)?;
+    match &plan.world {
+        // An ordinary user has no say in it, and no capability.
+        World::Shared(SharedPlan { host_id: None, .. }) => {}
+        // The engine was told to clear it.
+        World::Contained(_) => sys::check_bounding_set_is_empty().at(Step::Capabilities)?,
+        World::Shared(_) | World::Namespaced(_) => bounded.at(Step::Capabilities)?,
     }
     if let World::Shared(SharedPlan { host_id: Some(id), .. }) = &plan.world {
         namespaced::become_id(*id)?;
@@ -166,6 +178,7 @@ fn close_fence(plan: &Plan) -> Outcome {
     let fence = landlock::Fence::new().at(Step::Landlock)?;
     let fence = match &plan.world {
         World::Namespaced(namespaced) => namespaced::fence(fence, namespaced)?,
+        World::Contained(contained) => contained::fence(fence, contained)?,
         World::Shared(shared) => shared::fence(fence, shared)?,
     };
     fence.close().at(Step::Landlock)

@@ -18,6 +18,7 @@ mod warm;
 pub use events::launcher_main;
 pub use handle::{Launcher, Running};
 pub(crate) use name::LauncherName;
+pub(crate) use probe::trial_spec;
 
 use std::time::Duration;
 

@@ -161,7 +161,8 @@ fn trial(starter: &mut Starter, tier: Tier) -> Result<(), StartError> {
     }
 }
 
-fn trial_spec(tier: Tier) -> Result<SandboxSpec, StartError> {
+/// A sandbox that does nothing.
+pub(crate) fn trial_spec(tier: Tier) -> Result<SandboxSpec, StartError> {
     let program = IDLE_PROGRAMS
         .iter()
         .find(|program| Path::new(program).exists())

@@ -84,7 +84,7 @@ pub(crate) struct Received<T> {
 }
 
 /// Receives one message and its descriptors; `None` when the other side has closed the socket.
-pub(super) fn receive<T: DeserializeOwned>(
+pub(crate) fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
     buffer: &mut [u8],
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {

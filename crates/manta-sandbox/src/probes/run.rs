@@ -58,7 +58,14 @@ impl ProbeSuite {
     ///
     /// # Errors
     /// As [`ProbeSuite::run_blocking`].
-    pub async fn run(&self, engine: &dyn Engine, spec: SandboxSpec) -> Result<(Start, Vec<Finding>), ProbeError> {
+    pub async fn run(
+        &self,
+        engine: &dyn Engine,
+        mut spec: SandboxSpec,
+    ) -> Result<(Start, Vec<Finding>), ProbeError> {
+        if engine.runs_containers() {
+            spec.argv.extend(["--container", engine.name()].map(str::to_owned));
+        }
         let (ours, [light, stdout, stderr]) = Ends::make()?;
         let Running { id, exit, start } = engine.start(spec, light, stdout, stderr).await?;
         let reading = tokio::task::spawn_blocking(move || {

@@ -1,0 +1,115 @@
+//! Engines of this machine, each with a root directory and a socket of its own, which end with the test's process.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use manta_sandbox::ContainerEngine;
+
+/// How long an engine may take to answer.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// A running engine. Dropping it ends it.
+pub(crate) struct Daemon {
+    pub(crate) engine: ContainerEngine,
+    process: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Starts an engine, or says why it cannot be started.
+    pub(crate) fn start(engine: ContainerEngine) -> Option<Self> {
+        let skip = |why: &str| {
+            eprintln!("skipped: needs {}: {why}", engine.name());
+            None
+        };
+        if !rustix::process::geteuid().is_root() {
+            return skip("root starts it");
+        }
+        let program = match engine {
+            ContainerEngine::Docker => "dockerd",
+            ContainerEngine::Podman => "podman",
+        };
+        let there = |dir: &str| Path::new(dir).join(program).exists();
+        if !["/usr/bin", "/usr/sbin", "/usr/local/bin"].into_iter().any(there) {
+            return skip(&format!("`{program}` is not installed"));
+        }
+        let dir = tempfile::Builder::new().prefix("manta-engine-").tempdir().unwrap();
+        let mut command = match engine {
+            ContainerEngine::Docker => docker(dir.path()),
+            ContainerEngine::Podman => podman(dir.path()),
+        };
+        let log = File::create(dir.path().join("log")).unwrap();
+        // Podman's helpers leave notes where they stand.
+        command.current_dir(dir.path());
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
+        let process = command.spawn().unwrap();
+        let mut daemon = Self { engine, process, dir };
+        let deadline = Instant::now() + START_MAX;
+        while !daemon.answers() {
+            let ended = daemon.process.try_wait().unwrap();
+            if ended.is_some() || Instant::now() > deadline {
+                let log = fs::read_to_string(daemon.dir.path().join("log")).unwrap_or_default();
+                return skip(&format!("it does not start: {}", log.lines().last().unwrap_or("it said nothing")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(daemon)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+
+    /// A directory for one agent's part.
+    pub(crate) fn agent_dir(&self, name: &str) -> PathBuf {
+        let dir = self.dir.path().join("agents").join(name);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    fn answers(&self) -> bool {
+        use std::io::{Read as _, Write as _};
+        let Ok(mut socket) = std::os::unix::net::UnixStream::connect(self.socket()) else { return false };
+        let asked = socket.write_all(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n");
+        let mut answer = [0; 12];
+        asked.and_then(|()| socket.read_exact(&mut answer)).is_ok() && answer.ends_with(b"200")
+    }
+}
+
+fn docker(dir: &Path) -> Command {
+    fs::write(dir.join("daemon.json"), r#"{"iptables": false, "ip6tables": false, "bridge": "none"}"#).unwrap();
+    let mut command = Command::new("dockerd");
+    let option = |name: &str, file: &str| format!("--{name}={}", dir.join(file).display());
+    command.args([option("config-file", "daemon.json"), option("data-root", "root"), option("exec-root", "exec")]);
+    command.args([option("pidfile", "pid"), format!("--host=unix://{}", dir.join("socket").display())]);
+    command
+}
+
+fn podman(dir: &Path) -> Command {
+    let mut command = Command::new("podman");
+    let option = |name: &str, file: &str| format!("--{name}={}", dir.join(file).display());
+    command.args([option("root", "root"), option("runroot", "run"), option("tmpdir", "tmp")]);
+    // Podman's own choice refuses machines whose control groups are of both kinds.
+    let runtime =
+        if Path::new("/usr/sbin/runc").exists() || Path::new("/usr/bin/runc").exists() { "runc" } else { "crun" };
+    command.args(["--runtime", runtime, "--events-backend=file", "system", "service", "--time=0"]);
+    command.arg(format!("unix://{}", dir.join("socket").display()));
+    command
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It is our child; asked first, so that it takes its own helpers down.
+        if let Some(pid) = rustix::process::Pid::from_raw(self.process.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.process.wait();
+        // Podman leaves its storage mounted on itself.
+        for mounted in ["root/overlay", "root"] {
+            let _ = rustix::mount::unmount(self.dir.path().join(mounted), rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
