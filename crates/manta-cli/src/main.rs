@@ -34,10 +34,19 @@ mod verbs;
 
 use std::process::ExitCode;
 
+/// The verb by which a container of a node starts this program.
+const ENTRY: &str = "__entry";
+
 fn main() -> ExitCode {
     // The launcher must be a process of one thread that has touched nothing yet.
     if std::env::args_os().nth(1).is_some_and(|verb| verb == "__launcher") {
         manta_sandbox::launcher_main();
+    }
+    // Nor may the first process of a container.
+    if let Some(door) =
+        std::env::args_os().nth(2).filter(|_| std::env::args_os().nth(1).is_some_and(|verb| verb == ENTRY))
+    {
+        manta_sandbox::entry_main(door.as_ref());
     }
     if std::env::args_os().nth(1).is_some_and(|verb| verb == verbs::image::UNPACKER) {
         return manta_image::unpacker_main();

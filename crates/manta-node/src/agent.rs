@@ -15,7 +15,8 @@ use crate::bundle::Bundles;
 use crate::cache::Cache;
 use crate::containment::{Containment, Starts};
 use crate::dataset::{self, Dataset};
-use crate::gpu::Gpus;
+use crate::engine::EngineChoice;
+use crate::gpu::{GpuSource, Gpus};
 use crate::home::Home;
 use crate::host::{self, Resources, Usage};
 use crate::image::Images;
@@ -28,7 +29,7 @@ use crate::session::Session;
 use crate::state::StateStore;
 use crate::supervisor::{Kind, Supervisor, blocking};
 use crate::warm::Zygotes;
-use crate::{NodeError, Settings, runtime};
+use crate::{NodeError, Settings, Warm, runtime};
 
 /// How long attempts may take to be killed, and the session to end, when the agent stops.
 const STOP_MAX: Duration = Duration::from_millis(1500);
@@ -80,10 +81,11 @@ pub(crate) struct Node {
 /// When the host cannot do what the settings ask for, when the manager refuses this node, or when the agent breaks.
 pub async fn run(
     settings: Settings,
-    engine: Arc<dyn Engine>,
+    engine: EngineChoice,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
     let home = Arc::new(open_home(&settings).await?);
+    let engine = engine.open(home.part("engine")).await?;
     let (supervisor, slots, ephemeral) = (Supervisor::default(), settings.slots, settings.ephemeral);
     let ended = {
         let node = start_up(&settings, &home, Arc::clone(&engine)).await?;
@@ -156,10 +158,14 @@ async fn load(node: &Node, home: &Home) -> Result<(NodeId, Loaded), NodeError> {
 async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> Result<Arc<Node>, NodeError> {
     let report = engine.probe().await.map_err(|error| NodeError::Launcher(error.to_string()))?;
     let tier = check_tier(&report, settings.isolation_min)?;
-    let zygotes = Zygotes::new(settings.warm, tier, host::available_bytes().unwrap_or(0));
+    let warm = if engine.runs_containers() { Warm::Off } else { settings.warm };
+    let zygotes = Zygotes::new(warm, tier, host::available_bytes().unwrap_or(0));
     let mut notes: Vec<String> =
         report.shortcomings.iter().map(|short| format!("{} ({})", short.what, short.cure)).collect();
     notes.extend(zygotes.note());
+    if engine.runs_containers() {
+        notes.push(format!("tasks run in containers of {}", engine.describe()));
+    }
     if tier != Tier::Full {
         for short in &report.shortcomings {
             tracing::warn!(
@@ -173,7 +179,8 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
     let datasets = dataset::check_all(&settings.datasets, &*engine);
     let (python, light) = (settings.python.clone(), home.part("light"));
     let (store, named) = (settings.images.clone(), settings.image_names.clone());
-    let source = settings.gpus.clone();
+    // The host's devices are given to builtin sandboxes alone.
+    let source = if engine.runs_containers() { GpuSource::Off } else { settings.gpus.clone() };
     let gpus = blocking(move || Gpus::find(&source, tier.maps_paths()));
     let python = blocking(move || {
         let images = Images::probe(&python, store, named, tier)?;
@@ -194,8 +201,9 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
     let bundles = bundles.map_err(|source| NodeError::DataDir { path, source })?;
     let path = home.part("state");
     let state = StateStore::open(&path).map_err(|source| NodeError::DataDir { path, source })?;
-    let open =
-        |suite, starts| Containment::open(settings, home.part(suite), tier, &report.kernel, images.host(), starts);
+    let open = |suite, starts| {
+        Containment::open(settings, home.part(suite), &*engine, (tier, &report.kernel), images.host(), starts)
+    };
     let warm_containment = zygotes.probed(&settings.name, images.host(), &runtime);
     let warm_containment = warm_containment.map(|template| open("warm-probes", Starts::Warm(Box::new(template))));
     let containment = open("probes", Starts::Cold);

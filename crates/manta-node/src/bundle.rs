@@ -1,7 +1,8 @@
 //! Bundles as directories: a module's files, laid out once per digest, for sandboxes to mount. The least recently used go
 //! when they are too many; what an attempt uses stays.
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +11,7 @@ use manta_module::{BundleManifest, ManifestError};
 use manta_types::{Blob, Digest};
 
 use crate::cache::{Cache, CacheError, Pin, Shelf};
-use crate::home::{gone_already, private_dir};
+use crate::home::gone_already;
 use crate::supervisor::blocking;
 
 /// Files of a bundle that are fetched at once.
@@ -168,12 +169,11 @@ fn read_manifest(pin: &Pin) -> Result<BundleManifest, BundleError> {
 fn lay_out(fresh: &Path, files: &[(PathBuf, Pin)]) -> io::Result<()> {
     files.iter().try_for_each(|(path, pin)| {
         let path = fresh.join(path);
-        private_dir(path.parent().unwrap_or(fresh))?;
+        // Others are kept out by the data directory; in a container a task is such another.
+        DirBuilder::new().recursive(true).mode(0o755).create(path.parent().unwrap_or(fresh))?;
         let mut copy = File::create_new(&path)?;
         io::copy(&mut pin.open()?, &mut copy)?;
-        let mut permissions = copy.metadata()?.permissions();
-        permissions.set_readonly(true);
-        copy.set_permissions(permissions)
+        copy.set_permissions(fs::Permissions::from_mode(0o444))
     })
 }
 
@@ -186,6 +186,7 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
+    use crate::home::private_dir;
     use crate::remote::{BlobSource, RemoteError};
 
     /// Room for one of the bundles here.

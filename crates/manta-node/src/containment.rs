@@ -64,6 +64,9 @@ struct Circumstances {
     /// Device, inode, size and time of this program's file.
     program: String,
     python: PathBuf,
+    /// The launcher, or a container engine with its version and socket.
+    #[serde(default)]
+    engine: String,
     tier: Tier,
 }
 
@@ -80,8 +83,8 @@ impl Containment {
     pub(crate) fn open(
         settings: &Settings,
         suite: PathBuf,
-        tier: Tier,
-        kernel: &str,
+        engine: &dyn Engine,
+        (tier, kernel): (Tier, &str),
         image: &HostImage,
         starts: Starts,
     ) -> Self {
@@ -90,10 +93,11 @@ impl Containment {
             kernel: kernel.to_owned(),
             program: program(),
             python: image.python().to_owned(),
+            engine: engine.describe(),
             tier,
         };
         let verdicts = settings.verdicts.clone().unwrap_or_else(|| settings.data_dir.join("containment"));
-        let known = watch::Sender::new(kept(&file(&verdicts, tier, &starts), &now).map(Ok));
+        let known = watch::Sender::new(kept(&file(&verdicts, &now, &starts), &now).map(Ok));
         Self { verdicts, suite, now, starts, on_allowed: settings.on_allowed_probe, known }
     }
 
@@ -177,7 +181,7 @@ impl Containment {
 
     async fn check(&self, engine: &Arc<dyn Engine>, image: &HostImage, stop: &CancellationToken) {
         let Some(lock) = stop.run_until_cancelled(self.turn()).await else { return };
-        let found = match (kept(&file(&self.verdicts, self.now.tier, &self.starts), &self.now), &lock) {
+        let found = match (kept(&file(&self.verdicts, &self.now, &self.starts), &self.now), &lock) {
             // Somebody else of this machine has just found it.
             (Some(checked), _) if is_new(&checked) => Ok(checked),
             (_, Err(error)) => Err(format!("containment cannot be checked: `{}`: {error}", self.verdicts.display())),
@@ -195,7 +199,7 @@ impl Containment {
     /// Waits until no other agent of this machine runs the suite; the file that is returned keeps the others waiting.
     async fn turn(&self) -> io::Result<File> {
         private_dir(&self.verdicts)?;
-        let path = self.verdicts.join(format!("{}.lock", self.now.tier.name()));
+        let path = self.verdicts.join(format!("{}.lock", self.now.stem()));
         let lock = File::options().create(true).truncate(false).write(true).open(path)?;
         loop {
             match lock.try_lock() {
@@ -224,7 +228,7 @@ impl Containment {
         };
         let findings = findings.map_err(|error| format!("containment cannot be checked: {error}"))?;
         let checked = Checked { counts_for: self.now.clone(), at: Timestamp::now(), verdict: Verdict::of(&findings) };
-        if let Err(error) = keep(&file(&self.verdicts, self.now.tier, &self.starts), &checked) {
+        if let Err(error) = keep(&file(&self.verdicts, &self.now, &self.starts), &checked) {
             tracing::warn!(%error, "the verdict on containment cannot be kept; it is found again at the next start");
         }
         Ok(checked)
@@ -318,9 +322,17 @@ fn is_new(checked: &Checked) -> bool {
     Timestamp::now().duration_since(checked.at).unsigned_abs() < AGE_MAX
 }
 
-fn file(verdicts: &Path, tier: Tier, starts: &Starts) -> PathBuf {
+/// One file for each tier of the launcher and way of starting, and of each container engine.
+fn file(verdicts: &Path, now: &Circumstances, starts: &Starts) -> PathBuf {
     let warm = if matches!(starts, Starts::Warm(_)) { "-warm" } else { "" };
-    verdicts.join(format!("{}{warm}.json", tier.name()))
+    verdicts.join(format!("{}{warm}.json", now.stem()))
+}
+
+impl Circumstances {
+    fn stem(&self) -> String {
+        let engine = self.engine.split(' ').next().filter(|engine| ["docker", "podman"].contains(engine));
+        engine.map_or_else(|| self.tier.name().to_owned(), |engine| format!("{engine}-{}", self.tier.name()))
+    }
 }
 
 /// What was kept, if it can be read and counts.
@@ -363,6 +375,7 @@ mod tests {
             kernel: text("k"),
             program: text("p"),
             python: PathBuf::from("/usr/bin/python3"),
+            engine: text("builtin"),
             tier: Tier::Rootless,
         };
         Checked { counts_for, at: Timestamp::UNIX_EPOCH, verdict: Verdict::of(&findings) }
@@ -388,9 +401,11 @@ mod tests {
     #[test]
     fn a_kept_verdict_counts_for_its_own_circumstances_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let path = file(dir.path(), Tier::Rootless, &Starts::Cold);
         let checked = checked(&[FindingState::Denied]);
         let mine = checked.counts_for.clone();
+        let path = file(dir.path(), &mine, &Starts::Cold);
+        let docker = Circumstances { engine: "docker 27.0 at `/run/docker.sock`".to_owned(), ..mine.clone() };
+        assert_eq!(file(dir.path(), &docker, &Starts::Cold), dir.path().join("docker-rootless.json"));
         keep(&path, &checked).unwrap();
         assert_eq!(kept(&path, &mine), Some(checked));
         let others = [
@@ -399,6 +414,7 @@ mod tests {
             Circumstances { program: "another".to_owned(), ..mine.clone() },
             Circumstances { python: PathBuf::from("/opt/python"), ..mine.clone() },
             Circumstances { tier: Tier::Full, ..mine.clone() },
+            docker,
         ];
         for other in others {
             assert_eq!(kept(&path, &other), None, "{other:?}");

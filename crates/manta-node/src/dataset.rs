@@ -69,7 +69,11 @@ pub(crate) async fn check_all(
             name: name.clone(),
             path: path.clone(),
             reason: format!("a task could not read it: {error}"),
-            cure: format!("let this user read it: chmod --recursive u+rX {}", path.display()),
+            cure: if engine.runs_containers() {
+                format!("let everybody read it: chmod --recursive o+rX {}", path.display())
+            } else {
+                format!("let this user read it: chmod --recursive u+rX {}", path.display())
+            },
         })?;
         datasets.insert(name.clone(), dataset);
     }

@@ -80,6 +80,14 @@ pub enum NodeError {
     /// The privileged helper is gone.
     #[error("the sandbox launcher failed: {0}")]
     Launcher(String),
+    /// The container engine that tasks are to run in cannot be used.
+    #[error("the engine `{engine}` cannot be used: {why}")]
+    Engine {
+        /// Which.
+        engine: &'static str,
+        /// In words.
+        why: String,
+    },
     /// A fault of the agent.
     #[error("an internal error: {0}")]
     Internal(String),
@@ -89,7 +97,7 @@ impl NodeError {
     /// The error's entry in the catalogue.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::NoContainment { .. } | Self::Python { .. } => ErrorCode::NoContainment,
+            Self::NoContainment { .. } | Self::Python { .. } | Self::Engine { .. } => ErrorCode::NoContainment,
             Self::DatasetName(_) | Self::Gpus { .. } => ErrorCode::BadArgument,
             Self::DatasetPath { .. } => ErrorCode::DatasetPath,
             Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
@@ -104,6 +112,10 @@ impl NodeError {
         match self {
             Self::NoContainment { cure, .. } | Self::DatasetPath { cure, .. } => Some(cure.clone()),
             Self::DataDirLocked { .. } => Some("stop the other agent, or give this one its own directory".to_owned()),
+            Self::Engine { engine, .. } => Some(format!(
+                "start {engine} (`systemctl start {engine}.socket`) and let this user use it, name its socket with \
+                 --engine-socket, or use --engine builtin"
+            )),
             Self::Python { .. } => Some("name a Python 3.9 or newer that runs on this host".to_owned()),
             Self::Gpus { .. } => Some(
                 "name a specification for --gpus, or `none` to offer no GPU (nvidia-ctk cdi generate makes one)"

@@ -11,6 +11,7 @@ mod cache;
 mod containment;
 mod dataset;
 pub mod desk;
+mod engine;
 mod error;
 mod gpu;
 mod home;
@@ -33,6 +34,7 @@ mod warm;
 mod words;
 
 pub use agent::run;
+pub use engine::EngineChoice;
 pub use error::NodeError;
 pub use gpu::GpuSource;
 pub use runner::HASH_SEED;

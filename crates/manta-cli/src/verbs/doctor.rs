@@ -7,6 +7,7 @@ use manta_api::version::SCHEMA_VERSION;
 use manta_sandbox::{Finding, HostImage, HostReport, Launcher, ProbeSuite, Tier, Verdict};
 use serde_json::json;
 
+use super::doctor_engines::{self, Found};
 use super::node_run::tier;
 use crate::report::{Failure, Form};
 use crate::{out, python};
@@ -33,6 +34,7 @@ struct Findings {
     packages: Vec<&'static str>,
     /// None where no task can be contained at all.
     verdict: Option<Verdict>,
+    engines: Vec<Found>,
 }
 
 /// Examines this machine. The launcher is a process made before any thread is.
@@ -57,7 +59,8 @@ fn examine(args: &Args) -> Result<Findings, Failure> {
     let image = HostImage::probe(&python).map_err(|error| Failure::new(ErrorCode::NoContainment, error.to_string()))?;
     let packages = PACKAGES.into_iter().filter(|package| image.has(package)).collect();
     let verdict = report.tier.map(|tier| judge(&launcher, tier, &image)).transpose()?;
-    Ok(Findings { report, image, packages, verdict })
+    let engines = doctor_engines::examine(&program)?;
+    Ok(Findings { report, image, packages, verdict, engines })
 }
 
 /// Runs the probes in a sandbox of this machine's tier.
@@ -106,11 +109,12 @@ fn as_json(found: &Findings, enough: bool) -> serde_json::Value {
             "broken": verdict.broken,
             "untried": verdict.untried,
         })),
+        "engines": found.engines.iter().map(Found::as_json).collect::<Vec<_>>(),
     })
 }
 
 fn as_text(found: &Findings) -> String {
-    let Findings { report, image, packages, verdict } = found;
+    let Findings { report, image, packages, verdict, engines } = found;
     let controllers = if report.cgroup.controllers.is_empty() {
         "resource limits of each process; no control groups".to_owned()
     } else {
@@ -132,6 +136,7 @@ fn as_text(found: &Findings) -> String {
         lines.extend(verdict.allowed.iter().map(|finding| line("allowed", finding)));
         lines.extend(verdict.broken.iter().map(|finding| line("does not work", finding)));
     }
+    lines.extend(engines.iter().map(Found::as_text));
     for short in &report.shortcomings {
         lines.push(format!("missing      {}\n  cure: {}", short.what, short.cure));
     }

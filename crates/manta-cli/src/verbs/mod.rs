@@ -9,6 +9,7 @@ pub(crate) mod change;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
+mod doctor_engines;
 pub(crate) mod events;
 pub(crate) mod image;
 pub(crate) mod logs;
@@ -61,7 +62,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 /// Runs a verb on a runtime that is gone at once when the verb is done.
-pub(crate) fn block_on(verb: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+pub(crate) fn block_on<T>(verb: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(format!("the runtime cannot start: {error}")))?;
     let outcome = runtime.block_on(verb);

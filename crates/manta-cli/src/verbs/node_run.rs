@@ -3,11 +3,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use manta_image::Store;
-use manta_node::{GpuSource, NodeError, OnAllowedProbe, Settings, Warm};
-use manta_sandbox::{Launcher, Tier};
+use manta_node::{EngineChoice, GpuSource, NodeError, OnAllowedProbe, Settings, Warm};
+use manta_sandbox::{ContainerEngine, Launcher, Tier};
 use manta_types::NodeName;
 
 use crate::connection::{endpoint, parse_cluster, read_token, variable};
@@ -67,6 +66,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=IMAGE")]
     image: Vec<String>,
 
+    /// What runs tasks: this program's own sandboxes, or containers of an engine of this machine.
+    #[arg(long, value_name = "ENGINE", default_value = "builtin", value_parser = ["builtin", "docker", "podman"])]
+    engine: String,
+
+    /// The Unix socket of the container engine's API [default: DOCKER_HOST or CONTAINER_HOST, else the engine's usual places].
+    #[arg(long, value_name = "PATH")]
+    engine_socket: Option<PathBuf>,
+
     /// The weakest containment under which tasks are run here.
     #[arg(long, value_name = "TIER", default_value = "rootless", value_parser = ["full", "rootless", "reduced"])]
     isolation_min: String,
@@ -125,18 +132,35 @@ pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
     let settings = settings(&args)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::internal(format!("this program's own file is not known: {error}")))?;
-    let launcher = Launcher::spawn(&program, &["__launcher"])
-        .map_err(|error| Failure::internal(format!("the sandbox launcher cannot start: {error}")))?;
+    let engine = engine(&args, program)?;
     let (lifeline, shared) = (args.lifeline.into(), args.shared.clone());
     super::block_on(async move {
         let ended = shutdown::listen(lifeline)?;
         logging::start(if lifeline == shutdown::Lifeline::Stdin { "warn" } else { "info" });
-        manta_node::run(settings, Arc::new(launcher), ended).await?;
+        manta_node::run(settings, engine, ended).await?;
         if let Some(shared) = &shared {
             crate::embedded::leave(shared);
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn engine(args: &Args, program: PathBuf) -> Result<EngineChoice, Failure> {
+    let engine = match args.engine.as_str() {
+        "docker" => ContainerEngine::Docker,
+        "podman" => ContainerEngine::Podman,
+        _ if args.engine_socket.is_some() => {
+            return Err(Failure::usage("--engine-socket is for --engine docker or podman"));
+        }
+        _ => {
+            let launcher = Launcher::spawn(&program, &["__launcher"]);
+            let launcher =
+                launcher.map_err(|error| Failure::internal(format!("the sandbox launcher cannot start: {error}")))?;
+            return Ok(EngineChoice::Builtin(launcher));
+        }
+    };
+    let socket = args.engine_socket.as_deref().map(absolute).transpose()?;
+    Ok(EngineChoice::Containers { engine, socket, program, args: vec![crate::ENTRY.to_owned()] })
 }
 
 fn settings(args: &Args) -> Result<Settings, Failure> {

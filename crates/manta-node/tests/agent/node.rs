@@ -43,7 +43,7 @@ impl Bench {
         let launcher = Launcher::spawn(&std::env::current_exe().unwrap(), &["__launcher"]).unwrap();
         let launcher_pid = launcher.pid();
         let (stop, stopped) = oneshot::channel();
-        let agent = tokio::spawn(manta_node::run(settings, std::sync::Arc::new(launcher), async {
+        let agent = tokio::spawn(manta_node::run(settings, manta_node::EngineChoice::Builtin(launcher), async {
             let _ = stopped.await;
         }));
         Self { manager, dir, launcher_pid, agent, stop }

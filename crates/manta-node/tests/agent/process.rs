@@ -63,8 +63,11 @@ pub(crate) fn agent_main(dir: &Path, slots: u32) -> ExitCode {
     // Before there are threads.
     let launcher = Launcher::spawn(&std::env::current_exe().unwrap(), &["__launcher"]).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let ended =
-        runtime.block_on(manta_node::run(settings(dir, slots), std::sync::Arc::new(launcher), std::future::pending()));
+    let ended = runtime.block_on(manta_node::run(
+        settings(dir, slots),
+        manta_node::EngineChoice::Builtin(launcher),
+        std::future::pending(),
+    ));
     eprintln!("the agent ended: {ended:?}");
     ExitCode::FAILURE
 }
