@@ -1,8 +1,8 @@
 //! The groups that somebody else put a process into: read, never changed.
 
-use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
@@ -45,7 +45,7 @@ fn parts(mountinfo: &str, own: &str) -> Vec<Part> {
                 .collect(),
             Version::V2 => v2::available(&dir),
         };
-        parts.push(Part { version: mounted.version, controllers, dir, threshold: OnceCell::new() });
+        parts.push(Part { version: mounted.version, controllers, dir, threshold: OnceLock::new() });
     }
     parts
 }

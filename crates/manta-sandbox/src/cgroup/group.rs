@@ -1,10 +1,11 @@
 //! The control groups of one sandbox: one directory in each hierarchy that is used.
 
-use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -16,7 +17,7 @@ use crate::{CgroupReport, Limits, StartError};
 pub(crate) struct Group {
     parts: Vec<Part>,
     /// The limit of its memory, in bytes; 0 while there is none.
-    memory_bytes: Cell<u64>,
+    memory_bytes: AtomicU64,
 }
 
 pub(super) struct Part {
@@ -24,13 +25,13 @@ pub(super) struct Part {
     pub(super) controllers: Vec<Controller>,
     pub(super) dir: PathBuf,
     /// Readable when memory in use has come near its limit, where the kernel tells.
-    pub(super) threshold: OnceCell<OwnedFd>,
+    pub(super) threshold: OnceLock<OwnedFd>,
 }
 
 impl Group {
     /// Makes the groups and sets their limits.
     pub(super) fn create(hierarchies: &[Hierarchy], id: &str, limits: Option<&Limits>) -> Result<Self, StartError> {
-        let memory_bytes = Cell::new(limits.map_or(0, |limits| limits.memory_bytes));
+        let memory_bytes = AtomicU64::new(limits.map_or(0, |limits| limits.memory_bytes));
         let mut group = Self { parts: Vec::new(), memory_bytes };
         for hierarchy in hierarchies {
             let dir = hierarchy.root.join(id);
@@ -39,7 +40,7 @@ impl Group {
                 version: hierarchy.version,
                 controllers: hierarchy.controllers.clone(),
                 dir,
-                threshold: OnceCell::new(),
+                threshold: OnceLock::new(),
             });
             let part = group.parts.last().expect("a part was just pushed");
             if let Err(error) = made.and_then(|()| limits.map_or(Ok(()), |limits| part.limit(limits))) {
@@ -58,7 +59,7 @@ impl Group {
 
     /// Groups that somebody else made.
     pub(super) const fn of_parts(parts: Vec<Part>) -> Self {
-        Self { parts, memory_bytes: Cell::new(0) }
+        Self { parts, memory_bytes: AtomicU64::new(0) }
     }
 
     /// Whether a limit is set on a controller.
@@ -79,7 +80,7 @@ impl Group {
 
     /// Limits groups that were made without limits.
     pub(crate) fn limit(&self, limits: &Limits) -> Result<(), StartError> {
-        self.memory_bytes.set(limits.memory_bytes);
+        self.memory_bytes.store(limits.memory_bytes, Ordering::Relaxed);
         self.parts.iter().try_for_each(|part| {
             part.limit(limits)
                 .map_err(|error| StartError::step(format!("set limits in `{}`", part.dir.display()), error))
@@ -123,14 +124,14 @@ impl Group {
             Version::V2 => v2::IN_USE,
         };
         let in_use = fs::read_to_string(part.dir.join(file)).ok()?.trim().parse().ok()?;
-        Some(Nearness::of(in_use, self.memory_bytes.get(), || {
+        Some(Nearness::of(in_use, self.memory_bytes.load(Ordering::Relaxed), || {
             let stat = fs::read_to_string(part.dir.join("memory.stat")).unwrap_or_default();
             reclaimable.iter().map(|key| keyed_number(&stat, key)).sum()
         }))
     }
 
     fn memory_part(&self) -> Option<&Part> {
-        let is_limited = self.memory_bytes.get() > 0;
+        let is_limited = self.memory_bytes.load(Ordering::Relaxed) > 0;
         self.parts.iter().find(|part| is_limited && part.controllers.contains(&Controller::Memory))
     }
 

@@ -38,7 +38,7 @@ struct Known {
 
 impl Attended {
     /// Waits for the end of the program, brings it about where it has to be, and removes the container.
-    pub(super) async fn to_the_end(self) -> Exit {
+    pub(super) async fn attend(self) -> Exit {
         let known = self.follow().await;
         let Self { api, container, line, .. } = self;
         drop(line);
@@ -122,6 +122,7 @@ fn exit(known: &Known) -> Exit {
         how,
         oom: oom_kills > 0,
         pids_limit_hit: pids_refused > 0,
+        scratch: None,
         peak_memory_bytes: peak_memory_bytes.unwrap_or(peak),
         cpu_ms,
     }

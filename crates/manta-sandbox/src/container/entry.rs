@@ -84,7 +84,7 @@ fn plan(program: &Program, fds: Vec<OwnedFd>, report: OwnedFd, landlock: bool) -
         status: high(null()?)?,
         report: high(report)?,
         filter: compile(&Policy::new(arch, Variant::Namespaced)),
-        limits: ResourceLimits::new(&program.limits, program.enforced, 1),
+        limits: ResourceLimits::new(&program.limits, program.enforced, 1, None),
         role: Role::Task { landlock },
         world: World::Contained(ContainedPlan { readable: texts(program.readable.clone())? }),
     })

@@ -339,7 +339,7 @@ impl Engine for Containers {
         let (ended, exit) = oneshot::channel();
         let attended = Attended { api: self.api.clone(), container, line, group, kill };
         tokio::spawn(async move {
-            let exit = attended.to_the_end().await;
+            let exit = attended.attend().await;
             drop((claim, uid));
             // Whoever let go of it does not care how it ended.
             let _ = ended.send(exit);

@@ -58,11 +58,7 @@ impl ProbeSuite {
     ///
     /// # Errors
     /// As [`ProbeSuite::run_blocking`].
-    pub async fn run(
-        &self,
-        engine: &dyn Engine,
-        mut spec: SandboxSpec,
-    ) -> Result<(Start, Vec<Finding>), ProbeError> {
+    pub async fn run(&self, engine: &dyn Engine, mut spec: SandboxSpec) -> Result<(Start, Vec<Finding>), ProbeError> {
         if engine.runs_containers() {
             spec.argv.extend(["--container", engine.name()].map(str::to_owned));
         }

@@ -9,7 +9,7 @@ fn no_probe_is_allowed_and_what_tasks_need_works() {
     with_each(|bench| {
         let suite = ProbeSuite::install(&bench.dir.path().join("probes")).unwrap();
         let spec = suite.spec("probes", bench.tier, &bench.image, None);
-        let findings = bench.runtime.block_on(suite.run(&*bench.engine, spec)).unwrap();
+        let (_, findings) = bench.runtime.block_on(suite.run(&*bench.engine, spec)).unwrap();
         let verdict = Verdict::of(&findings);
         assert!(verdict.holds(), "{}: {:#?}", bench.name(), verdict.allowed);
         assert!(verdict.denied > 80, "{}: {verdict:#?}", bench.name());
