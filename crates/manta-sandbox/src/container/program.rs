@@ -4,7 +4,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -26,7 +26,11 @@ impl Entry {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
-        DirBuilder::new().recursive(true).mode(0o755).create(dir.join("lib"))?;
+        for made in [dir, &dir.join("lib")] {
+            DirBuilder::new().recursive(true).create(made)?;
+            // A task's uid is nobody's here, and this process's umask may take away what everybody needs.
+            open_to_all(made)?;
+        }
         copy(program, &dir.join("program"))?;
         let needed = needed(program)?;
         for library in &needed.libraries {
@@ -86,7 +90,12 @@ fn parse(told: &str) -> Needed {
 /// Copies a file so that everybody may read and run it.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(0o755))
+    open_to_all(to)
+}
+
+/// Lets everybody read and run a file, or enter a directory.
+fn open_to_all(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
 #[cfg(test)]
@@ -113,5 +122,19 @@ mod tests {
         let argv: Vec<String> = entry.argv.iter().map(here).collect();
         let output = Command::new(&argv[0]).args(&argv[1..]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "here\n", "{argv:?}");
+    }
+
+    #[test]
+    fn everybody_may_run_it_whatever_the_umask() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("entry");
+        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        let installed = Entry::install(&dir, Path::new("/bin/echo"), &[]);
+        rustix::process::umask(before);
+        installed.unwrap();
+        for made in [dir.clone(), dir.join("lib"), dir.join("program"), dir.join("loader")] {
+            let mode = fs::metadata(&made).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755, "{}", made.display());
+        }
     }
 }
