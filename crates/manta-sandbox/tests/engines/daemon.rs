@@ -10,6 +10,8 @@ use manta_sandbox::ContainerEngine;
 
 /// How long an engine may take to answer.
 const START_MAX: Duration = Duration::from_secs(60);
+/// How long its helpers may outlive it.
+const END_MAX: Duration = Duration::from_secs(10);
 
 /// A running engine. Dropping it ends it.
 pub(crate) struct Daemon {
@@ -70,6 +72,23 @@ impl Daemon {
         dir
     }
 
+    /// Whether a process of this engine is there: each is told the directory.
+    fn helpers_run(&self) -> bool {
+        let dir = self.dir.path().as_os_str().as_encoded_bytes();
+        let lines =
+            fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+        lines.into_iter().any(|line| line.windows(dir.len()).any(|part| part == dir))
+    }
+
+    /// What is mounted below the directory, in the order in which it was.
+    fn mounts(&self) -> Vec<PathBuf> {
+        let told = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let places = told.lines().filter_map(|line| line.split(' ').nth(4));
+        // Blanks are written as their octal numbers.
+        let places = places.map(|place| PathBuf::from(place.replace(r"\040", " ")));
+        places.filter(|place| place.starts_with(self.dir.path())).collect()
+    }
+
     fn answers(&self) -> bool {
         use std::io::{Read as _, Write as _};
         let Ok(mut socket) = std::os::unix::net::UnixStream::connect(self.socket()) else { return false };
@@ -107,9 +126,16 @@ impl Drop for Daemon {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let _ = self.process.wait();
+        let deadline = Instant::now() + END_MAX;
+        // What helpers do at last, such as Podman's `container cleanup`, may mount its storage again.
+        while self.helpers_run() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         // Podman leaves its storage mounted on itself.
-        for mounted in ["root/overlay", "root"] {
-            let _ = rustix::mount::unmount(self.dir.path().join(mounted), rustix::mount::UnmountFlags::DETACH);
+        for mounted in self.mounts().into_iter().rev() {
+            if let Err(error) = rustix::mount::unmount(&mounted, rustix::mount::UnmountFlags::DETACH) {
+                eprintln!("`{}` stays mounted: {error}", mounted.display());
+            }
         }
     }
 }
