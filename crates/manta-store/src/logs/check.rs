@@ -62,7 +62,7 @@ impl LogStore {
         let mut damage = Vec::new();
         let found = database::open_to_read(&path, &LOGS).and_then(|connection| {
             let snapshot = connection.unchecked_transaction()?;
-            damage.extend(named(&path, check_structure(&snapshot, "integrity_check")).err());
+            damage.extend(named(&path, check_structure(&snapshot)).err());
             named(&path, read(&snapshot))
         });
         match found {

@@ -2,7 +2,7 @@
 //!
 //! SQLite notices damage to its own structure, not to what a row says. So every row ends in a checksum over its columns,
 //! which whoever reads the row checks; events are chained, so that a missing one shows too.
-use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
@@ -46,6 +46,9 @@ macro_rules! columns {
     };
     (globals) => {
         "cluster_id, swarm_id, name, revision, writer, digest, size"
+    };
+    (tallies) => {
+        "counted, rows, folded"
     };
     (log_ends) => {
         "cluster_id, swarm_id, seq"
@@ -121,14 +124,42 @@ pub(super) fn checksum_of<'a>(table: &'a str, values: impl IntoIterator<Item = V
     checksum
 }
 
-/// Gives a connection the SQL function `checksum_of(table, value, …)`.
+/// Gives a connection the SQL functions `checksum_of(table, value, …)`, `fold(checksums, checksum)` and the aggregate
+/// `folded(checksum)`, for triggers too.
 pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    let checksum = |context: &Context<'_>| -> rusqlite::Result<Vec<u8>> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
+    connection.create_scalar_function("checksum_of", -1, flags, |context: &Context<'_>| {
         let table = context.get_raw(0).as_str()?;
         Ok(checksum_of(table, (1..context.len()).map(|index| context.get_raw(index))).to_vec())
-    };
-    connection.create_scalar_function("checksum_of", -1, flags, checksum)
+    })?;
+    connection.create_scalar_function("fold", 2, flags, |context: &Context<'_>| {
+        Ok(fold(context.get(0)?, context.get(1)?).to_vec())
+    })?;
+    connection.create_aggregate_function("folded", 1, flags, Folded)
+}
+
+/// The aggregate `folded`.
+struct Folded;
+
+impl Aggregate<Checksum, Vec<u8>> for Folded {
+    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<Checksum> {
+        Ok(Checksum::default())
+    }
+
+    fn step(&self, context: &mut Context<'_>, many: &mut Checksum) -> rusqlite::Result<()> {
+        *many = fold(*many, context.get(0)?);
+        Ok(())
+    }
+
+    fn finalize(&self, _: &mut Context<'_>, many: Option<Checksum>) -> rusqlite::Result<Vec<u8>> {
+        Ok(many.unwrap_or_default().to_vec())
+    }
+}
+
+/// Adds a checksum to many, or takes it away again: exclusive or, so that their order is nothing.
+pub(super) fn fold(mut many: Checksum, one: Checksum) -> Checksum {
+    many.iter_mut().zip(one).for_each(|(many, one)| *many ^= one);
+    many
 }
 
 /// Refuses a row whose column `index`, an [`is_sound!`], says that it changed since it was written.

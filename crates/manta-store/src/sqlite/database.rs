@@ -127,7 +127,7 @@ fn set_up(connection: &mut Connection, path: &Path, format: &Format) -> Result<(
     configure(connection, format.synchronous)?;
     check_length(connection, path)?;
     if format.is_checked {
-        check_structure(connection, "quick_check")?;
+        check_structure(connection)?;
     }
     migrate::bring_up(connection, path, format, found)?;
     Ok(connection.pragma_update(None, "foreign_keys", true)?)
@@ -242,9 +242,9 @@ fn check_length(connection: &Connection, path: &Path) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Runs one of SQLite's own checks of a file, and a check of references between tables.
-pub(crate) fn check_structure(connection: &Connection, check: &str) -> Result<(), StoreError> {
-    let problem: String = connection.query_row(&format!("PRAGMA {check}(1)"), [], |row| row.get(0))?;
+/// Runs SQLite's own check of a file, its indexes included, and a check of references between tables.
+pub(crate) fn check_structure(connection: &Connection) -> Result<(), StoreError> {
+    let problem: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if problem != "ok" {
         return Err(corrupt("the database", &problem.replace('\n', " ")));
     }

@@ -15,6 +15,7 @@ mod query;
 mod reader;
 mod store;
 mod tail;
+mod tally;
 mod wal;
 
 pub use reader::StateReader;

@@ -38,7 +38,11 @@ pub(super) fn put(db: &Connection, cluster: &ClusterId, node: &NodeRecord) -> Re
     let NodeRecord { id, name, description, duty, drain_left_ms, .. } = node;
     run(
         db,
-        insert!("INSERT OR REPLACE", nodes, "?1, ?2, ?3, ?4, ?5, ?6, ?7"),
+        concat!(
+            insert!("INSERT", nodes, "?1, ?2, ?3, ?4, ?5, ?6, ?7"),
+            " ON CONFLICT (cluster_id, node_id) DO UPDATE SET description = excluded.description, \
+             duty = excluded.duty, drain_left_ms = excluded.drain_left_ms, checksum = excluded.checksum"
+        ),
         params![cluster.as_str(), id.bytes(), name.as_str(), description, joined_ms, duty.name(), drain_left_ms],
     )?;
     Ok(())

@@ -5,11 +5,10 @@ use manta_types::{ClusterId, Digest, SwarmEvent, SwarmId};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
-use super::checksum::{check, is_sound};
 use super::database::{self, StoredId, check_structure, corrupt, named};
 use super::query::Parsed;
 use super::store::{STATE, STATE_FILE};
-use super::{nodes, query};
+use super::{query, tally};
 use crate::{MemoryStore, NewSwarm, StateStore, StoreError, Transaction};
 
 /// A second pair of eyes on a data directory's state. It writes nothing and holds up nobody.
@@ -101,31 +100,14 @@ impl StateReader {
         Ok(())
     }
 
-    /// Checks the file's structure, and every row that belongs to no swarm.
+    /// Checks the file's structure, and every row that belongs to no swarm, and that none of these is missing.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] names the first thing that is damaged.
     pub fn check_file(&self) -> Result<(), StoreError> {
-        named(&self.path, check_structure(&self.connection, "integrity_check"))?;
-        self.generation()?;
-        let mut select = self.connection.prepare_cached("SELECT DISTINCT cluster_id FROM nodes")?;
-        let clusters = select.query_map([], |row| Ok(row.get::<_, Parsed<ClusterId>>(0)?.0))?;
-        for cluster in clusters {
-            nodes::all(&self.connection, &cluster?)?;
-        }
-        let mut select = self.connection.prepare_cached(concat!(
-            "SELECT key, ",
-            is_sound!(idempotency_keys),
-            " FROM idempotency_keys"
-        ))?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            check(row, 1, || {
-                row.get::<_, String>(0)
-                    .map_or("an idempotency key".to_owned(), |key| format!("the idempotency key `{key}`"))
-            })?;
-        }
-        Ok(())
+        named(&self.path, check_structure(&self.connection))?;
+        let _snapshot = self.connection.unchecked_transaction()?;
+        tally::check(&self.connection)
     }
 
     /// Checks all that is stored of a swarm: every row for itself, and what is derived from its history against a fold of

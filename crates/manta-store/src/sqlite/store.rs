@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::checksum::put;
 use super::database::{self, Format};
 use super::lock::DataLock;
-use super::{commit, migrate, nodes, query};
+use super::{commit, migrate, nodes, query, tally};
 use crate::state::generation_after;
 use crate::{
     AttemptRecord, CommitError, GlobalRecord, KeyRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord,
@@ -18,9 +18,9 @@ use crate::{
 pub(super) const STATE_FILE: &str = "state.db";
 pub(super) const STATE: Format = Format {
     application_id: i32::from_be_bytes(*b"MnSt"),
-    version: 3,
-    schema: include_str!("schema/state-3.sql"),
-    migrations: &[migrate::state_to_2, migrate::state_to_3],
+    version: 4,
+    schema: concat!(include_str!("schema/state-3.sql"), include_str!("schema/state-4.sql")),
+    migrations: &[migrate::state_to_2, migrate::state_to_3, migrate::state_to_4],
     synchronous: "FULL",
     is_checked: true,
 };
@@ -44,6 +44,7 @@ impl SqliteStore {
         database::make_private_dir(dir)?;
         let lock = DataLock::take(dir)?;
         let connection = database::open(&dir.join(STATE_FILE), &STATE)?;
+        tally::check(&connection)?;
         Ok(Self { connection, in_doubt: false, _lock: lock })
     }
 

@@ -119,6 +119,42 @@ fn a_flipped_bit_of_the_state_is_found_or_harmless() {
 }
 
 #[test]
+fn a_row_that_is_lost_or_comes_from_nowhere_is_noticed_at_the_start_and_by_a_scrub() {
+    let key = "cluster_id, 'stranger', request, swarm_id, answer, used_ms";
+    let stranger = format!(
+        "INSERT INTO idempotency_keys SELECT {key}, checksum_of('idempotency_keys', {key}) FROM idempotency_keys LIMIT 1"
+    );
+    let mut cases = vec![
+        ("DELETE FROM idempotency_keys WHERE key = 'key'", "the table `idempotency_keys`"),
+        ("DELETE FROM nodes WHERE name = 'node-1'", "the table `nodes`"),
+        ("DELETE FROM generations", "the table `generations`"),
+        ("DELETE FROM tallies WHERE counted = 'nodes'", "the tally of the table `nodes`"),
+        ("UPDATE tallies SET rows = rows - 1 WHERE counted = 'nodes'", "the tally of the table `nodes`"),
+        ("UPDATE idempotency_keys SET key = 'yek' WHERE key = 'key'", "idempotency key `yek`"),
+        (&stranger, "the table `idempotency_keys`"),
+    ];
+    let moved = format!("DELETE FROM idempotency_keys WHERE key = 'stop'; {stranger}");
+    cases.push((&moved, "its rows are not those"));
+    for (change, words) in cases {
+        let dir = TempDir::new().unwrap();
+        let mut store = SqliteStore::open(dir.path()).unwrap();
+        workload()[..5].iter().for_each(|transaction| store.commit(&cluster(), transaction).unwrap());
+        let without_triggers = "SELECT 'DROP TRIGGER ' || name FROM sqlite_master WHERE type = 'trigger'";
+        let drops: Vec<String> = {
+            let mut select = store.connection.prepare(without_triggers).unwrap();
+            select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        StateReader::open(dir.path()).unwrap().check_file().unwrap();
+        store.connection.execute_batch(&format!("{};{change}", drops.join(";"))).unwrap();
+        let error = StateReader::open(dir.path()).unwrap().check_file().unwrap_err().to_string();
+        assert!(error.contains(words), "{change}: {error}");
+        drop(store);
+        let error = SqliteStore::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(words), "{change}, at the start: {error}");
+    }
+}
+
+#[test]
 fn a_flipped_bit_of_the_log_is_found_or_costs_at_most_the_last_transaction() {
     let sample = Sample::make(false);
     let [.., before, last] = sample.states.as_slice() else { panic!("two states") };
