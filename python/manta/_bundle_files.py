@@ -9,16 +9,17 @@ _LEFT_OUT = ("__pycache__", "node_modules")
 
 
 def python_files(root: Path) -> list[Path]:
-    """Return the bundle's ``.py`` files in a stable order.
+    """Return the ``.py`` files that the bundle may hold, in a stable order.
 
     Parameters
     ----------
     root : Path
-        The module: a file, or a directory. Entries that begin with a dot, byte code and virtual
-        environments are left out, as they are when the bundle is packed.
+        The module, or what it includes: a file, or a directory. Entries that begin with a dot, byte code
+        and virtual environments are left out, as they are when the bundle is packed, which leaves out
+        what a ``.gitignore`` names, too.
     """
     if root.is_file():
-        return [root]
+        return [root] if root.suffix == ".py" else []
     found: list[Path] = []
     for directory, inner, files in os.walk(root):
         inner[:] = sorted(name for name in inner if not _left_out(Path(directory, name)))

@@ -20,6 +20,8 @@ _KEYS = (
     "entry",
     "requires_manta",
     "images",
+    "architectures",
+    "include",
     "isolation",
     "description",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,10 +68,13 @@ class Sources:
     ----------
     root : Path
         The module's file or directory.
+    include : sequence of Path
+        Files and directories that stand beside the module's own files in its bundle.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, include: Sequence[Path] = ()) -> None:
         self.root = root
+        self._include = {path.stem if path.is_file() else path.name: path for path in include}
         self._parsed: dict[Path, Source] = {}
 
     def load(self, path: Path) -> Source:
@@ -88,6 +91,10 @@ class Sources:
 
     def imported_file(self, source: Source, imported: Imported) -> Path | None:
         """Return the file of this module that an import names, if it is one of them."""
+        top, _, rest = imported.module.partition(".")
+        included = None if imported.level else self._include.get(top)
+        if included is not None:
+            return _python_file(included, rest)
         if self.root.is_file():
             return None
         base = self.root
@@ -100,6 +107,14 @@ class Sources:
             if candidate.is_file() and candidate.is_relative_to(self.root):
                 return candidate
         return None
+
+
+def _python_file(included: Path, dotted: str) -> Path | None:
+    if included.is_file():
+        return included if included.suffix == ".py" and not dotted else None
+    target = included.joinpath(*dotted.split(".")) if dotted else included
+    candidates = (target.with_name(f"{target.name}.py"), target / "__init__.py")
+    return next((path for path in candidates if path.is_file() and path.is_relative_to(included)), None)
 
 
 def place(path: Path, line: int) -> str:

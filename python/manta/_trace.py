@@ -1,6 +1,7 @@
 """``python -m manta._trace PATH[:Class] --out DIR [--set NAME=VALUE ...]``.
 
-Imports a swarm file, traces its swarm and writes the trace document. Nothing goes to stdout. On a
+Imports a swarm file, traces its swarm and writes the trace document. With ``--module`` the path is a
+module, which is described and not imported; ``--name`` and ``--version`` go before its own metadata. Nothing goes to stdout. On a
 user's mistake the last line of stderr is one JSON object with ``code``, ``message``, ``where`` and
 ``hint``, and the exit code is 4, or 2 where the command line is wrong.
 """
@@ -17,8 +18,8 @@ from typing import Any, NoReturn
 
 from manta import _codes
 from manta._swarm_file import UsageError, load_swarm, split_target
-from manta._trace_document import write_trace
-from manta.apis import Swarm
+from manta._trace_document import write_module, write_trace
+from manta.apis import Module, Swarm
 from manta.apis._run import forbid_runs
 from manta.light._names import did_you_mean, quoted
 from manta.light._traceback import user_location, user_traceback
@@ -55,7 +56,14 @@ def _trace(arguments: list[str]) -> None:
     parser.add_argument("target")
     parser.add_argument("--out", required=True)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--module", action="store_true")
+    parser.add_argument("--name")
+    parser.add_argument("--version")
     options = parser.parse_args(arguments)
+    if options.module:
+        module = Module(Path(options.target).absolute(), name=options.name, version=options.version)
+        write_module(module, Path(options.out))
+        return
     path, name = split_target(options.target)
     swarm = load_swarm(path, name)
     for setting in options.set:

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from manta import _codes
-from manta._check import check_module
-from manta._errors import AuthoringError
+from manta._check import Problem, inspect_module
+from manta._errors import AuthoringError, bad_argument
 from manta._metadata import module_metadata
-from manta.apis import Module, Swarm, Task, Vertex
+from manta.apis import Module, Swarm, Task, Vertex, _arguments
 from manta.apis._aliases import task_aliases, vertex_aliases
 from manta.light._values import encode
 
 SCHEMA_VERSION = 1
+
+
+def write_module(module: Module, directory: Path) -> None:
+    """Check one module and write ``trace.json`` as of a swarm without tasks.
+
+    Parameters
+    ----------
+    module : Module
+        The module.
+    directory : Path
+        Made if it is not there.
+
+    Raises
+    ------
+    AuthoringError
+        If the module cannot be packed as it is.
+    """
+    _write(_document(module.name, None, [module], []), directory)
 
 
 def write_trace(swarm: Swarm, directory: Path) -> None:
@@ -34,16 +53,27 @@ def write_trace(swarm: Swarm, directory: Path) -> None:
     """
     vertices = swarm._draw()
     modules = _distinct_modules(vertices)
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "name": swarm.name,
-        "max_iteration": swarm.max_iteration,
-        "globals": [],
-        "modules": [_module(module) for module in modules],
-        "tasks": _tasks(swarm, vertices, modules),
-    }
+    document = _document(swarm.name, swarm.max_iteration, modules, _tasks(swarm, vertices, modules))
     directory.mkdir(parents=True, exist_ok=True)
     document["globals"] = _write_globals(swarm, directory)
+    _write(document, directory)
+
+
+def _document(
+    name: str, max_iteration: int | None, modules: list[Module], tasks: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "max_iteration": max_iteration,
+        "globals": [],
+        "modules": [_module(module) for module in modules],
+        "tasks": tasks,
+    }
+
+
+def _write(document: dict[str, Any], directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
     (directory / "trace.json").write_text(text, encoding="utf-8")
 
@@ -67,7 +97,10 @@ def _module(module: Module) -> dict[str, Any]:
         what = "an image's own program" if module.python_program is None else f"the published module `{module.name}`"
         message = f"{what} cannot be run: this release runs modules from a file or directory only"
         raise AuthoringError(_codes.NOT_OFFERED, message, hint=f'if it is a path, write "./{module.name}"')
-    merged = _with_metadata(module, module.path)
+    told = module_metadata(module.path)
+    merged = _with_metadata(module, module.path, told)
+    include = _included(module.path, told.get("include"))
+    entry, problems = inspect_module(module.path, merged.entry, include)
     return {
         "name": merged.name,
         "version": merged.version,
@@ -77,14 +110,45 @@ def _module(module: Module) -> dict[str, Any]:
         "isolation": merged.isolation,
         "description": merged.description,
         "requires_manta": merged.requires_manta,
+        "images": list(merged.images),
+        "architectures": list(_arguments.names("architecture", told.get("architectures"))),
         "root": str(module.path),
-        "entry": check_module(module.path, merged.entry),
+        "include": [str(path) for path in include],
+        "entry": entry,
+        "problems": [_problem(problem) for problem in problems],
     }
 
 
-def _with_metadata(module: Module, path: Path) -> Module:
+def _problem(problem: Problem) -> dict[str, Any]:
+    error = problem.error
+    told = {"code": error.code, "message": error.message, "where": error.where, "hint": error.hint}
+    return {"file": str(problem.path), "error": told}
+
+
+def _included(path: Path, listed: object) -> list[Path]:
+    """Return the files and directories of `include`, looked up beside the file or in the directory that lists them."""
+    if listed is None:
+        return []
+    if not isinstance(listed, list) or not all(isinstance(entry, str) and entry for entry in listed):
+        raise bad_argument(f'`include` is a list of paths such as ["../common"], not {listed!r}')
+    base = path.parent if path.is_file() else path
+    found: dict[str, Path] = {}
+    for entry in listed:
+        place = Path(os.path.normpath(base / entry))
+        if not place.exists():
+            message = f"`include` of module `{path}` names `{entry}`, and `{place}` does not exist"
+            raise AuthoringError(_codes.MODULE_PATH, message, hint=f"the path is looked up in `{base}`")
+        if place == path or place in path.parents or path in place.parents:
+            raise bad_argument(f"`include` of module `{path}` names `{entry}`, which holds the module or is part of it")
+        if place.name in found:
+            message = f"`include` of module `{path}` names two things called `{place.name}`"
+            raise bad_argument(message, hint="each becomes an entry of that name beside the module's own files")
+        found[place.name] = place
+    return list(found.values())
+
+
+def _with_metadata(module: Module, path: Path, told: dict[str, Any]) -> Module:
     """Return the module with what its own metadata says; what the constructor was given wins."""
-    told = module_metadata(path)
     if not told:
         return module
     merged = Module(

@@ -1,8 +1,11 @@
 //! From a module's files on disk to its bundle.
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ignore::{DirEntry, WalkBuilder};
 use manta_api::ErrorCode;
+use manta_module::zip::MANIFEST_FILE;
 use manta_module::{Bundle, BundleMeta, pack};
 use manta_types::{Blob, Digest, limits};
 
@@ -14,24 +17,25 @@ use crate::trace::TracedModule;
 pub(crate) struct PackedModule {
     /// The bundle.
     pub(crate) bundle: Bundle,
-    /// Each file's content and its path on disk.
-    pub(crate) sources: Vec<(Blob, PathBuf)>,
+    /// Where each file's content lies on disk.
+    pub(crate) sources: BTreeMap<Digest, PathBuf>,
 }
 
 /// Packs a module: names every file by its digest and checks every rule of bundles.
 pub(crate) fn pack_module(module: &TracedModule) -> Result<PackedModule, Failure> {
     let mut found = Vec::new();
-    if module.root.is_dir() {
-        walk(&module.root, &module.root, &mut found)?;
-    } else {
-        let name = module.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        found.push((name, module.root.clone()));
+    collect(&module.root, Path::new(""), &mut found)?;
+    for included in &module.include {
+        collect(included, Path::new(included.file_name().unwrap_or_default()), &mut found)?;
     }
-    let (mut files, mut sources) = (Vec::new(), Vec::new());
+    if let Some(problem) = module.problems.iter().find(|problem| found.iter().any(|(_, path)| *path == problem.file)) {
+        return Err(problem.error.clone().into());
+    }
+    let (mut files, mut sources) = (Vec::new(), BTreeMap::new());
     for (name, path) in found {
         let blob = name_file(&path)?;
         files.push((name, blob));
-        sources.push((blob, path));
+        sources.insert(blob.digest, path);
     }
     let meta = BundleMeta {
         name: module.name.clone(),
@@ -43,6 +47,8 @@ pub(crate) fn pack_module(module: &TracedModule) -> Result<PackedModule, Failure
         isolation: module.isolation.clone(),
         description: module.description.clone(),
         requires_manta: module.requires_manta.clone(),
+        images: module.images.clone(),
+        architectures: module.architectures.clone(),
     };
     let bundle = pack(meta, files).map_err(|error| {
         let message = format!("module `{}` at `{}` cannot be packed: {error}", module.name, module.root.display());
@@ -51,25 +57,33 @@ pub(crate) fn pack_module(module: &TracedModule) -> Result<PackedModule, Failure
     Ok(PackedModule { bundle, sources })
 }
 
-/// Collects the files below a folder, without caches, environments and hidden entries.
-fn walk(root: &Path, folder: &Path, found: &mut Vec<(String, PathBuf)>) -> Result<(), Failure> {
-    let unreadable = |error| Failure::file("the module cannot be read at", folder, &error);
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if is_skipped(&name) {
-            continue;
+/// Collects a file, or the files below a folder, under a folder of the bundle: without caches, environments, hidden entries
+/// and what a `.gitignore` of the folder names. Only what lies below the folder counts, so that a module is the same wherever
+/// it lies.
+fn collect(root: &Path, under: &Path, found: &mut Vec<(String, PathBuf)>) -> Result<(), Failure> {
+    if !root.is_dir() {
+        // An included file already is what its name in the bundle says.
+        let name = root.file_name().map(PathBuf::from).unwrap_or_default();
+        found.push((bundle_path(&name, root)?, root.to_owned()));
+        return Ok(());
+    }
+    let mut walk = WalkBuilder::new(root);
+    walk.standard_filters(false).hidden(true).git_ignore(true).require_git(false);
+    let own = root.join(MANIFEST_FILE);
+    walk.filter_entry(move |entry| !is_skipped(entry) && entry.path() != own);
+    for entry in walk.build() {
+        let entry = entry.map_err(|error| {
+            let message = format!("the module at `{}` cannot be read: {error}", root.display());
+            Failure::new(ErrorCode::Storage, message)
+        })?;
+        let path = entry.path();
+        let meta = fs::metadata(path).map_err(|error| Failure::file("the module cannot be read at", path, &error))?;
+        if entry.path_is_symlink() && entry.depth() > 0 {
+            stays_inside(root, path, meta.is_dir())?;
         }
-        let meta = fs::metadata(&path).map_err(|error| Failure::file("the module cannot be read at", &path, &error))?;
-        if path.is_symlink() {
-            stays_inside(root, &path, meta.is_dir())?;
-        }
-        if meta.is_dir() {
-            if !path.join("pyvenv.cfg").exists() {
-                walk(root, &path, found)?;
-            }
-        } else if meta.is_file() {
-            found.push((bundle_path(root, &path)?, path));
+        if meta.is_file() {
+            let relative = path.strip_prefix(root).expect("the walk began at the root");
+            found.push((bundle_path(&under.join(relative), path)?, path.to_owned()));
         }
         if found.len() > limits::BUNDLE_FILES_MAX {
             let (most, root) = (limits::BUNDLE_FILES_MAX, root.display());
@@ -80,9 +94,10 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<(String, PathBuf)>) -> Resul
     Ok(())
 }
 
-fn is_skipped(name: &str) -> bool {
-    let cached = Path::new(name).extension().is_some_and(|ext| ext == "pyc" || ext == "pyo" || ext == "egg-info");
-    name.starts_with('.') || cached || matches!(name, "__pycache__" | "node_modules")
+fn is_skipped(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    let cached = Path::new(&*name).extension().is_some_and(|ext| ext == "pyc" || ext == "pyo" || ext == "egg-info");
+    cached || matches!(&*name, "__pycache__" | "node_modules") || entry.path().join("pyvenv.cfg").exists()
 }
 
 /// A link may point at a file of the same module, and at nothing else.
@@ -98,8 +113,7 @@ fn stays_inside(root: &Path, link: &Path, is_folder: bool) -> Result<(), Failure
     Err(Failure::new(ErrorCode::InvalidSwarm, message).hint("put the files themselves into the module's folder"))
 }
 
-fn bundle_path(root: &Path, path: &Path) -> Result<String, Failure> {
-    let relative = path.strip_prefix(root).expect("the walk began at the root");
+fn bundle_path(relative: &Path, path: &Path) -> Result<String, Failure> {
     let parts: Option<Vec<&str>> = relative.components().map(|part| part.as_os_str().to_str()).collect();
     parts
         .map(|parts| parts.join("/"))
@@ -118,6 +132,8 @@ pub(crate) fn name_file(path: &Path) -> Result<Blob, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::ErrorObject;
+    use crate::trace::TracedProblem;
     use manta_module::{Entry, ModuleResources, Target};
 
     fn module(root: PathBuf, file: &str) -> TracedModule {
@@ -130,7 +146,11 @@ mod tests {
             isolation: None,
             description: None,
             requires_manta: None,
+            images: vec![],
+            architectures: vec![],
             root,
+            include: vec![],
+            problems: vec![],
             entry: Entry { file: file.into(), target: Target::Call("main".into()) },
         }
     }
@@ -154,6 +174,56 @@ mod tests {
         let paths: Vec<_> = packed.bundle.manifest.files.keys().cloned().collect();
         assert_eq!(paths, ["__init__.py", "sub/a.py"]);
         assert_eq!(packed.sources.len(), 2);
+    }
+
+    #[test]
+    fn what_a_gitignore_of_the_module_names_stays_out_and_no_other_counts() {
+        let folder = tree(&["m/__init__.py", "m/keep.txt", "m/data/big.bin", "m/data/small.txt", "m/x.log"]);
+        fs::write(folder.path().join(".gitignore"), "keep.txt\n").unwrap();
+        fs::write(folder.path().join("m/.gitignore"), "*.log\n").unwrap();
+        fs::write(folder.path().join("m/data/.gitignore"), "*\n!small.txt\n").unwrap();
+        let packed = pack_module(&module(folder.path().join("m"), "__init__.py")).unwrap();
+        let paths: Vec<_> = packed.bundle.manifest.files.keys().cloned().collect();
+        assert_eq!(paths, ["__init__.py", "data/small.txt", "keep.txt"]);
+    }
+
+    #[test]
+    fn what_is_included_stands_beside_the_modules_own_files() {
+        let folder = tree(&["m/__init__.py", "common/__init__.py", "common/.git/x", "helpers.py"]);
+        let include = vec![folder.path().join("common"), folder.path().join("helpers.py")];
+        let with = |include| TracedModule { include, ..module(folder.path().join("m"), "__init__.py") };
+        let packed = pack_module(&with(include)).unwrap();
+        let paths: Vec<_> = packed.bundle.manifest.files.keys().cloned().collect();
+        assert_eq!(paths, ["__init__.py", "common/__init__.py", "helpers.py"]);
+        fs::write(folder.path().join("m/Helpers.py"), "").unwrap();
+        let twin = pack_module(&with(vec![folder.path().join("helpers.py")])).unwrap_err();
+        assert!(twin.message.contains("`Helpers.py` and `helpers.py` differ only in case"), "{twin:?}");
+    }
+
+    #[test]
+    fn a_problem_counts_where_its_file_is_packed() {
+        let folder = tree(&["m/__init__.py", "m/bad.py"]);
+        let error = ErrorObject { code: None, message: "bad.py does not parse".into(), place: None, hint: None };
+        let problems = vec![TracedProblem { file: folder.path().join("m/bad.py"), error }];
+        let with = TracedModule { problems, ..module(folder.path().join("m"), "__init__.py") };
+        assert_eq!(pack_module(&with).unwrap_err().message, "bad.py does not parse");
+        fs::write(folder.path().join("m/.gitignore"), "bad.py\n").unwrap();
+        assert!(pack_module(&with).is_ok());
+    }
+
+    #[test]
+    fn order_times_and_modes_of_files_do_not_show() {
+        use std::os::unix::fs::PermissionsExt;
+        let names = ["__init__.py", "a.py", "lib/b.py", "lib/c.bin"];
+        let (one, other) = (tree(&names), tree(&names.iter().rev().copied().collect::<Vec<_>>()));
+        for (mode, name) in (0o600..).step_by(9).zip(names) {
+            let path = other.path().join(name);
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            fs::File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+        let pack =
+            |folder: &tempfile::TempDir| pack_module(&module(folder.path().into(), "__init__.py")).unwrap().bundle;
+        assert_eq!(pack(&one), pack(&other));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    change, demo, deploy, doctor, events, image, logs, ls, manager_data, manager_run, node_duty, node_ls, node_run,
-    plan, replay, results, run, show, why,
+    change, demo, deploy, doctor, events, image, logs, ls, manager_data, manager_run, module, node_duty, node_ls,
+    node_run, plan, replay, results, run, show, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -66,6 +66,9 @@ pub(crate) enum Verb {
     /// The environments that tasks run in.
     #[command(subcommand)]
     Image(image::Verb),
+    /// Modules as packages: packed, compared, published, found.
+    #[command(subcommand)]
+    Module(module::Verb),
     /// Print the public API's description (OpenAPI).
     #[command(name = "__openapi", hide = true)]
     OpenApi,

@@ -18,6 +18,7 @@ mod home;
 mod logging;
 mod out;
 mod outputs;
+mod package;
 mod python;
 mod replay;
 mod report;
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
     }
     if std::env::args_os().nth(1).is_some_and(|verb| verb == verbs::image::UNPACKER) {
         return manta_image::unpacker_main();
+    }
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == package::UNZIPPER) {
+        return package::unzipper_main();
     }
     if std::env::args_os().nth(1).is_some_and(|verb| verb == python::BOUND) {
         return python::become_bound();

@@ -33,7 +33,7 @@ pub(crate) struct Failure {
 }
 
 /// An error as one JSON object on standard error.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ErrorObject {
     /// The code, where there is one.
     pub(crate) code: Option<String>,

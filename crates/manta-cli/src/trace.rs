@@ -64,9 +64,28 @@ pub(crate) struct TracedModule {
     pub(crate) isolation: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) requires_manta: Option<String>,
+    #[serde(default)]
+    pub(crate) images: Vec<String>,
+    #[serde(default)]
+    pub(crate) architectures: Vec<String>,
     /// A folder or a file.
     pub(crate) root: PathBuf,
+    /// Folders and files that go into the bundle beside those of the root, under their own names.
+    #[serde(default)]
+    pub(crate) include: Vec<PathBuf>,
     pub(crate) entry: Entry,
+    /// What is wrong with files that the bundle may hold.
+    #[serde(default)]
+    pub(crate) problems: Vec<TracedProblem>,
+}
+
+/// A file that no bundle may hold.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct TracedProblem {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// What is wrong with it.
+    pub(crate) error: ErrorObject,
 }
 
 /// One vertex of the graph.
@@ -115,11 +134,28 @@ impl From<TracedTask> for TaskSubmission {
 
 /// Traces the swarm in `path[:Class]` into a folder; globals in `set` replace the swarm's own.
 pub(crate) async fn trace(python: &Path, target: &str, set: &[String], folder: &Path) -> Result<Traced, Failure> {
+    let set = set.iter().flat_map(|pair| ["--set", pair]);
+    run(python, std::iter::once(target).chain(set), folder).await
+}
+
+/// Describes the module at a path: it is read, and never run; name and version go before what it says of itself.
+pub(crate) async fn module(
+    python: &Path,
+    path: &str,
+    name: Option<&str>,
+    version: Option<&str>,
+    folder: &Path,
+) -> Result<TracedModule, Failure> {
+    let name = name.into_iter().flat_map(|name| ["--name", name]);
+    let version = version.into_iter().flat_map(|version| ["--version", version]);
+    let traced = run(python, ["--module", path].into_iter().chain(name).chain(version), folder).await?;
+    let module = traced.document.modules.into_iter().next();
+    module.ok_or_else(|| Failure::internal(format!("the description of `{path}` holds no module")))
+}
+
+async fn run(python: &Path, arguments: impl Iterator<Item = &str>, folder: &Path) -> Result<Traced, Failure> {
     let mut command = python::command(python)?;
-    command.args(["-m", "manta._trace", target, "--out"]).arg(folder);
-    for pair in set {
-        command.args(["--set", pair]);
-    }
+    command.args(["-m", "manta._trace"]).args(arguments).arg("--out").arg(folder);
     // What the user's file prints is talk, not data.
     command.stdout(python::stderr()?).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| {

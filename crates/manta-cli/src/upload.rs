@@ -36,7 +36,8 @@ pub(crate) fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
     let mut refs = Vec::with_capacity(modules.len());
     for module in &modules {
         let PackedModule { bundle, sources: files } = pack_module(module)?;
-        sources.extend(files.into_iter().map(|(blob, path)| (blob.digest, (blob.size, Source::File(path)))));
+        let source = |blob: &Blob| Some((blob.digest, (blob.size, Source::File(files.get(&blob.digest)?.clone()))));
+        sources.extend(bundle.manifest.files.values().filter_map(source));
         refs.push(reference(&bundle));
         sources.insert(bundle.blob.digest, (bundle.blob.size, Source::Bytes(bundle.bytes)));
     }

@@ -27,4 +27,4 @@ pub use error::ImageError;
 pub use name::ImageName;
 pub use pull::{Login, Progress, RemoteImage};
 pub use store::{Held, ImageRecord, Imported, Incoming, LayerRecord, Listed, Removed, Store};
-pub use unpack::{Unpacker, unpacker_main};
+pub use unpack::{Unpacker, confine, unpacker_main};

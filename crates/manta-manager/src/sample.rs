@@ -23,6 +23,8 @@ pub(crate) fn bundle(file: &[u8]) -> Vec<u8> {
         isolation: None,
         description: None,
         requires_manta: None,
+        images: Vec::new(),
+        architectures: Vec::new(),
     };
     pack(meta, [("worker.py".to_owned(), file)]).unwrap().bytes.to_vec()
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{digest_of, tree_digest};
 use crate::path::{PathProblem, check_path, collision};
+use crate::range::{RangeError, VersionRange};
 
 /// The version of the manifest's form.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -40,6 +41,12 @@ pub struct BundleManifest {
     /// Versions of Manta it works with, as a SemVer range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires_manta: Option<String>,
+    /// Other images that it works with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+    /// Machines that it runs on, as `uname -m` names them; none: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<String>,
     /// Path in the bundle → content.
     pub files: BTreeMap<String, Blob>,
 }
@@ -143,6 +150,9 @@ pub enum ManifestError {
         /// What is wrong with it.
         problem: semver::Error,
     },
+    /// A range of Manta's versions that is none.
+    #[error("`requires_manta` {0}")]
+    RequiresManta(RangeError),
     /// A path that breaks a rule.
     #[error("the path `{path}` {problem}")]
     Path {
@@ -152,7 +162,9 @@ pub enum ManifestError {
         problem: PathProblem,
     },
     /// Two paths that are one file on some systems.
-    #[error("the paths `{one}` and `{other}` differ only in case, or one is a folder of the other's name")]
+    #[error(
+        "the paths `{one}` and `{other}` differ only in case or in how accents are written, or one is a folder of the other's name"
+    )]
     Collision {
         /// One.
         one: String,
@@ -215,11 +227,16 @@ impl BundleManifest {
         }
         name::check_component("module", &self.name)?;
         name::check_name("image", &self.image)?;
+        self.images.iter().try_for_each(|image| name::check_name("image", image))?;
+        self.architectures.iter().try_for_each(|machine| name::check_label("architecture", machine))?;
         for dataset in &self.datasets {
             name::check_component("dataset", dataset)?;
         }
         if let Err(problem) = semver::Version::parse(&self.version) {
             return Err(ManifestError::SemVer { version: clip(&self.version), problem });
+        }
+        if let Some(range) = &self.requires_manta {
+            VersionRange::parse(range).map_err(ManifestError::RequiresManta)?;
         }
         if let Some(other) = self.isolation.as_deref().filter(|isolation| *isolation != "strict") {
             let allowed = "`strict` or nothing is needed";

@@ -25,6 +25,10 @@ pub struct BundleMeta {
     pub description: Option<String>,
     /// Versions of Manta it works with.
     pub requires_manta: Option<String>,
+    /// Other images that it works with.
+    pub images: Vec<String>,
+    /// Machines that it runs on; none: all.
+    pub architectures: Vec<String>,
 }
 
 /// A bundle: its manifest, checked, and the manifest's canonical form.
@@ -62,6 +66,8 @@ pub fn pack(meta: BundleMeta, files: impl IntoIterator<Item = (String, Blob)>) -
         isolation: meta.isolation,
         description: meta.description,
         requires_manta: meta.requires_manta,
+        images: meta.images,
+        architectures: meta.architectures,
         files: sorted,
     };
     manifest.check()?;
@@ -86,6 +92,8 @@ mod tests {
             isolation: None,
             description: None,
             requires_manta: None,
+            images: vec![],
+            architectures: vec![],
         }
     }
 

@@ -217,6 +217,8 @@ mod tests {
             isolation: None,
             description: None,
             requires_manta: None,
+            images: Vec::new(),
+            architectures: Vec::new(),
             files: BTreeMap::from([("__init__.py".to_owned(), file("one")), ("sub/a.py".to_owned(), file("two"))]),
         }
     }

@@ -16,6 +16,7 @@ pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod manager_data;
 pub(crate) mod manager_run;
+pub(crate) mod module;
 pub(crate) mod node_duty;
 pub(crate) mod node_ls;
 pub(crate) mod node_run;
@@ -56,6 +57,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Node(NodeVerb::Revoke(args)) => block_on(node_duty::revoke(args, form)),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
         Verb::Image(verb) => image::main(verb, form),
+        Verb::Module(verb) => module::main(verb, form),
         Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),
         Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),
     }

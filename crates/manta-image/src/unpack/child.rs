@@ -34,7 +34,7 @@ fn start() -> io::Result<(OwnedFd, u64)> {
     let length = length.ok_or_else(|| io::Error::other("the last argument is no length"))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let directory = rustix::fs::openat(CWD, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    jail::close(&directory)?;
+    jail::confine(&directory)?;
     Ok((directory, length))
 }
 

@@ -15,7 +15,10 @@ const MEMORY_BYTES_MAX: u64 = 768 << 20;
 
 /// Leaves this process nothing but its open files and what lies below one directory: no capability, none to win back, no
 /// other file and no network (where the kernel has Landlock), little memory, and no core file.
-pub(super) fn close(directory: &OwnedFd) -> io::Result<()> {
+///
+/// # Errors
+/// When the system refuses one of these; the process is not to read anything hostile then.
+pub fn confine(directory: &OwnedFd) -> io::Result<()> {
     let limit = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
     setrlimit(Resource::Core, limit(0))?;
     setrlimit(Resource::Data, limit(MEMORY_BYTES_MAX))?;
@@ -61,7 +64,7 @@ mod tests {
             let (inside, secret) = (dir.path().to_owned(), outside.path().join("secret"));
             let planted = outside.path().join("planted");
             move || {
-                close(&inner).unwrap();
+                confine(&inner).unwrap();
                 fs::write(inside.join("made"), "x").unwrap();
                 fs::create_dir(inside.join("d")).unwrap();
                 fs::hard_link(inside.join("made"), inside.join("d/linked")).unwrap();

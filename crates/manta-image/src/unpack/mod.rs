@@ -8,6 +8,7 @@ mod jail;
 mod parent;
 
 pub use child::unpacker_main;
+pub use jail::confine;
 pub use parent::Unpacker;
 
 /// Files, directories and links of one layer.

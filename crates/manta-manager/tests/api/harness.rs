@@ -170,6 +170,8 @@ fn meta(name: &str, datasets: &[&str]) -> BundleMeta {
         isolation: None,
         description: None,
         requires_manta: None,
+        images: Vec::new(),
+        architectures: Vec::new(),
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) async fn store(client: &Client, source: &str) -> Result<Value> {
         isolation: None,
         description: None,
         requires_manta: None,
+        images: Vec::new(),
+        architectures: Vec::new(),
     };
     let bundle = pack(meta, [("bench.py".to_owned(), file)])?;
     client.put_blob_bytes(bundle.bytes).await?;

@@ -173,6 +173,8 @@ pub(crate) fn meta(name: &str) -> BundleMeta {
         isolation: None,
         description: None,
         requires_manta: None,
+        images: Vec::new(),
+        architectures: Vec::new(),
     }
 }
 

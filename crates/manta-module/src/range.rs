@@ -1,0 +1,199 @@
+//! Which versions are wanted: one, a range, or the newest; and which of those that exist is meant.
+use manta_types::name::printable;
+use semver::{Version, VersionReq};
+
+/// Versions that an error lists.
+const LISTED: usize = 12;
+
+/// The versions of a module, or of Manta, that are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionRange {
+    /// The newest that is no pre-release.
+    Newest,
+    /// Exactly this one, pre-release or not.
+    Exact(Version),
+    /// One of a range, such as `>=1.1,<2` or `^1.2`.
+    Range(VersionReq),
+}
+
+/// A text that is neither a version nor a range of versions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is `{text}`, which is neither a version like 1.2.0 nor a range like `>=1.1,<2` or `^1.2`: {problem}")]
+pub struct RangeError {
+    /// The text, escaped and cut.
+    pub text: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl VersionRange {
+    /// Reads `1.2.0`, `=1.2.0`, `^1.2`, `>=1.1,<2` or `*`; a version alone means exactly that one.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn parse(text: &str) -> Result<Self, RangeError> {
+        if let Ok(version) = Version::parse(text) {
+            return Ok(Self::Exact(version));
+        }
+        VersionReq::parse(text).map(Self::Range).map_err(|error| {
+            let problem = error.to_string();
+            RangeError { text: printable(text, 64), problem }
+        })
+    }
+
+    /// Whether a version is one of these. Pre-releases are in a range only where the range names one of the same release.
+    pub fn holds(&self, version: &Version) -> bool {
+        match self {
+            Self::Newest => version.pre.is_empty(),
+            Self::Exact(wanted) => version.cmp_precedence(wanted).is_eq(),
+            Self::Range(range) => range.matches(version),
+        }
+    }
+}
+
+impl std::fmt::Display for VersionRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Newest => f.write_str("any version"),
+            Self::Exact(version) => write!(f, "{version}"),
+            Self::Range(range) => write!(f, "{range}"),
+        }
+    }
+}
+
+/// A version that exists, as far as choosing one goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate<'a> {
+    /// The version.
+    pub version: &'a Version,
+    /// Whether it was yanked: it is chosen where exactly it is asked for, and nowhere else.
+    pub is_yanked: bool,
+    /// Whether it works with this release of Manta.
+    pub is_compatible: bool,
+}
+
+/// Why no version is chosen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no version of module `{name}` is {wanted}{}{}", .because.map(|why| format!(": {why}")).unwrap_or_default(), .exists)]
+pub struct NoVersion {
+    name: String,
+    wanted: String,
+    because: Option<&'static str>,
+    exists: String,
+}
+
+/// The highest version that is wanted, neither yanked nor for another Manta; one that is named exactly is given though it was
+/// yanked, so that what worked goes on working.
+///
+/// # Errors
+/// When there is none; the error lists what exists.
+pub fn resolve<'a>(name: &str, wanted: &VersionRange, candidates: &[Candidate<'a>]) -> Result<&'a Version, NoVersion> {
+    let is_exact = matches!(wanted, VersionRange::Exact(_));
+    let mut fitting: Vec<_> = candidates.iter().filter(|candidate| wanted.holds(candidate.version)).collect();
+    fitting.sort_by(|one, other| other.version.cmp(one.version));
+    let chosen = fitting.iter().find(|candidate| candidate.is_compatible && (is_exact || !candidate.is_yanked));
+    if let Some(chosen) = chosen {
+        return Ok(chosen.version);
+    }
+    let because = match fitting.first() {
+        None => None,
+        Some(_) if fitting.iter().all(|candidate| candidate.is_yanked && !is_exact) => Some("what fits was yanked"),
+        Some(_) => Some("what fits does not work with this release of Manta, or was yanked"),
+    };
+    let mut all: Vec<_> = candidates.iter().collect();
+    all.sort_by(|one, other| other.version.cmp(one.version));
+    let listed = all.iter().take(LISTED).map(|candidate| {
+        let yanked = if candidate.is_yanked { " (yanked)" } else { "" };
+        format!("{}{yanked}", candidate.version)
+    });
+    let listed = listed.collect::<Vec<_>>().join(", ");
+    let exists = match all.len() {
+        0 => "; there is none".to_owned(),
+        few if few <= LISTED => format!("; there are {listed}"),
+        many => format!("; there are {listed} and {} more", many - LISTED),
+    };
+    Err(NoVersion { name: printable(name, 64), wanted: wanted.to_string(), because, exists })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn choose(wanted: &str, exist: &[&str]) -> Result<String, String> {
+        let versions: Vec<(Version, bool, bool)> = exist
+            .iter()
+            .map(|text| {
+                let plain = text.trim_end_matches(['!', '-']);
+                (Version::parse(plain).unwrap(), text.ends_with('!'), !text.ends_with('-'))
+            })
+            .collect();
+        let candidates: Vec<_> = versions
+            .iter()
+            .map(|(version, is_yanked, is_compatible)| Candidate {
+                version,
+                is_yanked: *is_yanked,
+                is_compatible: *is_compatible,
+            })
+            .collect();
+        let wanted = if wanted.is_empty() { VersionRange::Newest } else { VersionRange::parse(wanted).unwrap() };
+        resolve("w", &wanted, &candidates).map(ToString::to_string).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_highest_that_fits_is_chosen() {
+        let exist = ["1.0.0", "1.1.0", "1.2.0!", "1.3.0-rc.1", "2.0.0", "2.1.0-"];
+        for (wanted, chosen) in [
+            ("", "2.0.0"),
+            ("*", "2.0.0"),
+            ("^1.0", "1.1.0"),
+            (">=1.1,<2", "1.1.0"),
+            ("~1.0", "1.0.0"),
+            ("1.2.0", "1.2.0"),
+            ("1.3.0-rc.1", "1.3.0-rc.1"),
+            (">=1.3.0-rc.0,<2", "1.3.0-rc.1"),
+        ] {
+            assert_eq!(choose(wanted, &exist).as_deref(), Ok(chosen), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_lists_what_does() {
+        let none = choose("^3", &["1.0.0", "1.1.0!"]).unwrap_err();
+        assert_eq!(none, "no version of module `w` is ^3; there are 1.1.0 (yanked), 1.0.0");
+        let yanked = choose("^1.1", &["1.0.0", "1.1.0!"]).unwrap_err();
+        assert!(yanked.contains(": what fits was yanked; there are 1.1.0 (yanked), 1.0.0"), "{yanked}");
+        assert!(choose("2.1.0", &["2.1.0-"]).unwrap_err().contains("this release of Manta"));
+        assert_eq!(choose("*", &[]).unwrap_err(), "no version of module `w` is *; there is none");
+        let error = VersionRange::parse("1.x.y").unwrap_err().to_string();
+        assert!(error.contains("neither a version like 1.2.0 nor a range"), "{error}");
+    }
+
+    proptest! {
+        /// What the brief of a resolver is: never a yanked one by a range, never one for another release, never one outside.
+        #[test]
+        fn a_choice_fits_and_nothing_higher_does(
+            exist in proptest::collection::btree_map((0u64..4, 0u64..4, 0u64..4), (any::<bool>(), any::<bool>()), 0..20),
+            low in (0u64..4, 0u64..4),
+            high in (0u64..5, 0u64..4),
+        ) {
+            let versions: Vec<_> = exist.iter().map(|((a, b, c), flags)| (Version::new(*a, *b, *c), *flags)).collect();
+            let candidates: Vec<_> = versions
+                .iter()
+                .map(|(version, (is_yanked, is_compatible))| Candidate {
+                    version,
+                    is_yanked: *is_yanked,
+                    is_compatible: *is_compatible,
+                })
+                .collect();
+            let wanted = VersionRange::parse(&format!(">={}.{},<{}.{}", low.0, low.1, high.0, high.1)).unwrap();
+            let fits = |candidate: &&Candidate<'_>| {
+                let version = candidate.version;
+                let inside = (version.major, version.minor) >= low && (version.major, version.minor) < high;
+                inside && !candidate.is_yanked && candidate.is_compatible
+            };
+            let best = candidates.iter().filter(fits).map(|candidate| candidate.version).max();
+            prop_assert_eq!(resolve("w", &wanted, &candidates).ok(), best);
+        }
+    }
+}
