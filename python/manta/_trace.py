@@ -1,9 +1,9 @@
 """``python -m manta._trace PATH[:Class] --out DIR [--set NAME=VALUE ...]``.
 
 Imports a swarm file, traces its swarm and writes the trace document. With ``--module`` the path is a
-module, which is described and not imported; ``--name`` and ``--version`` go before its own metadata. Nothing goes to stdout. On a
-user's mistake the last line of stderr is one JSON object with ``code``, ``message``, ``where`` and
-``hint``, and the exit code is 4, or 2 where the command line is wrong.
+module, which is described and not imported; ``--name`` and ``--version`` go before its own metadata.
+Nothing goes to stdout. On a user's mistake the last line of stderr is one JSON object with ``code``,
+``message``, ``where`` and ``hint``, and the exit code is 4, or 2 where the command line is wrong.
 """
 
 from __future__ import annotations

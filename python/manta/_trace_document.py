@@ -94,9 +94,7 @@ def _distinct_modules(vertices: list[Vertex]) -> list[Module]:
 
 def _module(module: Module) -> dict[str, Any]:
     if module.path is None:
-        what = "an image's own program" if module.python_program is None else f"the published module `{module.name}`"
-        message = f"{what} cannot be run: this release runs modules from a file or directory only"
-        raise AuthoringError(_codes.NOT_OFFERED, message, hint=f'if it is a path, write "./{module.name}"')
+        return _published(module)
     told = module_metadata(module.path)
     merged = _with_metadata(module, module.path, told)
     include = _included(module.path, told.get("include"))
@@ -116,6 +114,22 @@ def _module(module: Module) -> dict[str, Any]:
         "include": [str(path) for path in include],
         "entry": entry,
         "problems": [_problem(problem) for problem in problems],
+    }
+
+
+def _published(module: Module) -> dict[str, Any]:
+    """Describe a module of a registry; what the constructor was not given is the published module's own."""
+    if module.python_program is None:
+        message = "an image's own program cannot be run: this release runs modules of Python files only"
+        raise AuthoringError(_codes.NOT_OFFERED, message, hint="name the file or directory of a module")
+    return {
+        "published": str(module.python_program),
+        "version": module.version,
+        "image": module.image,
+        "datasets": None if module.datasets is None else list(module.datasets),
+        "resources": module.resources,
+        "isolation": module.isolation,
+        "entry": module.entry,
     }
 
 

@@ -286,10 +286,11 @@ def test_a_swarm_that_needs_arguments_is_told_how(tree: Tree, capfd: pytest.Capt
     assert told["code"] == "MANTA-0107" and "needs arguments: rate" in told["message"]
 
 
-def test_a_published_module_is_refused_as_not_offered_yet(tree: Tree, capfd: pytest.CaptureFixture[str]) -> None:
-    swarm = textwrap.dedent(SWARM).replace('"worker.py", "pytorch"', '"fl_worker", version="1.0.0"')
-    told = refused(capfd, tree({**FILES, "swarm.py": swarm}))
-    assert told["code"] == "MANTA-0111" and "fl_worker" in told["message"]
+def test_a_published_module_is_named_with_what_goes_before_its_own(tree: Tree) -> None:
+    swarm = textwrap.dedent(SWARM).replace('"worker.py", "pytorch"', '"fl_worker", "numpy", version="^1.1"')
+    told = trace(tree({**FILES, "swarm.py": swarm}))["modules"][0]
+    assert (told["published"], told["version"], told["image"]) == ("fl_worker", "^1.1", "manta_light:numpy")
+    assert told["datasets"] == ["digits"] and told["entry"] is None
 
 
 def test_a_file_that_runs_its_swarm_when_imported_is_refused(tree: Tree, capfd: pytest.CaptureFixture[str]) -> None:

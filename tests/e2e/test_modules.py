@@ -9,6 +9,8 @@ import zipfile
 
 import pytest
 
+from harness.waiting import wait_until
+
 WORKER = 'def main():\n    print("one")\n'
 
 
@@ -119,7 +121,8 @@ def test_what_another_tool_packs_again_is_the_same_module(manta, package):
 
 
 def test_an_archive_that_is_not_its_manifest_is_refused(manta, package):
-    refused(manta, rewritten(package, lambda files: files.update({"__init__.py": b"evil()"})), "__init__.py", "tampered")
+    evil = rewritten(package, lambda files: files.update({"__init__.py": b"evil()"}))
+    refused(manta, evil, "__init__.py", "tampered")
     refused(manta, rewritten(package, lambda files: files.update({"evil.py": b""})), "evil.py", "does not name")
     refused(manta, rewritten(package, lambda files: files.pop("__init__.py")), "__init__.py", "lacks")
     refused(manta, rewritten(package, lambda files: files.pop("MANTA.json")), "holds no `MANTA.json`")
@@ -137,3 +140,83 @@ def test_archives_that_two_readers_would_see_differently_are_refused(manta, pack
     (count,) = struct.unpack_from("<H", package, end + 10)
     fewer = package[: end + 8] + struct.pack("<HH", count - 1, count - 1) + package[end + 12 :]
     refused(manta, fewer, "between")
+
+
+SWARM = """
+    class Uses(Swarm):
+        def execute(self):
+            return self.worker()
+
+        def __init__(self):
+            super().__init__()
+            self.worker = Task(Module("worker", version="{wanted}"))
+"""
+
+
+def publish(manta, version, text, *options, environment=None):
+    root = module(manta, f"v{version}", pyproject_toml=about("worker", version), __init___py=text)
+    return manta("module", "publish", root, *options, environment=environment)
+
+
+def test_a_range_means_the_newest_version_and_a_swarm_pins_it(cluster, manta):
+    cluster.start("a")
+    env = cluster.as_user
+    for version in ("1.0.0", "1.1.0", "2.0.0"):
+        ended = publish(manta, version, f'def main():\n    print("this is {version}")\n', environment=env)
+        assert ended.code == 0 and ended.out == f"worker@{version}\n", ended.text
+    swarm = manta.swarm(SWARM.format(wanted="^1.0"))
+    ended = manta("deploy", swarm, "--json", environment=env)
+    assert ended.code == 0, ended.text
+    swarm_id = ended.documents()[0]["swarm"]["id"]
+    wait_until(60, lambda: cluster.api.lacks_state(swarm_id, "succeeded"))
+    assert "this is 1.1.0" in manta("logs", swarm_id, environment=env).out
+    (user,) = manta("module", "users", "worker", "--json", environment=env).documents()[0]["users"]
+    assert (user["swarm"], user["version"], user["tasks"]) == (swarm_id, "1.1.0", ["worker"])
+    assert manta("module", "yank", "worker@1.1.0", "--reason", "wrong", environment=env).code == 0
+    plan = manta("plan", swarm, environment=env)
+    assert plan.code == 0 and "worker 1.0.0" in plan.out, plan.text
+    none = manta("deploy", manta.swarm(SWARM.format(wanted="^7")), environment=env)
+    assert none.code == 3 and "there are 2.0.0, 1.1.0 (yanked), 1.0.0" in none.err, none.text
+    again = publish(manta, "1.0.0", "def main(): ...\n", environment=env)
+    assert again.code == 8 and "stays so" in again.err, again.text
+    fetched = manta.work / "fetched.zip"
+    assert manta("module", "download", "worker@2.0.0", "-o", fetched, environment=env).code == 0
+    packed = manta.work / "packed.zip"
+    assert manta("module", "package", manta.work / "v2.0.0", "-o", packed).code == 0
+    assert fetched.read_bytes() == packed.read_bytes()
+    difference = manta("module", "diff", "worker@1.0.0", "worker@2.0.0", environment=env)
+    assert '+    print("this is 2.0.0")' in difference.out, difference.text
+
+
+def test_a_directory_is_a_registry_that_a_team_can_share(manta):
+    shared = manta.work / "shared"
+    shared.mkdir()
+    options = ("--registry", shared)
+    for version in ("1.0.0", "1.1.0"):
+        assert publish(manta, version, f'def main():\n    print("this is {version}")\n', *options).code == 0
+    assert (shared / "worker" / "1.1.0" / "files" / "__init__.py").is_file()
+    assert manta("module", "tag", "worker@1.0.0", "stable", *options).code == 0
+    listed = manta("module", "ls", *options, "--json").documents()[0]["modules"]
+    assert [(one["name"], one["newest"], one["versions"]) for one in listed] == [("worker", "1.1.0", 2)]
+    ended = manta("run", manta.swarm(SWARM.format(wanted="^1")), "--nodes", 1, *options)
+    assert ended.code == 0 and "this is 1.1.0" in ended.err, ended.text
+    refused = manta("run", manta.swarm(SWARM.format(wanted="^1")), "--nodes", 1)
+    assert refused.code == 2 and "no registry is named" in refused.err, refused.text
+    assert publish(manta, "1.0.0", "def main(): ...\n", *options).code == 8
+    (shared / "worker" / "1.1.0" / "files" / "__init__.py").write_text("evil()\n")
+    tampered = manta("module", "download", "worker@1.1.0", "-o", manta.work / "x.zip", *options)
+    assert tampered.code == 4 and "__init__.py" in tampered.err and not (manta.work / "x.zip").exists(), tampered.text
+
+
+def test_a_module_is_taken_from_another_registry(cluster, manta):
+    cluster.start_manager()
+    env = cluster.as_user
+    shared = manta.work / "shared"
+    shared.mkdir()
+    assert publish(manta, "1.0.0", WORKER, "--registry", shared).code == 0
+    ended = manta("module", "add", "worker@^1", "--from", shared, environment=env)
+    assert ended.code == 0 and ended.out == "worker@1.0.0\n", ended.text
+    assert manta("module", "deprecate", "worker@1.0.0", "--message", "use 2", environment=env).code == 0
+    shown = manta("module", "compat", "worker", environment=env)
+    for word in ("MODULE", "PLATFORM VERSION", "COMPATIBLE IMAGES", "NOTES", "latest", "deprecated: use 2"):
+        assert word in shown.out, shown.text

@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod error;
+pub mod module;
 pub mod plan;
 pub mod submission;
 pub mod version;
@@ -26,6 +27,7 @@ pub mod node {
 
 pub use attempt::{AttemptLimits, AttemptOutcome, AttemptView, ReplayEvent, ReplayNews, ReplayView};
 pub use error::{ErrorCode, Problem};
+pub use module::{MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView, PublishRequest};
 pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{

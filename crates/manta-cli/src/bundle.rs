@@ -13,7 +13,7 @@ use crate::report::Failure;
 use crate::trace::TracedModule;
 
 /// A bundle and where the bytes of its files lie.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PackedModule {
     /// The bundle.
     pub(crate) bundle: Bundle,

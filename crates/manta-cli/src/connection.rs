@@ -11,7 +11,7 @@ use crate::report::Failure;
 pub(crate) const ADDRESS_DEFAULT: &str = "127.0.0.1:7766";
 
 /// Options of every command that speaks to a manager.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ConnectionArgs {
     /// The manager's address, `http://127.0.0.1:7766` or `unix:/path` [default: MANTA_MANAGER, else port 7766 here].
     #[arg(long, value_name = "URL", help_heading = "Connection")]
@@ -35,7 +35,12 @@ impl ConnectionArgs {
     /// A client; nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let address = self.manager.clone().or_else(|| variable("MANTA_MANAGER"));
-        let endpoint = endpoint(address.as_deref().unwrap_or(ADDRESS_DEFAULT))?;
+        self.client_at(address.as_deref().unwrap_or(ADDRESS_DEFAULT))
+    }
+
+    /// The same for a manager at another address.
+    pub(crate) fn client_at(&self, address: &str) -> Result<Client, Failure> {
+        let endpoint = endpoint(address)?;
         let cluster = self.cluster.clone().or_else(|| variable("MANTA_CLUSTER"));
         Ok(Client::new(endpoint, self.token()?, parse_cluster(cluster.as_deref())?))
     }

@@ -9,7 +9,7 @@ use manta_types::name::{check_component, nearest};
 use crate::embedded::NodePlan;
 use crate::report::Failure;
 use crate::session::Nodes;
-use crate::trace::TraceDocument;
+use crate::trace::{TraceDocument, TracedCode};
 
 /// In a path, stands for the node's name.
 const NODE_MARK: &str = "{node}";
@@ -164,7 +164,7 @@ fn known(nodes: &Named, wanted: &str) -> Result<String, Failure> {
 /// The one dataset that the swarm's modules declare.
 fn only_dataset(document: Option<&TraceDocument>) -> Result<String, Failure> {
     let modules = document.map(|document| document.modules.as_slice()).unwrap_or_default();
-    let declared: BTreeSet<&String> = modules.iter().flat_map(|module| &module.datasets).collect();
+    let declared: BTreeSet<&String> = modules.iter().flat_map(TracedCode::datasets).collect();
     let declared: Vec<&String> = declared.into_iter().collect();
     match declared.as_slice() {
         [one] => Ok((*one).clone()),

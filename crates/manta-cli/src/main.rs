@@ -20,6 +20,7 @@ mod out;
 mod outputs;
 mod package;
 mod python;
+mod registry;
 mod replay;
 mod report;
 mod screen;

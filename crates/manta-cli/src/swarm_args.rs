@@ -1,7 +1,10 @@
 //! Which swarm a command is about: a file to trace, or a folder with what was traced before.
 use std::path::{Path, PathBuf};
 
+use manta_client::Client;
+
 use crate::python;
+use crate::registry::pin;
 use crate::report::Failure;
 use crate::trace::{self, Traced};
 
@@ -20,6 +23,10 @@ pub(crate) struct SwarmArgs {
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
 
+    /// Where published modules are: a directory, or a manager's address [default: MANTA_REGISTRY, else the manager].
+    #[arg(long, value_name = "DIR|URL")]
+    registry: Option<String>,
+
     /// Take a swarm that was traced before.
     #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["target", "set"])]
     traced: Option<PathBuf>,
@@ -31,12 +38,15 @@ impl SwarmArgs {
         python::find(self.python.as_deref())
     }
 
-    /// Traces the swarm into a folder, unless it was traced before.
-    pub(crate) async fn trace(&self, folder: &Path) -> Result<Traced, Failure> {
-        match (&self.traced, &self.target) {
-            (Some(traced), _) => trace::read(traced),
-            (None, Some(target)) => trace::trace(&self.python()?, target, &self.set, folder).await,
-            (None, None) => Err(Failure::usage("no swarm is given")),
-        }
+    /// Traces the swarm into a folder, unless it was traced before, and pins the published modules that it names: those of
+    /// the registry, else of the manager that the swarm is for.
+    pub(crate) async fn trace(&self, folder: &Path, manager: Option<&Client>) -> Result<Traced, Failure> {
+        let mut traced = match (&self.traced, &self.target) {
+            (Some(traced), _) => trace::read(traced)?,
+            (None, Some(target)) => trace::trace(&self.python()?, target, &self.set, folder).await?,
+            (None, None) => return Err(Failure::usage("no swarm is given")),
+        };
+        pin(&mut traced, self.registry.as_deref(), manager).await?;
+        Ok(traced)
     }
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::out::say;
 use crate::python;
+use crate::registry::PublishedModule;
 use crate::report::{ErrorObject, Failure};
 use crate::text::clean;
 
@@ -39,7 +40,7 @@ pub(crate) struct TraceDocument {
     /// Values that exist before the first iteration.
     pub(crate) globals: Vec<TracedGlobal>,
     /// The modules that tasks point at.
-    pub(crate) modules: Vec<TracedModule>,
+    pub(crate) modules: Vec<TracedCode>,
     /// The graph.
     pub(crate) tasks: Vec<TracedTask>,
 }
@@ -51,6 +52,26 @@ pub(crate) struct TracedGlobal {
     pub(crate) name: String,
     /// Its file, relative to the document.
     pub(crate) file: String,
+}
+
+/// A module: a published one, or its source.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum TracedCode {
+    /// One of a registry.
+    Published(Box<PublishedModule>),
+    /// Files of this machine.
+    Source(Box<TracedModule>),
+}
+
+impl TracedCode {
+    /// The datasets that it may open, as far as they are known.
+    pub(crate) fn datasets(&self) -> &[String] {
+        match self {
+            Self::Published(module) => module.datasets(),
+            Self::Source(module) => &module.datasets,
+        }
+    }
 }
 
 /// A module and where its files lie.
@@ -149,8 +170,10 @@ pub(crate) async fn module(
     let name = name.into_iter().flat_map(|name| ["--name", name]);
     let version = version.into_iter().flat_map(|version| ["--version", version]);
     let traced = run(python, ["--module", path].into_iter().chain(name).chain(version), folder).await?;
-    let module = traced.document.modules.into_iter().next();
-    module.ok_or_else(|| Failure::internal(format!("the description of `{path}` holds no module")))
+    match traced.document.modules.into_iter().next() {
+        Some(TracedCode::Source(module)) => Ok(*module),
+        _ => Err(Failure::internal(format!("the description of `{path}` holds no module"))),
+    }
 }
 
 async fn run(python: &Path, arguments: impl Iterator<Item = &str>, folder: &Path) -> Result<Traced, Failure> {

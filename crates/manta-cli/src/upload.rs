@@ -9,8 +9,9 @@ use manta_client::Client;
 use manta_types::{Blob, Digest};
 
 use crate::bundle::{PackedModule, name_file, pack_module};
+use crate::package::Package;
 use crate::report::Failure;
-use crate::trace::{TraceDocument, Traced};
+use crate::trace::{TraceDocument, Traced, TracedCode};
 
 /// Blobs sent side by side.
 const SENT_AT_ONCE: usize = 4;
@@ -35,11 +36,12 @@ pub(crate) fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
     let mut sources = BTreeMap::new();
     let mut refs = Vec::with_capacity(modules.len());
     for module in &modules {
-        let PackedModule { bundle, sources: files } = pack_module(module)?;
-        let source = |blob: &Blob| Some((blob.digest, (blob.size, Source::File(files.get(&blob.digest)?.clone()))));
-        sources.extend(bundle.manifest.files.values().filter_map(source));
-        refs.push(reference(&bundle));
-        sources.insert(bundle.blob.digest, (bundle.blob.size, Source::Bytes(bundle.bytes)));
+        let packed = match module {
+            TracedCode::Source(module) => pack_module(module)?,
+            TracedCode::Published(module) => module.packed()?.clone(),
+        };
+        refs.push(reference(&packed.bundle));
+        sources.extend(blobs(&packed));
     }
     let mut values = BTreeMap::new();
     for global in globals {
@@ -55,6 +57,19 @@ pub(crate) fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
         return Err(Failure::new(ErrorCode::InvalidSwarm, error.to_string()));
     }
     Ok(Packed { submission, sources })
+}
+
+/// The blobs of a module, with where they are; those of a published one may be at the manager alone.
+fn blobs(packed: &PackedModule) -> impl Iterator<Item = (Digest, (u64, Source))> {
+    let PackedModule { bundle, sources } = packed;
+    let source = |blob: &Blob| Some((blob.digest, (blob.size, Source::File(sources.get(&blob.digest)?.clone()))));
+    let manifest = (bundle.blob.digest, (bundle.blob.size, Source::Bytes(bundle.bytes.clone())));
+    bundle.manifest.files.values().filter_map(source).chain([manifest])
+}
+
+/// Sends what the manager lacks of a package.
+pub(crate) async fn send_package(client: &Client, package: &Package) -> Result<(), Failure> {
+    send_missing(client, &blobs(&package.packed).collect()).await
 }
 
 impl Packed {
@@ -90,16 +105,20 @@ fn reference(bundle: &manta_module::Bundle) -> ModuleRef {
 
 /// Sends the blobs that the manager lacks, then submits.
 pub(crate) async fn submit(client: &Client, packed: &Packed) -> Result<SwarmView, Failure> {
-    let digests: Vec<Digest> = packed.sources.keys().copied().collect();
-    let missing = client.blobs_missing(&digests).await?;
-    futures_util::stream::iter(missing.into_iter().map(Ok))
-        .try_for_each_concurrent(SENT_AT_ONCE, |digest| send(client, packed, digest))
-        .await?;
+    send_missing(client, &packed.sources).await?;
     Ok(client.submit(&packed.submission, &Client::new_key()).await?)
 }
 
-async fn send(client: &Client, packed: &Packed, digest: Digest) -> Result<(), Failure> {
-    let Some((size, source)) = packed.sources.get(&digest) else {
+async fn send_missing(client: &Client, sources: &BTreeMap<Digest, (u64, Source)>) -> Result<(), Failure> {
+    let digests: Vec<Digest> = sources.keys().copied().collect();
+    let missing = client.blobs_missing(&digests).await?;
+    futures_util::stream::iter(missing.into_iter().map(Ok))
+        .try_for_each_concurrent(SENT_AT_ONCE, |digest| send(client, sources, digest))
+        .await
+}
+
+async fn send(client: &Client, sources: &BTreeMap<Digest, (u64, Source)>, digest: Digest) -> Result<(), Failure> {
+    let Some((size, source)) = sources.get(&digest) else {
         return Err(Failure::internal(format!("the manager asks for blob `{digest}`, which is not ours")));
     };
     match source {

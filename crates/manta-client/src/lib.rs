@@ -12,6 +12,7 @@ mod connector;
 mod endpoint;
 mod error;
 mod follow;
+mod modules;
 mod sse;
 mod swarms;
 mod token;

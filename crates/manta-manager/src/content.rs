@@ -10,6 +10,7 @@ use manta_types::{Blob, Checkpoint, Digest, SwarmSpec};
 use crate::ManagerError;
 use crate::app::App;
 use crate::http::{internal, set_aside};
+use crate::orchestrator::allows_this_release;
 
 /// Bytes of a bundle's manifest.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 16 << 20;
@@ -28,6 +29,8 @@ pub(crate) struct Checked {
 pub(crate) struct Content {
     /// Blobs that are not stored, each once, with what it is.
     pub(crate) missing: BTreeMap<Digest, Missing>,
+    /// Why a module does not work with this release of Manta.
+    unfit: Option<String>,
     /// Bytes of each module's bundle, by the manifest's digest; none where no manifest is known.
     pub(crate) bundle_bytes: BTreeMap<Digest, Option<u64>>,
 }
@@ -73,6 +76,10 @@ pub(crate) async fn check(app: &App, submission: SwarmSubmission, manifests: Vec
         Ok::<_, Problem>((submission, content))
     });
     let (submission, content) = looked.await.map_err(internal)??;
+    if let Some(sentence) = content.unfit {
+        let problem = Problem::new(ErrorCode::InvalidSwarm, sentence);
+        return Err(problem.hint("deploy a version of the module for this release: `manta module compat` lists them"));
+    }
     Ok(Checked { submission, spec, content })
 }
 
@@ -124,6 +131,10 @@ fn look(
         let manifest = BundleManifest::parse(&bytes)
             .map_err(|error| Problem::new(ErrorCode::InvalidSwarm, format!("{what} cannot be used: {error}")))?;
         agree(module, &manifest)?;
+        if let Some(range) = manifest.requires_manta.as_deref().filter(|range| !allows_this_release(range)) {
+            let (name, version, ours) = (&module.name, &module.version, manta_api::version::PRODUCT);
+            content.unfit = Some(format!("module `{name}` {version} needs manta {range}, and this is manta {ours}"));
+        }
         if !is_stored {
             content.missing.insert(module.bundle, Missing { what, size: Some(size) });
         }
@@ -149,7 +160,7 @@ fn look(
 
 /// The bytes of a bundle's manifest, where they are stored; damaged ones are set aside, so that sound ones can take their
 /// place.
-fn stored(bundle: &Digest, blobs: &dyn BlobStore) -> Result<Option<Vec<u8>>, Problem> {
+pub(crate) fn stored(bundle: &Digest, blobs: &dyn BlobStore) -> Result<Option<Vec<u8>>, Problem> {
     blobs.hold(bundle).map_err(ManagerError::from)?;
     match blobs.read(bundle, MANIFEST_BYTES_MAX) {
         Ok(bytes) => Ok(bytes),

@@ -62,6 +62,9 @@ pub(crate) fn reachable(reader: &StateReader, blobs: &dyn BlobStore) -> Result<R
     if let Some(error) = unreadable {
         return Err(ManagerError::Unreadable { what: "submission of a swarm".to_owned(), problem: error.to_string() });
     }
+    reader.bundles(|digest| {
+        bundles.insert(digest);
+    })?;
     for digest in bundles {
         match blobs.read(&digest, MANIFEST_BYTES_MAX) {
             Ok(Some(manifest)) => match BundleManifest::parse(&manifest) {

@@ -82,26 +82,29 @@ pub struct NoVersion {
     exists: String,
 }
 
-/// The highest version that is wanted, neither yanked nor for another Manta; one that is named exactly is given though it was
+/// The highest version that is wanted, of those that exist, newest first: neither yanked nor for another Manta; one that is named exactly is given though it was
 /// yanked, so that what worked goes on working.
 ///
 /// # Errors
 /// When there is none; the error lists what exists.
-pub fn resolve<'a>(name: &str, wanted: &VersionRange, candidates: &[Candidate<'a>]) -> Result<&'a Version, NoVersion> {
+pub fn resolve<'a>(
+    name: &str,
+    wanted: &VersionRange,
+    newest_first: impl Iterator<Item = Candidate<'a>> + Clone,
+) -> Result<&'a Version, NoVersion> {
     let is_exact = matches!(wanted, VersionRange::Exact(_));
-    let mut fitting: Vec<_> = candidates.iter().filter(|candidate| wanted.holds(candidate.version)).collect();
-    fitting.sort_by(|one, other| other.version.cmp(one.version));
-    let chosen = fitting.iter().find(|candidate| candidate.is_compatible && (is_exact || !candidate.is_yanked));
-    if let Some(chosen) = chosen {
+    let fits = |candidate: &Candidate<'_>| wanted.holds(candidate.version);
+    let may_be = |candidate: &Candidate<'_>| candidate.is_compatible && (is_exact || !candidate.is_yanked);
+    if let Some(chosen) = newest_first.clone().find(|candidate| fits(candidate) && may_be(candidate)) {
         return Ok(chosen.version);
     }
+    let all: Vec<_> = newest_first.collect();
+    let fitting: Vec<_> = all.iter().filter(|candidate| fits(candidate)).collect();
     let because = match fitting.first() {
         None => None,
         Some(_) if fitting.iter().all(|candidate| candidate.is_yanked && !is_exact) => Some("what fits was yanked"),
         Some(_) => Some("what fits does not work with this release of Manta, or was yanked"),
     };
-    let mut all: Vec<_> = candidates.iter().collect();
-    all.sort_by(|one, other| other.version.cmp(one.version));
     let listed = all.iter().take(LISTED).map(|candidate| {
         let yanked = if candidate.is_yanked { " (yanked)" } else { "" };
         format!("{}{yanked}", candidate.version)
@@ -137,7 +140,9 @@ mod tests {
             })
             .collect();
         let wanted = if wanted.is_empty() { VersionRange::Newest } else { VersionRange::parse(wanted).unwrap() };
-        resolve("w", &wanted, &candidates).map(ToString::to_string).map_err(|error| error.to_string())
+        let mut candidates = candidates;
+        candidates.sort_by(|one, other| other.version.cmp(one.version));
+        resolve("w", &wanted, candidates.into_iter()).map(ToString::to_string).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -193,7 +198,7 @@ mod tests {
                 inside && !candidate.is_yanked && candidate.is_compatible
             };
             let best = candidates.iter().filter(fits).map(|candidate| candidate.version).max();
-            prop_assert_eq!(resolve("w", &wanted, &candidates).ok(), best);
+            prop_assert_eq!(resolve("w", &wanted, candidates.iter().rev().cloned()).ok(), best);
         }
     }
 }

@@ -53,6 +53,14 @@ pub enum CommitError {
         /// The name it came with.
         wanted: NodeName,
     },
+    /// A version of a module is published already, as another bundle.
+    #[error("version {version} of module `{name}` is published already, and stays what it is")]
+    Published {
+        /// The module.
+        name: String,
+        /// The version.
+        version: String,
+    },
     /// The idempotency key was used before.
     #[error("the idempotency key was used before")]
     KeyUsed {

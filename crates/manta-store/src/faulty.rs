@@ -2,8 +2,8 @@
 use manta_types::{AttemptId, ClusterId, Event, SwarmId};
 
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord,
-    Transaction,
+    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NodeRecord, ResultRecord, StateStore,
+    StoreError, SwarmRecord, Transaction,
 };
 
 /// On which side of the work a call fails.
@@ -82,6 +82,10 @@ impl<S: StateStore> StateStore for Faulty<S> {
 
     fn nodes(&mut self, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError> {
         self.call(|store| store.nodes(cluster))
+    }
+
+    fn modules(&mut self, cluster: &ClusterId) -> Result<Vec<ModuleRecord>, StoreError> {
+        self.call(|store| store.modules(cluster))
     }
 
     fn results(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<Vec<ResultRecord>, StoreError> {

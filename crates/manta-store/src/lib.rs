@@ -20,6 +20,8 @@ pub use error::{CommitError, StoreError};
 pub use faulty::{Fault, Faulty};
 pub use logs::{LogFilter, LogStore};
 pub use memory::MemoryStore;
-pub use record::{AttemptRecord, GlobalRecord, KeyRecord, NewSwarm, NodeRecord, ResultRecord, SwarmRecord};
+pub use record::{
+    AttemptRecord, GlobalRecord, KeyRecord, ModuleRecord, NewSwarm, NodeRecord, ResultRecord, SwarmRecord,
+};
 pub use sqlite::{SqliteStore, StateReader};
 pub use state::{StateStore, Transaction};

@@ -5,8 +5,8 @@ use manta_types::event::{GlobalWrite, Published};
 use manta_types::{AttemptId, ClusterId, Event, NodeName, SwarmEvent, SwarmId};
 
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, NewSwarm, NodeRecord, ResultRecord, StateStore, StoreError,
-    SwarmRecord, Transaction,
+    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NewSwarm, NodeRecord, ResultRecord, StateStore,
+    StoreError, SwarmRecord, Transaction,
 };
 
 /// The state of clusters in memory.
@@ -24,6 +24,7 @@ struct Cluster {
     order: Vec<SwarmId>,
     swarms: BTreeMap<SwarmId, Swarm>,
     nodes: BTreeMap<NodeName, NodeRecord>,
+    modules: BTreeMap<(String, String), ModuleRecord>,
     keys: BTreeMap<String, KeyRecord>,
     /// Whose each attempt is.
     attempts: BTreeMap<AttemptId, SwarmId>,
@@ -72,6 +73,8 @@ struct Before {
     swarms: usize,
     histories: BTreeMap<SwarmId, usize>,
     nodes: BTreeMap<NodeName, NodeRecord>,
+    /// Versions of modules that the transaction names, where they were there.
+    modules: BTreeMap<(String, String), Option<ModuleRecord>>,
     /// Keys of the transaction that were not there.
     keys: Vec<String>,
 }
@@ -84,7 +87,10 @@ impl Cluster {
         let submitted = transaction.swarms.iter().filter_map(|swarm| Some(&swarm.idempotency.as_ref()?.0));
         let keys = submitted.chain(transaction.keys.iter().map(|record| &record.key));
         let keys = keys.filter(|key| !self.keys.contains_key(*key)).cloned().collect();
-        Before { swarms: self.order.len(), histories, nodes, keys }
+        let version = |module: &ModuleRecord| (module.name.clone(), module.version.clone());
+        let known = |key: (String, String)| (key.clone(), self.modules.get(&key).cloned());
+        let modules = transaction.modules.iter().map(version).map(known).collect();
+        Before { swarms: self.order.len(), histories, nodes, modules, keys }
     }
 
     fn undo(&mut self, transaction: &Transaction, before: Before) {
@@ -96,6 +102,12 @@ impl Cluster {
         }
         if !transaction.nodes.is_empty() {
             self.nodes = before.nodes;
+        }
+        for (version, record) in before.modules {
+            match record {
+                Some(record) => drop(self.modules.insert(version, record)),
+                None => drop(self.modules.remove(&version)),
+            }
         }
         for (id, length) in before.histories {
             let swarm = self.swarms.get_mut(&id).expect("a swarm that was there before stays");
@@ -112,9 +124,10 @@ impl Cluster {
     }
 
     fn apply(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
-        let Transaction { swarms, events, nodes, keys, purged, keys_before_ms } = transaction;
+        let Transaction { swarms, events, nodes, modules, keys, purged, keys_before_ms } = transaction;
         swarms.iter().try_for_each(|swarm| self.add_swarm(swarm))?;
         nodes.iter().try_for_each(|node| self.put_node(node))?;
+        modules.iter().try_for_each(|module| self.put_module(module))?;
         events.iter().try_for_each(|event| self.add_event(event))?;
         keys.iter().try_for_each(|record| self.add_key(record))?;
         purged.iter().try_for_each(|swarm| self.check_ended(*swarm))?;
@@ -170,6 +183,16 @@ impl Cluster {
             joined_ms = known.joined_ms;
         }
         self.nodes.insert(node.name.clone(), NodeRecord { joined_ms, ..node.clone() });
+        Ok(())
+    }
+
+    fn put_module(&mut self, module: &ModuleRecord) -> Result<(), CommitError> {
+        let (name, version) = (module.name.clone(), module.version.clone());
+        let key = (name.clone(), version.clone());
+        if self.modules.get(&key).is_some_and(|known| !known.is_same_version(module)) {
+            return Err(CommitError::Published { name, version });
+        }
+        self.modules.insert(key, module.clone());
         Ok(())
     }
 
@@ -335,6 +358,11 @@ impl StateStore for MemoryStore {
     fn nodes(&mut self, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError> {
         let nodes = self.clusters.get(cluster).map(|cluster| cluster.nodes.values().cloned().collect());
         Ok(nodes.unwrap_or_default())
+    }
+
+    fn modules(&mut self, cluster: &ClusterId) -> Result<Vec<ModuleRecord>, StoreError> {
+        let modules = self.clusters.get(cluster).map(|cluster| cluster.modules.values().cloned().collect());
+        Ok(modules.unwrap_or_default())
     }
 
     fn results(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<Vec<ResultRecord>, StoreError> {

@@ -94,6 +94,37 @@ pub struct NodeRecord {
     pub drain_left_ms: Option<u64>,
 }
 
+/// A version of a module as stored: what it is, for ever, and what is said of it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleRecord {
+    /// The module's name.
+    pub name: String,
+    /// SemVer.
+    pub version: String,
+    /// The manifest of its bundle.
+    pub bundle: Blob,
+    /// What listings show of it, as JSON; opaque to the store.
+    pub about: String,
+    /// Who published it, as its client said.
+    pub publisher: String,
+    /// Wall clock, ms since 1970.
+    pub published_ms: u64,
+    /// Why it is chosen by no range any more, where it was yanked.
+    pub yanked: Option<String>,
+    /// What to do in its place, where it is deprecated.
+    pub deprecated: Option<String>,
+    /// Its names that move from version to version, sorted; none holds a space.
+    pub tags: Vec<String>,
+}
+
+impl ModuleRecord {
+    /// Whether another record says the same of all that never changes.
+    pub fn is_same_version(&self, other: &Self) -> bool {
+        let fixed = |record: &Self| Self { yanked: None, deprecated: None, tags: Vec::new(), ..record.clone() };
+        fixed(self) == fixed(other)
+    }
+}
+
 /// A value that an attempt published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResultRecord {

@@ -2,11 +2,12 @@
 use manta_types::{AttemptId, ClusterId, Event, SwarmId};
 
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, NewSwarm, NodeRecord, ResultRecord, StoreError, SwarmRecord,
+    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NewSwarm, NodeRecord, ResultRecord, StoreError,
+    SwarmRecord,
 };
 
-/// Changes that become durable together, or not at all; applied in the order swarms, nodes, events, keys,
-/// purged, forgotten keys.
+/// Changes that become durable together, or not at all; applied in the order swarms, nodes, modules, events,
+/// keys, purged, forgotten keys.
 ///
 /// The store derives its fence rows from the events themselves: `AttemptOffered` makes `(swarm, iteration, task, slot)`
 /// belong to that attempt and epoch (which must be higher than before, and the slot not accepted); `AttemptAccepted`
@@ -19,6 +20,8 @@ pub struct Transaction {
     pub events: Vec<Event>,
     /// Nodes that joined, described themselves anew, or changed their duty.
     pub nodes: Vec<NodeRecord>,
+    /// Versions of modules that are published, or of which something else is said now.
+    pub modules: Vec<ModuleRecord>,
     /// Mutating calls that are answered with this.
     pub keys: Vec<KeyRecord>,
     /// Swarms that have ended and go, with all that is stored of them: histories, results, globals, keys.
@@ -43,9 +46,9 @@ pub fn generation_after(last: u64, wall_ms: u64, chance: u32) -> u64 {
 impl Transaction {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { swarms, events, nodes, keys, purged, keys_before_ms } = self;
+        let Self { swarms, events, nodes, modules, keys, purged, keys_before_ms } = self;
         let is_still = swarms.is_empty() && events.is_empty() && nodes.is_empty();
-        is_still && keys.is_empty() && purged.is_empty() && *keys_before_ms == 0
+        is_still && modules.is_empty() && keys.is_empty() && purged.is_empty() && *keys_before_ms == 0
     }
 }
 
@@ -99,6 +102,12 @@ pub trait StateStore: Send {
     /// # Errors
     /// When the storage fails.
     fn nodes(&mut self, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError>;
+
+    /// All versions of modules that are published, by name and then by the text of the version.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn modules(&mut self, cluster: &ClusterId) -> Result<Vec<ModuleRecord>, StoreError>;
 
     /// What a swarm's attempts published, ordered by iteration, task, node, attempt and order of publication.
     ///

@@ -13,6 +13,7 @@ pub(crate) use difference::{Difference, FileChange, difference};
 
 use crate::bundle::{PackedModule, pack_module};
 use crate::python;
+use crate::registry::RegistryArgs;
 use crate::report::Failure;
 use crate::trace;
 
@@ -88,6 +89,17 @@ pub(crate) async fn open(source: &str, args: &SourceArgs) -> Result<Package, Fai
     let python = python::find(args.python.as_deref())?;
     let traced = trace::module(&python, source, args.name.as_deref(), args.version.as_deref(), folder.path()).await?;
     Ok(Package::new(pack_module(&traced)?, None))
+}
+
+/// The same, or a published module by `NAME@VERSION`.
+pub(crate) async fn find(source: &str, args: &SourceArgs, registry: &RegistryArgs) -> Result<Package, Failure> {
+    match source.split_once('@').filter(|_| !Path::new(source).exists()) {
+        Some((name, wanted)) => {
+            let registry = registry.open()?;
+            registry.fetch(&registry.choose(name, Some(wanted)).await?).await
+        }
+        None => open(source, args).await,
+    }
 }
 
 /// The bundle that these bytes are the manifest of.

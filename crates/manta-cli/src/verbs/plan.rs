@@ -53,7 +53,7 @@ async fn on_manager(args: &Args) -> Result<PlanView, Failure> {
     let temporary = tempfile::Builder::new().prefix("manta-").tempdir();
     let temporary =
         temporary.map_err(|error| Failure::internal(format!("no temporary folder can be made: {error}")))?;
-    let traced = args.swarm.trace(temporary.path()).await?;
+    let traced = args.swarm.trace(temporary.path(), Some(&client)).await?;
     Ok(client.plan(&pack_swarm(&traced)?.plan_request()).await?)
 }
 
@@ -61,7 +61,7 @@ async fn on_this_machine(args: &Args, form: Form) -> Result<PlanView, Failure> {
     let ended = shutdown::listen(shutdown::Lifeline::None)?;
     let python = args.swarm.python()?;
     let plan = Plan {
-        tracing: Box::new(move |folder| Box::pin(async move { args.swarm.trace(&folder).await })),
+        tracing: Box::new(move |folder| Box::pin(async move { args.swarm.trace(&folder, None).await })),
         nodes: args.nodes.nodes()?,
         max_iteration: None,
         attempts_max: None,

@@ -106,7 +106,7 @@ async fn run(args: Args, form: Form) -> Result<Finished, Failure> {
 fn plan(args: &Args, python: PathBuf) -> Result<Plan<'_>, Failure> {
     let nodes = args.nodes.nodes()?;
     Ok(Plan {
-        tracing: Box::new(move |folder| Box::pin(async move { args.swarm.trace(&folder).await })),
+        tracing: Box::new(move |folder| Box::pin(async move { args.swarm.trace(&folder, None).await })),
         nodes,
         max_iteration: args.max_iteration,
         attempts_max: args.attempts_max,

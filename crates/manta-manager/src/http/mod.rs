@@ -7,6 +7,7 @@ mod events;
 mod history;
 mod host;
 mod logs;
+mod modules;
 mod nodes;
 mod openapi;
 mod past;
@@ -21,6 +22,7 @@ mod why;
 
 pub(crate) use blobs::set_aside;
 pub(crate) use call::parse;
+pub use modules::about;
 pub use openapi::openapi;
 pub(crate) use problem::internal;
 pub(crate) use routes::router;

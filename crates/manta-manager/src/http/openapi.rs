@@ -1,8 +1,8 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
 use manta_api::{
-    AttemptView, GlobalView, LogLine, NodeView, PlanRequest, PlanView, Problem, ReplayView, ResultView,
-    SwarmSubmission, SwarmView, WhyView, version,
+    AttemptView, GlobalView, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView, NodeView, PlanRequest,
+    PlanView, Problem, PublishRequest, ReplayView, ResultView, SwarmSubmission, SwarmView, WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -23,8 +23,8 @@ const KEY_RULE: &str = "\
 1 to 255 characters of ASCII that the client chooses. The same request under the same key is done once: repeated, also at the \
 same time or after a restart, it is answered with success and shows the swarm, node or replay as it is now (a new swarm with \
 201 the first time, with 200 after that). Another request under the key (another path, query or submission) is a conflict, \
-409. A request that is refused leaves its key unused. Keys go with the swarm or the replay that they concern, those of nodes \
-when the manager forgets swarms of that age.";
+409. A request that is refused leaves its key unused. Keys go with the swarm or the replay that they concern, those of nodes and \
+modules when the manager forgets swarms of that age.";
 
 /// The OpenAPI document, as pretty JSON.
 pub fn openapi() -> String {
@@ -55,6 +55,11 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<ReplayView>(parts);
     parts = add::<PlanRequest>(parts);
     parts = add::<PlanView>(parts);
+    parts = add::<PublishRequest>(parts);
+    parts = add::<MarkRequest>(parts);
+    parts = add::<ModuleView>(parts);
+    parts = add::<ModuleVersionView>(parts);
+    parts = add::<ModuleUseView>(parts);
     let digests = || ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).build();
     parts = parts.schema("Digests", ObjectBuilder::new().property("digests", digests()).required("digests").build());
     parts = parts.schema("Missing", ObjectBuilder::new().property("missing", digests()).required("missing").build());

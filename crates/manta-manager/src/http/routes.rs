@@ -15,7 +15,7 @@ use manta_types::limits::NODE_MESSAGE_BYTES_MAX;
 use super::auth::guard;
 use super::call::{Answering, Call, handle};
 use super::problem::respond;
-use super::{attempts, blobs, events, logs, nodes, plan, replays, swarms, why};
+use super::{attempts, blobs, events, logs, modules, nodes, plan, replays, swarms, why};
 use crate::app::App;
 use crate::gateway::Gateway;
 use crate::tokens::Role;
@@ -88,7 +88,7 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 31] = {
+pub(super) static ROUTES: [Route; 37] = {
     use Content::{Bytes, Events, Json, List, Nothing};
     [
         route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
@@ -124,6 +124,19 @@ pub(super) static ROUTES: [Route; 31] = {
             Nothing => List("ResultView")),
         route!(GET "/v1/clusters/{cluster}/swarms/{id}/globals" USER, swarms::globals, "A swarm's globals as they are now",
             Nothing => List("GlobalView")),
+        route!(change POST "/v1/clusters/{cluster}/modules" USER, modules::publish,
+            "Publish a version of a module, for ever; its bundle is stored", Json("PublishRequest") => Json("ModuleVersionView")),
+        route!(GET "/v1/clusters/{cluster}/modules" USER, modules::list, "All modules, or those that a text is in, by name",
+            Nothing => List("ModuleView"), ["after", "limit", "search"]),
+        route!(GET "/v1/clusters/{cluster}/modules/{name}" USER, modules::show, "All versions of a module, the newest first",
+            Nothing => List("ModuleVersionView")),
+        route!(GET "/v1/clusters/{cluster}/modules/{name}/chosen" USER, modules::choose,
+            "The version of a module that a version, a range or a tag means; without one, the newest",
+            Nothing => Json("ModuleVersionView"), ["version"]),
+        route!(GET "/v1/clusters/{cluster}/modules/{name}/users" USER, modules::users, "The swarms that pin a version of a module",
+            Nothing => List("ModuleUseView")),
+        route!(change POST "/v1/clusters/{cluster}/modules/{name}/marks" USER, modules::mark,
+            "Say something of a version from now on: yanked, deprecated, a tag", Json("MarkRequest") => Json("ModuleVersionView")),
         route!(GET "/v1/clusters/{cluster}/nodes" USER, nodes::list, "All nodes, by name", Nothing => List("NodeView")),
         route!(change POST "/v1/clusters/{cluster}/nodes/{name}/drain" USER, nodes::drain, "Take a node out of use: what runs may end, nothing new comes",
             Nothing => Json("NodeView"), ["deadline_ms"]),

@@ -1,9 +1,11 @@
-//! What users ask of swarms and nodes: changes that may have been made already, each once under its idempotency key.
+//! What users ask of swarms, nodes and modules: changes that may have been made already, each once under its idempotency key.
 use std::time::Duration;
 
 use manta_engine::{Engine, Input};
 use manta_types::state::{DutyChange, SwarmChange};
 use manta_types::{NodeDuty, NodeName, SwarmId, SwarmState};
+
+use super::registry::ModuleChange;
 
 /// A change that a user asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum Change {
     ResumeNode(NodeName),
     /// A node's identity is to be taken away, for good.
     Revoke(NodeName),
+    /// The registry of modules is to change.
+    Module(ModuleChange),
 }
 
 impl Change {
@@ -27,7 +31,7 @@ impl Change {
     pub const fn swarm(&self) -> Option<SwarmId> {
         match self {
             Self::Stop(swarm) | Self::Pause(swarm) | Self::Resume(swarm) => Some(*swarm),
-            Self::Drain(..) | Self::ResumeNode(_) | Self::Revoke(_) => None,
+            Self::Drain(..) | Self::ResumeNode(_) | Self::Revoke(_) | Self::Module(_) => None,
         }
     }
 
@@ -40,6 +44,7 @@ impl Change {
             Self::Drain(node, _) => format!("drained node `{node}`"),
             Self::ResumeNode(node) => format!("took node `{node}` into use"),
             Self::Revoke(node) => format!("revoked node `{node}`"),
+            Self::Module(change) => change.done(),
         }
     }
 
@@ -62,18 +67,21 @@ impl Change {
             }
             Self::ResumeNode(name) => node(name, DutyChange::Resume, |duty| duty == NodeDuty::Active),
             Self::Revoke(name) => node(name, DutyChange::Revoke, |duty| duty == NodeDuty::Revoked),
+            // The registry itself says.
+            Self::Module(_) => true,
         }
     }
 
-    /// What happens.
-    pub(super) fn input(self) -> Input {
-        match self {
+    /// What happens to swarms and nodes, where something does.
+    pub(super) fn input(self) -> Option<Input> {
+        Some(match self {
             Self::Stop(swarm) => Input::Stop { swarm, reason: "stopped by a user".to_owned() },
             Self::Pause(swarm) => Input::Pause { swarm, reason: "paused by a user".to_owned() },
             Self::Resume(swarm) => Input::Resume { swarm, reason: "resumed by a user".to_owned() },
             Self::Drain(node, deadline) => Input::Drain { node, deadline, reason: "drained by a user".to_owned() },
             Self::ResumeNode(node) => Input::ResumeNode { node, reason: "taken into use by a user".to_owned() },
             Self::Revoke(node) => Input::Revoke { node, reason: "revoked by a user".to_owned() },
-        }
+            Self::Module(_) => return None,
+        })
     }
 }

@@ -14,6 +14,7 @@ use manta_types::{Checkpoint, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp};
 use super::change::Change;
 use super::nodes::{Greeting, KnownNode, NodeProfile, NodeTable};
 use super::recover::Recovered;
+use super::registry::Registry;
 use super::turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 
 /// The longest sleep of an idle loop.
@@ -52,6 +53,8 @@ pub struct View<'a> {
     pub engine: &'a Engine,
     /// All nodes that ever joined.
     pub nodes: &'a BTreeMap<NodeName, KnownNode>,
+    /// All modules that are published.
+    pub modules: &'a Registry,
     /// The time of the turn.
     pub now: Now,
 }
@@ -61,6 +64,7 @@ pub struct View<'a> {
 pub struct Core {
     engine: Engine,
     nodes: NodeTable,
+    modules: Registry,
     /// The newest session of each node that has one.
     sessions: BTreeMap<NodeName, SessionId>,
     /// Idempotency keys used since the start; older ones are in the store.
@@ -95,6 +99,7 @@ impl Core {
         Self {
             engine: recovered.engine,
             nodes: NodeTable::new(recovered.nodes),
+            modules: recovered.modules,
             sessions: BTreeMap::new(),
             keys: BTreeMap::new(),
             last_turn: now.monotonic,
@@ -118,7 +123,7 @@ impl Core {
 
     /// The state as a question asked in this turn sees it.
     pub fn view<A: Askers>(&self, turn: &Turn<A>) -> View<'_> {
-        View { engine: &self.engine, nodes: &self.nodes.known, now: turn.now }
+        View { engine: &self.engine, nodes: &self.nodes.known, modules: &self.modules, now: turn.now }
     }
 
     /// Ends a turn: all of it is known by now. Answers how long to sleep if nothing comes.
@@ -263,13 +268,22 @@ impl Core {
         if !change.fits(&self.engine) {
             return Err(Refused::Stays);
         }
+        if let Change::Module(wanted) = &change {
+            let changed = self.modules.make(wanted).map_err(Refused::Registry)?;
+            if !changed.is_empty() {
+                tracing::info!("{}", wanted.done());
+            }
+            turn.transaction.modules.extend(changed);
+        }
         if let Some((key, request)) = idempotency {
             let (swarm, answer, used_ms) = (change.swarm(), change.done(), turn.now.wall_ms);
             let record = KeyRecord { key, request, swarm, answer, used_ms };
             self.keys.insert(record.key.clone(), record.clone());
             turn.transaction.keys.push(record);
         }
-        self.decide(change.input(), turn);
+        if let Some(input) = change.input() {
+            self.decide(input, turn);
+        }
         Ok(())
     }
 

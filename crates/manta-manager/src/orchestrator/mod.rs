@@ -13,6 +13,7 @@ mod message;
 mod nodes;
 mod publish;
 mod recover;
+mod registry;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use change::Change;
 pub use ended::Ended;
 pub use nodes::{ConnectRefusal, Gpu, Greeting, KnownNode, NodeProfile};
 pub use recover::{Recovered, recover};
+pub use registry::{ModuleChange, Registry, RegistryRefusal, allows_this_release};
 pub use turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 
 pub(crate) use handle::Handle;

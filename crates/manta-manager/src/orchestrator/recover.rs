@@ -10,6 +10,7 @@ use manta_types::{ClusterId, Event, NodeName, SwarmSpec, limits};
 
 use super::ended::Ended;
 use super::nodes::KnownNode;
+use super::registry::Registry;
 use crate::ManagerError;
 
 /// Events read at once; bounds the time for which other readers wait.
@@ -22,6 +23,8 @@ pub struct Recovered {
     pub engine: Engine,
     /// All nodes that ever joined.
     pub nodes: BTreeMap<NodeName, KnownNode>,
+    /// All modules that are published.
+    pub modules: Registry,
     /// Swarms that the engine is yet to be told of, since nothing waits for them.
     pub ended: Ended,
 }
@@ -55,7 +58,8 @@ pub fn recover(
     if !open.is_empty() {
         tracing::info!(swarms = open.len(), nodes = nodes.len(), "swarms go on from what is stored");
     }
-    Ok(Recovered { engine, nodes, ended: Ended::new(ended) })
+    let modules = Registry::new(store.modules(cluster)?)?;
+    Ok(Recovered { engine, nodes, modules, ended: Ended::new(ended) })
 }
 
 pub(super) fn stored_spec(record: &SwarmRecord) -> Result<Arc<SwarmSpec>, ManagerError> {

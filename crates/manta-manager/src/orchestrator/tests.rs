@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::Connect;
 use super::publish::session_channel;
+use super::registry::Registry;
 use super::{Change, Ended, Handle, Joining, NodeProfile, Orchestrator, Recovered, SubmitOutcome};
 use crate::ManagerError;
 use crate::clock::Clock;
@@ -46,7 +47,12 @@ struct World {
 fn world(store: impl StateStore + 'static) -> World {
     let (clock, stop) = (Arc::new(HandClock::default()), CancellationToken::new());
     let (store, _) = Owned::start("test-state", Box::new(store) as Box<dyn StateStore>).unwrap();
-    let recovered = Recovered { engine: Engine::new(1), nodes: BTreeMap::new(), ended: Ended::default() };
+    let recovered = Recovered {
+        engine: Engine::new(1),
+        nodes: BTreeMap::new(),
+        modules: Registry::default(),
+        ended: Ended::default(),
+    };
     let parts = (Arc::clone(&clock) as Arc<dyn Clock>, stop.clone());
     let (service, handle, _) = Orchestrator::new(recovered, store, ClusterId::default(), parts.0, parts.1);
     World { service, handle, clock, stop }

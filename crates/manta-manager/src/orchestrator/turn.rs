@@ -6,6 +6,7 @@ use manta_store::{AttemptRecord, KeyRecord, Transaction};
 use manta_types::{AttemptId, NodeId, NodeName, SwarmId};
 
 use super::nodes::ConnectRefusal;
+use super::registry::RegistryRefusal;
 
 /// Tells one session of a node from those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +48,8 @@ pub enum Refused {
     NotFailed,
     /// The swarm or the node is not there, or what it is now is final.
     Stays,
+    /// The registry of modules stays as it is.
+    Registry(RegistryRefusal),
 }
 
 /// Something to let be known once a turn is durable.

@@ -8,6 +8,7 @@ mod gateway;
 mod harness;
 mod hostile;
 mod keys;
+mod modules;
 mod node;
 mod plan;
 mod replay;

@@ -3,14 +3,15 @@ use manta_types::{Digest, SwarmEvent};
 
 use super::blob::name;
 use super::sample::{
-    accepted, closed, cluster, events, failed, key, new_swarm, node, offered, published, swarm_id, write,
+    accepted, closed, cluster, events, failed, key, module, new_swarm, node, offered, published, swarm_id, write,
 };
 use super::state::{Everything, everything};
 use crate::{BlobError, BlobStore, CommitError, Fault, Faulty, FaultyBlobs, StateStore, Transaction};
 
 /// Transactions that touch every table.
 pub fn workload() -> Vec<Transaction> {
-    let joined = Transaction { nodes: vec![node(0, "{}"), node(1, "{}")], ..Transaction::default() };
+    let mut joined = Transaction { nodes: vec![node(0, "{}"), node(1, "{}")], ..Transaction::default() };
+    joined.modules = vec![module("w", "1.0.0", 7)];
     let mut submitted = new_swarm(1, [offered(1, 0, 1), offered(2, 1, 1)]);
     submitted.swarms[0].idempotency = Some(("key".to_owned(), "request".to_owned()));
     let retried = events(swarm_id(1), 3, [failed(1, &[published("half", 1)]), offered(3, 0, 2)]);

@@ -5,7 +5,7 @@ use manta_types::{
 };
 use uuid::Uuid;
 
-use crate::{KeyRecord, NewSwarm, NodeRecord, Transaction};
+use crate::{KeyRecord, ModuleRecord, NewSwarm, NodeRecord, Transaction};
 
 /// The first cluster.
 pub fn cluster() -> ClusterId {
@@ -47,6 +47,21 @@ pub fn swarm(number: u128) -> NewSwarm {
 pub fn key(key: &str, request: &str, swarm: Option<u128>) -> KeyRecord {
     let (key, request, answer) = (key.to_owned(), request.to_owned(), r#"{"state":"stopped"}"#.to_owned());
     KeyRecord { key, request, swarm: swarm.map(swarm_id), answer, used_ms: 1_700_000_000_000 }
+}
+
+/// A version of a module, of which nothing is said.
+pub fn module(name: &str, version: &str, number: u8) -> ModuleRecord {
+    ModuleRecord {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        bundle: blob(number),
+        about: "{}".to_owned(),
+        publisher: "ada".to_owned(),
+        published_ms: 5,
+        yanked: None,
+        deprecated: None,
+        tags: vec![],
+    }
 }
 
 /// A node as it describes itself.

@@ -4,12 +4,12 @@ use manta_types::checkpoint::{CarriedGlobal, Checkpoint};
 use manta_types::{ClusterId, NodeDuty, SwarmEvent};
 
 use super::sample::{
-    accepted, attempt_id, blob, closed, cluster, events, every_kind, failed, key, new_swarm, node, node_name, offered,
-    offered_in, published, swarm, swarm_id, write,
+    accepted, attempt_id, blob, closed, cluster, events, every_kind, failed, key, module, new_swarm, node, node_name,
+    offered, offered_in, published, swarm, swarm_id, write,
 };
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord,
-    Transaction,
+    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NodeRecord, ResultRecord, StateStore,
+    StoreError, SwarmRecord, Transaction,
 };
 
 /// A fresh store under test.
@@ -48,6 +48,7 @@ macro_rules! state_conformance {
             nothing_of_a_refused_transaction_stays
             a_node_name_belongs_to_one_node_for_ever
             a_nodes_duty_is_what_it_was_last
+            a_published_version_stays_what_it_is
             results_follow_the_history
             globals_follow_the_history
             a_continued_swarm_has_the_globals_it_takes_over
@@ -83,6 +84,8 @@ pub struct Everything {
     pub globals: Vec<Vec<GlobalRecord>>,
     /// By name.
     pub nodes: Vec<NodeRecord>,
+    /// By name and version.
+    pub modules: Vec<ModuleRecord>,
 }
 
 /// Reads all of a cluster.
@@ -90,7 +93,12 @@ pub struct Everything {
 /// # Errors
 /// When the store fails.
 pub fn everything(store: &mut dyn StateStore, cluster: &ClusterId) -> Result<Everything, StoreError> {
-    let mut all = Everything { swarms: store.swarms(cluster)?, nodes: store.nodes(cluster)?, ..Everything::default() };
+    let mut all = Everything {
+        swarms: store.swarms(cluster)?,
+        nodes: store.nodes(cluster)?,
+        modules: store.modules(cluster)?,
+        ..Everything::default()
+    };
     for swarm in &all.swarms {
         all.histories.push(store.events(cluster, swarm.id, 0, usize::MAX)?);
         all.results.push(store.results(cluster, swarm.id)?);
@@ -138,6 +146,7 @@ pub fn a_transaction_is_read_back(bench: &mut dyn Bench) {
         results: vec![vec![]],
         globals: vec![vec![]],
         nodes: vec![node(1, "{}"), node(2, "{}")],
+        modules: vec![],
     };
     assert_eq!(read(bench), expected);
 }
@@ -329,6 +338,28 @@ pub fn a_nodes_duty_is_what_it_was_last(bench: &mut dyn Bench) {
         commit(bench, &with(&record));
         assert_eq!(read(bench).nodes, [record]);
     }
+}
+
+pub fn a_published_version_stays_what_it_is(bench: &mut dyn Bench) {
+    let publish = |modules: Vec<ModuleRecord>| Transaction { modules, ..Transaction::default() };
+    commit(bench, &publish(vec![module("w", "1.10.0", 1), module("w", "1.2.0", 2), module("a", "1.0.0", 1)]));
+    let mut marked = module("w", "1.2.0", 2);
+    marked.yanked = Some("wrong mean".to_owned());
+    marked.deprecated = Some("use 1.10.0".to_owned());
+    marked.tags = vec!["old".to_owned(), "stable".to_owned()];
+    commit(bench, &publish(vec![marked.clone()]));
+    let all = vec![module("a", "1.0.0", 1), module("w", "1.10.0", 1), marked.clone()];
+    assert_eq!(read(bench).modules, all);
+    let another = ModuleRecord { bundle: blob(3), ..marked };
+    let refused = publish(vec![module("b", "1.0.0", 1), another]);
+    let error = bench.store().commit(&cluster(), &refused).expect_err("another bundle under a version");
+    assert!(
+        matches!(&error, CommitError::Published { name, version } if name == "w" && version == "1.2.0"),
+        "{error:?}"
+    );
+    assert_eq!(read(bench).modules, all, "nothing of it is there");
+    commit(bench, &publish(vec![module("w", "1.2.0", 2)]));
+    assert_eq!(read(bench).modules[2], module("w", "1.2.0", 2), "what is said of it can be taken back");
 }
 
 pub fn results_follow_the_history(bench: &mut dyn Bench) {

@@ -50,6 +50,9 @@ macro_rules! columns {
     (tallies) => {
         "counted, rows, folded"
     };
+    (modules) => {
+        "cluster_id, name, version, digest, size, about, publisher, published_ms, yanked, deprecated, tags"
+    };
     (log_ends) => {
         "cluster_id, swarm_id, seq"
     };

@@ -9,14 +9,15 @@ use rusqlite::{Connection, ToSql, params};
 use super::checksum::{Checksum, checksum_of, columns, put};
 use super::derive::Derivation;
 use super::tail::Tail;
-use super::{nodes, query};
+use super::{modules, nodes, query};
 use crate::{CommitError, KeyRecord, NewSwarm, StoreError, Transaction};
 
 /// Writes everything or fails; the caller has begun a transaction and rolls it back on failure.
 pub(super) fn write(db: &Connection, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
-    let Transaction { swarms, events, nodes, keys, purged, keys_before_ms } = transaction;
+    let Transaction { swarms, events, nodes, modules, keys, purged, keys_before_ms } = transaction;
     swarms.iter().try_for_each(|swarm| add_swarm(db, cluster, swarm))?;
     nodes.iter().try_for_each(|node| nodes::put(db, cluster, node))?;
+    modules.iter().try_for_each(|module| modules::put(db, cluster, module))?;
     add_events(db, cluster, events)?;
     keys.iter().try_for_each(|record| add_key(db, cluster, record))?;
     purged.iter().try_for_each(|swarm| check_ended(db, cluster, *swarm))?;

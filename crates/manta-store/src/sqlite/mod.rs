@@ -10,6 +10,7 @@ pub(crate) mod database;
 mod derive;
 mod lock;
 pub(crate) mod migrate;
+mod modules;
 mod nodes;
 mod query;
 mod reader;

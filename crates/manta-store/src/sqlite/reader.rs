@@ -74,6 +74,19 @@ impl StateReader {
         Ok(())
     }
 
+    /// Names the bundle of every published version of a module.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn bundles(&self, mut name: impl FnMut(Digest)) -> Result<(), StoreError> {
+        let mut select = self.connection.prepare_cached("SELECT digest FROM modules")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            name(Digest::from_bytes(row.get(0)?));
+        }
+        Ok(())
+    }
+
     /// Names every blob that an attempt published or a task wrote.
     ///
     /// # Errors

@@ -8,19 +8,23 @@ use uuid::Uuid;
 use super::checksum::put;
 use super::database::{self, Format};
 use super::lock::DataLock;
-use super::{commit, migrate, nodes, query, tally};
+use super::{commit, migrate, modules, nodes, query, tally};
 use crate::state::generation_after;
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord,
-    Transaction,
+    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NodeRecord, ResultRecord, StateStore,
+    StoreError, SwarmRecord, Transaction,
 };
 
 pub(super) const STATE_FILE: &str = "state.db";
 pub(super) const STATE: Format = Format {
     application_id: i32::from_be_bytes(*b"MnSt"),
-    version: 4,
-    schema: concat!(include_str!("schema/state-3.sql"), include_str!("schema/state-4.sql")),
-    migrations: &[migrate::state_to_2, migrate::state_to_3, migrate::state_to_4],
+    version: 5,
+    schema: concat!(
+        include_str!("schema/state-3.sql"),
+        include_str!("schema/state-4.sql"),
+        include_str!("schema/state-5.sql")
+    ),
+    migrations: &[migrate::state_to_2, migrate::state_to_3, migrate::state_to_4, migrate::state_to_5],
     synchronous: "FULL",
     is_checked: true,
 };
@@ -116,6 +120,10 @@ impl StateStore for SqliteStore {
 
     fn nodes(&mut self, cluster: &ClusterId) -> Result<Vec<NodeRecord>, StoreError> {
         nodes::all(&self.connection, cluster)
+    }
+
+    fn modules(&mut self, cluster: &ClusterId) -> Result<Vec<ModuleRecord>, StoreError> {
+        modules::all(&self.connection, cluster)
     }
 
     fn results(&mut self, cluster: &ClusterId, swarm: SwarmId) -> Result<Vec<ResultRecord>, StoreError> {

@@ -9,7 +9,7 @@ use super::database::corrupt;
 use crate::StoreError;
 
 /// Tables that are counted: the name of one, how its rows are read, and what a row is called.
-const COUNTED: [(&str, &str, &str); 4] = [
+const COUNTED: [(&str, &str, &str); 5] = [
     (
         "generations",
         concat!("SELECT checksum, ", is_sound!(generations), ", generation FROM generations"),
@@ -32,6 +32,11 @@ const COUNTED: [(&str, &str, &str); 4] = [
         "idempotency key",
     ),
     ("nodes", concat!("SELECT checksum, ", is_sound!(nodes), ", name FROM nodes NOT INDEXED"), "node"),
+    (
+        "modules",
+        concat!("SELECT checksum, ", is_sound!(modules), ", name FROM modules NOT INDEXED"),
+        "version of module",
+    ),
 ];
 
 /// What a table comes to.

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use crate::out;
 use crate::package::{self, Difference, FileChange, SourceArgs};
+use crate::registry::RegistryArgs;
 use crate::report::{Failure, Form};
 use crate::text::{bytes, clean, one_line};
 
 /// Options of `manta module diff`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The module as it was: a path, or an archive.
+    /// The module as it was: a path, an archive, or NAME@VERSION of a registry.
     before: String,
 
     /// The module as it is.
@@ -22,12 +23,16 @@ pub(crate) struct Args {
     /// The Python interpreter [default: MANTA_PYTHON, the active environment, python3 on PATH].
     #[arg(long, value_name = "PATH")]
     python: Option<std::path::PathBuf>,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// Shows what differs; nothing where they are the same.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let source = SourceArgs::with_python(args.python);
-    let (before, after) = (package::open(&args.before, &source).await?, package::open(&args.after, &source).await?);
+    let before = package::find(&args.before, &source, &args.registry).await?;
+    let after = package::find(&args.after, &source, &args.registry).await?;
     let difference = package::difference(&before, &after)?;
     match form {
         Form::Json => out::put_json(&json!({

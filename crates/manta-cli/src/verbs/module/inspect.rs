@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::out;
 use crate::package::{self, Package, SourceArgs};
+use crate::registry::RegistryArgs;
 use crate::report::{Failure, Form};
 use crate::table::Table;
 use crate::text::{bytes, count, one_line};
@@ -15,16 +16,19 @@ use crate::text::{bytes, count, one_line};
 /// Options of `manta module inspect`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The module: a `.py` file or a folder, or an archive that `manta module package` wrote.
+    /// The module: a `.py` file or a folder, an archive that `manta module package` wrote, or NAME@VERSION.
     module: String,
 
     #[command(flatten)]
     source: SourceArgs,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// Shows the module; its files largest first.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
-    let package = package::open(&args.module, &args.source).await?;
+    let package = package::find(&args.module, &args.source, &args.registry).await?;
     match form {
         Form::Json => out::put_json(&json!({
             "schema_version": SCHEMA_VERSION,

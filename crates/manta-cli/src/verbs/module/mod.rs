@@ -6,8 +6,13 @@ use clap::Subcommand;
 use crate::report::{Failure, Form};
 
 pub(crate) mod diff;
+pub(crate) mod download;
 pub(crate) mod inspect;
+pub(crate) mod ls;
+pub(crate) mod mark;
 pub(crate) mod package;
+pub(crate) mod publish;
+pub(crate) mod show;
 
 /// Verbs of modules.
 #[derive(Debug, Subcommand)]
@@ -18,6 +23,30 @@ pub(crate) enum Verb {
     Inspect(inspect::Args),
     /// Show what differs between two modules: manifest, dependencies, code.
     Diff(diff::Args),
+    /// Publish a version of a module, for ever.
+    Publish(publish::Args),
+    /// List the modules that are published.
+    Ls(ls::Args),
+    /// List those that a text is in.
+    Search(ls::SearchArgs),
+    /// Show the versions of a module.
+    Show(show::Args),
+    /// Show what each version of a module works with.
+    Compat(show::Args),
+    /// Show which swarms pin which version of a module.
+    Users(show::Args),
+    /// Fetch a published module as one file.
+    Download(download::Args),
+    /// Take a module of another registry into this one.
+    Add(publish::AddArgs),
+    /// Let no range choose a version any more; who pins it keeps it.
+    Yank(mark::YankArgs),
+    /// Let ranges choose a version again.
+    Unyank(mark::UnyankArgs),
+    /// Tell whoever uses a version what to do in its place.
+    Deprecate(mark::DeprecateArgs),
+    /// Give a version a name that moves, such as stable.
+    Tag(mark::TagArgs),
 }
 
 /// Does what the command line says.
@@ -26,5 +55,17 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
         Verb::Package(args) => super::block_on(package::main(args, form)),
         Verb::Inspect(args) => super::block_on(inspect::main(args, form)),
         Verb::Diff(args) => super::block_on(diff::main(args, form)),
+        Verb::Publish(args) => super::block_on(publish::main(args, form)),
+        Verb::Ls(args) => super::block_on(ls::main(args, form)),
+        Verb::Search(args) => super::block_on(ls::search(args, form)),
+        Verb::Show(args) => super::block_on(show::main(args, form)),
+        Verb::Compat(args) => super::block_on(show::compat(args, form)),
+        Verb::Users(args) => super::block_on(show::users(args, form)),
+        Verb::Download(args) => super::block_on(download::main(args, form)),
+        Verb::Add(args) => super::block_on(publish::add(args, form)),
+        Verb::Yank(args) => super::block_on(mark::yank(args, form)),
+        Verb::Unyank(args) => super::block_on(mark::unyank(args, form)),
+        Verb::Deprecate(args) => super::block_on(mark::deprecate(args, form)),
+        Verb::Tag(args) => super::block_on(mark::tag(args, form)),
     }
 }

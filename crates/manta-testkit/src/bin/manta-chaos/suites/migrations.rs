@@ -19,7 +19,7 @@ const SAMPLES: [(u64, &str); 2] = [
     (2, include_str!("../../../../../manta-store/src/sqlite/samples/format-2.sql")),
 ];
 /// The format that all are brought up to.
-const PRESENT: u64 = 4;
+const PRESENT: u64 = 5;
 
 /// Every point of every step from every format.
 pub(crate) async fn run(plan: Plan) -> Result<Vec<Finding>> {

@@ -1,0 +1,276 @@
+//! Modules: publish, list, show, choose, and what is said of them.
+use std::sync::Arc;
+
+use http::StatusCode;
+use manta_api::{
+    ErrorCode, MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView, Problem,
+    PublishRequest,
+};
+use manta_module::{BundleManifest, VersionRange};
+use manta_store::{BlobStore, ModuleRecord};
+use manta_types::name::{self, nearest};
+use manta_types::{Blob, Digest};
+use semver::Version;
+
+use super::call::{Answer, Call, clip, json, parse};
+use super::problem::internal;
+use crate::ManagerError;
+use crate::app::App;
+use crate::content::stored;
+use crate::keys;
+use crate::orchestrator::{Change, ModuleChange, Refused, Registry, RegistryRefusal};
+
+/// Modules that one answer lists unless asked for another number, and the most that may be asked for.
+const LISTED: usize = 100;
+const LISTED_MAX: usize = 1000;
+/// Characters of a reason, a hint or a publisher's name.
+const WORDS_MAX: usize = 500;
+/// Published versions of one cluster; each costs the manager some hundred bytes of memory.
+const VERSIONS_MAX: usize = 1_000_000;
+
+pub(super) async fn list(app: App, call: Call) -> Answer {
+    let (after, search) = (call.query::<String>("after")?, call.query::<String>("search")?);
+    let most = call.query::<usize>("limit")?.unwrap_or(LISTED).min(LISTED_MAX);
+    let search = search.map(|text| text.to_lowercase());
+    let listed = app.handle.ask(move |view| {
+        let all = view.modules.names(after.as_deref()).map(|name| summary(view.modules, name));
+        let fits = |module: &ModuleView| {
+            search.as_ref().is_none_or(|wanted| {
+                let described = module.description.as_deref().unwrap_or_default();
+                module.name.to_lowercase().contains(wanted) || described.to_lowercase().contains(wanted)
+            })
+        };
+        all.filter(fits).take(most).collect::<Vec<_>>()
+    });
+    json(StatusCode::OK, &listed.await?)
+}
+
+pub(super) async fn show(app: App, call: Call) -> Answer {
+    let name = call.param("name").to_owned();
+    let shown = app.handle.ask(move |view| {
+        known(view.modules, &name)?;
+        view.modules.versions(&name).map(version_view).collect::<Result<Vec<_>, Problem>>()
+    });
+    json(StatusCode::OK, &shown.await??)
+}
+
+pub(super) async fn choose(app: App, call: Call) -> Answer {
+    let (name, wanted) = (call.param("name").to_owned(), call.query::<String>("version")?);
+    let chosen = app.handle.ask(move |view| {
+        known(view.modules, &name)?;
+        if let Some(tagged) = wanted.as_deref().and_then(|wanted| view.modules.tagged(&name, wanted)) {
+            return version_view(tagged);
+        }
+        let wanted = wanted.as_deref().map_or(Ok(VersionRange::Newest), VersionRange::parse);
+        let wanted = wanted.map_err(|error| Problem::new(ErrorCode::BadRequest, format!("`version` {error}")))?;
+        let chosen = view.modules.resolve(&name, &wanted);
+        version_view(chosen.map_err(|error| Problem::new(ErrorCode::NotFound, error.to_string()))?)
+    });
+    json(StatusCode::OK, &chosen.await??)
+}
+
+pub(super) async fn users(app: App, call: Call) -> Answer {
+    let name = call.param("name").to_owned();
+    let users = app.handle.ask_of_all(move |view| {
+        let mut users: Vec<ModuleUseView> = Vec::new();
+        for swarm in view.engine.swarms() {
+            for task in swarm.spec().tasks.iter().filter(|task| task.module == name) {
+                let same = |user: &&mut ModuleUseView| user.swarm == swarm.id() && user.bundle == task.bundle;
+                match users.iter_mut().rev().take_while(|user| user.swarm == swarm.id()).find(same) {
+                    Some(user) => user.tasks.push(task.alias.clone()),
+                    None => users.push(ModuleUseView {
+                        swarm: swarm.id(),
+                        name: swarm.spec().name.clone(),
+                        state: swarm.state().to_string(),
+                        tasks: vec![task.alias.clone()],
+                        version: task.version.clone(),
+                        bundle: task.bundle,
+                    }),
+                }
+            }
+        }
+        users
+    });
+    json(StatusCode::OK, &users.await?)
+}
+
+pub(super) async fn publish(app: App, mut call: Call) -> Answer {
+    let body = call.bytes().await?;
+    let idempotency = call.idempotency([b"publish ".as_slice(), &body].concat())?;
+    let PublishRequest { bundle, publisher } = parse("request's body", &body)?;
+    app.space.admit(body.len() as u64)?;
+    let blobs = Arc::clone(&app.blobs);
+    let checked = tokio::task::spawn_blocking(move || publishable(&bundle, blobs.as_ref()));
+    let (manifest, size) = checked.await.map_err(internal)??;
+    let record = ModuleRecord {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        bundle: Blob { digest: bundle, size },
+        about: serde_json::to_string(&about(&manifest)).map_err(internal)?,
+        publisher: name::printable(&publisher, WORDS_MAX),
+        published_ms: app.clock.now().wall_ms,
+        yanked: None,
+        deprecated: None,
+        tags: Vec::new(),
+    };
+    let (name, version) = (record.name.clone(), record.version.clone());
+    if keys::done_before(&app, idempotency.as_ref()).await?.is_none() {
+        let room = app.handle.ask(|view| view.modules.total() < VERSIONS_MAX).await?;
+        if !room {
+            let sentence = format!("{VERSIONS_MAX} versions are published, which is the limit");
+            return Err(Problem::new(ErrorCode::TooLarge, sentence));
+        }
+        change(&app, ModuleChange::Publish(Box::new(record)), idempotency).await?;
+    }
+    shown(&app, name, version, StatusCode::CREATED).await
+}
+
+pub(super) async fn mark(app: App, mut call: Call) -> Answer {
+    let name = call.param("name").to_owned();
+    let body = call.bytes().await?;
+    let idempotency = call.idempotency([format!("mark {name} ").as_bytes(), &body].concat())?;
+    let MarkRequest { version, mark } = parse("request's body", &body)?;
+    check_mark(&mark)?;
+    app.space.admit(body.len() as u64)?;
+    let asked = (name.clone(), version.clone());
+    let there =
+        app.handle.ask(move |view| exactly(view.modules, &asked.0, &asked.1).map(|record| record.version.clone()));
+    let version = there.await??;
+    if keys::done_before(&app, idempotency.as_ref()).await?.is_none() {
+        let marked = ModuleChange::Mark { name: name.clone(), version: version.clone(), mark };
+        change(&app, marked, idempotency).await?;
+    }
+    shown(&app, name, version, StatusCode::OK).await
+}
+
+async fn change(app: &App, wanted: ModuleChange, idempotency: Option<keys::Idempotency>) -> Result<(), Problem> {
+    match app.handle.change(Change::Module(wanted), idempotency).await? {
+        Ok(()) => Ok(()),
+        Err(Refused::KeyUsed { earlier, .. }) => Err(keys::used(&earlier)),
+        Err(Refused::Registry(RegistryRefusal::Published(first))) => {
+            let (name, version, digest) = (&first.name, &first.version, first.bundle.digest.short());
+            let by = if first.publisher.is_empty() { String::new() } else { format!(" by {}", first.publisher) };
+            let sentence = format!(
+                "version {version} of module `{name}` is published already{by}, as bundle {digest}: it stays so"
+            );
+            Err(Problem::new(ErrorCode::Conflict, sentence).hint("publish what changed under a version of its own"))
+        }
+        Err(_) => Err(Problem::new(ErrorCode::NotFound, "there is no such version any more")),
+    }
+}
+
+/// The manifest of a stored bundle that may be published, and its bytes; all that it names is held.
+fn publishable(bundle: &Digest, blobs: &dyn BlobStore) -> Result<(BundleManifest, u64), Problem> {
+    let lacking = |what: String| {
+        let problem = Problem::new(ErrorCode::MissingBlob, format!("not stored at the manager: {what}"));
+        problem.hint("ask `blobs/missing` and upload what it names, then publish again")
+    };
+    let bytes = stored(bundle, blobs)?.ok_or_else(|| lacking(format!("the bundle `{}`", bundle.short())))?;
+    let invalid = |sentence: String| Problem::new(ErrorCode::InvalidSwarm, sentence);
+    let manifest =
+        BundleManifest::parse(&bytes).map_err(|error| invalid(format!("the bundle cannot be used: {error}")))?;
+    let version = Version::parse(&manifest.version).map_err(internal)?;
+    if !version.build.is_empty() {
+        let problem = invalid(format!(
+            "version {version} of module `{}` cannot be published: what follows the `+` tells no versions apart",
+            manifest.name
+        ));
+        return Err(problem.hint("give it a version such as 1.0.0: `version` in `[tool.manta.module]`, or --version"));
+    }
+    for (path, blob) in &manifest.files {
+        match blobs.hold(&blob.digest).map_err(ManagerError::from)? {
+            Some(size) if size == blob.size => {}
+            Some(size) => return Err(invalid(format!("`{path}` has {size} bytes, its manifest says {}", blob.size))),
+            None => return Err(lacking(format!("`{path}` of module `{}`", manifest.name))),
+        }
+    }
+    Ok((manifest, bytes.len() as u64))
+}
+
+/// What listings show of a module.
+pub fn about(manifest: &BundleManifest) -> ModuleAbout {
+    ModuleAbout {
+        description: manifest.description.clone(),
+        image: manifest.image.clone(),
+        images: manifest.images.clone(),
+        requires_manta: manifest.requires_manta.clone(),
+        requires_python: None,
+        architectures: manifest.architectures.clone(),
+        datasets: manifest.datasets.clone(),
+        files: manifest.files.len() as u64,
+        bytes: manifest.total_bytes(),
+    }
+}
+
+fn check_mark(mark: &ModuleMark) -> Result<(), Problem> {
+    let bad = |sentence: String| Problem::new(ErrorCode::BadRequest, sentence);
+    match mark {
+        ModuleMark::Yank(words) | ModuleMark::Deprecate(words) if words.trim().is_empty() => {
+            Err(bad("a reason is needed, for whoever uses the version".to_owned()))
+        }
+        ModuleMark::Yank(words) | ModuleMark::Deprecate(words) if words.chars().count() > WORDS_MAX => {
+            Err(bad(format!("the reason has more than {WORDS_MAX} characters")))
+        }
+        ModuleMark::Tag(tag) | ModuleMark::Untag(tag) => {
+            name::check_label("tag", tag).map_err(|error| bad(error.to_string()))?;
+            if VersionRange::parse(tag).is_ok() {
+                return Err(bad(format!("the tag `{tag}` would read as a version or a range of them")));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn known(modules: &Registry, wanted: &str) -> Result<(), Problem> {
+    if modules.count(wanted) > 0 {
+        return Ok(());
+    }
+    let problem = Problem::new(ErrorCode::NotFound, format!("no module `{}` is published", clip(wanted)));
+    Err(match nearest(wanted, modules.names(None)) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem.hint("`manta module ls` lists them, and `manta module publish` adds one"),
+    })
+}
+
+/// One version, by its number or a tag.
+fn exactly<'a>(modules: &'a Registry, name: &str, version: &str) -> Result<&'a ModuleRecord, Problem> {
+    known(modules, name)?;
+    modules.get(name, version).or_else(|| modules.tagged(name, version)).ok_or_else(|| {
+        let there = modules.versions(name).take(12).map(|record| record.version.as_str()).collect::<Vec<_>>();
+        let sentence =
+            format!("module `{}` has no version `{}`; there are {}", clip(name), clip(version), there.join(", "));
+        Problem::new(ErrorCode::NotFound, sentence)
+    })
+}
+
+async fn shown(app: &App, name: String, version: String, status: StatusCode) -> Answer {
+    let shown = app.handle.ask(move |view| exactly(view.modules, &name, &version).and_then(version_view));
+    json(status, &shown.await??)
+}
+
+fn version_view(record: &ModuleRecord) -> Result<ModuleVersionView, Problem> {
+    Ok(ModuleVersionView {
+        name: record.name.clone(),
+        version: record.version.clone(),
+        bundle: record.bundle.digest,
+        publisher: record.publisher.clone(),
+        published_ms: record.published_ms,
+        yanked: record.yanked.clone(),
+        deprecated: record.deprecated.clone(),
+        tags: record.tags.clone(),
+        about: serde_json::from_str(&record.about).map_err(internal)?,
+    })
+}
+
+fn summary(modules: &Registry, name: &str) -> ModuleView {
+    let newest = modules.resolve(name, &VersionRange::Newest).ok();
+    let described = newest.and_then(|record| serde_json::from_str::<ModuleAbout>(&record.about).ok());
+    ModuleView {
+        name: name.to_owned(),
+        newest: newest.map(|record| record.version.clone()),
+        versions: modules.count(name) as u64,
+        description: described.and_then(|about| about.description),
+        deprecated: newest.and_then(|record| record.deprecated.clone()),
+    }
+}

@@ -1,0 +1,282 @@
+//! The registry: which versions of modules are published, for ever, and what is said of them.
+//!
+//! Its changes are made in the service loop, like all others, so that of two publishers of one version one is first.
+use std::collections::BTreeMap;
+
+use manta_api::{ModuleMark, version};
+use manta_module::{Candidate, NoVersion, VersionRange, resolve};
+use manta_store::ModuleRecord;
+use semver::Version;
+
+use crate::ManagerError;
+
+/// A change of the registry that a user asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModuleChange {
+    /// A version is to exist.
+    Publish(Box<ModuleRecord>),
+    /// Something else is to be said of one.
+    Mark {
+        /// The module.
+        name: String,
+        /// The version.
+        version: String,
+        /// What is said.
+        mark: ModuleMark,
+    },
+}
+
+impl ModuleChange {
+    /// What was done, in words.
+    pub fn done(&self) -> String {
+        match self {
+            Self::Publish(record) => format!("published module `{}` {}", record.name, record.version),
+            Self::Mark { name, version, mark } => {
+                let did = match mark {
+                    ModuleMark::Yank(_) => "yanked",
+                    ModuleMark::Unyank => "took back the yank of",
+                    ModuleMark::Deprecate(_) => "deprecated",
+                    ModuleMark::Undeprecate => "took back the deprecation of",
+                    ModuleMark::Tag(_) => "tagged",
+                    ModuleMark::Untag(_) => "took a tag off",
+                };
+                format!("{did} module `{name}` {version}")
+            }
+        }
+    }
+}
+
+/// Why the registry stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryRefusal {
+    /// The version exists, as another bundle; this is the first one.
+    Published(Box<ModuleRecord>),
+    /// There is no such version.
+    Unknown,
+}
+
+/// All published versions, by name and in the order of SemVer.
+#[derive(Debug, Default)]
+pub struct Registry {
+    modules: BTreeMap<String, BTreeMap<Version, ModuleRecord>>,
+    total: usize,
+}
+
+impl Registry {
+    /// The registry of stored records.
+    ///
+    /// # Errors
+    /// When one has no version.
+    pub fn new(records: Vec<ModuleRecord>) -> Result<Self, ManagerError> {
+        let mut registry = Self::default();
+        for record in records {
+            let version = Version::parse(&record.version).map_err(|error| ManagerError::Unreadable {
+                what: format!("version `{}` of module `{}`", record.version, record.name),
+                problem: error.to_string(),
+            })?;
+            registry.put(version, record);
+        }
+        Ok(registry)
+    }
+
+    /// The names of all modules, from after one on.
+    pub fn names<'a>(&'a self, after: Option<&str>) -> impl Iterator<Item = &'a str> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        self.modules.range::<str, _>((from, Unbounded)).map(|(name, _)| name.as_str())
+    }
+
+    /// All versions of a module, the newest first.
+    pub fn versions(&self, name: &str) -> impl Iterator<Item = &ModuleRecord> {
+        self.modules.get(name).into_iter().flat_map(|versions| versions.values().rev())
+    }
+
+    /// How many versions of a module there are.
+    pub fn count(&self, name: &str) -> usize {
+        self.modules.get(name).map_or(0, BTreeMap::len)
+    }
+
+    /// How many versions there are of all modules.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// One version.
+    pub fn get(&self, name: &str, version: &str) -> Option<&ModuleRecord> {
+        self.modules.get(name)?.get(&Version::parse(version).ok()?)
+    }
+
+    /// The version that a tag means.
+    pub fn tagged(&self, name: &str, tag: &str) -> Option<&ModuleRecord> {
+        self.versions(name).find(|record| record.tags.iter().any(|one| one == tag))
+    }
+
+    /// The version of a module that is meant by a range.
+    ///
+    /// # Errors
+    /// When there is none; lists what exists.
+    pub fn resolve(&self, name: &str, wanted: &VersionRange) -> Result<&ModuleRecord, NoVersion> {
+        static NONE: BTreeMap<Version, ModuleRecord> = BTreeMap::new();
+        let versions = self.modules.get(name).unwrap_or(&NONE);
+        if let VersionRange::Exact(exact) = wanted
+            && let Some(record) = versions.get(exact).filter(|record| is_compatible(&record.about))
+        {
+            return Ok(record);
+        }
+        let newest_first = versions.iter().rev().map(|(version, record)| Candidate {
+            version,
+            is_yanked: record.yanked.is_some(),
+            is_compatible: is_compatible(&record.about),
+        });
+        resolve(name, wanted, newest_first).map(|version| &versions[version])
+    }
+
+    /// Makes a change; the records that are to be stored, none where everything is so already.
+    pub(super) fn make(&mut self, change: &ModuleChange) -> Result<Vec<ModuleRecord>, RegistryRefusal> {
+        let changed = match change {
+            ModuleChange::Publish(record) => match self.get(&record.name, &record.version) {
+                Some(first) if first.bundle == record.bundle => Vec::new(),
+                Some(first) => return Err(RegistryRefusal::Published(Box::new(first.clone()))),
+                None => vec![(**record).clone()],
+            },
+            ModuleChange::Mark { name, version, mark } => self.marked(name, version, mark)?,
+        };
+        for record in &changed {
+            // Who publishes has shown that it is one, and whoever marks names one that is.
+            let Ok(version) = Version::parse(&record.version) else { continue };
+            self.put(version, record.clone());
+        }
+        Ok(changed)
+    }
+
+    fn put(&mut self, version: Version, record: ModuleRecord) {
+        let versions = self.modules.entry(record.name.clone()).or_default();
+        self.total += usize::from(versions.insert(version, record).is_none());
+    }
+
+    fn marked(&self, name: &str, version: &str, mark: &ModuleMark) -> Result<Vec<ModuleRecord>, RegistryRefusal> {
+        let known = self.get(name, version).ok_or(RegistryRefusal::Unknown)?;
+        let mut record = known.clone();
+        let mut changed = Vec::new();
+        match mark {
+            ModuleMark::Yank(reason) => record.yanked = Some(reason.clone()),
+            ModuleMark::Unyank => record.yanked = None,
+            ModuleMark::Deprecate(instead) => record.deprecated = Some(instead.clone()),
+            ModuleMark::Undeprecate => record.deprecated = None,
+            ModuleMark::Untag(tag) => record.tags.retain(|one| one != tag),
+            ModuleMark::Tag(tag) => {
+                if let Some(former) = self.tagged(name, tag).filter(|former| former.version != record.version) {
+                    let mut former = former.clone();
+                    former.tags.retain(|one| one != tag);
+                    changed.push(former);
+                }
+                if !record.tags.contains(tag) {
+                    record.tags.push(tag.clone());
+                    record.tags.sort();
+                }
+            }
+        }
+        if record != *known {
+            changed.push(record);
+        }
+        Ok(changed)
+    }
+}
+
+/// Whether what a version says of itself allows this release of Manta.
+fn is_compatible(about: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Required {
+        #[serde(default)]
+        requires_manta: Option<String>,
+    }
+    let required: Option<Required> = serde_json::from_str(about).ok();
+    required.and_then(|about| about.requires_manta).is_none_or(|range| allows_this_release(&range))
+}
+
+/// Whether a range of Manta's versions holds this one.
+pub fn allows_this_release(range: &str) -> bool {
+    let ours = Version::parse(version::PRODUCT);
+    VersionRange::parse(range).is_ok_and(|range| ours.is_ok_and(|ours| range.holds(&ours)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manta_types::{Blob, Digest};
+
+    fn record(name: &str, version: &str, number: u8) -> ModuleRecord {
+        ModuleRecord {
+            name: name.into(),
+            version: version.into(),
+            bundle: Blob { digest: Digest::from_bytes([number; 32]), size: 1 },
+            about: "{}".into(),
+            publisher: "ada".into(),
+            published_ms: 1,
+            yanked: None,
+            deprecated: None,
+            tags: vec![],
+        }
+    }
+
+    fn publish(registry: &mut Registry, version: &str, number: u8) -> Result<Vec<ModuleRecord>, RegistryRefusal> {
+        registry.make(&ModuleChange::Publish(Box::new(record("w", version, number))))
+    }
+
+    fn mark(registry: &mut Registry, version: &str, mark: ModuleMark) -> Result<usize, RegistryRefusal> {
+        let (name, version) = ("w".to_owned(), version.to_owned());
+        registry.make(&ModuleChange::Mark { name, version, mark }).map(|changed| changed.len())
+    }
+
+    #[test]
+    fn the_first_publisher_of_a_version_wins_and_the_second_is_told() {
+        let mut registry = Registry::default();
+        assert_eq!(publish(&mut registry, "1.0.0", 1).unwrap().len(), 1);
+        assert_eq!(publish(&mut registry, "1.0.0", 1), Ok(vec![]), "the same again changes nothing");
+        let Err(RegistryRefusal::Published(first)) = publish(&mut registry, "1.0.0", 2) else { panic!() };
+        assert_eq!(first.bundle.digest, Digest::from_bytes([1; 32]));
+    }
+
+    #[test]
+    fn a_tag_means_one_version_and_moves() {
+        let mut registry = Registry::default();
+        publish(&mut registry, "1.0.0", 1).unwrap();
+        publish(&mut registry, "1.1.0", 2).unwrap();
+        assert_eq!(mark(&mut registry, "1.0.0", ModuleMark::Tag("stable".into())), Ok(1));
+        assert_eq!(mark(&mut registry, "1.0.0", ModuleMark::Tag("stable".into())), Ok(0));
+        assert_eq!(mark(&mut registry, "1.1.0", ModuleMark::Tag("stable".into())), Ok(2));
+        assert_eq!(registry.tagged("w", "stable").unwrap().version, "1.1.0");
+        assert_eq!(mark(&mut registry, "3.0.0", ModuleMark::Unyank), Err(RegistryRefusal::Unknown));
+    }
+
+    #[test]
+    fn ranges_pass_over_what_was_yanked_and_what_is_for_another_manta() {
+        let mut registry = Registry::default();
+        for (number, version) in (1..).zip(["1.0.0", "1.2.0", "1.10.0", "2.0.0"]) {
+            publish(&mut registry, version, number).unwrap();
+        }
+        let mut later = record("w", "2.1.0", 9);
+        later.about = r#"{"requires_manta": ">=99"}"#.into();
+        registry.make(&ModuleChange::Publish(Box::new(later))).unwrap();
+        let chosen = |registry: &Registry, range: &str| {
+            registry.resolve("w", &VersionRange::parse(range).unwrap()).map(|record| record.version.clone())
+        };
+        assert_eq!(chosen(&registry, "*").unwrap(), "2.0.0");
+        assert_eq!(chosen(&registry, "^1").unwrap(), "1.10.0", "by number, not by letter");
+        mark(&mut registry, "1.10.0", ModuleMark::Yank("wrong".into())).unwrap();
+        assert_eq!(chosen(&registry, "^1").unwrap(), "1.2.0");
+        assert_eq!(chosen(&registry, "1.10.0").unwrap(), "1.10.0", "who names it exactly gets it");
+        let none = chosen(&registry, "^3").unwrap_err().to_string();
+        assert_eq!(none, "no version of module `w` is ^3; there are 2.1.0, 2.0.0, 1.10.0 (yanked), 1.2.0, 1.0.0");
+    }
+
+    #[test]
+    fn what_was_stored_reads_back() {
+        let registry = Registry::new(vec![record("w", "1.10.0", 1), record("w", "1.9.0", 2), record("a", "1.0.0", 3)]);
+        let registry = registry.unwrap();
+        assert_eq!(registry.names(None).collect::<Vec<_>>(), ["a", "w"]);
+        assert_eq!(registry.names(Some("a")).collect::<Vec<_>>(), ["w"]);
+        assert_eq!(registry.versions("w").next().unwrap().version, "1.10.0");
+        assert!(Registry::new(vec![record("w", "one", 1)]).unwrap_err().to_string().contains("`one`"));
+    }
+}
