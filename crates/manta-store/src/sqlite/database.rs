@@ -1,5 +1,6 @@
 //! Opens a SQLite file of ours: makes it whole or not at all, brings an older format up to date, and refuses what is
 //! foreign, damaged or of a newer format.
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -113,6 +114,7 @@ pub(crate) fn open_to_read(path: &Path, format: &Format) -> Result<Connection, S
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     let found = named(path, format_of(&connection, path, format))?;
     if found == format.version {
+        named(path, check_schema(&connection, format))?;
         Ok(connection)
     } else {
         Err(StoreError::Version { path: path.display().to_string(), found, wanted: format.version })
@@ -130,6 +132,7 @@ fn set_up(connection: &mut Connection, path: &Path, format: &Format) -> Result<(
         check_structure(connection)?;
     }
     migrate::bring_up(connection, path, format, found)?;
+    check_schema(connection, format)?;
     Ok(connection.pragma_update(None, "foreign_keys", true)?)
 }
 
@@ -249,6 +252,25 @@ pub(crate) fn check_structure(connection: &Connection) -> Result<(), StoreError>
         return Err(corrupt("the database", &problem.replace('\n', " ")));
     }
     check_references(connection)
+}
+
+/// Finds tables, indexes and triggers that are not those which the format makes: SQLite reads their text, and checks it for
+/// nothing but sense.
+fn check_schema(connection: &Connection, format: &Format) -> Result<(), StoreError> {
+    let made = schema_of(&open_in_memory(format)?)?;
+    let found = schema_of(connection)?;
+    let differs = made.iter().find(|(name, sql)| found.get(*name) != Some(sql));
+    match differs.or_else(|| found.iter().find(|(name, _)| !made.contains_key(*name))) {
+        None => Ok(()),
+        Some((name, _)) => Err(corrupt("the database", &format!("`{name}` in it is not as it was made"))),
+    }
+}
+
+/// What a database consists of: name → how it was made, where SQLite was told that.
+fn schema_of(connection: &Connection) -> Result<BTreeMap<String, Option<String>>, StoreError> {
+    let mut select = connection.prepare("SELECT type || ' ' || name || ' of ' || tbl_name, sql FROM sqlite_schema")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Finds a row whose swarm or attempt is not there.

@@ -139,13 +139,12 @@ fn a_row_that_is_lost_or_comes_from_nowhere_is_noticed_at_the_start_and_by_a_scr
         let dir = TempDir::new().unwrap();
         let mut store = SqliteStore::open(dir.path()).unwrap();
         workload()[..5].iter().for_each(|transaction| store.commit(&cluster(), transaction).unwrap());
-        let without_triggers = "SELECT 'DROP TRIGGER ' || name FROM sqlite_master WHERE type = 'trigger'";
-        let drops: Vec<String> = {
-            let mut select = store.connection.prepare(without_triggers).unwrap();
-            select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
-        };
+        let triggers = "SELECT group_concat('DROP TRIGGER ' || name, ';'), group_concat(sql, ';') FROM sqlite_schema \
+                        WHERE type = 'trigger'";
+        let both = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let (drop_them, make_them) = store.connection.query_row(triggers, [], both).unwrap();
         StateReader::open(dir.path()).unwrap().check_file().unwrap();
-        store.connection.execute_batch(&format!("{};{change}", drops.join(";"))).unwrap();
+        store.connection.execute_batch(&format!("{drop_them};{change};{make_them}")).unwrap();
         let error = StateReader::open(dir.path()).unwrap().check_file().unwrap_err().to_string();
         assert!(error.contains(words), "{change}: {error}");
         drop(store);

@@ -77,6 +77,25 @@ fn a_newer_format_is_refused() {
 }
 
 #[test]
+fn a_file_whose_tables_are_described_otherwise_is_refused() {
+    for (from, to, what) in [
+        ("revision   INTEGER", "revisiom   INTEGER", "table globals"),
+        ("AFTER INSERT ON nodes", "AFTER DELETE ON nodes", "trigger nodes_more"),
+    ] {
+        let error = open_after(|path| {
+            let mut bytes = fs::read(path).unwrap();
+            let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+            fs::write(path, bytes).unwrap();
+        });
+        assert!(
+            error.contains("`state.db`") && error.contains(what) && error.contains("not as it was made"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_foreign_file_is_refused() {
     let foreign = "`state.db` cannot be read: it is empty or was not made by Manta";
     assert_eq!(open_after(set_pragma("application_id", 7)), foreign);
