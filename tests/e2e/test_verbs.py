@@ -94,8 +94,16 @@ def test_a_revoked_node_gets_nothing_ever_again(manta):
     assert again.code == 0 and "revoked" in again.err, again.text
     ended = manta("node", "resume", "node-1", environment=cluster.as_user)
     assert ended.code == CONFLICT and "is revoked, and stays so" in ended.err, ended.text
+    turned_away = cluster.nodes["node-1"].end(20)
+    assert turned_away.code == CONFLICT, turned_away.text
+    assert "node `node-1` was revoked, and stays so" in turned_away.err and "another name" in turned_away.err
     swarm = cluster.deploy(manta.swarm(FAILS))
     cluster.wait_for(swarm, "failed")
     assert {event["node"] for event in of_kind(cluster.api.events(swarm), "attempt_offered")} == {"node-2"}
+    cluster.kill_manager()
+    cluster.start_manager()
+    cluster.start_node("node-1")
+    again = cluster.nodes["node-1"].end(20)
+    assert again.code == CONFLICT and "was revoked, and stays so" in again.err, "after a restart of both"
     unknown = manta("node", "revoke", "node-3", environment=cluster.as_user)
     assert unknown.code == NOT_FOUND and "node-3" in unknown.err, unknown.text

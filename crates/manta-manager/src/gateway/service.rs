@@ -54,7 +54,9 @@ impl NodeGateway for Gateway {
         let stopping = || Status::unavailable("the manager is stopping");
         app.handle.connect(connect).await.map_err(|_| stopping())?;
         let id = welcomed.await.map_err(|_| stopping())?.map_err(|refusal| match refusal {
-            ConnectRefusal::NameTaken { .. } => Status::already_exists(refusal.to_string()),
+            ConnectRefusal::NameTaken { .. } | ConnectRefusal::Revoked { .. } => {
+                Status::already_exists(refusal.to_string())
+            }
             // Whoever dialled has dialled again since.
             ConnectRefusal::Overtaken { .. } => Status::aborted(refusal.to_string()),
             ConnectRefusal::Renamed { .. } => Status::invalid_argument(refusal.to_string()),

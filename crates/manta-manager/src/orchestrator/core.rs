@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use manta_engine::{DutyChanged, Engine, Held, Input, Now, Submit, SwarmRun, describe};
 use manta_store::{KeyRecord, NewSwarm};
-use manta_types::{Checkpoint, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp};
+use manta_types::{Checkpoint, NodeDuty, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp};
 
 use super::change::Change;
 use super::nodes::{Greeting, KnownNode, NodeProfile, NodeTable};
@@ -26,6 +26,12 @@ const LATE: Duration = Duration::from_millis(500);
 const SLOW: Duration = Duration::from_millis(2000);
 /// The sleep when something that was due in the last turn is due still: it waits for something else to happen.
 const RECHECK: Duration = Duration::from_millis(100);
+
+/// What a node is told whose session another has replaced.
+const REPLACED: &str = "another session under this node's id took its place; if two agents run on copies of one data \
+                        directory, stop one";
+/// What a node is told that is revoked.
+const REVOKED: &str = "this node was revoked";
 
 /// A node that opens a session.
 #[derive(Debug, Clone)]
@@ -345,7 +351,7 @@ impl Core {
         turn.effects.push(Effect::Connected { asker, outcome: Ok(id) });
         if let Some(former) = self.sessions.insert(name.clone(), session) {
             tracing::warn!(node = %name, "a new session under its id took the place of one that had not ended");
-            turn.effects.push(Effect::End(former));
+            turn.effects.push(Effect::End { session: former, why: REPLACED });
         }
         self.decide(Input::NodeConnected { node, held }, turn);
     }
@@ -410,6 +416,11 @@ impl Core {
             let DutyChanged { node, duty, drain_left, reason } = changed;
             tracing::info!(%node, %duty, reason, "a node's duty changed");
             turn.transaction.nodes.extend(self.nodes.change_duty(&node, duty, drain_left));
+            if duty == NodeDuty::Revoked
+                && let Some(session) = self.sessions.remove(&node)
+            {
+                turn.effects.push(Effect::End { session, why: REVOKED });
+            }
         }
         for command in step.commands {
             // A node without a session is told again when it connects.

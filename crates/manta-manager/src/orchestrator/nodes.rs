@@ -127,6 +127,14 @@ pub enum ConnectRefusal {
         /// The node.
         name: NodeName,
     },
+    /// It was revoked.
+    #[error(
+        "node `{name}` was revoked, and stays so; another may join under another name, with a data directory of its own"
+    )]
+    Revoked {
+        /// The node.
+        name: NodeName,
+    },
     /// Names never change.
     #[error(
         "this node joined as `{name}`, and names do not change; start it with that name, or with a new data directory"
@@ -184,6 +192,7 @@ impl NodeTable {
     ) -> Result<NodeId, ConnectRefusal> {
         let holder = self.known.get(name).map(|node| node.id);
         match (id, holder) {
+            (_, Some(_)) if self.is_revoked(name) => Err(ConnectRefusal::Revoked { name: name.clone() }),
             (Some(id), Some(holder)) if id == holder => Ok(id),
             (None, Some(holder)) if !is_connected && self.unconfirmed.contains(name) => Ok(holder),
             (_, Some(_)) => Err(ConnectRefusal::NameTaken { name: name.clone() }),
@@ -196,6 +205,10 @@ impl NodeTable {
                 Ok(fresh)
             }
         }
+    }
+
+    fn is_revoked(&self, name: &NodeName) -> bool {
+        self.known.get(name).is_some_and(|node| node.duty == NodeDuty::Revoked)
     }
 
     /// Whether a greeting is the newest of its node, and then notes it.

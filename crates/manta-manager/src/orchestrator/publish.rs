@@ -80,12 +80,10 @@ impl Sessions {
         self.open.remove(&session);
     }
 
-    /// Ends a session whose place another took.
-    pub(super) fn end(&mut self, session: SessionId) {
-        if let Some(former) = self.open.remove(&session) {
-            let words = "another session under this node's id took its place; if two agents run on copies of one data \
-                         directory, stop one";
-            former.end(words.to_owned());
+    /// Ends a session, and tells the node why.
+    pub(super) fn end(&mut self, session: SessionId, why: &str) {
+        if let Some(session) = self.open.remove(&session) {
+            session.end(why.to_owned());
         }
     }
 

@@ -190,7 +190,7 @@ impl Orchestrator {
             Effect::Done(asker) => drop(asker.send(())),
             Effect::Told(release) => release(),
             Effect::Send { session, command } => self.sessions.send(session, &command),
-            Effect::End(session) => self.sessions.end(session),
+            Effect::End { session, why } => self.sessions.end(session, why),
             Effect::Recall(recall) => unreachable!("a recall waits for the store: {recall:?}"),
         }
     }

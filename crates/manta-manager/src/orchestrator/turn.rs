@@ -95,8 +95,13 @@ pub enum Effect<A: Askers> {
     },
     /// Answers a report with what the store has of the attempt.
     Recall(Recall),
-    /// Another session took this one's place.
-    End(SessionId),
+    /// Ends a session, with these words to the node.
+    End {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        why: &'static str,
+    },
 }
 
 /// A report of an attempt that the engine has forgotten, so that only the store knows how it ended.

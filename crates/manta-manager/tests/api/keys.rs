@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, BASE, Manager, chain, tcp};
-use crate::node::{Node, connect, hello};
+use crate::node::{Node, connect, connect_as, hello};
 
 /// Asks for a change under a key.
 async fn post(manager: &Manager, path: &str, key: &str) -> Answer {
@@ -101,16 +101,21 @@ async fn a_revoked_node_stays_so_whoever_asks_again_and_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(dir.path(), tcp()).await;
     let (mut node, id) = running(&manager).await;
-    let offer = node.offer().await;
+    node.offer().await;
     let revoke = "/nodes/node-1/revoke";
     for key in ["v1", "v1", "v2"] {
         let revoked = post(&manager, revoke, key).await;
         assert_eq!((revoked.status, revoked.json()["duty"].as_str()), (StatusCode::OK, Some("revoked")), "{key}");
     }
-    node.cancel().await;
-    node.finish(&offer, &[]).await;
-    let verdict = node.verdict().await;
-    assert!(!verdict.accepted, "nothing of it counts: {verdict:?}");
+    let (id_of_node, farewell) = (node.id.clone(), node.farewell().await);
+    assert_eq!(farewell.message(), "this node was revoked");
+    let mut again = hello("node-1");
+    again.node_id = id_of_node;
+    for hello in [again, hello("node-1")] {
+        let refusal = connect_as(&manager, &manager.node, hello).await.err().expect("it is refused");
+        assert_eq!(refusal.code(), tonic::Code::AlreadyExists, "{refusal:?}");
+        assert!(refusal.message().starts_with("node `node-1` was revoked, and stays so"), "{refusal:?}");
+    }
     manager.wait_for_swarm(&id, "failed").await;
     refused(&post(&manager, "/nodes/node-1/resume", "r1").await, 409, "node `node-1` is revoked, and stays so");
     refused(&post(&manager, "/nodes/node-1/drain", "v1").await, 409, "another request, which revoked node `node-1`");

@@ -182,7 +182,8 @@ impl World {
     /// Looks whether all is over; after the troubles, it has to be in time.
     fn nudge(&mut self) {
         self.disk.sync();
-        let nodes_idle = self.nodes.iter().all(SimNode::is_idle);
+        // What a revoked node still has to say, nobody hears.
+        let nodes_idle = self.nodes.iter().all(|node| node.is_idle() || self.checker.is_revoked(&node.name));
         let is_over = |user: &User| user.swarm.is_some_and(|swarm| self.checker.is_over(swarm));
         let content = (0..self.users.len()).all(|user| self.is_content(user));
         let all_over = content && self.users.iter().all(is_over);

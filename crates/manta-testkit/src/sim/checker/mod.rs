@@ -353,11 +353,17 @@ impl Checker {
         for ((name, lane), last) in self.lanes.clone() {
             let node = nodes.iter().find(|node| node.name == name).expect("attempts run on known nodes");
             let kept = node.kept(&lane);
-            let is_gone = self.is_line_purged(lane.0);
+            // Whoever is revoked is told of no verdict any more.
+            let is_gone = self.is_line_purged(lane.0) || self.is_revoked(&name);
             self.must(is_gone || last.contains(&kept), "I2", || {
                 format!("{name} keeps the state of {kept:?} for {lane:?}; the last accepted there is {last:?}")
             });
         }
+    }
+
+    /// Whether a node is revoked, durably.
+    pub(crate) fn is_revoked(&self, node: &NodeName) -> bool {
+        self.revoked.contains(node)
     }
 
     /// Whether a swarm has ended, durably.

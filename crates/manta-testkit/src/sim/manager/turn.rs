@@ -180,7 +180,7 @@ impl World {
                 let SessionId(link) = recall.session;
                 self.send(link, recall.answer(stored.as_ref()));
             }
-            Effect::End(SessionId(link)) => self.end_session(link),
+            Effect::End { session: SessionId(link), .. } => self.end_session(link),
         }
     }
 
