@@ -19,6 +19,9 @@ pub(crate) const ATTR_NO_EXEC: u64 = 0x8;
 /// Owners are mapped by a user namespace.
 pub(crate) const ATTR_ID_MAPPED: u64 = 0x10_0000;
 
+/// A process that is made in a control group (linux/sched.h).
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -34,11 +37,16 @@ pub(crate) struct Forked {
 ///
 /// The caller must be single-threaded: the child is a copy of this thread only, and goes on using its allocator.
 pub(crate) fn clone_process(flags: c_int) -> io::Result<Option<Forked>> {
+    clone_process_into(flags, None)
+}
+
+/// [`clone_process`] into the control group, of the unified hierarchy, whose directory `group` is.
+pub(crate) fn clone_process_into(flags: c_int, group: Option<BorrowedFd<'_>>) -> io::Result<Option<Forked>> {
     let mut pidfd: RawFd = -1;
     // A sibling's end is told as this process's own is.
     let exit_signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 };
     let args = libc::clone_args {
-        flags: u64::from((flags | libc::CLONE_PIDFD).cast_unsigned()),
+        flags: u64::from((flags | libc::CLONE_PIDFD).cast_unsigned()) | group.map_or(0, |_| CLONE_INTO_CGROUP),
         pidfd: (&raw mut pidfd).addr() as u64,
         child_tid: 0,
         parent_tid: 0,
@@ -48,7 +56,7 @@ pub(crate) fn clone_process(flags: c_int) -> io::Result<Option<Forked>> {
         tls: 0,
         set_tid: 0,
         set_tid_size: 0,
-        cgroup: 0,
+        cgroup: group.map_or(0, |group| u64::from(group.as_raw_fd().cast_unsigned())),
     };
     // SAFETY: `args` is a valid clone_args of the size given, its pidfd points to a live RawFd; no memory is shared with
     // the child (no CLONE_VM) and no stack is given, so both sides continue here as after fork; the process has one thread.

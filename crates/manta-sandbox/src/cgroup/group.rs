@@ -1,16 +1,17 @@
 //! The control groups of one sandbox: one directory in each hierarchy that is used.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::detect::Hierarchy;
-use super::{Controller, Nearness, Readings, Version, detect, found, keyed_number, near, v1, v2};
+use super::{Controller, Entry, Nearness, Readings, Version, detect, found, keyed_number, near, v1, v2};
 use crate::{CgroupReport, Limits, StartError};
 
 /// The groups of one sandbox. Dropping it leaves them; [`Group::remove`] takes them away.
@@ -87,14 +88,18 @@ impl Group {
         })
     }
 
-    /// Moves a process, and so all it will make, into the groups.
-    pub(crate) fn join(&self, pid: Pid) -> Result<(), StartError> {
-        for part in &self.parts {
-            let procs = part.dir.join("cgroup.procs");
-            fs::write(&procs, pid.as_raw_nonzero().to_string())
-                .map_err(|error| StartError::step(format!("join `{}`", part.dir.display()), error))?;
-        }
-        Ok(())
+    /// The way in for a process that is yet to be made.
+    pub(crate) fn entry(&self) -> Result<Entry, StartError> {
+        let (births, others): (Vec<&Part>, Vec<&Part>) =
+            self.parts.iter().partition(|part| part.version == Version::V2);
+        let birth = births.into_iter().map(|part| part.open(".", File::options().read(true))).next().transpose()?;
+        let doors = others.into_iter().map(Part::door).collect::<Result<_, _>>()?;
+        Ok(Entry { birth, doors })
+    }
+
+    /// What a process that is there already, and has one thread, writes `0` to, to enter the groups.
+    pub(crate) fn doors(&self) -> Result<Vec<OwnedFd>, StartError> {
+        self.parts.iter().map(Part::door).collect()
     }
 
     /// Whether one process killed for want of memory leaves the others alive, so that somebody must watch.
@@ -105,6 +110,20 @@ impl Group {
     /// Whether somebody must look from time to time how near the tree is to its memory limit.
     pub(crate) fn limits_memory(&self) -> bool {
         self.memory_part().is_some()
+    }
+
+    /// What makes [`Group::threshold`] work once it is set, where the kernel tells; nothing the second time.
+    pub(crate) fn alarm(&self) -> Option<Alarm> {
+        let part = self.memory_part().filter(|part| part.version == Version::V1 && part.threshold.get().is_none())?;
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
+        let copy = event.try_clone().ok()?;
+        part.threshold.set(event).expect("it was looked at above");
+        Some(Alarm {
+            event: copy,
+            usage: part.open(v1::IN_USE.0, File::options().read(true)).ok()?,
+            orders: part.open(v1::EVENTS, File::options().write(true)).ok()?,
+            bytes: near(self.memory_bytes.load(Ordering::Relaxed)),
+        })
     }
 
     /// Becomes readable at once when the tree comes near its memory limit, where the kernel tells.
@@ -170,7 +189,47 @@ impl Group {
     }
 }
 
+/// A wish to be told when the memory of a v1 group comes near its limit.
+pub(crate) struct Alarm {
+    event: OwnedFd,
+    usage: OwnedFd,
+    orders: OwnedFd,
+    bytes: u64,
+}
+
+impl Alarm {
+    /// What it consists of, to be sent to another process.
+    pub(crate) fn parts(&self) -> (u64, [BorrowedFd<'_>; 3]) {
+        (self.bytes, [self.event.as_fd(), self.usage.as_fd(), self.orders.as_fd()])
+    }
+
+    /// From what [`Alarm::parts`] gave.
+    pub(crate) fn from_parts(bytes: u64, [event, usage, orders]: [OwnedFd; 3]) -> Self {
+        Self { event, usage, orders, bytes }
+    }
+
+    /// Sets it. The kernel answers only when every processor was idle or in user code for a moment.
+    pub(crate) fn set(self) -> io::Result<()> {
+        let order = format!("{} {} {}", self.event.as_raw_fd(), self.usage.as_raw_fd(), self.bytes);
+        rustix::io::write(&self.orders, order.as_bytes()).map(drop).map_err(io::Error::from)
+    }
+}
+
 impl Part {
+    fn door(&self) -> Result<OwnedFd, StartError> {
+        let file = match self.version {
+            Version::V1 => v1::DOOR,
+            Version::V2 => v2::DOOR,
+        };
+        self.open(file, File::options().write(true))
+    }
+
+    fn open(&self, file: &str, options: &fs::OpenOptions) -> Result<OwnedFd, StartError> {
+        let path = self.dir.join(file);
+        let opened = options.open(&path).map(OwnedFd::from);
+        opened.map_err(|error| StartError::step(format!("open `{}`", path.display()), error))
+    }
+
     fn limit(&self, limits: &Limits) -> io::Result<()> {
         for controller in &self.controllers {
             let settings = match self.version {
@@ -184,12 +243,6 @@ impl Part {
                 }
                 fs::write(&file, &setting.value)
                     .map_err(|error| io::Error::other(format!("{}: {error}", setting.file)))?;
-            }
-            if (self.version, *controller) == (Version::V1, Controller::Memory)
-                && let Ok(event) = v1::threshold(&self.dir, near(limits.memory_bytes))
-            {
-                // A second one would mean the same.
-                let _ = self.threshold.set(event);
             }
         }
         Ok(())

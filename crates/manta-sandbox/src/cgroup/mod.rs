@@ -4,13 +4,15 @@
 //! one that made it still lives, so that what a killed launcher left behind is swept at the next start.
 
 mod detect;
+mod entry;
 mod found;
 mod group;
 mod v1;
 mod v2;
 
 pub(crate) use detect::Manager;
-pub(crate) use group::Group;
+pub(crate) use entry::Entry;
+pub(crate) use group::{Alarm, Group};
 
 /// A resource controller that limits need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

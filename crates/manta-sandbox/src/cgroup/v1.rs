@@ -1,11 +1,7 @@
 //! File names and values of the v1 controllers.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::fs;
 use std::path::Path;
-
-use rustix::event::{EventfdFlags, eventfd};
 
 use super::{CPU_PERIOD_US, Controller, Readings, Setting, cpu_quota_us, keyed_number, weight};
 use crate::Limits;
@@ -46,14 +42,11 @@ pub(super) const PREPARE_END: [(Controller, &str, &str); 2] =
 /// Where memory in use stands, and the lines about that part of it which the kernel takes back when it has to.
 pub(super) const IN_USE: (&str, [&str; 2]) = ("memory.usage_in_bytes", ["total_inactive_file", "total_active_file"]);
 
-/// What becomes readable when memory in use comes to so many bytes.
-pub(super) fn threshold(dir: &Path, bytes: u64) -> io::Result<OwnedFd> {
-    let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let usage = File::open(dir.join(IN_USE.0))?;
-    let order = format!("{} {} {bytes}", event.as_raw_fd(), usage.as_raw_fd());
-    fs::write(dir.join("cgroup.event_control"), order)?;
-    Ok(event)
-}
+/// Where a process with one thread enters by writing `0`.
+pub(super) const DOOR: &str = "tasks";
+
+/// Where the kernel is asked to tell of something that happens in a group.
+pub(super) const EVENTS: &str = "cgroup.event_control";
 
 /// Adds what the files of `dir` tell about `controller`.
 pub(super) fn read(controller: Controller, dir: &Path, readings: &mut Readings) {

@@ -36,6 +36,9 @@ pub(super) fn shares(cores: f64) -> u64 {
 pub(super) const PREPARE_END: [(Controller, &str, &str); 2] =
     [(Controller::Cpu, "cpu.max", "max"), (Controller::Pids, "pids.max", "0")];
 
+/// Where a process enters by writing `0`.
+pub(super) const DOOR: &str = "cgroup.procs";
+
 /// Kills every process of a group at once (kernel 5.14).
 pub(super) const KILL: (&str, &str) = ("cgroup.kill", "1");
 

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
 
+use crate::cgroup::Entry;
 use crate::rlimits::ResourceLimits;
 use crate::{landlock, sys};
 
@@ -86,9 +87,10 @@ impl CStrings {
     }
 }
 
-/// Becomes the task; on failure says why and ends.
-pub(crate) fn run(plan: &Plan) -> ! {
-    let outcome = wait_for_go(&plan.go).and_then(|()| match &plan.world {
+/// Becomes the task, in the groups that `entry` leads to; on failure says why and ends.
+pub(crate) fn run(plan: &Plan, entry: &Entry) -> ! {
+    let entered = wait_for_go(&plan.go).and_then(|()| entry.enter().at(Step::Groups));
+    let outcome = entered.and_then(|()| match &plan.world {
         World::Namespaced(namespaced) => namespaced::enter(namespaced).and_then(|()| init::run(plan)),
         World::Shared(shared) => keeper::run(plan, shared),
         World::Contained(_) => become_task(plan),

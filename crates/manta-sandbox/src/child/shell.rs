@@ -16,6 +16,7 @@ use super::init::{self, STATUS_FD};
 use super::namespaced::{self, INSIDE_ID, NamespacedPlan, PlannedMount, PlannedSource};
 use super::steps::{At, Failure, Outcome, Step};
 use super::wait_for_go;
+use crate::cgroup::Entry;
 use crate::landlock::Fence;
 use crate::launcher::protocol;
 use crate::{TmpLimits, sys};
@@ -47,7 +48,15 @@ pub(crate) struct Admission {
 /// In the helper: makes the first process below a zygote's namespaces, and maps uid and gid `inside` of them to the task's.
 ///
 /// Answers with the new process's pid on the host; in the new process [`run`] takes over.
-pub(crate) fn clone_inside(user: &OwnedFd, inside: u32, namespaces: i32, plan: &ShellPlan) -> Outcome<i32> {
+pub(crate) fn clone_inside(
+    user: &OwnedFd,
+    inside: u32,
+    namespaces: i32,
+    plan: &ShellPlan,
+    entry: &Entry,
+) -> Outcome<i32> {
+    // What it makes is in the same groups.
+    entry.enter().at(Step::Groups)?;
     move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User)).at(Step::Join)?;
     // The zygote must own the user namespace that it is to enter, and the maps must be ours to write.
     namespaced::become_id(INSIDE_ID)?;

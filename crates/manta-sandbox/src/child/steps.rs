@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
     Go,
+    Groups,
     /// Enter the namespaces of the zygote that will fork the task.
     Join,
     /// Make the first process of the task's namespaces.
@@ -42,8 +43,9 @@ pub(crate) enum Step {
 }
 
 /// Every step with what it does, to follow "failed to".
-const STEPS: [(Step, &str); 29] = [
+const STEPS: [(Step, &str); 30] = [
     (Step::Go, "follow the launcher"),
+    (Step::Groups, "enter its control groups"),
     (Step::Join, "enter its zygote's namespaces"),
     (Step::Clone, "make a process with its own namespaces"),
     (Step::Identity, "take the task's uid"),

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::alarms::Alarms;
 use super::protocol::{self, Event, MESSAGE_BYTES_MAX, Request, START_FDS};
 use super::scratch::Scratch;
 use super::start::Starter;
-use super::task::Task;
+use super::task::{ALARM_AFTER, Task};
 use super::warm::Pool;
 use super::{probe, retry_briefly};
 use crate::cgroup::Group;
@@ -49,6 +50,7 @@ pub fn launcher_main() -> ! {
 struct Server {
     control: OwnedFd,
     starter: Starter,
+    alarms: Alarms,
     tasks: BTreeMap<String, Task>,
     pool: Pool,
     /// Questions after what is ready that wait for their answer.
@@ -66,6 +68,7 @@ impl Server {
         Scratch::sweep();
         Ok(Self {
             control,
+            alarms: Alarms::start()?,
             starter: Starter::new(),
             tasks: BTreeMap::new(),
             pool: Pool::default(),
@@ -85,6 +88,7 @@ impl Server {
                 }
             }
             self.tasks.values_mut().for_each(Task::kill_if_out_of_memory);
+            self.set_alarms();
             self.tasks.values_mut().for_each(Task::warn_if_nearly_out_of_memory);
             self.leftovers.append(&mut self.pool.advance(&mut self.starter));
             if self.pool.is_settled() {
@@ -108,12 +112,29 @@ impl Server {
         fds.extend(thresholds.map(|threshold| PollFd::from_borrowed_fd(threshold, PollFlags::IN)));
         let is_ticking = !self.leftovers.is_empty()
             || self.tasks.values().any(|task| task.group.needs_watching() || task.group.limits_memory());
-        let timeout = if is_ticking { Some(TICK) } else { self.pool.needs_watching().then_some(POOL_TICK) };
+        let timeout = if self.tasks.values().any(Task::needs_alarm) {
+            Some(ALARM_AFTER)
+        } else if is_ticking {
+            Some(TICK)
+        } else {
+            self.pool.needs_watching().then_some(POOL_TICK)
+        };
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("some seconds fit"));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok(!fds[0].revents().is_empty()),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the kernel asked to tell at once when a task comes near its memory limit.
+    fn set_alarms(&mut self) {
+        for task in self.tasks.values_mut() {
+            if task.is_due_for_alarm()
+                && let Some(alarm) = task.group.alarm()
+            {
+                self.alarms.set(&alarm);
+            }
         }
     }
 

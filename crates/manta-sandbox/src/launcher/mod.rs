@@ -3,6 +3,7 @@
 //! [`handle`] is the agent's side, [`events`] the launcher's loop, [`protocol`] what they say to each other. The launcher is the same
 //! binary started again, so it must be started before the agent makes threads or opens secrets.
 
+mod alarms;
 mod events;
 mod handle;
 mod identity;

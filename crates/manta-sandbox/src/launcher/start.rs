@@ -16,7 +16,7 @@ use super::identity::Identity;
 use super::plan;
 use super::protocol::START_FDS;
 use super::scratch::Scratch;
-use super::task::Task;
+use super::task::{Task, Warning};
 use super::{LauncherName, retry_briefly};
 use crate::cgroup::{Group, Manager};
 use crate::child::{self, Failure, INSIDE_ID, Plan, Role, Step, TaskFds};
@@ -113,7 +113,7 @@ impl Starter {
                     kept: shared,
                     group,
                     refused_before_kill: None,
-                    warned: false,
+                    warning: Warning::new(),
                     zygote: None,
                     identity,
                     scratch,
@@ -199,9 +199,11 @@ impl Starter {
         rustix::io::ioctl_fionbio(&status_read, true).map_err(|error| StartError::step("make a pipe", error))?;
         let plan = self.plan(spec, role, held, fds, [go_read, report_write, status_write])?;
         let namespaces = if spec.tier.maps_paths() { NAMESPACES } else { 0 };
-        let cloned = sys::clone_process(namespaces)
+        let entry = held.group.entry()?;
+        let cloned = entry
+            .clone_process(namespaces)
             .map_err(|error| StartError::step("make a process with its own namespaces", error))?;
-        let Some(process) = cloned else { child::run(&plan) };
+        let Some(process) = cloned else { child::run(&plan, &entry) };
         // The child has copies; ours would hide that it closed its own.
         drop(plan);
         let entered = admit(spec, held, &process)
@@ -271,14 +273,13 @@ impl Starter {
     }
 }
 
-/// What only the parent can do for a new child: its id maps and its groups.
+/// What only the parent can do for a new child: its id maps.
 fn admit(spec: &SandboxSpec, held: &Held, process: &sys::Forked) -> Result<(), StartError> {
-    if spec.tier.maps_paths() {
-        let directory = format!("/proc/{}", process.pid.as_raw_nonzero());
-        write_maps(&directory, held.identity.as_ref())
-            .map_err(|error| StartError::step("map the task's uid", error))?;
+    if !spec.tier.maps_paths() {
+        return Ok(());
     }
-    held.group.join(process.pid)
+    let directory = format!("/proc/{}", process.pid.as_raw_nonzero());
+    write_maps(&directory, held.identity.as_ref()).map_err(|error| StartError::step("map the task's uid", error))
 }
 
 /// Limits of a task's groups: a keeper, or the first process of the namespace, counts as one of the task.

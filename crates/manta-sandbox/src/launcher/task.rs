@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -13,6 +14,9 @@ use crate::cgroup::{Group, Nearness};
 use crate::sys::{self, Forked, Reaped};
 use crate::{Exit, ExitHow, ScratchLimit};
 
+/// How long a task runs before its alarm is set: while that lasts the kernel removes no group.
+pub(super) const ALARM_AFTER: Duration = Duration::from_millis(50);
+
 /// A sandbox that runs, with everything that must be given back when it ends.
 pub(super) struct Task {
     pub(super) process: Forked,
@@ -23,14 +27,27 @@ pub(super) struct Task {
     pub(super) group: Group,
     /// Refused forks that were counted when the task was first told to end.
     pub(super) refused_before_kill: Option<u64>,
-    /// Whether it knows that it is near its memory limit.
-    pub(super) warned: bool,
+    pub(super) warning: Warning,
     /// The control socket of the zygote it was forked from, which hangs up when that ends.
     pub(super) zygote: Option<Rc<OwnedFd>>,
     #[expect(dead_code, reason = "given back when dropped")]
     pub(super) identity: Option<Identity>,
     #[expect(dead_code, reason = "removed when dropped")]
     pub(super) scratch: Option<Scratch>,
+}
+
+/// What was done about a task that comes near its memory limit.
+pub(super) struct Warning {
+    begun: Instant,
+    is_alarm_set: bool,
+    /// Whether the task knows.
+    is_told: bool,
+}
+
+impl Warning {
+    pub(super) fn new() -> Self {
+        Self { begun: Instant::now(), is_alarm_set: false, is_told: false }
+    }
 }
 
 impl Task {
@@ -56,15 +73,27 @@ impl Task {
         }
     }
 
+    /// Whether it is time to set its [`Group::alarm`], once.
+    pub(super) fn is_due_for_alarm(&mut self) -> bool {
+        let is_due = self.needs_alarm() && self.warning.begun.elapsed() >= ALARM_AFTER;
+        self.warning.is_alarm_set |= is_due;
+        is_due
+    }
+
+    /// Whether its alarm is yet to be set.
+    pub(super) fn needs_alarm(&self) -> bool {
+        !self.warning.is_alarm_set && self.group.limits_memory()
+    }
+
     /// Has the program told by its first process that it is near its memory limit, once until it was far from it again.
     pub(super) fn warn_if_nearly_out_of_memory(&mut self) {
         match self.group.nearness() {
-            Some(Nearness::Near) if !self.warned => {
-                self.warned = true;
+            Some(Nearness::Near) if !self.warning.is_told => {
+                self.warning.is_told = true;
                 // It may have ended a moment ago.
                 let _ = pidfd_send_signal(&self.process.pidfd, Signal::POWER);
             }
-            Some(Nearness::Far) => self.warned = false,
+            Some(Nearness::Far) => self.warning.is_told = false,
             _ => {}
         }
     }

@@ -53,6 +53,26 @@ fn a_child_that_waits_is_locked_up_already() {
 }
 
 #[test]
+fn a_child_that_waits_is_in_groups_of_its_own_already() {
+    let Some(lab) = warm_labs().into_iter().find(|lab| lab.way == StartWay::Standby) else { return };
+    lab.wait_until_warm();
+    let of = |pid: &rustix::process::Pid| {
+        let groups = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap();
+        let own = groups.lines().filter_map(|line| Some(line.split_once("/manta/")?.1.to_owned()));
+        own.collect::<BTreeSet<String>>()
+    };
+    let waiting = child_pids(&lab, 3);
+    let groups: Vec<BTreeSet<String>> = waiting.iter().chain([&zygote_of(&lab)]).map(of).collect();
+    if groups.iter().all(BTreeSet::is_empty) && cgroups_of(lab.launcher.pid()).is_empty() {
+        eprintln!("skipped: needs control groups");
+        return;
+    }
+    assert!(waiting.len() > 1 && groups.iter().all(|own| own.len() == 1), "{groups:?}");
+    let distinct: BTreeSet<&String> = groups.iter().flatten().collect();
+    assert_eq!(distinct.len(), groups.len(), "{groups:?}");
+}
+
+#[test]
 fn a_zygote_has_one_capability_and_it_is_void_on_the_host() {
     for lab in warm_labs() {
         let status = fs::read_to_string(zygote_dir(&lab).join("status")).unwrap();

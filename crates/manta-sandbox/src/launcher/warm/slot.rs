@@ -11,7 +11,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 
 use super::process::{Process, channel, spec_of};
-use crate::cgroup::Group;
+use crate::cgroup::{Entry, Group};
 use crate::child::{Admission, Failure, PlannedSource, ShellPlan, clone_inside};
 use crate::hostid::Seat;
 use crate::launcher::identity::Identity;
@@ -19,7 +19,7 @@ use crate::launcher::plan;
 use crate::launcher::protocol::{self, MESSAGE_BYTES_MAX, START_FDS};
 use crate::launcher::retry_briefly;
 use crate::launcher::start::{NAMESPACES, Starter, describe, end_child, high, pipe, tree_limits};
-use crate::launcher::task::Task;
+use crate::launcher::task::{Task, Warning};
 use crate::{Mount, SandboxSpec, StartError, Template, child, sys};
 
 /// A child of a zygote, or the namespaces that it will have.
@@ -48,7 +48,7 @@ pub(super) enum Stage {
     },
 }
 
-/// What the zygote is asked; namespaces and the leash ride along.
+/// What the zygote is asked; the leash, namespaces and the way into the groups ride along.
 #[derive(Serialize)]
 struct Fork {
     /// Whether Landlock rules come last.
@@ -92,9 +92,13 @@ impl Slot {
             landlock: starter.landlock_abi > 0,
         };
         let group = starter.cgroups.create(&spec.id, None)?;
-        let made = make_first(zygote, &seat, &plan)
-            .map_err(|failure| describe(&plan::sorted(&spec), &spec.argv[0], failure))
-            .and_then(|first| enter(first, &group, &go_write));
+        let made = group
+            .entry()
+            .and_then(|entry| {
+                make_first(zygote, &seat, &plan, &entry)
+                    .map_err(|failure| describe(&plan::sorted(&spec), &spec.argv[0], failure))
+            })
+            .and_then(|first| release(first, &go_write));
         match made {
             Ok(first) => Ok(Self { first, status, gate, leash, group, seat, stage: Stage::Building(leash_inside) }),
             Err(error) => {
@@ -123,7 +127,9 @@ impl Slot {
         match &self.stage {
             Stage::Building(leash) => {
                 let Some(fence) = hear_gate(&self.gate, RecvFlags::DONTWAIT, &[])? else { return Ok(()) };
-                ask_fork(zygote, leash, self.first.pid, fence.as_ref()).map_err(|error| broken(error.to_string()))?;
+                let doors = self.group.doors()?;
+                ask_fork(zygote, leash, self.first.pid, fence.as_ref(), &doors)
+                    .map_err(|error| broken(error.to_string()))?;
                 self.stage = Stage::Forking;
                 Ok(())
             }
@@ -132,7 +138,6 @@ impl Slot {
                 Some((Word::Failed(why), _)) => Err(broken(why)),
                 Some((Word::Ready(inside), sender)) => {
                     let process = sender.ok_or_else(|| broken("it did not say who it is".to_owned()))?;
-                    self.group.join(process)?;
                     self.stage = Stage::Ready { process, inside };
                     Ok(())
                 }
@@ -206,7 +211,7 @@ impl Slot {
             kept: false,
             group: self.group,
             refused_before_kill: None,
-            warned: false,
+            warning: Warning::new(),
             zygote,
             identity: Some(Identity::Seat(self.seat)),
             scratch: None,
@@ -215,11 +220,11 @@ impl Slot {
 }
 
 /// Has a helper make the first process inside the zygote's namespaces, as a child of the launcher.
-fn make_first(zygote: &Process, seat: &Seat, plan: &ShellPlan) -> Result<sys::Forked, Option<Failure>> {
+fn make_first(zygote: &Process, seat: &Seat, plan: &ShellPlan, entry: &Entry) -> Result<sys::Forked, Option<Failure>> {
     let (told, tell) = pipe().map_err(|_| None)?;
-    let Some(helper) = clone_into(&zygote.pid_namespace).map_err(|_| None)? else {
+    let Some(helper) = clone_into(&zygote.pid_namespace, entry).map_err(|_| None)? else {
         let inside = child::INSIDE_ID + seat.offset();
-        let words = match clone_inside(&zygote.user_namespace, inside, NAMESPACES, plan) {
+        let words = match clone_inside(&zygote.user_namespace, inside, NAMESPACES, plan, entry) {
             Ok(pid) => pid.to_ne_bytes().to_vec(),
             Err(failure) => failure.to_bytes().to_vec(),
         };
@@ -243,11 +248,11 @@ fn make_first(zygote: &Process, seat: &Seat, plan: &ShellPlan) -> Result<sys::Fo
     }
 }
 
-/// Makes a copy of this process in another process namespace; `None` is returned in the copy.
-fn clone_into(processes: &OwnedFd) -> io::Result<Option<sys::Forked>> {
+/// Makes a copy of this process in another process namespace, at `entry`; `None` is returned in the copy.
+fn clone_into(processes: &OwnedFd, entry: &Entry) -> io::Result<Option<sys::Forked>> {
     let own = File::open("/proc/self/ns/pid")?;
     move_into_link_name_space(processes.as_fd(), Some(LinkNameSpaceType::ProcessID))?;
-    let cloned = sys::clone_process(0);
+    let cloned = entry.clone_process(0);
     // In the copy it changes nothing: both are its own now.
     if !matches!(cloned, Ok(None)) {
         move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID))
@@ -270,16 +275,13 @@ fn hear_gate(gate: &OwnedFd, flags: RecvFlags, mounts: &[&Mount]) -> Result<Opti
     }
 }
 
-/// Puts the first process into its groups and lets it go to work.
-fn enter(first: sys::Forked, group: &Group, go: &OwnedFd) -> Result<sys::Forked, StartError> {
-    let entered = group.join(first.pid).and_then(|()| {
-        rustix::io::write(go, &[1]).map(drop).map_err(|error| StartError::step("start the child", error))
-    });
-    match entered {
-        Ok(()) => Ok(first),
+/// Lets the first process go to work.
+fn release(first: sys::Forked, go: &OwnedFd) -> Result<sys::Forked, StartError> {
+    match rustix::io::write(go, &[1]) {
+        Ok(_) => Ok(first),
         Err(error) => {
             end_child(&first);
-            Err(error)
+            Err(StartError::step("start the child", error))
         }
     }
 }
@@ -295,14 +297,20 @@ fn hear(leash: &OwnedFd) -> Result<Option<(Word, Option<Pid>)>, StartError> {
     }
 }
 
-/// Asks a zygote to fork a child into the namespaces of `first`.
-fn ask_fork(zygote: &OwnedFd, leash: &OwnedFd, first: Pid, fence: Option<&OwnedFd>) -> io::Result<()> {
+/// Asks a zygote to fork a child into the namespaces of `first` and the groups behind `doors`.
+fn ask_fork(
+    zygote: &OwnedFd,
+    leash: &OwnedFd,
+    first: Pid,
+    fence: Option<&OwnedFd>,
+    doors: &[OwnedFd],
+) -> io::Result<()> {
     // In the order in which they are entered; the process namespace before the fork.
     let namespaces = ["pid", "user", "mnt", "net", "ipc", "uts", "cgroup"]
-        .map(|name| File::open(format!("/proc/{}/ns/{name}", first.as_raw_nonzero())));
+        .map(|name| File::open(format!("/proc/{}/ns/{name}", first.as_raw_nonzero())).map(OwnedFd::from));
     let namespaces = namespaces.into_iter().collect::<io::Result<Vec<_>>>()?;
-    let fds: Vec<_> =
-        [leash.as_fd()].into_iter().chain(namespaces.iter().map(AsFd::as_fd)).chain(fence.map(AsFd::as_fd)).collect();
+    let fds = [leash].into_iter().chain(&namespaces).chain(fence).chain(doors);
+    let fds: Vec<_> = fds.map(AsFd::as_fd).collect();
     let message = serde_json::to_vec(&Fork { fence: fence.is_some() }).map_err(io::Error::other)?;
     protocol::send(zygote, &message, &fds)
 }
