@@ -110,21 +110,26 @@ impl Server {
         fds.extend(self.pool.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let thresholds = self.tasks.values().filter_map(|task| task.group.threshold());
         fds.extend(thresholds.map(|threshold| PollFd::from_borrowed_fd(threshold, PollFlags::IN)));
-        let is_ticking = !self.leftovers.is_empty()
-            || self.tasks.values().any(|task| task.group.needs_watching() || task.group.limits_memory());
-        let timeout = if self.tasks.values().any(Task::needs_alarm) {
-            Some(ALARM_AFTER)
-        } else if is_ticking {
-            Some(TICK)
-        } else {
-            self.pool.needs_watching().then_some(POOL_TICK)
-        };
-        let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("some seconds fit"));
+        let timeout = self.timeout().map(|timeout| Timespec::try_from(timeout).expect("some seconds fit"));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok(!fds[0].revents().is_empty()),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// How long nothing need happen until it is time to look; `None` if only what happens counts.
+    fn timeout(&self) -> Option<Duration> {
+        let mut tasks = self.tasks.values();
+        let is_ticking = !self.leftovers.is_empty()
+            || tasks.any(|task| task.group.needs_watching() || task.group.limits_memory());
+        let waits = [
+            self.pool.rest(),
+            self.tasks.values().any(Task::needs_alarm).then_some(ALARM_AFTER),
+            is_ticking.then_some(TICK),
+            self.pool.needs_watching().then_some(POOL_TICK),
+        ];
+        waits.into_iter().flatten().min()
     }
 
     /// Has the kernel asked to tell at once when a task comes near its memory limit.

@@ -109,6 +109,12 @@ impl Pool {
         zygotes.chain(self.ending.iter().map(Task::pidfd))
     }
 
+    /// How long to wait at most until something of it is to be done though nothing happens.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        let now = Instant::now();
+        self.zygotes.values().filter_map(|zygote| zygote.rest(now)).min()
+    }
+
     /// Whether time and memory decide on something of it though nothing happens.
     pub(super) fn needs_watching(&self) -> bool {
         !self.zygotes.is_empty()

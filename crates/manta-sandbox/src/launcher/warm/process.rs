@@ -8,10 +8,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::child::Role;
 use crate::hostid::Seats;
+use crate::launcher::plan;
 use crate::launcher::protocol::{self, MESSAGE_BYTES_MAX};
 use crate::launcher::start::Starter;
 use crate::launcher::task::Task;
-use crate::{Limits, SandboxSpec, StartError, Template, Tier, TmpLimits};
+use crate::{Limits, Mount, SandboxSpec, StartError, Template, Tier, TmpLimits};
 
 /// Children of one zygote that may live at once.
 pub(super) const CHILDREN_MAX: usize = 32;
@@ -45,6 +46,29 @@ pub(super) fn spec_of(template: &Template, id: String) -> SandboxSpec {
         hostname: template.hostname.clone(),
         template: None,
     }
+}
+
+/// The part of `spec` that the template lacks; an error if a child of the zygote cannot become such a sandbox.
+pub(super) fn late_mounts<'a>(template: &Template, spec: &'a SandboxSpec) -> Result<Vec<&'a Mount>, String> {
+    if spec.tier != Tier::Full {
+        return Err(format!("the `{}` tier has no warm start", spec.tier.name()));
+    }
+    let fits = spec.hostname == template.hostname
+        && spec.links == template.links
+        && template.mounts.iter().all(|mount| spec.mounts.contains(mount));
+    if !fits {
+        return Err("it lacks something of its image".to_owned());
+    }
+    let late: Vec<&Mount> = plan::sorted(spec).into_iter().filter(|mount| !template.mounts.contains(mount)).collect();
+    if let Some(hiding) =
+        late.iter().find(|late| template.mounts.iter().any(|mount| mount.target.starts_with(&late.target)))
+    {
+        return Err(format!("`{}` would hide a part of its image", hiding.target.display()));
+    }
+    if late.len() > protocol::MESSAGE_FDS_MAX {
+        return Err(format!("it has more than {} mounts beside its image", protocol::MESSAGE_FDS_MAX));
+    }
+    Ok(late)
 }
 
 /// Starts a zygote; it says on its control socket when it can fork.

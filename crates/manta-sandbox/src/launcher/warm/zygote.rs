@@ -9,18 +9,20 @@ use rustix::net::RecvFlags;
 use serde::Deserialize;
 
 use super::memory::Free;
-use super::process::{CHILDREN_MAX, Process, launch};
+use super::process::{CHILDREN_MAX, Process, late_mounts, launch};
 use super::slot::Slot;
-use crate::launcher::plan;
 use crate::launcher::protocol::{self, START_FDS};
 use crate::launcher::start::Starter;
 use crate::launcher::task::Task;
-use crate::{Mount, SandboxSpec, Start, StartWay, Template, Tier, Warmth};
+use crate::{SandboxSpec, Start, StartWay, Template, Warmth};
 
 /// How long a zygote that ended, or could not be started, is left alone; twice as long each time that it did not get up.
 const PAUSE: Duration = Duration::from_secs(10);
 /// How often that is doubled.
 const DOUBLINGS_MAX: u32 = 6;
+
+/// How long after one of its children became a task none is made in its place: a task that begins needs the processors.
+const REST: Duration = Duration::from_millis(10);
 
 /// How long a child that is waited for may take.
 const FORK_MAX: Duration = Duration::from_secs(10);
@@ -52,6 +54,8 @@ pub(super) struct Zygote {
     forks: u32,
     /// When it was last of use to somebody.
     used: Instant,
+    /// Since when one of those that should wait is missing.
+    taken: Option<Instant>,
     /// How often in a row it did not get up.
     falls: u32,
 }
@@ -75,6 +79,7 @@ impl Zygote {
             born: now,
             forks: 0,
             used: now,
+            taken: None,
             falls: 0,
         };
         zygote.launch(starter);
@@ -138,7 +143,10 @@ impl Zygote {
                 }
             };
             match slot.admit(starter, &late, spec, fds) {
-                Ok(()) => return Ok((slot.into_task(Some(Rc::clone(&process.control))), start)),
+                Ok(()) => {
+                    self.taken.get_or_insert_with(Instant::now);
+                    return Ok((slot.into_task(Some(Rc::clone(&process.control))), start));
+                }
                 Err(error) => {
                     self.ended.push(end_slot(slot));
                     // One that waited may have died a moment ago; the next one need not.
@@ -215,8 +223,7 @@ impl Zygote {
                 self.ended.extend(idle.into_iter().map(end_slot));
             }
             State::Up(process) => {
-                let hindered = self.trouble.as_ref().is_some_and(|(_, since)| now.duration_since(*since) < PAUSE);
-                if hindered || self.slots.len() >= self.wanted() {
+                if !self.lacks_children(now) || self.rest(now).is_some() {
                     return;
                 }
                 self.forks = self.forks.saturating_add(1);
@@ -224,12 +231,25 @@ impl Zygote {
                     Ok(slot) => {
                         self.slots.push(slot);
                         self.trouble = None;
+                        self.taken = self.taken.filter(|_| self.slots.len() < self.wanted());
                     }
                     Err(error) => self.trouble = Some((error.to_string(), now)),
                 }
             }
             State::Down { .. } | State::Importing(_) => {}
         }
+    }
+
+    /// Whether more children should wait, and none was hindered lately.
+    fn lacks_children(&self, now: Instant) -> bool {
+        let hindered = self.trouble.as_ref().is_some_and(|(_, since)| now.duration_since(*since) < PAUSE);
+        self.is_up() && !hindered && self.slots.len() < self.wanted()
+    }
+
+    /// How long to wait until one of them is made; `None` if not for time.
+    pub(super) fn rest(&self, now: Instant) -> Option<Duration> {
+        let taken = self.taken.filter(|_| self.lacks_children(now))?;
+        REST.checked_sub(now.duration_since(taken)).filter(|rest| !rest.is_zero())
     }
 
     fn pause(&self) -> Duration {
@@ -328,29 +348,6 @@ impl State {
     fn gone() -> Self {
         Self::Down { why: "its process ended".to_owned(), since: Instant::now() }
     }
-}
-
-/// The part of `spec` that the template lacks; an error if a child of the zygote cannot become such a sandbox.
-fn late_mounts<'a>(template: &Template, spec: &'a SandboxSpec) -> Result<Vec<&'a Mount>, String> {
-    if spec.tier != Tier::Full {
-        return Err(format!("the `{}` tier has no warm start", spec.tier.name()));
-    }
-    let fits = spec.hostname == template.hostname
-        && spec.links == template.links
-        && template.mounts.iter().all(|mount| spec.mounts.contains(mount));
-    if !fits {
-        return Err("it lacks something of its image".to_owned());
-    }
-    let late: Vec<&Mount> = plan::sorted(spec).into_iter().filter(|mount| !template.mounts.contains(mount)).collect();
-    if let Some(hiding) =
-        late.iter().find(|late| template.mounts.iter().any(|mount| mount.target.starts_with(&late.target)))
-    {
-        return Err(format!("`{}` would hide a part of its image", hiding.target.display()));
-    }
-    if late.len() > protocol::MESSAGE_FDS_MAX {
-        return Err(format!("it has more than {} mounts beside its image", protocol::MESSAGE_FDS_MAX));
-    }
-    Ok(late)
 }
 
 /// Drives a child that was just begun until it waits.
