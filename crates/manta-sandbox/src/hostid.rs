@@ -21,6 +21,10 @@ const KEPT_AT_THE_END: u32 = 16;
 /// Tasks that may run at once on one machine under uids of their own.
 const SLOTS: u32 = 4096;
 
+/// Of those, the first that zygotes and their children may have: the rest is left to tasks that start cold, which zygotes that nobody
+/// uses must not hinder.
+const WARM_SLOTS: u32 = SLOTS / 4 * 3;
+
 /// Byte `n` of this file is locked while the host uid of slot `n` is in use; the kernel unlocks it when its launcher dies.
 const LOCK_DIR: &str = "/run/manta";
 const LOCK_FILE: &str = "/run/manta/task-uids.lock";
@@ -36,6 +40,8 @@ struct Shared {
     base: u32,
     file: OwnedFd,
     taken: Mutex<BTreeSet<u32>>,
+    /// Uids that were given back and that nobody asked for since.
+    given_back: Mutex<BTreeSet<u32>>,
 }
 
 /// A host uid (and equal gid) that no other running task has; given back when dropped.
@@ -52,21 +58,40 @@ impl HostIds {
         let known = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         let base = base_within(&known)
             .ok_or_else(|| StartError::step("find host uids for tasks", "this user namespace has too few of them"))?;
-        Ok(Self { shared: Arc::new(Shared { base, file, taken: Mutex::default() }) })
+        Ok(Self { shared: Arc::new(Shared { base, file, taken: Mutex::default(), given_back: Mutex::default() }) })
     }
 
     /// Takes the lowest free host uid.
     pub(crate) fn take(&self) -> Result<HostId, StartError> {
+        self.take_of_first(SLOTS, "wait until a task ends")
+    }
+
+    /// Takes the lowest free host uid among the first so many.
+    fn take_of_first(&self, count: u32, cure: &str) -> Result<HostId, StartError> {
         let mut taken = self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        for slot in (0..SLOTS).filter(|slot| !taken.contains(slot)).collect::<Vec<_>>() {
+        for slot in (0..count).filter(|slot| !taken.contains(slot)).collect::<Vec<_>>() {
             let locked = sys::lock_byte(self.shared.file.as_fd(), slot, true)
                 .map_err(|error| StartError::step(format!("lock `{LOCK_FILE}`"), error))?;
             if locked {
                 taken.insert(slot);
-                return Ok(HostId { slot, shared: Arc::clone(&self.shared) });
+                let id = HostId { slot, shared: Arc::clone(&self.shared) };
+                id.shared.note(id.number(), BTreeSet::remove);
+                return Ok(id);
             }
         }
-        Err(StartError::step("find a free host uid", format!("all {SLOTS} are in use; wait until a task ends")))
+        Err(StartError::step("find a free host uid", format!("all {count} are in use; {cure}")))
+    }
+
+    /// Host uids, of tasks and of zygotes' children, that were given back since this was asked before.
+    pub(crate) fn given_back(&self) -> BTreeSet<u32> {
+        std::mem::take(&mut *self.shared.given_back.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shared {
+    /// Notes that a uid was given back, or taken again.
+    fn note(&self, number: u32, change: impl Fn(&mut BTreeSet<u32>, &u32) -> bool) {
+        change(&mut self.given_back.lock().unwrap_or_else(PoisonError::into_inner), &number);
     }
 }
 
@@ -124,8 +149,9 @@ pub(crate) struct Seat {
 impl Seats {
     /// Takes uids for a zygote and `count` children.
     pub(crate) fn take(ids: &HostIds, count: usize) -> Result<Rc<Self>, StartError> {
-        let own = ids.take()?;
-        let seats = (0..count).map(|_| ids.take()).collect::<Result<Vec<_>, _>>()?;
+        let take = || ids.take_of_first(WARM_SLOTS, "start nodes of this machine with `--warm off`");
+        let own = take()?;
+        let seats = (0..count).map(|_| take()).collect::<Result<Vec<_>, _>>()?;
         Ok(Rc::new(Self { own, seats, free: RefCell::new((0..count).collect()) }))
     }
 
@@ -137,7 +163,9 @@ impl Seats {
     /// A uid for a child; `None` while all are taken.
     pub(crate) fn sit(self: &Rc<Self>) -> Option<Seat> {
         let index = self.free.borrow_mut().pop_first()?;
-        Some(Seat { index, seats: Rc::clone(self) })
+        let seat = Seat { index, seats: Rc::clone(self) };
+        self.own.shared.note(seat.number(), BTreeSet::remove);
+        Some(seat)
     }
 
     /// How many children have one.
@@ -166,6 +194,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.free.borrow_mut().insert(self.index);
+        self.seats.own.shared.note(self.number(), |given_back, number| given_back.insert(*number));
     }
 }
 
@@ -174,12 +203,33 @@ impl Drop for HostId {
         self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.slot);
         // A failed unlock only keeps the slot taken until this launcher ends.
         let _ = sys::lock_byte(self.shared.file.as_fd(), self.slot, false);
+        self.shared.note(self.number(), |given_back, number| given_back.insert(*number));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zygotes_leave_uids_to_tasks_that_start_cold() {
+        let file = tempfile::tempfile().unwrap().into();
+        let (taken, given_back) = Default::default();
+        let ids = HostIds { shared: Arc::new(Shared { base: BASE, file, taken, given_back }) };
+        let mut zygotes = Vec::new();
+        let refused = loop {
+            match Seats::take(&ids, 32) {
+                Ok(seats) => zygotes.push(seats),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(refused.contains("--warm off"), "{refused}");
+        assert_eq!(zygotes.len(), 93);
+        let cold: Vec<HostId> = (0..SLOTS / 4).map(|_| ids.take().unwrap()).collect();
+        assert_eq!(cold.iter().map(HostId::number).collect::<BTreeSet<_>>().len(), cold.len());
+        drop((zygotes, cold));
+        assert_eq!(ids.given_back().len(), 4096 - 3);
+    }
 
     #[test]
     fn tasks_take_high_uids_wherever_there_are_some() {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
@@ -11,6 +12,9 @@ use crate::sys;
 
 /// Namespaces that are kept for the next task before the whole store is emptied.
 const KEPT_MAX: usize = 256;
+
+/// How long namespaces are kept for the next task that has a host uid.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// Which owner appears as which task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,11 +31,14 @@ pub(crate) struct IdMap {
 #[derive(Default)]
 pub(crate) struct IdMaps {
     namespaces: HashMap<IdMap, OwnedFd>,
+    /// Host uids that nobody has any more, and since when.
+    idle: HashMap<u32, Instant>,
 }
 
 impl IdMaps {
     /// The namespace for `map`.
     pub(crate) fn namespace(&mut self, map: IdMap) -> io::Result<BorrowedFd<'_>> {
+        self.idle.remove(&map.host_id);
         if !self.namespaces.contains_key(&map) {
             if self.namespaces.len() >= KEPT_MAX {
                 self.namespaces.clear();
@@ -40,6 +47,19 @@ impl IdMaps {
             self.namespaces.insert(map, namespace);
         }
         Ok(self.namespaces[&map].as_fd())
+    }
+
+    /// Notes that nobody has some host uids any more, and lets go of the namespaces of those that nobody took for a while.
+    pub(crate) fn let_go(&mut self, given_back: impl IntoIterator<Item = u32>, now: Instant) {
+        self.idle.extend(given_back.into_iter().map(|id| (id, now)));
+        for (over, _) in self.idle.extract_if(|_, since| now.duration_since(*since) >= KEPT) {
+            self.namespaces.retain(|map, _| map.host_id != over);
+        }
+    }
+
+    /// Whether [`IdMaps::let_go`] will have something to do.
+    pub(crate) fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
     }
 }
 

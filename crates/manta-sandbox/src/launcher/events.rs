@@ -55,6 +55,8 @@ struct Server {
     pool: Pool,
     /// Questions after what is ready that wait for their answer.
     warmth_asked: u32,
+    /// Whether nothing is kept for tasks that may come.
+    is_tidy: bool,
     /// Groups of ended tasks in which a process had not quite gone.
     leftovers: Vec<Group>,
 }
@@ -73,6 +75,7 @@ impl Server {
             tasks: BTreeMap::new(),
             pool: Pool::default(),
             warmth_asked: 0,
+            is_tidy: true,
             leftovers: Vec::new(),
         })
     }
@@ -100,6 +103,7 @@ impl Server {
             for (id, exit) in self.take_ended() {
                 self.tell(&Event::Exited { id, exit })?;
             }
+            self.is_tidy = self.starter.tidy();
         }
     }
 
@@ -122,6 +126,7 @@ impl Server {
     fn timeout(&self) -> Option<Duration> {
         let mut tasks = self.tasks.values();
         let is_ticking = !self.leftovers.is_empty()
+            || !self.is_tidy
             || tasks.any(|task| task.group.needs_watching() || task.group.limits_memory());
         let waits = [
             self.pool.rest(),

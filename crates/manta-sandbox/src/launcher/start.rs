@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
@@ -142,6 +142,13 @@ impl Starter {
         let Ok(host_id) = self.take_host_id() else { return false };
         let map = IdMap { uid: 0, gid: 0, host_id: host_id.number() };
         Source::open(path).is_ok_and(|source| source.can_map_owner(&mut self.id_maps, map))
+    }
+
+    /// Lets go of what it keeps for host uids that nobody has any more; false if some is kept for a moment longer.
+    pub(super) fn tidy(&mut self) -> bool {
+        let given_back = self.host_ids.as_ref().map(HostIds::given_back).unwrap_or_default();
+        self.id_maps.let_go(given_back, Instant::now());
+        !self.id_maps.has_idle()
     }
 
     /// Removes what the launcher made for itself.
