@@ -14,7 +14,11 @@ pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failu
             .hint("`demo`, `engine` and `sandbox` are there; try `cargo xtask bench demo --json`"));
     }
     toolchain::check(checkout)?;
-    let python = venv::ready(checkout, Packages::Demo)?;
+    // Another interpreter may have packages that are too large to set up here, as torch.
+    let python = match std::env::var_os("MANTA_PYTHON") {
+        Some(python) => python.into(),
+        None => venv::ready(checkout, Packages::Demo)?,
+    };
     let is_demo = arguments.iter().any(|argument| argument == "demo");
     let digits = if is_demo { Some(digits::ready(checkout, &python)?) } else { None };
     let manta = binary::build(checkout, Build::Release)?;

@@ -33,7 +33,12 @@ pub(crate) fn measure() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for module in [None, Some("numpy"), Some("torch")] {
         match module.filter(|module| !has(&python, module)) {
-            Some(lacking) => eprintln!("not measured: `{}` has no {lacking}", python.display()),
+            Some(lacking) => {
+                eprintln!(
+                    "not measured: `{}` has no {lacking}; MANTA_PYTHON names another interpreter",
+                    python.display()
+                );
+            }
             None => rows.extend(of_image(&python, module)?),
         }
     }
