@@ -9,6 +9,7 @@ import array
 import contextlib
 import ctypes
 import errno
+import functools
 import gc
 import importlib
 import json
@@ -67,6 +68,7 @@ def serve(run: Callable[[List[str]], None], preload: Sequence[str]) -> None:
     os.close(fds[0])
     try:
         _import(preload)
+        _thread_setters()  # searched for here, once for all children
     except BaseException as error:
         _tell(control, {"failed": _describe(error)})
         os._exit(1)
@@ -229,7 +231,8 @@ def _set_threads(env: Mapping[str, str]) -> None:
         sys.modules["torch"].set_num_threads(count)
 
 
-def _thread_setters() -> List[Callable[[int], Any]]:
+@functools.lru_cache(maxsize=None)
+def _thread_setters() -> Tuple[Callable[[int], Any], ...]:
     with open("/proc/self/maps", encoding="utf-8") as maps:
         paths = {line.split(maxsplit=5)[5].strip() for line in maps if "openblas" in line}
     found = []
@@ -238,7 +241,7 @@ def _thread_setters() -> List[Callable[[int], Any]]:
         name = next((name for name in _THREAD_SETTERS if hasattr(library, name)), None)
         if name is not None:
             found.append(getattr(library, name))
-    return found
+    return tuple(found)
 
 
 def _receive(sock: socket.socket) -> "Tuple[Optional[Dict[str, Any]], List[int]]":
