@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+from harness.cluster import Cluster
 from harness.waiting import wait_until
 
 WORKER = 'def main():\n    print("one")\n'
@@ -151,6 +152,12 @@ SWARM = """
             super().__init__()
             self.worker = Task(Module("worker", version="{wanted}"))
 """
+
+
+@pytest.fixture
+def cluster(manta):
+    """Return a manager and nodes that are yet to start."""
+    return Cluster(manta)
 
 
 def publish(manta, version, text, *options, environment=None):
