@@ -10,6 +10,7 @@ import io
 import math
 import os
 import pathlib
+import struct
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,7 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, np.generic):
         return left.dtype == right.dtype and left.tobytes() == right.tobytes()
     if isinstance(left, float):
-        return (left == right and math.copysign(1, left) == math.copysign(1, right)) or (
-            left != left and right != right
-        )
+        return struct.pack("<d", left) == struct.pack("<d", right)
     if isinstance(left, complex):
         return same(left.real, right.real) and same(left.imag, right.imag)
     if isinstance(left, (list, tuple)):

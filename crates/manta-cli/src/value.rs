@@ -81,6 +81,9 @@ fn tagged(tag: &str, tree: &Json, level: usize) -> String {
     };
     match tag {
         "ndarray" => array(tree),
+        "tensor" => format!("tensor {}", array(tree)),
+        "dataframe" => "a DataFrame".to_owned(),
+        "arrow" => "an Arrow table".to_owned(),
         "npscalar" => dtype(&tree["dtype"]),
         "tuple" => list("(", ")"),
         "set" | "frozenset" => list("{", "}"),
@@ -116,6 +119,9 @@ fn dtype(code: &Json) -> String {
     let plain = code.trim_start_matches(['<', '>', '|', '=']);
     let Some(letter) = plain.chars().next() else { return code.to_owned() };
     let (kind, width) = (letter, plain[letter.len_utf8()..].parse::<u32>().ok());
+    if code.len() > 4 && kind.is_ascii_lowercase() && width.is_none() {
+        return code.to_owned();
+    }
     let name = match kind {
         'f' => "float",
         'i' => "int",

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 from ._dataset_arrays import NpzDataset, open_npy
+from ._dataset_columns import ColumnsDataset
 from ._dataset_files import FileDataset, TreeDataset
+from ._dataset_safetensors import SafetensorsDataset
 from ._dataset_table import TableDataset
 from .errors import DataCorruptionError, DatasetUnavailable
 
@@ -16,6 +18,9 @@ _FORMS: Dict[str, Callable[[str, Path], Dataset]] = {
     ".npy": open_npy,
     ".npz": NpzDataset,
     ".csv": TableDataset,
+    ".safetensors": SafetensorsDataset,
+    ".parquet": ColumnsDataset,
+    ".arrow": ColumnsDataset,
 }
 
 
@@ -55,7 +60,8 @@ def read_numpy(name: str, path: Path) -> Dataset:
     DataCorruptionError
         If it is neither.
     """
-    form = _FORMS.get(_sniffed(path))
+    suffix = _sniffed(path)
+    form = _FORMS[suffix] if suffix in (".npy", ".npz") else None
     if form is None:
         raise DataCorruptionError(f'"{name}" is neither an .npy nor an .npz file')
     return form(name, path)
@@ -66,6 +72,10 @@ def _sniffed(path: Path) -> str:
         start = file.read(6)
     if start == b"\x93NUMPY":
         return ".npy"
+    if start[:4] == b"PAR1":
+        return ".parquet"
+    if start == b"ARROW1":
+        return ".arrow"
     if start[:4] == b"PK\x03\x04" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

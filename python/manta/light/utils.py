@@ -5,7 +5,14 @@ from typing import Any, Dict, Mapping, Union
 from ._values import decode, encode
 from .errors import DataCorruptionError, InvalidArgument
 
-__all__ = ["bytes_to_dict", "bytes_to_numpy", "dict_to_bytes", "numpy_to_bytes"]
+__all__ = [
+    "bytes_to_dict",
+    "bytes_to_numpy",
+    "bytes_to_torchmodel",
+    "dict_to_bytes",
+    "numpy_to_bytes",
+    "torchmodel_to_bytes",
+]
 
 _Bytes = Union[bytes, bytearray, memoryview]
 
@@ -74,3 +81,51 @@ def bytes_to_dict(data: _Bytes) -> Dict[Any, Any]:
     if not isinstance(value, dict):
         raise DataCorruptionError("the bytes hold a value that is no dict")
     return value
+
+
+def torchmodel_to_bytes(model: Any) -> bytes:
+    """Return the weights of a torch module, or a state dict, as bytes.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or mapping of str to torch.Tensor
+        Only its weights are kept, and no code.
+
+    Raises
+    ------
+    ValueNotCarried
+        If some part cannot be carried.
+    """
+    weights = model if isinstance(model, Mapping) else model.state_dict()
+    return dict_to_bytes(dict(weights))
+
+
+def bytes_to_torchmodel(data: _Bytes, model: Any = None) -> Any:
+    """Return the weights that :func:`torchmodel_to_bytes` was given, or a module with them.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The encoded weights.
+    model : torch.nn.Module, optional
+        Where to load them.
+
+    Returns
+    -------
+    torch.nn.Module or dict of str to torch.Tensor
+        ``model``; where none is given, the state dict.
+
+    Raises
+    ------
+    DataCorruptionError
+        If the bytes hold no weights, or weights of another model.
+    """
+    weights = bytes_to_dict(data)
+    if model is None:
+        return weights
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError, KeyError) as error:
+        kind = type(model).__name__
+        raise DataCorruptionError(f"the bytes hold other weights than {kind} has: {error}") from error
+    return model

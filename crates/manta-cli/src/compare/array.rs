@@ -30,6 +30,13 @@ enum Kind {
     Opaque,
 }
 
+/// Bytes of an element of the formats of machine learning that numpy itself lacks, named as `ml_dtypes` does.
+fn narrow(code: &str) -> Option<usize> {
+    let is_byte =
+        ["float8_", "float6_", "float4_", "int2", "int4", "uint2", "uint4"].iter().any(|name| code.starts_with(name));
+    if code == "bfloat16" { Some(2) } else { is_byte.then_some(1) }
+}
+
 /// The first difference of two buffers, and how they differ as a whole.
 #[derive(Debug)]
 pub(super) struct Compared {
@@ -63,6 +70,9 @@ impl Element {
 
     /// Reads numpy's own name of a dtype; one that is not known has no size.
     pub(super) fn of_code(code: &str) -> Self {
+        if let Some(size) = narrow(code) {
+            return Self { size, kind: Kind::Opaque, big_endian: false };
+        }
         let big_endian = code.starts_with('>');
         let plain = code.trim_start_matches(['<', '>', '|', '=']);
         let letter = plain.chars().next().unwrap_or(' ');

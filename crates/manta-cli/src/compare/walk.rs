@@ -62,7 +62,7 @@ impl Walk<'_> {
 
     fn tagged(&self, path: &str, tag: &str, a: &Tree, b: &Tree) -> Found {
         match tag {
-            "ndarray" => {
+            "ndarray" | "tensor" => {
                 for what in ["dtype", "shape"] {
                     if a.get(what) != b.get(what) {
                         let told = |tree: &Tree| tree.get(what).map(shown).unwrap_or_default();
@@ -76,7 +76,7 @@ impl Walk<'_> {
             }
             "floats" => self.buffers(path, &Element::of_code("<f8"), None, a, b),
             "ints" => self.buffers(path, &Element::of_code("<i8"), None, a, b),
-            "bytes" | "str" => self.buffers(path, &Element::of_code("|u1"), None, a, b),
+            "bytes" | "str" | "dataframe" | "arrow" => self.buffers(path, &Element::of_code("|u1"), None, a, b),
             "npscalar" if a.get("dtype") == b.get("dtype") => {
                 let (x, y) = (hex(a), hex(b));
                 if x == y {

@@ -12,6 +12,26 @@ _SIMPLE = re.compile(
     r"|\|[SV][1-9][0-9]{0,9}|[<>]U[1-9][0-9]{0,8}"
     r"|[<>][mM]8(?:\[(?:[1-9][0-9]{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
 )
+NARROW = (
+    "bfloat16",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "float4_e2m1fn",
+    "int2",
+    "int4",
+    "uint2",
+    "uint4",
+)
+"""Formats of machine learning that numpy has from ml_dtypes, by their names there."""
+
 _DIMENSIONS_MAX = 64
 _FIELDS_MAX = 1000
 
@@ -35,6 +55,8 @@ def dtype_to_json(dtype: "np.dtype[Any]") -> Optional[Any]:
     numpy = require_numpy()
     if dtype.hasobject:
         return None
+    if is_narrow(dtype):
+        return dtype.name if sys.byteorder == "little" else None
     form = _dtype_form(dtype)
     if form is None:
         return None
@@ -43,6 +65,22 @@ def dtype_to_json(dtype: "np.dtype[Any]") -> Optional[Any]:
     except ValueError:
         return None
     return form if same and numpy.dtype(dtype).itemsize > 0 else None
+
+
+def is_narrow(dtype: "np.dtype[Any]") -> bool:
+    """Return whether a dtype is one of :data:`NARROW`."""
+    return dtype.name in NARROW and dtype.type.__module__.startswith("ml_dtypes")
+
+
+def _narrow_dtype(name: str) -> "np.dtype[Any]":
+    try:
+        import ml_dtypes  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise ValueError(f"the value holds {name} numbers, and ml_dtypes is not installed here") from error
+    kind = getattr(ml_dtypes, name, None)
+    if kind is None:
+        raise ValueError(f"the value holds {name} numbers, which ml_dtypes {ml_dtypes.__version__} lacks")
+    return require_numpy().dtype(kind)  # type: ignore[no-any-return]
 
 
 def _dtype_form(dtype: "np.dtype[Any]") -> Optional[Any]:
@@ -77,6 +115,8 @@ def json_to_dtype(form: Any, depth: int = 0) -> "np.dtype[Any]":
         raise ValueError("a dtype is nested more than 8 deep")
     try:
         if isinstance(form, str):
+            if form in NARROW:
+                return _narrow_dtype(form)
             if not _SIMPLE.fullmatch(form):
                 raise ValueError(f"unknown dtype {form[:64]!r}")
             return numpy.dtype(form)  # type: ignore[no-any-return]

@@ -55,3 +55,29 @@ def dump_json(document: Any) -> bytes:
     """Return the compact UTF-8 JSON form; it refuses NaN and infinities."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8")
+
+
+_QUIET_NAN = 0x7FF8000000000000
+
+
+def odd_float_text(value: float) -> str:
+    """Return how a float that is not finite is written: ``inf``, ``nan``, or ``nan:`` and its 64 bits."""
+    (bits,) = struct.unpack("<Q", struct.pack("<d", value))
+    return repr(value) if value == value or bits == _QUIET_NAN else f"nan:{bits:016x}"
+
+
+def odd_float(text: Any) -> float:
+    """Return the float of :func:`odd_float_text`.
+
+    Raises
+    ------
+    ValueError
+        If the text is not in that form.
+    """
+    if text in ("nan", "inf", "-inf"):
+        return float(text)
+    if isinstance(text, str) and text.startswith("nan:") and len(text) == 20 and text.isascii():
+        (value,) = struct.unpack("<d", struct.pack("<Q", int(text[4:], 16)))
+        if odd_float_text(value) == text:
+            return float(value)
+    raise ValueError("a tagged float is neither nan nor infinite")

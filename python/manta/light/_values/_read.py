@@ -7,7 +7,7 @@ import re
 import sys
 from typing import Any, Callable, Dict, List, Tuple
 
-from . import _arrays, _format
+from . import _arrays, _format, _tables, _tensors
 
 
 class Reader:
@@ -68,9 +68,7 @@ class Reader:
         return number
 
     def _float(self, tree: Dict[str, Any], depth: int) -> float:
-        if tree["v"] not in ("nan", "inf", "-inf"):
-            raise ValueError("a tagged float is neither nan nor infinite")
-        return float(tree["v"])
+        return _format.odd_float(tree["v"])
 
     def _complex(self, tree: Dict[str, Any], depth: int) -> complex:
         parts = self._list(tree["v"], depth, 2)
@@ -136,6 +134,12 @@ class Reader:
     def _ndarray(self, tree: Dict[str, Any], depth: int) -> Any:
         return _arrays.array_from(self._buffer(tree["b"]), tree["dtype"], tree["shape"])
 
+    def _tensor(self, tree: Dict[str, Any], depth: int) -> Any:
+        return _tensors.tensor_from(self._buffer(tree["b"]), tree["dtype"], tree["shape"])
+
+    def _table(self, tree: Dict[str, Any], depth: int) -> Any:
+        return _tables.table_from(self._buffer(tree["b"]), tree["$"])
+
     def _npscalar(self, tree: Dict[str, Any], depth: int) -> Any:
         return _arrays.scalar_from(tree["dtype"], tree["hex"])
 
@@ -176,5 +180,8 @@ _READERS: Dict[str, Tuple[Any, _Read]] = {
     "date": ({"v"}, Reader._date),
     "timedelta": ({"v"}, Reader._timedelta),
     "ndarray": ({"dtype", "shape", "b"}, Reader._ndarray),
+    "tensor": ({"dtype", "shape", "b"}, Reader._tensor),
+    _tables.DATAFRAME: ({"b"}, Reader._table),
+    _tables.ARROW: ({"b"}, Reader._table),
     "npscalar": ({"dtype", "hex"}, Reader._npscalar),
 }

@@ -10,6 +10,7 @@ import types
 from typing import Any, Optional, Tuple
 
 from . import _arrays
+from ._tensors import conversion_for_tensor
 
 _KNOWN = (
     ((types.FunctionType, types.BuiltinFunctionType, types.MethodType), "a function", "publish what it returns"),
@@ -41,7 +42,7 @@ def conversion_for(value: Any) -> Tuple[str, Optional[str]]:
     """
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    special = _numpy_case(value) or _class_case(value, name)
+    special = _numpy_case(value) or conversion_for_tensor(value) or _class_case(value, name)
     if special is not None:
         return special
     for types_, what, conversion in _KNOWN:
@@ -50,6 +51,8 @@ def conversion_for(value: Any) -> Tuple[str, Optional[str]]:
     for base in (str, int, float, list, tuple, dict, set, frozenset, bytes):
         if isinstance(value, base):
             return f"{name} would come back as a plain {base.__name__}", f"{base.__name__}(value)"
+    if hasattr(value, "to_frame"):
+        return f"{name} has no form in the value format", "value.to_frame(), or value.to_numpy()"
     if hasattr(value, "to_numpy"):
         return f"{name} has no form in the value format", "value.to_numpy()"
     if hasattr(value, "numpy"):

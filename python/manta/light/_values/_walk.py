@@ -7,7 +7,7 @@ import math
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
 
-from . import _arrays, _format
+from . import _arrays, _format, _tables, _tensors
 from ._refusals import conversion_for
 
 
@@ -43,6 +43,19 @@ class Walk:
         writer = _WRITERS.get(kind)
         if writer is not None:
             return writer(self, value, depth)
+        return self._foreign(value)
+
+    def _foreign(self, value: Any) -> Any:
+        if _tensors.is_tensor(value):
+            tensor = _tensors.tensor_to_json(value)
+            if tensor is not None:
+                return {"$": "tensor", "dtype": tensor[0], "shape": tensor[1], "b": self._buffer(tensor[2])}
+        table = _tables.kind_of(value)
+        if table is not None:
+            data, refusal = _tables.table_bytes(value, table)
+            if data is None:
+                raise Refused(*refusal)
+            return {"$": table, "b": self._buffer(data)}
         return self._numpy(value)
 
     def _numpy(self, value: Any) -> Any:
@@ -68,7 +81,7 @@ class Walk:
         return {"$": "int", "v": hex(value)}
 
     def _float(self, value: float, depth: int) -> Any:
-        return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
+        return value if math.isfinite(value) else {"$": "float", "v": _format.odd_float_text(value)}
 
     def _complex(self, value: complex, depth: int) -> Any:
         return {"$": "complex", "v": [self._float(value.real, depth), self._float(value.imag, depth)]}
