@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from manta.light.errors import (
     ResultNotFound,
     ValueNotCarried,
 )
+from manta.light.globals import Globals
+from manta.light.results import Results
 from manta.light.utils import bytes_to_dict, bytes_to_numpy, dict_to_bytes, numpy_to_bytes
 from manta.testing import LogLine, TaskOutcome, run_task
 
@@ -338,3 +341,35 @@ def test_a_path_is_used_in_place(tmp_path: Path) -> None:
         run(body, datasets={"notes": tmp_path / "nothing"})
     with pytest.raises(DatasetNotAuthorized, match="Module"):
         run(body)
+
+
+class Awaiting(Task):
+    async def run(self) -> None:
+        self.seen: list[Any] = []
+        rate, data = await asyncio.gather(self.world.globals.async_get("rate"), self.local.async_get_dataset("x"))
+        await self.world.globals.async_set("rate", rate * 2)
+        await self.world.globals.async_update(more=1)
+        given = await self.world.results.async_select("g")
+        pairs = [(str(key), value) async for key, value in given.async_items()]
+        values = [value async for value in given.async_values()]
+        nothing = await self.world.results.async_select("nothing", default=None)
+        await self.local.async_set_state("s", await self.local.async_get_state("s", default=0) + 1)
+        quality = await self.local.async_get_network_quality()
+        names = sorted(await self.world.globals.async_keys())
+        await self.world.results.async_add("out", [data.shape, pairs, values, nothing, quality, names])
+        await self.world.async_schedule_next_iter()
+        await self.world.async_stop_swarm()
+
+
+def test_every_call_that_waits_has_a_twin_to_await() -> None:
+    outcome = run_task(
+        Awaiting, datasets={"x": np.zeros((2, 3))}, globals={"rate": 1.5}, results={"g": [1, 2]}, state={"s": 4}
+    )
+    pairs = [("node-0", 1), ("node-1", 2)]
+    assert outcome.results["out"] == [(2, 3), pairs, [1, 2], None, 1.0, ["more", "rate"]]
+    assert outcome.globals == {"rate": 3.0, "more": 1} and outcome.state == {"s": 5}
+    assert outcome.stopped and len(outcome.next_iteration) == 1
+    for kind in (Local, World, Globals, Results):
+        waiting = {name for name in vars(kind) if not name.startswith("_") and callable(vars(kind)[name])}
+        plain = {name for name in waiting if not name.startswith("async_")}
+        assert {f"async_{name}" for name in plain} <= waiting

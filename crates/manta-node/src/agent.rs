@@ -189,7 +189,8 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
     });
     let (datasets, gpus, (images, runtime)) = tokio::try_join!(datasets, gpus, python)?;
     let client = Client::new(settings.manager.clone(), settings.token.clone(), settings.cluster.clone());
-    let remote = Remote::new(client, settings.name.clone());
+    let throughput = Arc::default();
+    let remote = Remote::new(client, settings.name.clone(), Arc::clone(&throughput));
     let path = home.part("cache");
     let bundles_bytes_max = settings.cache_bytes_max / BUNDLES_PART;
     let blobs_bytes_max = settings.cache_bytes_max - bundles_bytes_max;
@@ -227,7 +228,7 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
         journals: Journals::new(home.part("outbox")),
         engine,
         engine_lost: CancellationToken::new(),
-        link: Link::new(),
+        link: Link::new(throughput),
         usage: Usage::default(),
         outbox: Arc::default(),
         slots: Semaphore::new(settings.slots.get() as usize),

@@ -1,6 +1,6 @@
-//! How good the connection to the manager is, told by its heartbeats.
+//! How good the connection to the manager is, told by its heartbeats and by what was carried over it.
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,10 +8,37 @@ use tokio::time::Instant;
 
 /// Heartbeats that the share of lost ones is taken over.
 const HEARTBEATS_REMEMBERED: usize = 32;
-/// Weight of a new round trip in the smoothed one.
+/// Weight of a new measurement in the smoothed one.
 const SMOOTHING: f64 = 0.25;
 /// The round trip at which the quality is halved.
 const ROUND_TRIP_HALF: Duration = Duration::from_millis(100);
+/// The throughput, in bytes a second, at which the quality is halved.
+const THROUGHPUT_HALF: f64 = (1u64 << 20) as f64;
+/// What is smaller tells of the round trip, not of the throughput.
+const TELLING_BYTES: u64 = 256 << 10;
+
+/// How fast values and bundles travel between this node and its manager, as measured.
+#[derive(Debug, Default)]
+pub(crate) struct Throughput(Mutex<Option<f64>>);
+
+impl Throughput {
+    /// Notes that so many bytes went one way or the other, and how long it took.
+    pub(crate) fn carried(&self, size: u64, took: Duration) {
+        if size < TELLING_BYTES || took.is_zero() {
+            return;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
+        let rate = size as f64 / took.as_secs_f64();
+        let mut smoothed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *smoothed = Some(smoothed.map_or(rate, |old| old + SMOOTHING * (rate - old)));
+    }
+
+    /// 1 is boundless, and what is taken where nothing was measured yet.
+    fn factor(&self) -> f64 {
+        let smoothed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        smoothed.map_or(1.0, |rate| rate / (rate + THROUGHPUT_HALF))
+    }
+}
 
 /// The connection to the manager, as measured.
 #[derive(Debug)]
@@ -20,6 +47,7 @@ pub(crate) struct Link {
     /// When the manager was heard last.
     heard: Mutex<Instant>,
     cut_since: watch::Sender<Option<Instant>>,
+    throughput: Arc<Throughput>,
 }
 
 #[derive(Debug, Default)]
@@ -36,12 +64,13 @@ struct Beat {
 }
 
 impl Link {
-    /// A link that has yet to be made.
-    pub(crate) fn new() -> Self {
+    /// A link that has yet to be made, and what is noted of its throughput.
+    pub(crate) fn new(throughput: Arc<Throughput>) -> Self {
         Self {
             beats: Mutex::default(),
             heard: Mutex::new(Instant::now()),
             cut_since: watch::Sender::new(Some(Instant::now())),
+            throughput,
         }
     }
 
@@ -89,8 +118,9 @@ impl Link {
         self.cut_since.borrow().is_none()
     }
 
-    /// In [0, 1]: `(1 − loss) / (1 + round trip / 100 ms)`, where loss is the share of the last 32 heartbeats that were
-    /// not answered (the one under way apart) and the round trip is smoothed; 0 while there is no session.
+    /// In [0, 1]: `(1 − loss) / (1 + round trip / 100 ms) × throughput / (throughput + 1 MiB/s)`, where loss is the share
+    /// of the last 32 heartbeats that were not answered (the one under way apart), round trip and throughput are smoothed,
+    /// and the last factor is 1 until something of 256 KiB or more was carried; 0 while there is no session.
     pub(crate) fn quality(&self) -> f64 {
         if !self.is_connected() {
             return 0.0;
@@ -100,7 +130,7 @@ impl Link {
         let (total, lost) = judged.fold((0u32, 0u32), |(all, lost), beat| (all + 1, lost + u32::from(!beat.answered)));
         let loss = if total == 0 { 0.0 } else { f64::from(lost) / f64::from(total) };
         let round_trip = beats.round_trip_s.unwrap_or(0.0);
-        (1.0 - loss) / (1.0 + round_trip / ROUND_TRIP_HALF.as_secs_f64())
+        (1.0 - loss) / (1.0 + round_trip / ROUND_TRIP_HALF.as_secs_f64()) * self.throughput.factor()
     }
 
     /// Resolves when there has been no session for that long; never where no time is given.
@@ -131,7 +161,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn quality_falls_with_the_round_trip_and_with_loss() {
-        let link = Link::new();
+        let link = Link::new(Arc::default());
         assert!(link.quality() == 0.0);
         link.connected();
         link.sent(1);
@@ -146,8 +176,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn quality_falls_with_the_throughput_of_what_is_large_enough_to_tell() {
+        let throughput = Arc::<Throughput>::default();
+        let link = Link::new(Arc::clone(&throughput));
+        link.connected();
+        throughput.carried(1000, Duration::from_secs(1));
+        assert!((link.quality() - 1.0).abs() < 1e-9, "a small value tells nothing");
+        throughput.carried(2 << 20, Duration::from_secs(2));
+        assert!((link.quality() - 0.5).abs() < 1e-9, "{}", link.quality());
+        throughput.carried(5 << 20, Duration::from_secs(1));
+        assert!((link.quality() - 2.0 / 3.0).abs() < 1e-9, "a quarter of the new rate counts: {}", link.quality());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn being_cut_counts_from_the_last_word_and_a_new_session_resets_it() {
-        let link = Link::new();
+        let link = Link::new(Arc::default());
         link.connected();
         let long = link.cut_for(Some(Duration::from_secs(10)));
         tokio::pin!(long);

@@ -1,11 +1,15 @@
 //! The manager's HTTP side as the node uses it: blobs, and what an attempt may read.
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use manta_api::AttemptInputs;
 use manta_client::{Client, ClientError};
 use manta_types::{AttemptId, Blob, Digest, NodeName, ReplayId};
+use tokio::time::Instant;
+
+use crate::link::Throughput;
 
 /// The first wait before a request is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -41,11 +45,12 @@ pub(crate) trait BlobSource: Send + Sync + 'static {
 pub(crate) struct Remote {
     client: Client,
     node: NodeName,
+    throughput: Arc<Throughput>,
 }
 
 impl Remote {
-    pub(crate) fn new(client: Client, node: NodeName) -> Self {
-        Self { client, node }
+    pub(crate) fn new(client: Client, node: NodeName, throughput: Arc<Throughput>) -> Self {
+        Self { client, node, throughput }
     }
 
     /// What an attempt may read. Tries for as long as the manager cannot be reached.
@@ -68,7 +73,10 @@ impl Remote {
         persist(|| async {
             let file = tokio::fs::File::open(path).await;
             let file = file.map_err(|e| RemoteError::Refused(format!("a value on this node cannot be read: {e}")))?;
-            Ok(self.client.put_blob_from(&blob, file).await?)
+            let begun = Instant::now();
+            self.client.put_blob_from(&blob, file).await?;
+            self.throughput.carried(blob.size, begun.elapsed());
+            Ok(())
         })
         .await
     }
@@ -77,7 +85,10 @@ impl Remote {
 #[async_trait]
 impl BlobSource for Remote {
     async fn fetch_to(&self, digest: Digest, out: &mut tokio::fs::File) -> Result<u64, RemoteError> {
-        Ok(self.client.get_blob_to(&digest, out).await?)
+        let begun = Instant::now();
+        let size = self.client.get_blob_to(&digest, out).await?;
+        self.throughput.carried(size, begun.elapsed());
+        Ok(size)
     }
 }
 

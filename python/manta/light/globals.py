@@ -4,6 +4,7 @@ import os
 from typing import Any, Iterator, KeysView, Mapping
 
 from . import _attempt
+from ._async import twin
 from ._memory import open_value, seal_value
 from ._names import check_name, did_you_mean, quoted
 from .errors import GlobalNotFound
@@ -60,7 +61,7 @@ class Globals(Mapping[str, Any]):
         """Return the names of all globals."""
         return super().keys()
 
-    def update(self, *values: Mapping[str, Any], **more: Any) -> None:
+    def update(self, /, *values: Mapping[str, Any], **more: Any) -> None:
         """Set several globals.
 
         Parameters
@@ -72,6 +73,14 @@ class Globals(Mapping[str, Any]):
         """
         for name, value in dict(*values, **more).items():
             self[name] = value
+
+    def _set(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    async_get = twin(get)
+    async_set = twin(_set)
+    async_keys = twin(keys)
+    async_update = twin(update)
 
     def __repr__(self) -> str:
         if _attempt.bound() is None:

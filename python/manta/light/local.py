@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping
 
 from . import _attempt
+from ._async import twin
 from ._datasets import Dataset, open_dataset, read_numpy
 from ._memory import open_value, seal_value
 from ._names import check_name, did_you_mean, quoted
@@ -60,9 +61,11 @@ class Local:
         Returns
         -------
         Dataset
-            ``.npy``: a memory-mapped, read-only array. ``.npz``: a mapping of arrays. ``.csv``: a
-            table. A directory: a tree of files. Any other file: a file. Every form has ``.name``,
-            ``.path`` and ``.shape``.
+            ``.npy``: a memory-mapped, read-only array. ``.npz``, ``.safetensors``: a mapping of
+            arrays. ``.csv``, ``.parquet``, ``.arrow``: a table of shape (rows, columns) with
+            ``.to_numpy()`` and ``.to_pandas()``. A directory: a tree with ``.files()``, of shape
+            (files,). Any other file: a file with ``.open()``, of shape (bytes,). Every form has
+            ``.name``, ``.path`` and ``.shape``.
 
         Raises
         ------
@@ -125,9 +128,11 @@ class Local:
         Returns
         -------
         float
-            ``(1 - loss) / (1 + round_trip_s / 0.1)``, of the agent's last heartbeats: the share
-            that was not answered, and the smoothed round trip. 1 is perfect, 0.5 is a round trip
-            of 100 ms without loss, 0 means cut off.
+            ``(1 - loss) / (1 + round_trip_s / 0.1) * throughput / (throughput + 2**20)``, as the
+            agent measures: the share of its last 32 heartbeats that was not answered, their
+            smoothed round trip, and the smoothed throughput, in bytes a second, of bundles and
+            values of 256 KiB or more (the last factor is 1 until there was one). 1 is perfect; a
+            round trip of 100 ms, or a throughput of 1 MiB/s, halves it; 0 means cut off.
         """
         return float(_attempt.current("local").request("network_quality").fields["quality"])
 
@@ -150,6 +155,18 @@ class Local:
             _attempt.current("local").request("state_set", name=name, fds=[fd])
         finally:
             os.close(fd)
+
+    async_get_dataset = twin(get_dataset)
+    async_get_binary_data = twin(get_binary_data)
+    async_get_numpy_data = twin(get_numpy_data)
+    async_list_dir = twin(list_dir)
+    async_read_file_lines = twin(read_file_lines)
+    async_exists = twin(exists)
+    async_get_resources = twin(get_resources)
+    async_get_performance_metrics = twin(get_performance_metrics)
+    async_get_network_quality = twin(get_network_quality)
+    async_get_state = twin(get_state)
+    async_set_state = twin(set_state)
 
     def _locate(self, name: str) -> "tuple[Path, str]":
         check_name("dataset", name)

@@ -1,9 +1,10 @@
 """What tasks publish for the tasks behind them."""
 
 import os
-from typing import Any, Dict, Iterator, List, Mapping, Optional, TypeVar, Union, overload
+from typing import Any, AsyncIterator, Dict, Iterator, List, Mapping, Optional, Tuple, TypeVar, Union, overload
 
 from . import _attempt
+from ._async import twin
 from ._memory import open_value, seal_value
 from ._names import check_name, did_you_mean, quoted
 from .errors import ResultNotFound
@@ -98,6 +99,18 @@ class Selection(Mapping[str, Any]):
             groups.setdefault(key.labels.get(label), {})[key] = ref
         return {value: Selection(self.name, refs, {}) for value, refs in groups.items()}
 
+    async_get = twin(Mapping.get)
+
+    async def async_items(self) -> AsyncIterator[Tuple[ResultKey, Any]]:
+        """Yield each key with its value, fetched when it is asked for, and let the event loop go on meanwhile."""
+        for key in self:
+            yield key, await self.async_get(key)
+
+    async def async_values(self) -> AsyncIterator[Any]:
+        """Yield the values, each fetched when it is asked for, and let the event loop go on meanwhile."""
+        async for _, value in self.async_items():
+            yield value
+
     def __repr__(self) -> str:
         lost = f", {len(self.missing)} missing" if self.missing else ""
         return f'Selection("{self.name}": {quoted(self._refs)}{lost})'
@@ -185,6 +198,9 @@ class Results:
         if default is not _MISSING:
             return default
         raise _nothing_found(name, fields)
+
+    async_add = twin(add)
+    async_select = twin(select)
 
 
 def _nothing_found(name: str, fields: Mapping[str, Any]) -> ResultNotFound:

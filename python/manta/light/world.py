@@ -3,6 +3,7 @@
 from typing import Optional, Sequence, Union
 
 from . import _attempt
+from ._async import twin
 from ._names import check_name
 from .errors import InvalidArgument
 from .globals import Globals
@@ -60,3 +61,6 @@ class World:
     def stop_swarm(self) -> None:
         """End the swarm, succeeded, after this iteration. It beats any request for another one."""
         _attempt.current("world").request("stop_swarm")
+
+    async_schedule_next_iter = twin(schedule_next_iter)
+    async_stop_swarm = twin(stop_swarm)

@@ -154,7 +154,7 @@ async fn talk(act: impl FnOnce(Task) + Send + 'static) -> (Ending, Staged, u32) 
     let (values, state) = (Values::new(Arc::clone(&cache), false), StateStore::open(&state_dir).unwrap());
     let gpus = Gpus::find(&GpuSource::Off, true).unwrap();
     let (link, usage, log) =
-        (Link::new(), Usage::default(), AttemptLog::new("at_1".to_owned(), Arc::default(), bounds()));
+        (Link::new(Arc::default()), Usage::default(), AttemptLog::new("at_1".to_owned(), Arc::default(), bounds()));
     let started = || {
         starts.fetch_add(1, Ordering::SeqCst);
     };
