@@ -12,6 +12,7 @@ UNBOUND_NAME = "MANTA-0109"
 BAD_ARGUMENT = "MANTA-0110"
 NOT_OFFERED = "MANTA-0111"
 NO_BINARY = "MANTA-0112"
+UNREACHABLE = "MANTA-0601"
 
 TITLES = {
     MODULE_PATH: "the module's path does not exist",
@@ -26,6 +27,7 @@ TITLES = {
     BAD_ARGUMENT: "an argument cannot be used",
     NOT_OFFERED: "this release does not offer it yet",
     NO_BINARY: "the `manta` program cannot be found",
+    UNREACHABLE: "the manager cannot be reached",
     "MANTA-0800": "the platform refused",
     "MANTA-0801": "this process runs no task",
     "MANTA-0802": "the module does not list the dataset",

@@ -30,3 +30,33 @@ class AuthoringError(MantaError, ValueError):
 def bad_argument(message: str, *, hint: str | None = None) -> AuthoringError:
     """Return the error of an argument that cannot be used."""
     return AuthoringError(_codes.BAD_ARGUMENT, message, hint=hint)
+
+
+class ManagerRefused(MantaError):
+    """The manager answered a request with no.
+
+    Parameters
+    ----------
+    message : str
+        One sentence.
+    code : str
+        The manager's code, e.g. ``"MANTA-0404"``.
+    status : int
+        The HTTP status.
+    hint : str, optional
+        What to do about it.
+    """
+
+    def __init__(self, message: str, *, code: str, status: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.status = status
+
+
+class ManagerUnreachable(MantaError, ConnectionError):
+    """Nobody answers at the manager's address."""
+
+    code = _codes.UNREACHABLE
+    retryable = True
+
+    __str__ = MantaError.__str__

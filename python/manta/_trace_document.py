@@ -12,7 +12,7 @@ from manta._check import Problem, inspect_module
 from manta._errors import AuthoringError, bad_argument
 from manta._metadata import module_metadata
 from manta.apis import Module, Swarm, Task, Vertex, _arguments
-from manta.apis._aliases import task_aliases, vertex_aliases
+from manta.apis._aliases import aliases_of
 from manta.light._values import encode
 
 SCHEMA_VERSION = 1
@@ -184,9 +184,7 @@ def _with_metadata(module: Module, path: Path, told: dict[str, Any]) -> Module:
 
 
 def _tasks(swarm: Swarm, vertices: list[Vertex], modules: list[Module]) -> list[dict[str, Any]]:
-    attributes = {id(task): name for name, task in swarm._named_tasks()}
-    distinct = {id(vertex.task): vertex.task for vertex in vertices}
-    aliases = vertex_aliases(vertices, task_aliases(distinct.values(), attributes))
+    aliases = aliases_of(swarm, vertices)
     place = {id(vertex): index for index, vertex in enumerate(vertices)}
     numbers = {id(module): index for index, module in enumerate(modules)}
     return [

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from manta._errors import bad_argument
 from manta.apis._graph import Vertex
 from manta.apis._task import Task
+
+if TYPE_CHECKING:
+    from manta.apis._swarm import Swarm
 
 
 def task_aliases(tasks: Iterable[Task], attributes: Mapping[int, str]) -> dict[int, str]:
@@ -67,3 +71,10 @@ def _free(alias: str, taken: set[str]) -> str:
     while f"{alias}~{number}" in taken:
         number += 1
     return f"{alias}~{number}"
+
+
+def aliases_of(swarm: Swarm, vertices: Sequence[Vertex]) -> list[str]:
+    """Return the alias of each vertex that a swarm drew."""
+    attributes = {id(task): name for name, task in swarm._named_tasks()}
+    distinct = {id(vertex.task): vertex.task for vertex in vertices}
+    return vertex_aliases(vertices, task_aliases(distinct.values(), attributes))

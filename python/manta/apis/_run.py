@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from manta import _codes
 from manta._errors import AuthoringError, bad_argument
-from manta.apis import _arguments
+from manta.apis import _arguments, _html
 from manta.apis._child import find_binary, run_to_end
+from manta.apis.results import Read, Results, RunResult
 from manta.light._memory import open_value
 from manta.light._names import did_you_mean, quoted
 from manta.light.errors import GlobalNotFound, MantaError
@@ -29,48 +30,18 @@ _ENDED = ("succeeded", "failed", "stopped")
 _forbidden = False
 
 
-class RunResult:
-    """One value that a task published.
-
-    Attributes
-    ----------
-    name, task, node : str
-        Its name, and who published it.
-    iteration : int
-        Counted from 0.
-    accepted : bool
-        Whether it counts; what a failed attempt published does not.
-    """
-
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        self.name = str(told["name"])
-        self.task = str(told["task"])
-        self.node = str(told["node"])
-        self.iteration = int(told["iteration"])
-        self.accepted = bool(told.get("accepted", True))
-        self._told = told
-
-    @property
-    def value(self) -> Any:
-        """The value, read from its file whenever it is asked for."""
-        return _value(self._told, f'result "{self.name}" of "{self.node}"')
-
-    def __repr__(self) -> str:
-        where = f"{self.task!r} on {self.node!r}, iteration {self.iteration}"
-        return f"<result {self.name!r} of {where}: {self._told.get('summary', '')}>"
-
-
 class RunGlobals(Mapping[str, Any]):
-    """The swarm's globals at the end, by name; each is read from its file when it is asked for."""
+    """A swarm's globals, by name; each is read when it is asked for."""
 
-    def __init__(self, told: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, told: Sequence[Mapping[str, Any]], read: Read) -> None:
         self._told = {str(entry["name"]): entry for entry in told}
+        self._read = read
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._told:
-            message = f'the swarm ended without a global "{name}"; it has {quoted(self._told) or "none"}'
+            message = f'the swarm has no global "{name}"; it has {quoted(self._told) or "none"}'
             raise GlobalNotFound(message, hint=did_you_mean(str(name), self._told))
-        return _value(self._told[name], f'global "{name}"')
+        return self._read(self._told[name], f'global "{name}"')
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._told)
@@ -95,7 +66,7 @@ class Run:
         Iterations that were run.
     globals : mapping of str to object
         The globals at the end.
-    results : list of RunResult
+    results : Results
         What was published, all iterations.
     document : dict
         The whole JSON document of ``manta run``.
@@ -106,8 +77,8 @@ class Run:
         self.status = str(document["status"])
         self.reason = str(document.get("reason") or "")
         self.iterations = len(rows) if isinstance(rows, list) else int(rows)
-        self.globals = RunGlobals(document.get("globals", []))
-        self.results = [RunResult(entry) for entry in document.get("results", [])]
+        self.globals = RunGlobals(document.get("globals", []), _value)
+        self.results = Results(RunResult(entry, _value) for entry in document.get("results", []))
         self.document = document
 
     @property
@@ -117,6 +88,13 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<run {self.status} after {self.iterations} iterations: {len(self.results)} results>"
+
+    def _repr_html_(self) -> str:
+        told = _html.heading(f"{self.status} after {self.iterations} iterations", self.reason)
+        failures = self.document.get("failures") or []
+        columns = ("task", "node", "iteration", "class", "message")
+        rows = [[failure.get(column, "") for column in columns] for failure in failures]
+        return told + (_html.table(columns, rows) if rows else "") + self.results._repr_html_()
 
 
 def run_swarm(swarm: Swarm, nodes: Any, data: Any, timeout: float | None, args: Sequence[str]) -> Run:

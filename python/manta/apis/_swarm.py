@@ -169,6 +169,14 @@ class Swarm:
     def __repr__(self) -> str:
         return f"<swarm {self.name!r}, {sum(1 for _ in self._named_tasks())} tasks>"
 
+    def _repr_html_(self) -> str:
+        from manta.apis import _html
+        from manta.apis._aliases import aliases_of
+
+        vertices = self._draw()
+        looped = "" if self.max_iteration is None else f"{self.max_iteration} iterations"
+        return _html.heading(self.name, looped) + _html.graph(vertices, aliases_of(self, vertices))
+
     def _draw(self) -> list[_graph.Vertex]:
         """Run ``execute`` and return the graph's vertices, each after those that it follows."""
         with _graph.tracing() as graph:
