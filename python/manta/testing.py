@@ -1,5 +1,6 @@
 """Run one task in this process, without a platform, through the same protocol as on a node."""
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +12,9 @@ from typing import Any
 from manta._testing_agent import Agent, GivenResults
 from manta.light import _attempt
 from manta.light._boot import finish, offer_seed
+from manta.light._loader import load_entry
 
-__all__ = ["LogLine", "TaskOutcome", "run_task"]
+__all__ = ["LogLine", "TaskOutcome", "load_module", "run_task"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,32 @@ def run_task(
             attempt.close()
             thread.join()
     return outcome
+
+
+def load_module(path: str | os.PathLike[str]) -> Any:
+    """Load a module's entry file as the platform does, and return what was imported.
+
+    Parameters
+    ----------
+    path : path
+        A ``.py`` file of any name, or a directory with ``__init__.py``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither.
+
+    Examples
+    --------
+    >>> worker = load_module("worker_v1.0.py")  # doctest: +SKIP
+    >>> run_task(worker.main, datasets={"heights": [1.6, 1.9]}).results  # doctest: +SKIP
+    """
+    given = Path(path).absolute()
+    file = given / "__init__.py" if given.is_dir() else given
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no module at `{path}`: neither a .py file nor a directory with __init__.py")
+    name = given.name if given.is_dir() else given.stem
+    return load_entry(name, str(file.parent), {"file": file.name})
 
 
 def _call(task: Callable[[], Any], seed: int) -> None:

@@ -53,6 +53,10 @@ pub(super) fn e2e(session: &mut Session<'_>) -> Result<(), Failure> {
     session.pytest("tests/e2e")
 }
 
+pub(super) fn spec(session: &mut Session<'_>) -> Result<(), Failure> {
+    session.pytest("tests/spec")
+}
+
 pub(super) fn security(session: &mut Session<'_>) -> Result<(), Failure> {
     session.pytest("tests/security")
 }

@@ -46,7 +46,7 @@ pub(super) fn build(session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 pub(super) fn generated(session: &mut Session<'_>) -> Result<(), Failure> {
-    generated_files::check(session.checkout, session.manta()?)
+    generated_files::check(session.checkout, session.manta()?, session.python()?)
 }
 
 pub(super) fn nextest(session: &mut Session<'_>) -> Result<(), Failure> {

@@ -24,13 +24,13 @@ pub(super) struct Needs {
 
 const NOTHING: Needs = Needs { python: false, digits: false, binary: false };
 const PYTHON: Needs = Needs { python: true, digits: false, binary: false };
-const BINARY: Needs = Needs { python: false, digits: false, binary: true };
+const BINARY: Needs = Needs { python: true, digits: false, binary: true };
 const EVERYTHING: Needs = Needs { python: true, digits: true, binary: true };
 
 /// How many of [`ALL`], from the first, `--quick` runs.
 const QUICK: usize = 7;
 
-pub(super) const ALL: [Stage; 14] = [
+pub(super) const ALL: [Stage; 15] = [
     Stage { name: "tidy", about: "layout, sizes and layers", needs: NOTHING, run: rust_stages::tidy },
     Stage { name: "fmt", about: "rustfmt finds nothing to change", needs: NOTHING, run: rust_stages::fmt },
     Stage { name: "clippy", about: "lints, warnings are errors", needs: NOTHING, run: rust_stages::clippy },
@@ -48,6 +48,7 @@ pub(super) const ALL: [Stage; 14] = [
     Stage { name: "pytest", about: "the Python tests", needs: EVERYTHING, run: python_stages::pytest },
     Stage { name: "wheel", about: "the wheel builds, installs and runs", needs: PYTHON, run: python_stages::wheel },
     Stage { name: "e2e", about: "whole clusters of real processes", needs: EVERYTHING, run: python_stages::e2e },
+    Stage { name: "spec", about: "every claim of the specification", needs: EVERYTHING, run: python_stages::spec },
     Stage { name: "security", about: "attacks from inside a task", needs: EVERYTHING, run: python_stages::security },
     Stage { name: "chaos", about: "faults under real processes, the short form", needs: PYTHON, run: chaos },
 ];
