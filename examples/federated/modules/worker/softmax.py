@@ -1,0 +1,30 @@
+"""A linear classifier of ten digits, in plain numpy."""
+
+import numpy as np
+
+
+def probabilities(model, x):
+    scores = x @ model["weights"] + model["bias"]
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def accuracy(model, x, y):
+    """Return the share of ``x`` that the model reads as ``y``."""
+    return float(np.mean(probabilities(model, x).argmax(axis=1) == y))
+
+
+def descend(model, x, y, epochs, rate, rng, correction=None):
+    """Return the model after some epochs of mini-batches of 32; ``correction`` adds to each gradient."""
+    model = {name: array.copy() for name, array in model.items()}
+    for _ in range(epochs):
+        order = rng.permutation(len(y))
+        for start in range(0, len(order), 32):
+            batch = order[start : start + 32]
+            error = probabilities(model, x[batch])
+            error[np.arange(len(batch)), y[batch]] -= 1.0
+            gradient = {"weights": x[batch].T @ error / len(batch), "bias": error.mean(axis=0)}
+            more = correction(model) if correction else dict.fromkeys(gradient, 0.0)
+            for name, step in gradient.items():
+                model[name] -= rate * (step + more[name])
+    return model
