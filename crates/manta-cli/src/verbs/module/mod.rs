@@ -5,6 +5,7 @@ use clap::Subcommand;
 
 use crate::report::{Failure, Form};
 
+pub(crate) mod check;
 pub(crate) mod diff;
 pub(crate) mod download;
 pub(crate) mod inspect;
@@ -13,6 +14,7 @@ pub(crate) mod mark;
 pub(crate) mod package;
 pub(crate) mod publish;
 pub(crate) mod show;
+pub(crate) mod test;
 
 /// Verbs of modules.
 #[derive(Debug, Subcommand)]
@@ -21,6 +23,10 @@ pub(crate) enum Verb {
     Package(package::Args),
     /// Show what a module is once packed: manifest, digests, files and their sizes.
     Inspect(inspect::Args),
+    /// Say what a module reads and publishes, and what is wrong with it, without running it.
+    Check(check::Args),
+    /// Run a module's own tests, without a platform.
+    Test(test::Args),
     /// Show what differs between two modules: manifest, dependencies, code.
     Diff(diff::Args),
     /// Publish a version of a module, for ever.
@@ -54,6 +60,8 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Package(args) => super::block_on(package::main(args, form)),
         Verb::Inspect(args) => super::block_on(inspect::main(args, form)),
+        Verb::Check(args) => super::block_on(check::main(args, form)),
+        Verb::Test(args) => super::block_on(test::main(args)),
         Verb::Diff(args) => super::block_on(diff::main(args, form)),
         Verb::Publish(args) => super::block_on(publish::main(args, form)),
         Verb::Ls(args) => super::block_on(ls::main(args, form)),
