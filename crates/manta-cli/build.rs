@@ -1,24 +1,41 @@
-//! Lists the files of `examples/digits`, so that `manta demo` carries them in the binary.
+//! Lists the files of `examples/`, so that `manta demo` and `manta new` carry them in the binary.
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+/// The folders of `examples/` that are carried.
+const CARRIED: [&str; 4] = ["digits", "federated", "hello", "statistics"];
+
 fn main() -> io::Result<()> {
     let manifest_dir = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
-    let root = Path::new(&manifest_dir).join("../../examples/digits");
+    let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
+    let mut templates = String::from("&[\n");
+    for name in CARRIED {
+        let root = Path::new(&manifest_dir).join("../../examples").join(name);
+        let table = table(&root)?;
+        let _ = writeln!(templates, "    ({name:?}, {table}),");
+        if name == "digits" {
+            fs::write(out.join("example_files.rs"), table)?;
+        }
+    }
+    templates.push_str("]\n");
+    fs::write(out.join("templates.rs"), templates)
+}
+
+/// A folder's files as Rust: path in the folder → content.
+fn table(root: &Path) -> io::Result<String> {
     println!("cargo::rerun-if-changed={}", root.display());
     let mut files = Vec::new();
-    collect(&root, &mut files)?;
+    collect(root, &mut files)?;
     files.sort();
     let mut table = String::from("&[\n");
     for file in files {
         println!("cargo::rerun-if-changed={}", file.display());
-        let name = file.strip_prefix(&root).map_err(io::Error::other)?;
+        let name = file.strip_prefix(root).map_err(io::Error::other)?;
         let _ = writeln!(table, "    ({:?}, include_str!({:?})),", name, file.canonicalize()?);
     }
     table.push_str("]\n");
-    let out = env::var("OUT_DIR").map_err(io::Error::other)?;
-    fs::write(Path::new(&out).join("example_files.rs"), table)
+    Ok(table)
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
@@ -30,7 +47,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         }
         if path.is_dir() {
             collect(&path, files)?;
-        } else if matches!(path.extension().and_then(|ext| ext.to_str()), Some("py" | "md" | "txt" | "toml")) {
+        } else if matches!(path.extension().and_then(|ext| ext.to_str()), Some("py" | "md" | "txt" | "toml" | "csv")) {
             files.push(path);
         }
     }

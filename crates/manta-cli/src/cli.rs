@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    change, demo, deploy, doctor, events, image, logs, ls, manager_data, manager_run, module, node_duty, node_ls,
+    change, demo, deploy, doctor, events, image, logs, ls, manager_data, manager_run, module, new, node_duty, node_ls,
     node_run, plan, replay, results, run, show, why,
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// See it work: five nodes on this machine learn to read digits together.
     Demo(demo::Args),
+    /// Begin a swarm of your own from an example.
+    New(new::Args),
     /// Run a swarm on this machine: a manager and nodes of its own, gone when it ends.
     Run(run::Args),
     /// Say what a swarm would do before anything runs: on a manager's nodes, or on some of its own.

@@ -17,6 +17,7 @@ pub(crate) mod ls;
 pub(crate) mod manager_data;
 pub(crate) mod manager_run;
 pub(crate) mod module;
+pub(crate) mod new;
 pub(crate) mod node_duty;
 pub(crate) mod node_ls;
 pub(crate) mod node_run;
@@ -46,6 +47,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Resume(args) => block_on(change::main(args, form, change::To::Running)),
         Verb::Retry(args) => block_on(change::main(args, form, change::To::Retried)),
         Verb::Stop(args) => block_on(change::main(args, form, change::To::Stopped)),
+        Verb::New(args) => new::main(&args, form),
         Verb::Doctor(args) => doctor::main(&args, form),
         Verb::Manager(ManagerVerb::Run(args)) => block_on(manager_run::main(args, form)),
         Verb::Manager(ManagerVerb::Backup(args)) => manager_data::backup(&args, form),
