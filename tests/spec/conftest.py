@@ -33,7 +33,7 @@ def platform():
             for node, region in REGIONS.items():
                 cluster.start_node(node, write_data(root, node), {"region": region})
             cluster.wait_for_nodes(*REGIONS)
-            yield Platform(cluster)
+            yield Platform(manta, cluster)
         finally:
             manta.stop_all()
     checker.check()

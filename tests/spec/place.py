@@ -51,10 +51,14 @@ class Outcome:
 class Platform:
     """The suite's cluster."""
 
-    def __init__(self, cluster):
-        self.cluster = cluster
+    def __init__(self, manta, cluster):
+        self.manta, self.cluster = manta, cluster
         self.token_file = cluster.data_dir / "token"
         self.api = UserAPI(cluster.url, token_file=self.token_file)
+
+    def ask(self, *arguments):
+        """Run a `manta` command that speaks to the cluster, and return how it ended."""
+        return self.manta(*arguments, environment=self.cluster.as_user)
 
     def run(self, swarm, state="succeeded"):
         """Deploy a swarm and wait for its end, which has to be ``state``."""

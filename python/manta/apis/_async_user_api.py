@@ -63,6 +63,8 @@ class AsyncUserAPI:
     pause = _awaited(UserAPI.pause)
     resume = _awaited(UserAPI.resume)
     retry = _awaited(UserAPI.retry)
+    modules = _awaited(UserAPI.modules)
+    module = _awaited(UserAPI.module)
     nodes = _awaited(UserAPI.nodes)
     drain = _awaited(UserAPI.drain)
     resume_node = _awaited(UserAPI.resume_node)

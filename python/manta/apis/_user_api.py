@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from manta import _codes
 from manta._errors import AuthoringError
@@ -275,6 +276,14 @@ class UserAPI:
     def resume_node(self, node: str) -> dict[str, Any]:
         """Take a node into use again."""
         return dict(self._connection.change(f"/nodes/{node}/resume"))
+
+    def modules(self) -> list[dict[str, Any]]:
+        """Return the modules that are published, by name."""
+        return [dict(module) for module in self._connection.get("/modules")]
+
+    def module(self, name: str) -> list[dict[str, Any]]:
+        """Return all versions of a published module, the newest first, each with what it works with."""
+        return [dict(version) for version in self._connection.get(f"/modules/{quote(name, safe='')}")]
 
     def __repr__(self) -> str:
         return f"<manager at {self._connection.address}, cluster {self._connection.cluster!r}>"
