@@ -11,7 +11,7 @@ use crate::{digits, say, toolchain};
 pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
     if arguments.is_empty() {
         return Err(Failure::usage("`cargo xtask bench` needs the name of a scenario")
-            .hint("`demo`, `engine` and `sandbox` are there; try `cargo xtask bench demo --json`"));
+            .hint("`demo`, `engine`, `sandbox` and `values` are there; try `cargo xtask bench demo --json`"));
     }
     toolchain::check(checkout)?;
     // Another interpreter may have packages that are too large to set up here, as torch.
@@ -19,6 +19,11 @@ pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failu
         Some(python) => python.into(),
         None => venv::ready(checkout, Packages::Demo)?,
     };
+    if arguments[0] == "values" {
+        let mut bench = command::command(checkout, &python);
+        bench.arg("python/bench/values.py").args(&arguments[1..]).env("PYTHONPATH", checkout.path("python"));
+        return command::run(&mut bench, "the bench of values");
+    }
     let is_demo = arguments.iter().any(|argument| argument == "demo");
     let digits = if is_demo { Some(digits::ready(checkout, &python)?) } else { None };
     let manta = binary::build(checkout, Build::Release)?;
