@@ -129,6 +129,38 @@ def test_state_survives_iterations_and_a_failed_attempt_changes_none(platform):
     assert again.results["steps_before"][0] == {"node-2": 0}, "another swarm does not see it"
 
 
+class Moved(Swarm):
+    """A task whose next iteration is asked for on another node."""
+
+    def __init__(self):
+        self.moved = Task(module("moved.py"), method="any", maximum=1)
+
+
+@pytest.mark.claim(38)
+def test_a_task_that_moved_sees_the_default_and_is_told_where_its_state_is(platform):
+    outcome = platform.run(Moved())
+    before = outcome.results["before"]
+    (first,), (second,) = before[0], before[1]
+    assert first != second and set(before[0].values()) | set(before[1].values()) == {"nothing"}
+    told = [line for line in outcome.logs if f"StateLeftBehind({first})" in line["text"]]
+    assert [(line["node"], line["level"]) for line in told] == [(second, "warning")], outcome.logs
+
+
+class Quarrel(Swarm):
+    """Nodes that disagree about a global."""
+
+    def __init__(self):
+        self.quarrel = Task(module("quarrel.py"))
+
+
+@pytest.mark.claim(42)
+def test_writes_that_disagree_are_applied_in_the_order_of_names_and_told(platform):
+    outcome = platform.run(Quarrel())
+    assert outcome.globals == {"last": "node-3"}
+    told = " ".join(event["message"] for event in outcome.events)
+    assert "GlobalConflict: global `last`: node-1, node-2, node-3" in told
+
+
 class Adaptive(Swarm):
     """A worker that looks at its node first."""
 

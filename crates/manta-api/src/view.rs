@@ -253,6 +253,9 @@ pub struct AttemptInputs {
     pub tasks: Vec<String>,
     /// Every node name of the cluster.
     pub nodes: Vec<String>,
+    /// Nodes that ran the task in the iteration before; each may keep state of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ran_before: Vec<String>,
 }
 
 /// A result in an attempt's scope.

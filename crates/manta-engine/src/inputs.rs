@@ -45,6 +45,8 @@ pub struct Inputs {
     pub results: Vec<InputResult>,
     /// Nodes that left nothing.
     pub missing: Vec<Missing>,
+    /// Nodes that ran the task in the iteration before, in order; each may keep state of it.
+    pub ran_before: Vec<NodeName>,
 }
 
 impl Engine {
@@ -71,6 +73,9 @@ pub(crate) fn readable(
         collect(swarm, source, distance, &labels, &mut inputs);
     }
     inputs.results.sort_by(|a, b| (a.distance, &a.node, &a.task).cmp(&(b.distance, &b.node, &b.task)));
+    let before = swarm.previous.get(run.task).filter(|_| Some(run.iteration) == swarm.iteration);
+    inputs.ran_before = before.into_iter().flat_map(TaskRun::accepted).map(|attempt| attempt.node.clone()).collect();
+    inputs.ran_before.sort();
     inputs
 }
 

@@ -247,7 +247,7 @@ fn globals_become_visible_when_the_task_run_closes_in_node_order() {
         SwarmEvent::TaskRunClosed { conflicts, .. } => Some(conflicts.clone()),
         _ => None,
     });
-    assert_eq!(conflict.unwrap(), ["global `model`: node-1, node-2 wrote different values"]);
+    assert_eq!(conflict.unwrap(), ["GlobalConflict: global `model`: node-1, node-2 wrote different values"]);
 }
 
 #[test]

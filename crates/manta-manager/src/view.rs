@@ -163,6 +163,7 @@ pub(crate) fn readable(spec: &SwarmSpec, inputs: Inputs, nodes: Vec<String>) -> 
         missing: missing.collect(),
         tasks: spec.tasks.iter().map(|task| task.alias.clone()).collect(),
         nodes,
+        ran_before: inputs.ran_before.iter().map(ToString::to_string).collect(),
     }
 }
 

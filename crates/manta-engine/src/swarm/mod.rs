@@ -224,7 +224,7 @@ impl SwarmRun {
             let (writer, blob) = writers[writers.len() - 1];
             if writers.iter().any(|(_, other)| *other != blob) {
                 let names: Vec<_> = writers.iter().map(|(node, _)| node.as_str()).collect();
-                conflicts.push(format!("global `{name}`: {} wrote different values", names.join(", ")));
+                conflicts.push(format!("GlobalConflict: global `{name}`: {} wrote different values", names.join(", ")));
             }
             visible.push(GlobalWrite { name: name.to_owned(), blob, revision, writer: writer.clone() });
         }

@@ -113,6 +113,7 @@ impl Server<'_> {
                     (blob, fd)
                 }
                 None => {
+                    self.tell_left_behind(name).await;
                     return Ok(Reply::of(
                         json!({"found": false, "names": self.staged.state.keys().collect::<Vec<_>>()}),
                     ));
@@ -122,6 +123,21 @@ impl Server<'_> {
         let mut reply = Reply::of(json!({"found": true, "size": blob.size, "revision": 0}));
         reply.fd = Some(fd);
         Ok(reply)
+    }
+
+    /// Says in the task's log where its state may be, where another node ran it before and this one did not.
+    async fn tell_left_behind(&self, name: &str) {
+        let before = &self.grant.inputs.ran_before;
+        if before.is_empty() || before.iter().any(|node| node == self.grant.node.as_str()) {
+            return;
+        }
+        let (task, nodes) = (&self.grant.order.task, before.join(", "));
+        let told = format!(
+            "StateLeftBehind({nodes}): the task `{task}` ran there in the iteration before, and state stays on its node; \
+             `{}` begins here with its default",
+            name.escape_debug()
+        );
+        self.grant.log.platform("warning", &told).await;
     }
 
     async fn kept_state(&self, name: &str) -> Result<Option<(Blob, std::sync::Arc<std::os::fd::OwnedFd>)>, Denied> {

@@ -107,6 +107,7 @@ mod tests {
             missing: vec![missing("worker", "node-9"), missing("other", "node-8")],
             tasks: ["worker", "worker~2", "other", "sum"].map(str::to_owned).to_vec(),
             nodes: Vec::new(),
+            ran_before: Vec::new(),
         }
     }
 

@@ -315,5 +315,6 @@ fn empty_inputs() -> AttemptInputs {
         missing: Vec::new(),
         tasks: vec!["worker".to_owned()],
         nodes: vec!["node-1".to_owned()],
+        ran_before: Vec::new(),
     }
 }

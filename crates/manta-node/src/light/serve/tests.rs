@@ -137,6 +137,7 @@ fn inputs(global: Blob, result: Blob) -> AttemptInputs {
         missing: Vec::new(),
         tasks: vec!["gather".to_owned(), "worker".to_owned()],
         nodes: vec!["node-1".to_owned(), "node-2".to_owned()],
+        ran_before: Vec::new(),
     }
 }
 
