@@ -135,8 +135,9 @@ def test_archives_that_two_readers_would_see_differently_are_refused(manta, pack
     refused(manta, package + b"x", "something behind")
     refused(manta, b"MZ" + package, "before")
     refused(manta, package + package, "before")
-    local = package.index(b"__init__.py")
-    refused(manta, package[:local] + b"__evil__.py" + package[local + 11 :], "another name", "__init__.py")
+    name = package.index(b"PK\x03\x04", 4) + 30
+    assert package[name : name + 11] == b"__init__.py"
+    refused(manta, package[:name] + b"__evil__.py" + package[name + 11 :], "another name", "__init__.py")
     end = package.rindex(b"PK\x05\x06")
     (count,) = struct.unpack_from("<H", package, end + 10)
     fewer = package[: end + 8] + struct.pack("<HH", count - 1, count - 1) + package[end + 12 :]
