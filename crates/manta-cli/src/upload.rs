@@ -124,9 +124,7 @@ async fn send(client: &Client, sources: &BTreeMap<Digest, (u64, Source)>, digest
     match source {
         Source::Bytes(bytes) => client.put_blob_bytes(bytes.clone()).await.map(drop)?,
         Source::File(path) => {
-            let file = tokio::fs::File::open(path).await;
-            let file = file.map_err(|error| Failure::file("a file cannot be read:", path, &error))?;
-            client.put_blob_from(&Blob { digest, size: *size }, file).await?;
+            client.put_blob_path(&Blob { digest, size: *size }, path).await?;
         }
     }
     Ok(())

@@ -1,15 +1,16 @@
 //! Blobs: what is missing, sending, and fetching with the digest checked as the bytes stream past.
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use manta_types::{Blob, Digest};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt};
 
 use crate::client::{Body, empty, full, request};
 use crate::error::innermost;
@@ -17,6 +18,10 @@ use crate::{Client, ClientError};
 
 /// Bytes read from a file at once while it is sent.
 const CHUNK_BYTES: usize = 256 << 10;
+/// How often an upload that broke off is tried again without getting further.
+const TRIES_WITHOUT_PROGRESS: u32 = 3;
+/// The wait before an upload that broke off goes on; the manager notices the broken connection meanwhile.
+const RESUME_AFTER: Duration = Duration::from_millis(200);
 /// Digests asked for at once.
 const DIGESTS_PER_QUESTION: usize = 10_000;
 
@@ -28,6 +33,22 @@ struct Question<'a> {
 #[derive(Deserialize)]
 struct Missing {
     missing: Vec<Digest>,
+}
+
+/// What a manager keeps of an upload that broke off.
+#[derive(Deserialize)]
+struct Received {
+    received: u64,
+}
+
+/// A reader's bytes, as they come.
+fn frames<R: AsyncRead + Send + Unpin + 'static>(reader: R) -> Body {
+    let frames = futures_util::stream::try_unfold(reader, async |mut reader: R| {
+        let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+        let read = reader.read_buf(&mut chunk).await?;
+        Ok::<_, io::Error>((read > 0).then(|| (Frame::data(chunk.freeze()), reader)))
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 impl Client {
@@ -86,8 +107,7 @@ impl Client {
             size += read as u64;
         }
         let blob = Blob { digest: Digest::from_bytes(*hasher.finalize().as_bytes()), size };
-        let again = tokio::fs::File::open(path).await.map_err(failed)?;
-        self.put_blob_from(&blob, again).await?;
+        self.put_blob_path(&blob, path).await?;
         Ok(blob)
     }
 
@@ -99,18 +119,48 @@ impl Client {
     where
         R: AsyncRead + Send + Unpin + 'static,
     {
-        let frames = futures_util::stream::try_unfold(reader, async |mut reader: R| {
-            let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
-            let read = reader.read_buf(&mut chunk).await?;
-            Ok::<_, io::Error>((read > 0).then(|| (Frame::data(chunk.freeze()), reader)))
-        });
-        self.put(blob, StreamBody::new(frames).boxed_unsync()).await
+        self.put(blob, frames(reader)).await
+    }
+
+    /// Sends a file whose name in the store is known; when the connection breaks, it goes on where it broke.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is another one by now, or the manager refuses or cannot be reached.
+    pub async fn put_blob_path(&self, blob: &Blob, path: &Path) -> Result<(), ClientError> {
+        let failed = |source| ClientError::File { path: path.to_owned(), source };
+        let (mut first, mut tries_left) = (0, TRIES_WITHOUT_PROGRESS);
+        loop {
+            let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
+            file.seek(io::SeekFrom::Start(first)).await.map_err(failed)?;
+            let error = match self.put_part(blob, first, frames(file)).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.may_have_been_heard() && tries_left > 0 => error,
+                Err(error) => return Err(error),
+            };
+            tokio::time::sleep(RESUME_AFTER).await;
+            // Who cannot be asked is not to be reached: the first error says more.
+            let Ok(kept) = self.get_json::<Received>(&format!("/blobs/{}/received", blob.digest)).await else {
+                return Err(error);
+            };
+            tries_left = if kept.received > first { TRIES_WITHOUT_PROGRESS } else { tries_left - 1 };
+            first = kept.received.min(blob.size);
+        }
     }
 
     async fn put(&self, blob: &Blob, body: Body) -> Result<(), ClientError> {
+        self.put_part(blob, 0, body).await
+    }
+
+    /// Sends a blob from a byte on.
+    async fn put_part(&self, blob: &Blob, first: u64, body: Body) -> Result<(), ClientError> {
         let mut request = request(Method::PUT, &self.blob_uri(&blob.digest), body);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(blob.size));
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(blob.size - first));
+        if first > 0 {
+            let range = format!("bytes {first}-{}/{}", blob.size.saturating_sub(1), blob.size);
+            let range = HeaderValue::try_from(range).expect("digits and punctuation are a header's value");
+            request.headers_mut().insert(CONTENT_RANGE, range);
+        }
         self.send_patiently(request).await.map(drop)
     }
 

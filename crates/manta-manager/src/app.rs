@@ -7,6 +7,7 @@ use manta_types::ClusterId;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::http::Partials;
 use crate::logs::Logs;
 use crate::orchestrator::Handle;
 use crate::replays::Replays;
@@ -34,6 +35,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) supervisor: Supervisor,
     pub(crate) uploads: Semaphore,
+    pub(crate) partials: Partials,
     pub(crate) space: Arc<Space>,
 }
 

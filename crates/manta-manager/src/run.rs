@@ -85,6 +85,7 @@ async fn serve_until(
         clock,
         supervisor: supervisor.clone(),
         uploads: App::upload_permits(),
+        partials: http::Partials::default(),
     });
     supervisor.spawn("orchestrator", Kind::Essential, orchestrator.serve());
     supervisor.spawn("remembering", Kind::Session, remembering.serve());

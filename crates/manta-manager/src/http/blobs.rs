@@ -13,6 +13,7 @@ use manta_types::{Digest, limits};
 use serde::{Deserialize, Serialize};
 
 use super::call::{Answer, Call, json};
+use super::partial::Partial;
 use super::problem::internal;
 use super::range::{Part, part};
 use crate::ManagerError;
@@ -109,8 +110,25 @@ async fn piece(mut stream: BlobStream, blobs: Arc<dyn BlobStore>) -> Result<(Opt
     tokio::task::spawn_blocking(read).await.map_err(failed)?
 }
 
-pub(super) async fn put(app: App, call: Call) -> Answer {
+/// What `GET blobs/{digest}/received` gives.
+#[derive(Debug, Serialize)]
+struct Received {
+    received: u64,
+}
+
+pub(super) async fn received(app: App, call: Call) -> Answer {
     let digest = digest(&call)?;
+    json(StatusCode::OK, &Received { received: app.partials.received(&digest) })
+}
+
+/// Takes a blob, or the rest of one that broke off. It goes on where its connection ends, so that what came is kept.
+pub(super) async fn put(app: App, call: Call) -> Answer {
+    tokio::spawn(take(app, call)).await.map_err(internal)?
+}
+
+async fn take(app: App, call: Call) -> Answer {
+    let digest = digest(&call)?;
+    let first = call.header(header::CONTENT_RANGE).map(first_of).transpose()?.unwrap_or(0);
     let length = call.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > limits::BLOB_BYTES_MAX) {
         return Err(too_large());
@@ -123,11 +141,28 @@ pub(super) async fn put(app: App, call: Call) -> Answer {
     }
     app.space.admit(length.unwrap_or(0))?;
     let _turn = app.uploads.acquire().await.map_err(internal)?;
-    let blobs = Arc::clone(&app.blobs);
-    let mut writer = blocking(move || blobs.begin()).await?;
+    let (mut writer, mut written) = match first {
+        0 => {
+            let blobs = Arc::clone(&app.blobs);
+            (blocking(move || blobs.begin()).await?, 0)
+        }
+        first => match app.partials.take(&digest, first) {
+            Some(partial) => (partial.writer, partial.received),
+            None => return Err(not_there(&app, &digest, first)),
+        },
+    };
     let mut buffer = BytesMut::new();
-    let mut received: u64 = 0;
-    while let Some(bytes) = body.next().await.transpose().map_err(broken_off)? {
+    let mut received = written;
+    loop {
+        let bytes = match body.next().await.transpose() {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break,
+            Err(error) => {
+                let since_ms = app.clock.now().monotonic.ms();
+                app.partials.keep(digest, Partial { writer, received: written, since_ms });
+                return Err(broken_off(error));
+            }
+        };
         received += bytes.len() as u64;
         if received > limits::BLOB_BYTES_MAX {
             return Err(too_large());
@@ -135,6 +170,7 @@ pub(super) async fn put(app: App, call: Call) -> Answer {
         buffer.extend_from_slice(&bytes);
         if buffer.len() >= CHUNK_BYTES {
             app.space.admit(0)?;
+            written += buffer.len() as u64;
             writer = write(writer, buffer.split().freeze()).await?;
         }
     }
@@ -143,6 +179,21 @@ pub(super) async fn put(app: App, call: Call) -> Answer {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
+}
+
+/// Where a part begins, by its `Content-Range`.
+fn first_of(range: &str) -> Result<u64, Problem> {
+    let first =
+        range.strip_prefix("bytes ").and_then(|range| range.split('-').next()).and_then(|first| first.parse().ok());
+    first.ok_or_else(|| {
+        Problem::new(ErrorCode::BadRequest, "the `Content-Range` is not of the form `bytes FIRST-LAST/SIZE`")
+    })
+}
+
+fn not_there(app: &App, digest: &Digest, first: u64) -> Problem {
+    let received = app.partials.received(digest);
+    let sentence = format!("the blob cannot go on at byte {first}: {received} bytes of it are kept");
+    Problem::new(ErrorCode::Conflict, sentence).hint("ask `received`, and go on there")
 }
 
 async fn write(mut writer: Box<dyn BlobWriter>, bytes: Bytes) -> Result<Box<dyn BlobWriter>, Problem> {

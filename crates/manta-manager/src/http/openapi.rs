@@ -63,6 +63,8 @@ fn components() -> utoipa::openapi::Components {
     let digests = || ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).build();
     parts = parts.schema("Digests", ObjectBuilder::new().property("digests", digests()).required("digests").build());
     parts = parts.schema("Missing", ObjectBuilder::new().property("missing", digests()).required("missing").build());
+    let number = ObjectBuilder::new().schema_type(Type::Integer).build();
+    parts = parts.schema("Received", ObjectBuilder::new().property("received", number).required("received").build());
     parts = parts.schema("EventView", event_view());
     parts = parts.schema("ReplayEvent", replay_event());
     parts.schema("AttemptInputs", ObjectBuilder::new().schema_type(Type::Object).build()).build()

@@ -88,7 +88,7 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 37] = {
+pub(super) static ROUTES: [Route; 38] = {
     use Content::{Bytes, Events, Json, List, Nothing};
     [
         route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
@@ -96,6 +96,8 @@ pub(super) static ROUTES: [Route; 37] = {
             Json("Digests") => Json("Missing")),
         route!(PUT "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::put, "Store a blob", Bytes => Nothing),
         route!(GET "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::get, "Read a blob, or one range of it", Nothing => Bytes),
+        route!(GET "/v1/clusters/{cluster}/blobs/{digest}/received" BOTH, blobs::received,
+            "How much is kept of an upload that broke off: its rest is put with a `Content-Range`", Nothing => Json("Received")),
         route!(HEAD "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::head, "Whether a blob is stored, and its size",
             Nothing => Nothing),
         route!(change POST "/v1/clusters/{cluster}/swarms" USER, swarms::submit, "Deploy a swarm",

@@ -83,3 +83,80 @@ async fn missing_names_only_what_is_not_stored() {
     assert_eq!((typo.status, typo.code().as_str()), (StatusCode::BAD_REQUEST, "MANTA-0501"));
     manager.stop().await.unwrap();
 }
+
+/// Passes connections on to the manager, and cuts the first ones after so many bytes from the client; counts all of them.
+async fn cutting(
+    manager: &Manager,
+    cuts: Vec<u64>,
+) -> (manta_client::Endpoint, std::sync::Arc<std::sync::atomic::AtomicU64>) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let origin = manager.endpoint.origin();
+    let target = origin.trim_start_matches("http://").to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let passed = std::sync::Arc::new(AtomicU64::new(0));
+    let counted = std::sync::Arc::clone(&passed);
+    tokio::spawn(async move {
+        let mut cuts = cuts.into_iter();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = tokio::net::TcpStream::connect(&target).await.unwrap();
+            let (mut left, counted) = (cuts.next().unwrap_or(u64::MAX), std::sync::Arc::clone(&counted));
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.split();
+                let (mut from_server, mut to_server) = server.split();
+                let up = async {
+                    let mut piece = vec![0; 64 << 10];
+                    while left > 0
+                        && let Ok(read @ 1..) = from_client.read(&mut piece).await
+                    {
+                        let read = read.min(usize::try_from(left).unwrap_or(usize::MAX));
+                        left -= read as u64;
+                        counted.fetch_add(read as u64, Ordering::SeqCst);
+                        if to_server.write_all(&piece[..read]).await.is_err() {
+                            break;
+                        }
+                    }
+                };
+                let down = tokio::io::copy(&mut from_server, &mut to_client);
+                tokio::select! { () = up => {}, _ = down => {} }
+            });
+        }
+    });
+    (endpoint, passed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_breaks_off_goes_on_where_it_broke() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let bytes: Vec<u8> = (0..24_000_003_u32).map(|i| (i % 251) as u8).collect();
+    let file = dir.path().join("file");
+    std::fs::write(&file, &bytes).unwrap();
+    let cut = 14 << 20;
+    let (endpoint, passed) = cutting(&manager, vec![cut]).await;
+    let token = manta_client::Token::new(manager.user.clone());
+    let client = manta_client::Client::new(endpoint, token, manta_types::ClusterId::default());
+    let blob = client.put_blob_file(&file).await.unwrap();
+    assert_eq!(blob.digest, digest_of(&bytes));
+    let got = manager.get(&format!("/blobs/{}", blob.digest)).await;
+    assert!(got.body == bytes, "the same bytes");
+    let (passed, whole) = (passed.load(std::sync::atomic::Ordering::SeqCst), bytes.len() as u64);
+    assert!(passed < whole + cut / 2, "{passed} bytes were sent of a blob of {whole}, which broke off after {cut}");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_follow_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let path = format!("{BASE}/blobs/{}", digest_of(b"0123456789"));
+    let bearer = format!("Bearer {}", manager.user);
+    for (range, status) in [("bytes 5-9/10", StatusCode::CONFLICT), ("from here", StatusCode::BAD_REQUEST)] {
+        let headers = [("authorization", bearer.as_str()), ("content-range", range)];
+        assert_eq!(manager.raw(Method::PUT, &path, &headers, &b"56789"[..]).await.status, status, "{range}");
+    }
+    let kept = manager.get(&format!("/blobs/{}/received", digest_of(b"0123456789"))).await.json();
+    assert_eq!(kept, json!({"received": 0}));
+    manager.stop().await.unwrap();
+}
