@@ -7,6 +7,7 @@ mod manager;
 mod module;
 mod node;
 mod processes;
+mod registry;
 mod samples;
 mod sandbox;
 
@@ -35,9 +36,10 @@ fn run(arguments: &[String]) -> Result<()> {
         ["sandbox"] => [sandbox::starts()?, sandbox::probes()?].concat(),
         ["sandbox", "probes"] => sandbox::probes()?,
         ["sandbox", "starts"] => sandbox::starts()?,
+        ["modules", "registry"] => registry::measure()?,
         ["engine", rest @ ..] => engine::measure(rest)?,
         other => bail!(
-            "there is no bench `{}`; `demo`, `engine`, `sandbox`, `sandbox probes` and `sandbox starts` are there",
+            "there is no bench `{}`; `demo`, `engine`, `modules registry`, `sandbox`, `sandbox probes` and `sandbox starts` are there",
             other.join(" ")
         ),
     };
