@@ -231,7 +231,7 @@ def _set_threads(env: Mapping[str, str]) -> None:
         sys.modules["torch"].set_num_threads(count)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _thread_setters() -> Tuple[Callable[[int], Any], ...]:
     with open("/proc/self/maps", encoding="utf-8") as maps:
         paths = {line.split(maxsplit=5)[5].strip() for line in maps if "openblas" in line}
