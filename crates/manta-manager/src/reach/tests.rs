@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use manta_store::{BlobStore, DirBlobs, NewSwarm, SqliteStore, StateReader, StateStore, Transaction};
+use manta_store::{BlobStore, DirBlobs, ModuleRecord, NewSwarm, SqliteStore, StateReader, StateStore, Transaction};
 use manta_types::event::{Outputs, Published, Timings};
 use manta_types::{AttemptId, Blob, Cause, ClusterId, Digest, Event, NodeName, Subject, SwarmEvent, SwarmId};
 use tempfile::TempDir;
@@ -172,4 +172,33 @@ fn a_bundle_that_cannot_be_read_keeps_everything() {
     let before = world.blobs.digests(None, usize::MAX).unwrap();
     sweep(&reach, &world.blobs, Duration::ZERO).unwrap_err();
     assert_eq!(world.blobs.digests(None, usize::MAX).unwrap(), before);
+}
+
+#[test]
+fn what_is_published_stays_though_no_swarm_names_it() {
+    let mut world = World::new(0);
+    let file = put(&world.blobs, b"def main(): ...");
+    let manifest = bundle(b"def main(): ...");
+    let digest = put(&world.blobs, &manifest);
+    let stray = put(&world.blobs, b"nobody names it");
+    let module = ModuleRecord {
+        name: "worker".to_owned(),
+        version: "1.0.0".to_owned(),
+        bundle: Blob { digest, size: manifest.len() as u64 },
+        about: "{}".to_owned(),
+        publisher: String::new(),
+        published_ms: 1,
+        yanked: Some("wrong".to_owned()),
+        deprecated: None,
+        tags: Vec::new(),
+    };
+    let published = Transaction { modules: vec![module], ..Transaction::default() };
+    world.state.commit(&ClusterId::default(), &published).unwrap();
+    world.age();
+    world.mark();
+    world.sweep();
+    for kept in [file, digest] {
+        world.blobs.verify(&kept).unwrap();
+    }
+    assert_eq!(world.blobs.size(&stray).unwrap(), None);
 }
