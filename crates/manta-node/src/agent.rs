@@ -51,7 +51,7 @@ pub(crate) struct Node {
     pub(crate) warm_containment: Option<Containment>,
     pub(crate) datasets: BTreeMap<String, Dataset>,
     pub(crate) gpus: Gpus,
-    pub(crate) images: Images,
+    pub(crate) images: Arc<Images>,
     pub(crate) zygotes: Zygotes,
     /// Where `manta.light` was written.
     pub(crate) runtime: PathBuf,
@@ -217,7 +217,7 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
         warm_containment,
         datasets,
         gpus,
-        images,
+        images: Arc::new(images),
         zygotes,
         runtime,
         defaults: Resources::defaults(host::memory_bytes(), settings.slots, settings.bounds),

@@ -29,7 +29,7 @@ pub(crate) async fn prepare<'a>(
     order: &Order,
     log: &AttemptLog,
 ) -> Result<Prepared<'a>, AttemptFailure> {
-    let environment = node.images.resolve(&order.image).map_err(|words| failure(OutcomeClass::Image, words))?;
+    let environment = node.images.resolve(&order.image).await.map_err(|words| failure(OutcomeClass::Image, words))?;
     let gpus = gpus(node, order, log).await?;
     let datasets = order.datasets.iter().map(|name| dataset(node, name)).collect::<Result<_, _>>()?;
     let inputs = async {

@@ -4,11 +4,13 @@ mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use manta_image::{ImageError, ImageName, Store};
 use manta_sandbox::{HostImage, Link, Mount, Tier};
 
 use crate::NodeError;
+use crate::supervisor::blocking;
 use curated::Curated;
 use stored::Stored;
 
@@ -78,31 +80,35 @@ impl Images {
         self.names().into_iter().map(digest).collect()
     }
 
-    /// What an image's name stands for: a name of the site's own, then a stored image, then the curated one. Blocks.
+    /// What an image's name stands for: a name of the site's own, then a stored image, then the curated one.
     ///
     /// # Errors
     /// One sentence: which image, and what is missing.
-    pub(crate) fn resolve(&self, image: &str) -> Result<Environment<'_>, String> {
+    pub(crate) async fn resolve(self: &Arc<Self>, image: &str) -> Result<Environment<'_>, String> {
+        let (images, image) = (Arc::clone(self), image.to_owned());
+        Ok(match blocking(move || images.find(&image)).await? {
+            Some(stored) => Environment::Stored(Box::new(stored)),
+            None => Environment::Host(self.curated.host()),
+        })
+    }
+
+    /// The stored image that a name stands for; nothing where it is the host's. Blocks.
+    fn find(&self, image: &str) -> Result<Option<Stored>, String> {
         let short = image.strip_prefix("manta_light:").unwrap_or(image);
         match self.named.get(image).or_else(|| self.named.get(short)).map(String::as_str) {
-            Some(HOST) => return self.host_environment(image),
-            Some(stored) => return self.stored(image, stored),
+            Some(HOST) => return self.curated.check(image).map(|()| None),
+            Some(stored) => return self.stored(image, stored).map(Some),
             None => {}
         }
         let stored = self.store.names().map_err(|error| error.to_string())?;
         match short.parse::<ImageName>().ok().filter(|name| stored.contains_key(name)) {
-            Some(name) => self.stored(image, name.as_str()),
-            None => self.host_environment(image),
+            Some(name) => self.stored(image, name.as_str()).map(Some),
+            None => self.curated.check(image).map(|()| None),
         }
     }
 
-    fn host_environment(&self, image: &str) -> Result<Environment<'_>, String> {
-        self.curated.check(image)?;
-        Ok(Environment::Host(self.curated.host()))
-    }
-
-    fn stored(&self, image: &str, stored: &str) -> Result<Environment<'_>, String> {
-        let refuse = |problem: String| Err(format!("the image `{image}` cannot be used: {problem}"));
+    fn stored(&self, image: &str, stored: &str) -> Result<Stored, String> {
+        let refuse = |problem: String| Err::<Stored, _>(format!("the image `{image}` cannot be used: {problem}"));
         if !self.has_roots {
             return refuse("this node contains tasks at tier `reduced`, which gives them no root directory".to_owned());
         }
@@ -111,10 +117,7 @@ impl Images {
             Err(error @ ImageError::Unknown { .. }) => return refuse(error.to_string()),
             Err(error) => return refuse(format!("`{stored}`: {error}")),
         };
-        match Stored::new(held) {
-            Ok(stored) => Ok(Environment::Stored(Box::new(stored))),
-            Err(problem) => refuse(problem),
-        }
+        Stored::new(held).or_else(refuse)
     }
 }
 
@@ -149,5 +152,40 @@ impl Environment<'_> {
             Self::Host(_) => &[],
             Self::Stored(stored) => stored.variables(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::path::PathBuf;
+
+    use manta_image::Unpacker;
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+
+    // One thread runs all that waits; a store that is slow must not be among it.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_store_that_is_slow_holds_nothing_else_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = dir.path().join("names.json");
+        mkfifoat(CWD, &names, Mode::from_raw_mode(0o600)).unwrap();
+        let found = std::process::Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+        let python = PathBuf::from(String::from_utf8(found.unwrap().stdout).unwrap().trim());
+        let store = Store::new(dir.path().to_owned(), Unpacker::new("/nonexistent".into(), Vec::new()));
+        let images = Arc::new(Images::probe(&python, store, BTreeMap::new(), Tier::Full).unwrap());
+        let (asked, go_on) = (images.resolve("latest"), tokio::sync::Notify::new());
+        let answer = async {
+            let environment = asked.await.unwrap();
+            assert!(matches!(environment, Environment::Host(_)));
+        };
+        let beside = async {
+            go_on.notified().await;
+            let fill = move || std::fs::File::options().write(true).open(names).unwrap().write_all(b"{}").unwrap();
+            blocking(fill).await;
+        };
+        // The read of the names ends only when something beside it has run.
+        tokio::join!(answer, beside, async { go_on.notify_one() });
     }
 }
