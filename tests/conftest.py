@@ -43,8 +43,8 @@ def test_id():
 def leak_checker(request, test_id, test_root):
     """Fail the test if it leaves a process, mount, namespace, control group or file behind."""
     runtime = [Path(place) for place in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}") if place]
-    places = [*map(Path, SHARED_PLACES), *runtime, test_root / "t", test_root / "r"]
-    checker = LeakChecker(test_id, places)
+    shared = [*map(Path, SHARED_PLACES), *runtime]
+    checker = LeakChecker(test_id, [test_root / "t", test_root / "r"], shared)
     yield checker
     try:
         checker.check()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import leaks
 from harness.leaks import TEST_VARIABLE, LeakChecker
 from harness.processes import all_processes
 from harness.waiting import wait_until
@@ -102,6 +103,29 @@ def test_a_left_file_is_found(inner, test_root):
     fails_on(inner, f"file {left}")
     left.unlink()
     inner.check()
+
+
+@pytest.mark.parametrize("others, found", [(False, 1), (True, 0)])
+def test_a_file_in_a_shared_place_is_ours_while_no_other_run_is_here(test_root, monkeypatch, others, found):
+    (test_root / "shared").mkdir()
+    checker = LeakChecker(f"inner{uuid.uuid4().hex}", [], [test_root / "shared"])
+    (test_root / "shared" / "manta-left.sock").write_text("")
+    monkeypatch.setattr(leaks, "_others_run", lambda ours: others)
+    assert len(checker.leaks().files) == found
+
+
+@pytest.mark.parametrize("environment, expected", [({TEST_VARIABLE: "another"}, True), ({}, False)])
+def test_a_run_beside_is_known_by_what_its_processes_carry(monkeypatch, environment, expected):
+    process = subprocess.Popen(SLEEP, env=environment)
+    try:
+        wait_until(5, lambda: None if "sleep" in all_processes()[process.pid].command else "not started")
+        only = {process.pid: all_processes()[process.pid]}
+        monkeypatch.setattr(leaks, "all_processes", lambda: only)
+        assert leaks._others_run([]) is expected
+        assert not leaks._others_run(list(only.values()))
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_file_that_another_program_uses_is_not_ours(inner, test_root):

@@ -40,16 +40,20 @@ class LeakChecker:
     test_id : str
         What the test's processes carry in ``MANTA_TEST_ID``.
     places : list of Path
-        Directories in which nothing of ours may be left.
+        Directories of the test's own, in which nothing of ours may be left.
+    shared : list of Path
+        Directories of the machine, in which nothing of ours may be left either. What is there cannot be told
+        apart from the files of other runs, so it is looked at only while no other runs.
     """
 
-    def __init__(self, test_id, places):
+    def __init__(self, test_id, places, shared=()):
         self._test_id = test_id
         self._places = places
+        self._shared = shared
         self._processes = {(process.pid, process.started) for process in self._ours()}
         self._mounts = set(_mounts())
         self._cgroups = set(_cgroups())
-        self._files = set(_files(places))
+        self._files = set(_files([*places, *shared]))
 
     def leaks(self):
         """Return what is there now and was not before."""
@@ -65,8 +69,10 @@ class LeakChecker:
         found.mounts = [f"mount {mount}" for mount in sorted(set(_mounts()) - self._mounts)]
         new = sorted(set(_cgroups()) - self._cgroups)
         found.cgroups = [f"control group {path}" for path in new if not _belongs_to_others(path, found.processes)]
-        new = sorted(set(_files(self._places)) - self._files)
-        found.files = [f"file {path}" for path in new if not _used_by_others(path, self._ours())]
+        ours = self._ours()
+        places = self._places if _others_run(ours) else [*self._places, *self._shared]
+        new = sorted(set(_files(places)) - self._files)
+        found.files = [f"file {path}" for path in new if not _used_by_others(path, ours)]
         return found
 
     def check(self, limit_s=SETTLE_S):
@@ -156,6 +162,24 @@ def _belongs_to_others(path, ours):
         if members - ours:
             return True
     return False
+
+
+def _others_run(ours):
+    """Whether programs of another run of Manta or of its tests are here: those leave files in the same places."""
+    ours = {process.pid for process in ours} | {os.getpid()}
+    return any(
+        carries(pid, TEST_VARIABLE) or _program(pid).startswith("manta")
+        for pid, process in all_processes().items()
+        if pid not in ours and process.state != "Z"
+    )
+
+
+def _program(pid):
+    """Return the name of the file that a process runs, or nothing."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:
+        return ""
 
 
 def _used_by_others(path, ours):

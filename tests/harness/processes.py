@@ -66,13 +66,14 @@ def descendants(pid, processes=None):
     return found
 
 
-def carries(pid, variable, value):
-    """Return whether the process was started with the environment variable."""
+def carries(pid, variable, value=""):
+    """Return whether the process was started with the environment variable, and with that value if one is given."""
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
-    return f"{variable}={value}".encode() in environ.split(b"\0")
+    wanted = f"{variable}={value}".encode()
+    return any(entry == wanted if value else entry.startswith(wanted) for entry in environ.split(b"\0"))
 
 
 def reap(process):
