@@ -16,7 +16,7 @@ SWARM = """
 """
 
 TASK = """
-    import json, os, socket, struct
+    import array, fcntl, json, os, socket, struct
     from manta.light.task import Task
     from manta.light import _attempt
 
@@ -30,12 +30,24 @@ TASK = """
             else:
                 self.logger.error("TAKEN: %s", what)
 
-        def ask(self, name, **fields):
-            return _attempt.current("flood").request(name, **fields)
+        def ask(self, name, fds=(), **fields):
+            return _attempt.current("flood").request(name, fds=fds, **fields)
+
+        def memory(self, seals):
+            fd = os.memfd_create("value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            os.write(fd, b"a value")
+            fcntl.fcntl(fd, 1033, seals)
+            return fd
 
         def run(self):
             sock = socket.socket(fileno=os.dup(3))
             send = lambda body: sock.sendall(struct.pack("<I", len(body)) + body)
+
+            def carry(message, fds):
+                body = json.dumps(message).encode()
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+                sock.sendmsg([struct.pack("<I", len(body)) + body], [rights])
+
 {body}
 """
 
@@ -46,6 +58,13 @@ REFUSED = {
     "a task that is not there": 'self.ask("schedule_next_iter", node_ids=None, task="x" * 1000)',
     "a dataset by path": 'self.ask("dataset", name="../../etc/passwd")',
     "a value that it was not shown": 'self.ask("fetch", ref=1 << 60)',
+    "a name that moves the cursor": 'self.ask("result_add", [self.memory(0xE)], name="\\x1b[2Jx")',
+    "a name of two lines": 'self.ask("state_set", [self.memory(0xE)], name="a\\nb")',
+    "memory that can still change": 'self.ask("result_add", [self.memory(0x6)], name="x")',
+    "its own socket as a value": 'self.ask("result_add", [3], name="x")',
+    "a device as a value": 'self.ask("result_add", [os.open("/dev/zero", os.O_RDWR)], name="x")',
+    "a directory as a value": 'self.ask("global_set", [os.open("/tmp", os.O_RDONLY)], name="x")',
+    "a pipe as a value": 'self.ask("state_set", [os.pipe()[0]], name="x")',
     "an iteration to come": 'self.ask("select", name="name", task=None, iteration=4000000000)',
 }
 
@@ -54,6 +73,9 @@ ENDED = {
     "a frame that is no JSON": 'send(b"{" * 1000)',
     "a message that does not exist": 'send(json.dumps({"op": "accept", "id": 1, "attempt": "at_1"}).encode())',
     "lists within lists": 'send(b"[" * (15 << 20))',
+    "a descriptor that nobody asked for": 'carry({"op": "hello", "id": 1}, [3])',
+    "more descriptors than one": 'carry({"op": "result_add", "id": 1, "name": "x"}, [0, 1, 2])',
+    "a number as an operation": 'send(b"{\\"op\\": 7, \\"id\\": 1}")',
     "a publication without its value": 'send(json.dumps({"op": "result_add", "id": 1, "name": "x"}).encode())',
 }
 
@@ -105,3 +127,31 @@ for _ in range(2000):
     ended = run(request, body)
     assert ended.code == 0, ended.text
     assert "ok on node-1 in iteration 0" in ended.text and "iteration 1" not in ended.text, ended.text
+
+
+def test_metrics_that_are_too_large_for_the_manager_cost_the_node_nothing(request):
+    body = """
+values = {f"metric-{number:05}-{'x' * 80}": 1.0 for number in range(30000)}
+for _ in range(5):
+    _attempt.current("flood").notify("metrics", values=values, step=None)
+"""
+    ended = run(request, body)
+    assert ended.code == 0 and "metrics line of" in ended.text and "is not kept" in ended.text, ended.text
+    assert "ok on node-1" in ended.text, ended.text
+
+
+def test_questions_that_are_refused_cost_whoever_asks_them(request):
+    body = """
+import time
+begun = time.monotonic()
+for number in range(300):
+    try:
+        self.ask("select", name="x", task="y" * 200 + str(number), iteration=None)
+    except Exception:
+        pass
+self.logger.info("took %.1f s", time.monotonic() - begun)
+"""
+    ended = run(request, body)
+    assert ended.code == 0, ended.text
+    took = float(ended.text.split("took ")[1].split(" s")[0])
+    assert took > 1.5, f"300 refusals took {took} s, and 100 are let through in a second"

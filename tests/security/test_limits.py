@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.api import of_kind
 from harness.containment import FIXTURES, FULL, REDUCED, USERS, lacking_kernel_feature
 
 SWARM = """
@@ -44,6 +45,10 @@ def test_a_memory_hog_is_a_resource_limit(request, user):
     (failure,) = ended.documents()[0]["failures"]
     assert failure["class"] == "resource_limit", failure
     assert "memory" in failure["message"] and "128" in failure["message"], failure
+    reached, used = failure["reached"], failure["usage"]
+    assert (reached["limit"], reached["value"], reached["unit"]) == ("memory", 128 << 20, "bytes"), reached
+    assert failure["limits"]["memory_bytes"] == 128 << 20 and failure["limits"]["pids"] == 256, failure
+    assert used["cpu_ms"] > 0 and 32 << 20 < used["memory_bytes_peak"] < 192 << 20, used
 
 
 @pytest.mark.skipif(FULL not in USERS, reason="needs control groups, which root has")
@@ -77,6 +82,23 @@ with tempfile.TemporaryFile(buffering=0) as file:
     (failure,) = ended.documents()[0]["failures"]
     assert failure["class"] == "resource_limit", failure
     assert "its scratch is full at its limit of 16 MiB" in failure["message"], failure
+    assert failure["reached"] == {"limit": "scratch", "value": 16 << 20, "unit": "bytes"}, failure
+
+
+@pytest.mark.skipif(FULL not in USERS, reason="needs control groups, which root has")
+def test_too_many_results_are_a_resource_limit_and_only_the_last_are_kept(request):
+    body = """
+for number in range(10_001):
+    self.world.results.add(f"r{number}", number)
+"""
+    ended = run(request, FULL, body, {}, "--json")
+    assert ended.code == 1, ended.text
+    document = ended.documents()[0]
+    (failure,) = document["failures"]
+    assert failure["reached"] == {"limit": "results", "value": 10_000, "unit": "names"}, failure
+    (failed,) = of_kind(document["events"], "attempt_failed")
+    assert [result["name"] for result in failed["results"]] == [f"r{number}" for number in range(9_900, 10_000)]
+    assert any("9900 of the 10000 results are not kept" in line for line in failure["log_tail"]), failure["log_tail"]
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -57,6 +57,9 @@ pub struct TaskRunView {
     /// How many of its attempts that ended were started in which way: `standby`, `fork`, `cold`.
     #[serde(default)]
     pub starts: BTreeMap<String, u32>,
+    /// The most memory that one of its attempts that ended used, in bytes; absent where none was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes_peak: Option<u64>,
     /// Why it is in that state.
     pub reason: String,
 }

@@ -1,6 +1,6 @@
 //! Why something is as it is, and what would change it, as the public API answers.
 use manta_types::event::Failure;
-use manta_types::{AttemptId, SwarmId};
+use manta_types::{AttemptId, SwarmId, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::{WaitingNode, WaitingView};
@@ -38,10 +38,15 @@ pub struct WhyView {
     pub waiting: Vec<WaitingView>,
     /// The attempts made, oldest first.
     pub attempts: Vec<TryView>,
-    /// The failure that decided it: class, message, traceback, location, last log lines.
+    /// The failure that decided it: class, message, traceback, location, last log lines, the limit that was reached and all limits.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub failure: Option<Failure>,
+    /// What it used, where it is about an attempt that ran: processor time in ms, most memory in bytes, most processes, bytes
+    /// published.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub usage: Option<Usage>,
     /// The events that led here, latest first.
     pub chain: Vec<LinkView>,
     /// What would change it, each as a clause; empty where nothing will.

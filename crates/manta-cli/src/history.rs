@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use manta_api::{EventView, LogLine};
 use manta_types::event::{Failure as AttemptFailure, Timings};
-use manta_types::{AttemptId, SwarmEvent, SwarmId};
+use manta_types::{AttemptId, SwarmEvent, SwarmId, Usage};
 use serde::Serialize;
 
 /// One iteration that ended.
@@ -41,9 +41,11 @@ pub(crate) struct FailedAttempt {
     pub(crate) iteration: u32,
     /// From 0, counted per node and task run.
     pub(crate) attempt: u32,
-    /// What went wrong: class, message, traceback, location, log tail.
+    /// What went wrong: class, message, traceback, location, log tail, the limit that was reached, and all limits.
     #[serde(flatten)]
     pub(crate) failure: AttemptFailure,
+    /// What it used, where it ran.
+    pub(crate) usage: Option<Usage>,
     /// Milliseconds until it is tried again.
     pub(crate) retry_after_ms: Option<u64>,
 }
@@ -153,8 +155,8 @@ impl History {
                 Vec::new()
             }
             SwarmEvent::AttemptAccepted { attempt, timings, .. } => self.accepted(attempt, timings),
-            SwarmEvent::AttemptFailed { attempt, failure, retry_after_ms, .. } => {
-                self.failed(attempt, (task, node), failure, retry_after_ms)
+            SwarmEvent::AttemptFailed { attempt, failure, timings, retry_after_ms, .. } => {
+                self.failed(attempt, (task, node), (failure, timings.usage), retry_after_ms)
             }
             SwarmEvent::TaskRunClosed { succeeded, conflicts, .. } => {
                 let attention = !succeeded || !conflicts.is_empty();
@@ -202,12 +204,12 @@ impl History {
         &mut self,
         attempt: AttemptId,
         (task, node): (String, String),
-        failure: AttemptFailure,
+        (failure, usage): (AttemptFailure, Option<Usage>),
         retry_after_ms: Option<u64>,
     ) -> Vec<Notice> {
         let (iteration, number) = self.attempts.get(&attempt).map_or((0, 0), |known| (known.iteration, known.number));
         self.failed_by.insert(attempt, self.failures.len());
-        self.failures.push(FailedAttempt { task, node, iteration, attempt: number, failure, retry_after_ms });
+        self.failures.push(FailedAttempt { task, node, iteration, attempt: number, failure, usage, retry_after_ms });
         vec![Notice::Failed(self.failures.len() - 1)]
     }
 

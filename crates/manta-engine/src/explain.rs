@@ -4,7 +4,7 @@ use std::fmt;
 
 use manta_types::{
     AttemptFailure, AttemptId, AttemptState, NodeName, SwarmId, SwarmState, TaskIndex, TaskRunState, TaskSpec,
-    Timestamp, limits,
+    Timestamp, Usage, limits,
 };
 
 use crate::Engine;
@@ -95,6 +95,8 @@ pub struct Explanation {
     pub tries: Vec<Try>,
     /// The failure that decided it.
     pub failure: Option<AttemptFailure>,
+    /// What it used, where it is about an attempt that ran.
+    pub usage: Option<Usage>,
     /// The events that led here, latest first.
     pub chain: Vec<Link>,
     /// What would change it, each as a clause; empty where nothing will.
@@ -182,6 +184,7 @@ impl Engine {
             attempt: Some(id),
             state: attempt.state.name(),
             failure: attempt.failure.clone(),
+            usage: attempt.timings.usage,
             tries: slot.attempts.iter().map(tried).collect(),
             ..blank(swarm)
         };
@@ -335,6 +338,7 @@ fn blank(swarm: &SwarmRun) -> Explanation {
         waiting: Vec::new(),
         tries: Vec::new(),
         failure: None,
+        usage: None,
         chain: Vec::new(),
         would_change: Vec::new(),
     }
@@ -441,26 +445,29 @@ impl Explanation {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if matches!(self.state, "succeeded" | "failed") { "" } else { "is " };
-        write!(f, "{} {verb}{}: {}", self.subject(), self.state, self.reason)?;
+        write!(f, "{} {verb}{}: {}", self.subject(), self.state, hanging(&self.reason))?;
         tell_nodes(f, "  ", &self.nodes)?;
         for waiting in &self.waiting {
             write!(f, "\n  `{}` {}", waiting.task, waiting.reason)?;
             tell_nodes(f, "    ", &waiting.nodes)?;
         }
         self.tell_failure(f)?;
+        if let Some(usage) = &self.usage {
+            write!(f, "\nused: {usage}")?;
+        }
         if self.tries.len() > 1 {
             f.write_str("\nattempts:")?;
             for tried in &self.tries {
                 write!(f, "\n  {} on {}: {}", tried.attempt, tried.node, tried.state)?;
                 if let Some(failure) = &tried.failure {
-                    write!(f, ": {}: {}", failure.class, failure.message)?;
+                    write!(f, ": {}: {}", failure.class, hanging(&failure.message))?;
                 }
             }
         }
         if let Some(root) = self.chain.last() {
             f.write_str("\nbecause:")?;
             for link in &self.chain {
-                write!(f, "\n  event {}: {}", link.seq, link.message)?;
+                write!(f, "\n  event {}: {}", link.seq, hanging(&link.message))?;
             }
             write!(f, "\n  which follows from {}", root.cause)?;
         }
@@ -475,7 +482,7 @@ impl Explanation {
     fn tell_failure(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(failure) = &self.failure else { return Ok(()) };
         let place = failure.location.as_deref().map(|place| format!(" at {place}")).unwrap_or_default();
-        write!(f, "\nfailure: {}{place}: {}", failure.class, failure.message)?;
+        write!(f, "\nfailure: {}{place}: {}", failure.class, hanging(&failure.message))?;
         if self.attempt.is_some() {
             failure.traceback.lines().try_for_each(|line| write!(f, "\n  {line}"))?;
         }
@@ -483,9 +490,14 @@ impl Explanation {
     }
 }
 
+/// A text that a task may have written, with further lines set in, so that none of them can pass for one of ours.
+fn hanging(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}
+
 fn tell_nodes(f: &mut fmt::Formatter<'_>, indent: &str, nodes: &[NodeReason]) -> fmt::Result {
     for reason in nodes.iter().take(NODES_TOLD) {
-        write!(f, "\n{indent}{} {}", reason.node, reason.cause)?;
+        write!(f, "\n{indent}{} {}", reason.node, hanging(&reason.cause))?;
     }
     match nodes.len().saturating_sub(NODES_TOLD) {
         0 => Ok(()),

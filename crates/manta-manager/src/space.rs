@@ -11,8 +11,6 @@ use crate::clock::Clock;
 
 /// How long a look at the file system is good for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// One part in so many of the file system is kept free, where it is small.
-const RESERVE_PART: u64 = 4;
 
 /// Bytes of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +26,7 @@ impl Room {
         let found = rustix::fs::statvfs(dir)?;
         let total = found.f_blocks.saturating_mul(found.f_frsize);
         let free = found.f_bavail.saturating_mul(found.f_frsize);
-        Ok(Self { free, reserve: limits::STORAGE_RESERVE_BYTES.min(total / RESERVE_PART) })
+        Ok(Self { free, reserve: limits::storage_reserve(total) })
     }
 
     const fn is_low(self) -> bool {
@@ -118,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_small_file_system_keeps_a_quarter_free() {
-        let room = |free| Room { free, reserve: limits::STORAGE_RESERVE_BYTES.min((16 << 20) / RESERVE_PART) };
+        let room = |free| Room { free, reserve: limits::storage_reserve(16 << 20) };
         assert!(room(3 << 20).is_low() && !room(5 << 20).is_low());
         assert_eq!(mebibytes((3 << 20) + (1 << 19)), "3.5 MiB");
     }

@@ -74,6 +74,7 @@ pub(crate) fn why(explanation: Explanation) -> WhyView {
         waiting: explanation.waiting.into_iter().map(waiting).collect(),
         attempts: explanation.tries.into_iter().map(tried).collect(),
         failure: explanation.failure.map(Into::into),
+        usage: explanation.usage,
         chain: explanation.chain.into_iter().map(link).collect(),
         would_change: explanation.would_change,
         text,
@@ -89,6 +90,7 @@ fn task_run(spec: &SwarmSpec, run: &TaskRun) -> TaskRunView {
         nodes: count(run.slots.len()),
         accepted: count(run.accepted().count()),
         starts: starts(run),
+        memory_bytes_peak: memory_peak(run),
         reason: run.reason.clone(),
     }
 }
@@ -101,6 +103,12 @@ fn starts(run: &TaskRun) -> BTreeMap<String, u32> {
         *starts.entry(way.name().to_owned()).or_default() += 1;
     }
     starts
+}
+
+/// The most memory that one of its attempts used, as far as their nodes have told.
+fn memory_peak(run: &TaskRun) -> Option<u64> {
+    let usages = run.slots.iter().flat_map(|slot| &slot.attempts).filter_map(|attempt| attempt.timings.usage);
+    usages.filter_map(|usage| usage.memory_bytes_peak).max()
 }
 
 /// A node as it is now.

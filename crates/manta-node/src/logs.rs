@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use manta_api::node::LogLine;
-use manta_types::limits::{FAILURE_LOG_LINES, LOG_LINE_BYTES_COUNTED, LOG_LINE_BYTES_MAX};
+use manta_types::limits::{FAILURE_LOG_LINES, LOG_DATA_BYTES_MAX, LOG_LINE_BYTES_COUNTED, LOG_LINE_BYTES_MAX};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -98,6 +98,12 @@ impl AttemptLog {
     pub(crate) async fn data(&self, source: &str, text: &str, data: &Value) {
         let data = data.to_string();
         self.keep_pace(text.len() + data.len() + LOG_LINE_BYTES_COUNTED).await;
+        if data.len() > LOG_DATA_BYTES_MAX {
+            // The manager would not take a message so large, nor anything more in that session.
+            let (has, most) = (words::bytes(data.len() as u64), words::bytes(LOG_DATA_BYTES_MAX as u64));
+            let told = format!("a {source} line of {has} is not kept: {most} are the limit");
+            return self.line("warning", "platform", &told, String::new(), now_ms()).await;
+        }
         self.line("info", source, text, data, now_ms()).await;
     }
 
@@ -278,6 +284,16 @@ mod tests {
         log.data("metrics", "loss=1", &serde_json::json!({"values": {"loss": 1.0}})).await;
         let tail = log.tail();
         assert_eq!((tail.len(), tail[0].as_str(), tail[49].as_str()), (50, "line 10", "line 59"));
+    }
+
+    #[tokio::test]
+    async fn a_metric_too_large_for_the_manager_is_not_sent_and_said() {
+        let outbox = Arc::new(Outbox::default());
+        let log = AttemptLog::new("at_1".to_owned(), Arc::clone(&outbox), Bounds::default());
+        log.data("metrics", "x", &serde_json::json!("x".repeat(4 << 20))).await;
+        let Ready::Logs(batch) = outbox.next().await else { panic!("no lines") };
+        assert_eq!(batch.lines[0].text, "a metrics line of 4 MiB is not kept: 64 KiB are the limit");
+        assert!(batch.lines[0].data.is_empty());
     }
 
     #[tokio::test]

@@ -172,15 +172,7 @@ impl Hold<'_> {
 
     /// Waits for the end of everything inside.
     pub(crate) async fn exit(&mut self) -> Exit {
-        let lost = Exit {
-            how: ExitHow::Lost,
-            oom: false,
-            pids_limit_hit: false,
-            scratch: None,
-            peak_memory_bytes: 0,
-            cpu_ms: 0,
-        };
-        let exit = (&mut self.running.exit).await.unwrap_or(lost);
+        let exit = (&mut self.running.exit).await.unwrap_or(Exit::lost());
         self.ended = true;
         if exit.how == ExitHow::Lost && self.node.engine.is_gone() {
             self.node.engine_lost.cancel();

@@ -58,10 +58,14 @@ impl StateStore {
         gone_already(fs::remove_dir_all(&old))
     }
 
-    /// What a task has kept under a name: its size and its file.
-    pub(crate) fn get(&self, swarm: SwarmId, alias: &str, name: &str) -> io::Result<Option<(Blob, PathBuf)>> {
-        let dir = self.dir(swarm, alias);
-        Ok(read(&dir)?.values.get(name).map(|blob| (*blob, dir.join(blob.digest.to_string()))))
+    /// What a task has kept: name → value. Blocks.
+    pub(crate) fn kept(&self, swarm: SwarmId, alias: &str) -> io::Result<BTreeMap<String, Blob>> {
+        Ok(read(&self.dir(swarm, alias))?.values)
+    }
+
+    /// The file of a value that a task has kept.
+    pub(crate) fn file(&self, swarm: SwarmId, alias: &str, digest: Digest) -> PathBuf {
+        self.dir(swarm, alias).join(digest.to_string())
     }
 
     /// Makes an accepted attempt's changes part of the state, synced; doing it twice is as doing it once. The values are
@@ -156,11 +160,12 @@ mod tests {
             store.commit(swarm(1), "worker/[0]", &second, &values).unwrap();
         }
         fs::remove_dir_all(&values).unwrap();
-        let (blob, path) = store.get(swarm(1), "worker/[0]", "momentum").unwrap().unwrap();
+        let blob = store.kept(swarm(1), "worker/[0]").unwrap()["momentum"];
+        let path = store.file(swarm(1), "worker/[0]", blob.digest);
         assert_eq!((blob.size, fs::read(&path).unwrap()), (6, b"second".to_vec()));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
-        assert!(store.get(swarm(1), "other", "momentum").unwrap().is_none());
-        assert!(store.get(swarm(2), "worker/[0]", "momentum").unwrap().is_none());
+        assert!(store.kept(swarm(1), "other").unwrap().is_empty());
+        assert!(store.kept(swarm(2), "worker/[0]").unwrap().is_empty());
     }
     #[test]
     fn forgotten_state_is_gone_wholly_and_what_a_crash_left_of_it_goes_at_the_next_start() {

@@ -159,6 +159,8 @@ pub struct Exit {
     pub scratch: Option<ScratchLimit>,
     /// Highest memory use: of the tree with cgroups, else of the largest process.
     pub peak_memory_bytes: u64,
+    /// Most processes and threads at one time; 0 where the kernel does not tell.
+    pub peak_pids: u32,
     /// CPU time of the whole tree, user and system.
     pub cpu_ms: u64,
 }
@@ -206,8 +208,16 @@ pub enum ExitHow {
 
 impl Exit {
     /// The exit of a task whose launcher died.
-    pub(crate) const fn lost() -> Self {
-        Self { how: ExitHow::Lost, oom: false, pids_limit_hit: false, scratch: None, peak_memory_bytes: 0, cpu_ms: 0 }
+    pub const fn lost() -> Self {
+        Self {
+            how: ExitHow::Lost,
+            oom: false,
+            pids_limit_hit: false,
+            scratch: None,
+            peak_memory_bytes: 0,
+            peak_pids: 0,
+            cpu_ms: 0,
+        }
     }
 }
 

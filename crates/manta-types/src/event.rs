@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::state::AttemptChange;
-use crate::{AttemptFailure, AttemptId, AttemptState, Blob, NodeName, OutcomeClass, SwarmId, TaskIndex, TaskRunState};
+use crate::{
+    Allowance, AttemptFailure, AttemptId, AttemptState, Blob, LimitReached, NodeName, OutcomeClass, SwarmId, TaskIndex,
+    TaskRunState, Usage,
+};
 
 /// One entry of a swarm's history.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,7 +116,8 @@ pub struct NextIteration {
     pub nodes: Option<Vec<NodeName>>,
 }
 
-/// How long the phases of an attempt took, in milliseconds, by the node's clock, and how it was started.
+/// What a node measured of an attempt: how long its phases took, in milliseconds by the node's clock, how it was started, and what
+/// it used.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Timings {
     /// Waiting for a free slot.
@@ -132,6 +136,9 @@ pub struct Timings {
     /// Why it was started no quicker, in words; empty where nothing quicker was permitted or there is nothing quicker.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub start_instead: String,
+    /// What it used; absent where it was not started, or its node does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 /// The ways in which a node starts a sandbox, quickest first.
@@ -310,7 +317,7 @@ impl AttemptStateName {
 }
 
 /// [`AttemptFailure`] as written in events.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Failure {
     /// The class's stable name.
     pub class: String,
@@ -325,20 +332,26 @@ pub struct Failure {
     /// The last log lines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<String>,
+    /// The limit that it ran into, with its value, the most that was used, and their unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Box<LimitReached>>,
+    /// What it could use, where it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Box<Allowance>>,
 }
 
 impl From<AttemptFailure> for Failure {
     fn from(failure: AttemptFailure) -> Self {
-        let AttemptFailure { class, message, traceback, location, log_tail } = failure;
-        Self { class: class.name().to_owned(), message, traceback, location, log_tail }
+        let AttemptFailure { class, message, traceback, location, log_tail, reached, limits } = failure;
+        Self { class: class.name().to_owned(), message, traceback, location, log_tail, reached, limits }
     }
 }
 
 impl From<Failure> for AttemptFailure {
     fn from(failure: Failure) -> Self {
-        let Failure { class, message, traceback, location, log_tail } = failure;
+        let Failure { class, message, traceback, location, log_tail, reached, limits } = failure;
         let class = OutcomeClass::from_name(&class).unwrap_or(OutcomeClass::Platform);
-        Self { class, message, traceback, location, log_tail }
+        Self { class, message, traceback, location, log_tail, reached, limits }
     }
 }
 

@@ -34,6 +34,7 @@ pub mod outcome;
 pub mod spec;
 pub mod state;
 pub mod time;
+pub mod usage;
 
 pub use checkpoint::{CarriedGlobal, CarriedOutcome, CarriedRun, CarriedSlot, Checkpoint, FixedChoice};
 pub use digest::{Blob, Digest};
@@ -48,3 +49,4 @@ pub use state::{
     AttemptState, IllegalTransition, IterationState, LeaseState, NodeDuty, NodeState, SwarmState, TaskRunState,
 };
 pub use time::Timestamp;
+pub use usage::{Allowance, AttemptLimit, LimitReached, Usage};

@@ -21,8 +21,14 @@ pub const ITERATIONS_MAX: u32 = 1_000_000;
 pub const PRIORITY_MAX: i32 = 100;
 /// Results that one attempt may publish.
 pub const RESULTS_PER_ATTEMPT_MAX: usize = 10_000;
+/// Results of a failed attempt that are kept for people: those that it published last.
+pub const FAILED_RESULTS_MAX: usize = 100;
+/// Bytes of a failed attempt's results that are kept for people.
+pub const FAILED_RESULTS_BYTES_MAX: u64 = 256 << 20;
 /// Globals that one swarm may hold.
 pub const GLOBALS_PER_SWARM_MAX: usize = 10_000;
+/// Names that one task may keep as state on a node.
+pub const STATE_NAMES_MAX: usize = 10_000;
 /// Files in one bundle; packaging refuses more, naming the largest folders.
 pub const BUNDLE_FILES_MAX: usize = 10_000;
 /// Bytes in one bundle.
@@ -37,20 +43,33 @@ pub const BLOB_HELD: Duration = Duration::from_secs(24 * 60 * 60);
 pub const KEEP_DAYS: u32 = 30;
 /// How often the manager looks after what it stores: purges, sweeps, checks.
 pub const UPKEEP_EVERY: Duration = Duration::from_secs(60 * 60);
-/// Free bytes of the manager's file system below which it takes no submission, blob or result; a quarter of a file system
-/// that is smaller than four times this.
+/// Free bytes of the manager's file system below which it takes no submission, blob or result, and of a node's below which it
+/// takes no value of a task; a quarter of a file system that is smaller than four times this.
 pub const STORAGE_RESERVE_BYTES: u64 = 64 << 20;
+
+/// Bytes of a file system of so many that are kept free.
+pub const fn storage_reserve(total_bytes: u64) -> u64 {
+    let part = total_bytes / 4;
+    if part < STORAGE_RESERVE_BYTES { part } else { STORAGE_RESERVE_BYTES }
+}
+
 /// Messages that a task may send its node each second, with a second's worth at once; a task that sends faster waits.
 pub const LIGHT_MESSAGES_PER_SECOND_MAX: u64 = 10_000;
 /// Bytes of a message that count as one message more.
 pub const LIGHT_MESSAGE_BYTES_COUNTED: u64 = 8 << 10;
-/// Bytes that one attempt may publish and keep as state, unless its node is told otherwise; bounds what hostile code can do to a
-/// node's disk.
+/// Messages that one counts as which is refused: to say what is near to what was asked costs more than an answer.
+pub const LIGHT_REFUSAL_COUNTED: u64 = 100;
+/// Bytes that one attempt may publish and keep as state, with what its task keeps already, unless its node is told otherwise; bounds
+/// what hostile code can do to a node's disk.
 pub const PUBLISHED_BYTES_MAX: u64 = 64 << 30;
-/// Bytes in one frame of the light protocol.
+/// Bytes in one frame of the light protocol, from the node to a task.
 pub const LIGHT_FRAME_BYTES_MAX: usize = 16 << 20;
+/// Bytes in one frame that a task sends: JSON of small pieces takes many times its size in the node's memory.
+pub const LIGHT_MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one log line; the rest of a longer line is cut and counted.
 pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the JSON of one metric or progress line; larger ones are kept as text alone.
+pub const LOG_DATA_BYTES_MAX: usize = 64 << 10;
 /// Bytes of log output that one attempt may send, unless its node is told otherwise; what follows is counted, not kept.
 pub const LOG_BYTES_PER_ATTEMPT_MAX: u64 = 64 << 20;
 /// Bytes of log output that one attempt may write each second, unless its node is told otherwise; a task that writes faster
@@ -100,6 +119,8 @@ pub const fn memory_share(memory_bytes: u64, slots: u32) -> u64 {
 
 /// Processes and threads of one attempt.
 pub const PIDS_DEFAULT: u32 = 256;
+/// Processes and threads of one attempt that can be asked for: those that one Linux can have.
+pub const PIDS_MAX: u32 = 4 << 20;
 /// Private scratch of one attempt, in bytes.
 pub const TMP_BYTES_DEFAULT: u64 = 1 << 30;
 /// Files and directories in the private scratch of one attempt, unless its node is told otherwise.

@@ -144,15 +144,23 @@ impl fmt::Display for NodeName {
     }
 }
 
+/// Steps that the search for a near name may take: whoever asks may choose the names, too.
+const NEAREST_STEPS_MAX: usize = 1 << 20;
+
 /// The known name nearest to `wanted`, when it is near enough to be a slip of the finger; none for what is too long to
-/// be a name at all.
+/// be a name at all. Where there are very many long names, only the first are looked at.
 pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if wanted.len() > limits::NAME_BYTES_MAX {
         return None;
     }
     let reach = (wanted.chars().count() / 3).max(1);
     let near = known.into_iter().filter(|name| name.len().abs_diff(wanted.len()) <= 4 * reach);
-    let scored = near.map(|name| (distance(wanted, name), name));
+    let mut steps = 0_usize;
+    let looked_at = near.take_while(|name| {
+        steps = steps.saturating_add((wanted.len() + 1) * (name.len() + 1));
+        steps <= NEAREST_STEPS_MAX
+    });
+    let scored = looked_at.map(|name| (distance(wanted, name), name));
     scored.filter(|(far, _)| *far <= reach).min().map(|(_, name)| name)
 }
 
@@ -184,6 +192,15 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a b", "a/b", "é", &"x".repeat(64)] {
             assert!(NodeName::new(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_search_for_a_near_name_ends_however_many_there_are() {
+        let names: Vec<String> = (0..100_000).map(|n| format!("{}{n}", "x".repeat(200))).collect();
+        let wanted = format!("{}y", "x".repeat(200));
+        assert!(nearest(&wanted, names.iter().map(String::as_str)).is_some());
+        let behind = names.iter().map(String::as_str).chain(["worker"]);
+        assert_eq!(nearest("workr", behind), Some("worker"), "what cannot be near costs nothing");
     }
 
     #[test]

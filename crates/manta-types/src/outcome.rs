@@ -1,6 +1,8 @@
 //! How an attempt ended when it did not succeed, and whose doing that was.
 use std::fmt;
 
+use crate::{Allowance, LimitReached};
+
 /// The class of a failed attempt's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OutcomeClass {
@@ -63,7 +65,7 @@ impl fmt::Display for OutcomeClass {
 }
 
 /// Why an attempt failed, with what a person needs to see.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AttemptFailure {
     /// Whose doing it was.
     pub class: OutcomeClass,
@@ -75,4 +77,23 @@ pub struct AttemptFailure {
     pub location: Option<String>,
     /// The last log lines of the attempt.
     pub log_tail: Vec<String>,
+    /// The limit that it ran into, where it did.
+    pub reached: Option<Box<LimitReached>>,
+    /// What it could use, where it was started.
+    pub limits: Option<Box<Allowance>>,
+}
+
+impl AttemptFailure {
+    /// A failure of which no more is known than this sentence.
+    pub const fn new(class: OutcomeClass, message: String) -> Self {
+        Self {
+            class,
+            message,
+            traceback: String::new(),
+            location: None,
+            log_tail: Vec::new(),
+            reached: None,
+            limits: None,
+        }
+    }
 }

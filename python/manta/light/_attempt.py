@@ -159,4 +159,7 @@ def current(what: str) -> Attempt:
 
 def _error_of(document: Dict[str, Any]) -> MantaError:
     kind = _ERRORS.get(str(document.get("error")), MantaError)
-    return kind(str(document.get("message", "the agent refused")), hint=document.get("hint"))
+    error = kind(str(document.get("message", "the agent refused")), hint=document.get("hint"))
+    if isinstance(error, ResourceExhaustionError):
+        error.limit = document.get("limit")
+    return error

@@ -7,6 +7,8 @@ import tempfile
 import traceback
 from typing import Optional
 
+from .errors import ResourceExhaustionError
+
 MEMORY = "memory"
 SCRATCH = "scratch"
 SCRATCH_FILES = "scratch_files"
@@ -18,6 +20,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def limit_of(error: BaseException) -> Optional[str]:
     """Return the name of the limit that ``error`` was raised at, or ``None``."""
+    if isinstance(error, ResourceExhaustionError):
+        return error.limit if isinstance(error.limit, str) else None
     if isinstance(error, MemoryError):
         return MEMORY
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Optional
 
 from . import _attempt
+from ._limits import MEMORY
 from .errors import ResourceExhaustionError
 
 NEAR = 0.9
@@ -37,7 +38,9 @@ def _told(_number: int, _frame: Optional[FrameType]) -> None:
 
 def exhausted(limit: int) -> ResourceExhaustionError:
     """Return the error that says how near the limit is."""
-    return ResourceExhaustionError(
+    error = ResourceExhaustionError(
         f"the attempt uses {NEAR:.0%} of its memory limit of {limit >> 20} MiB",
         hint='let go of what is not needed, or ask for more: Module(..., resources={"memory": "4GiB"})',
     )
+    error.limit = MEMORY
+    return error

@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 from .errors import AgentConnectionLost, InvalidArgument
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 DESCRIPTORS_MAX = 4
 
 _LENGTH = struct.Struct("<I")
@@ -30,8 +31,8 @@ def send_frame(sock: socket.socket, body: Dict[str, Any], fds: Sequence[int] = (
     """
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     payload = text.encode("utf-8", "replace")
-    if len(payload) > FRAME_BYTES_MAX:
-        raise InvalidArgument(f"a message of {len(payload)} bytes exceeds {FRAME_BYTES_MAX} bytes")
+    if len(payload) > MESSAGE_BYTES_MAX:
+        raise InvalidArgument(f"a message of {len(payload)} bytes exceeds {MESSAGE_BYTES_MAX} bytes")
     data = memoryview(_LENGTH.pack(len(payload)) + payload)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     sent = sock.sendmsg([data], ancillary)

@@ -81,9 +81,16 @@ class DataCorruptionError(MantaError):
 
 
 class ResourceExhaustionError(MantaError):
-    """The attempt ran out of a resource. Task code may raise it, too."""
+    """The attempt ran out of a resource. Task code may raise it, too.
+
+    Attributes
+    ----------
+    limit : str, optional
+        The limit that stands in the way, such as ``"memory"`` or ``"results"``; ``None`` where task code raised it.
+    """
 
     code = "MANTA-0806"
+    limit: Optional[str] = None
 
 
 class AgentConnectionLost(MantaError, ConnectionError):

@@ -242,13 +242,7 @@ fn died(status: ExitStatus, folder: &Path) -> Result<LocalRun, Failure> {
 }
 
 fn failed(class: OutcomeClass, message: String) -> LocalRun {
-    let failure = AttemptFailure {
-        class: class.name().to_owned(),
-        message,
-        traceback: String::new(),
-        location: None,
-        log_tail: Vec::new(),
-    };
+    let failure = AttemptFailure { class: class.name().to_owned(), message, ..AttemptFailure::default() };
     let outcome = AttemptOutcome { failure: Some(failure), ..AttemptOutcome::default() };
     LocalRun { outcome, state_read: BTreeSet::new() }
 }

@@ -233,9 +233,8 @@ mod tests {
         AttemptFailure {
             class: class.to_owned(),
             message: message.to_owned(),
-            traceback: String::new(),
             location: Some(place.to_owned()),
-            log_tail: Vec::new(),
+            ..AttemptFailure::default()
         }
     }
 

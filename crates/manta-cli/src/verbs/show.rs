@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::report::{Failure, Form};
 use crate::table::Table;
-use crate::text::{clean, iso, one_line};
+use crate::text::{bytes, clean, iso, one_line};
 use crate::{connection, find, out};
 
 /// Options of `manta show`.
@@ -57,12 +57,13 @@ fn render(swarm: &SwarmView, width: Option<usize>) -> String {
     }
     text.push_str(&format!("event      {}\n", swarm.seq));
     if !swarm.task_runs.is_empty() {
-        let mut table = Table::new(&["TASK", "STATE", "NODES", "ACCEPTED", "STARTS", "REASON"]);
+        let mut table = Table::new(&["TASK", "STATE", "NODES", "ACCEPTED", "STARTS", "MEMORY", "REASON"]);
         for run in &swarm.task_runs {
             let (nodes, accepted) = (run.nodes.to_string(), run.accepted.to_string());
             let starts: Vec<String> = run.starts.iter().map(|(way, count)| format!("{count} {way}")).collect();
             let (task, reason) = (one_line(&run.task, 32), one_line(&run.reason, 80));
-            table.row(vec![task, run.state.clone(), nodes, accepted, clean(&starts.join(", ")), reason]);
+            let memory = run.memory_bytes_peak.map(bytes).unwrap_or_default();
+            table.row(vec![task, run.state.clone(), nodes, accepted, clean(&starts.join(", ")), memory, reason]);
         }
         text.push('\n');
         text.push_str(&table.render(width));

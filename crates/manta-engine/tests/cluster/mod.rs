@@ -75,8 +75,7 @@ pub fn drain(node: &str, deadline: Option<Duration>) -> Input {
 }
 
 pub fn failure(class: OutcomeClass) -> AttemptFailure {
-    let message = "ValueError: no".to_owned();
-    AttemptFailure { class, message, traceback: String::new(), location: None, log_tail: Vec::new() }
+    AttemptFailure::new(class, "ValueError: no".to_owned())
 }
 
 pub fn outputs(results: &[(&str, u8)], globals: &[(&str, u8)]) -> Outputs {

@@ -3,7 +3,10 @@ use manta_api::node::{self as wire, manager_message, node_message};
 use manta_engine::{Command, Held, Offer};
 use manta_types::event::{AttemptStateName, StartWay, Timings};
 use manta_types::name::{check_component, check_name};
-use manta_types::{AttemptFailure, AttemptId, NodeId, NodeName, OnDisconnect, OutcomeClass, SwarmId, limits};
+use manta_types::{
+    Allowance, AttemptFailure, AttemptId, LimitReached, NodeId, NodeName, OnDisconnect, OutcomeClass, SwarmId, Usage,
+    limits,
+};
 
 use crate::orchestrator::{Gpu, Greeting, NodeProfile};
 
@@ -15,6 +18,8 @@ const SLOTS_MAX: u32 = 65_536;
 const HELD_MAX: usize = 100_000;
 /// Bytes of an image's digest or fingerprint.
 const DIGEST_BYTES_MAX: usize = 128;
+/// Bytes of the name of a limit or of its unit.
+const WORD_BYTES_MAX: usize = 32;
 /// Bytes of a node's sentence.
 const SENTENCE_BYTES_MAX: usize = 4096;
 
@@ -137,11 +142,22 @@ pub(super) fn phase(text: &str) -> Result<AttemptStateName, String> {
 }
 
 pub(super) fn timings(sent: Option<wire::Timings>) -> Timings {
-    let wire::Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms, start_way, start_instead } =
+    let wire::Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms, start_way, start_instead, usage } =
         sent.unwrap_or_default();
     let start_way = StartWay::ALL.into_iter().find(|way| way.name() == start_way);
     let start_instead = clip(start_instead, SENTENCE_BYTES_MAX);
-    Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms, start_way, start_instead }
+    let usage = usage.map(|used| Usage {
+        cpu_ms: used.cpu_ms,
+        memory_bytes_peak: told(used.memory_bytes_peak),
+        pids_peak: told(used.pids_peak),
+        published_bytes: used.published_bytes,
+    });
+    Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms, start_way, start_instead, usage }
+}
+
+/// A number that is 0 where nothing was measured.
+fn told<T: Default + PartialEq>(number: T) -> Option<T> {
+    Some(number).filter(|number| *number != T::default())
 }
 
 pub(super) fn failure(sent: wire::Failure) -> AttemptFailure {
@@ -152,7 +168,25 @@ pub(super) fn failure(sent: wire::Failure) -> AttemptFailure {
         traceback: clip(sent.traceback, limits::TRACEBACK_BYTES_MAX),
         location: Some(clip(sent.location, SENTENCE_BYTES_MAX)).filter(|place| !place.is_empty()),
         log_tail: sent.log_tail.into_iter().skip(tail).map(|line| clip(line, limits::LOG_LINE_BYTES_MAX)).collect(),
+        reached: sent.reached.map(|reached| {
+            Box::new(LimitReached {
+                limit: clip(reached.limit, WORD_BYTES_MAX),
+                value: reached.value,
+                peak: told(reached.peak),
+                unit: clip(reached.unit, WORD_BYTES_MAX),
+            })
+        }),
+        limits: sent.limits.map(allowance).map(Box::new),
     }
+}
+
+fn allowance(sent: wire::Allowance) -> Allowance {
+    let wire::Allowance { cpu, memory_bytes, tmp_bytes, tmp_files, pids, published_bytes, log_bytes, timeout_ms } =
+        sent;
+    // What is no number has no form in JSON.
+    let cpu = if cpu.is_finite() { cpu } else { 0.0 };
+    let timeout_ms = told(timeout_ms);
+    Allowance { cpu, memory_bytes, tmp_bytes, tmp_files, pids, published_bytes, log_bytes, timeout_ms }
 }
 
 /// Cuts a text at a character, so that it has at most so many bytes.

@@ -49,13 +49,7 @@ pub(super) async fn check(
 
 /// A failure that is nobody's but ours.
 pub(super) const fn platform(message: String) -> AttemptFailure {
-    AttemptFailure {
-        class: OutcomeClass::Platform,
-        message,
-        traceback: String::new(),
-        location: None,
-        log_tail: Vec::new(),
-    }
+    AttemptFailure::new(OutcomeClass::Platform, message)
 }
 
 fn outputs(report: wire::AttemptFinished) -> Result<Outputs, String> {

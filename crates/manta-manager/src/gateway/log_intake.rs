@@ -12,8 +12,6 @@ use crate::orchestrator::Handle;
 
 /// Attempts that a session remembers; beyond that it forgets all and asks again.
 const REMEMBERED_MAX: usize = 4096;
-/// Bytes of the JSON of a metric or progress line.
-const DATA_BYTES_MAX: usize = 64 << 10;
 
 /// Where an attempt's lines belong, and how much came so far.
 #[derive(Debug, Clone)]
@@ -96,8 +94,8 @@ pub(super) fn read_line(
     task: &str,
     iteration: u32,
 ) -> LogLine {
-    let data =
-        (!line.data.is_empty() && line.data.len() <= DATA_BYTES_MAX).then(|| serde_json::from_str(&line.data).ok());
+    let data = (!line.data.is_empty() && line.data.len() <= limits::LOG_DATA_BYTES_MAX)
+        .then(|| serde_json::from_str(&line.data).ok());
     LogLine {
         seq: 0,
         time_ms: line.time_ms,

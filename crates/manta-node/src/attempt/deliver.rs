@@ -3,9 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use manta_api::node::{AttemptFinished, Blob, Failure, NextIteration, Published, Timings};
-use manta_types::limits::NODE_MESSAGE_BYTES_MAX;
-use manta_types::{AttemptFailure, NodeName, OutcomeClass, crash_point};
+use manta_api::node::{AttemptFinished, Blob, Failure, LimitReached, NextIteration, Published, Timings, Usage};
+use manta_types::limits::{FAILED_RESULTS_BYTES_MAX, FAILED_RESULTS_MAX, NODE_MESSAGE_BYTES_MAX};
+use manta_types::{AttemptFailure, AttemptLimit, NodeName, OutcomeClass, crash_point};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use crate::cache::Pin;
 use crate::desk::{Left, Phase};
 use crate::light::Staged;
 use crate::logs::AttemptLog;
+use crate::words::bytes;
 
 /// Bytes of a report. With the names of the state that its replay read, it fits one message.
 const REPORT_BYTES_MAX: usize = NODE_MESSAGE_BYTES_MAX / 2;
@@ -55,6 +56,7 @@ pub(crate) async fn deliver(
                 timings.start_way = start.way.name().to_owned();
                 timings.start_instead = start.instead.unwrap_or_default();
             }
+            timings.usage = ran.usage.map(used);
             (ran.staged, ran.verdict)
         }
         Err(failed) => (Staged::default(), Err(failed)),
@@ -65,6 +67,8 @@ pub(crate) async fn deliver(
     let begun = Instant::now();
     if verdict.is_ok() {
         enter(Phase::Uploading);
+    } else {
+        staged = of_failed(staged, &log).await;
     }
     if let Err(failed) = cancel.run_until_cancelled(upload(&node.remote, &staged)).await? {
         // What user code did wrong is worth more to people than what became of its values.
@@ -75,6 +79,21 @@ pub(crate) async fn deliver(
     cancel.run_until_cancelled(log.close()).await?;
     crash_point!("node.values.sent");
     Some(conclude(order, staged, verdict, timings, &log))
+}
+
+/// What is delivered of a failed attempt; its log says what is not.
+async fn of_failed(staged: Staged, log: &AttemptLog) -> Staged {
+    let published = staged.results.len();
+    let kept = staged.of_failed();
+    if kept.results.len() < published {
+        let dropped = published - kept.results.len();
+        let words = format!(
+            "{dropped} of the {published} results are not kept: of a failed attempt the last {FAILED_RESULTS_MAX} are, up to {}",
+            bytes(FAILED_RESULTS_BYTES_MAX)
+        );
+        log.platform("info", &words).await;
+    }
+    kept
 }
 
 /// The delivery of an attempt that the agent itself failed at.
@@ -93,10 +112,6 @@ fn conclude(
     log: &AttemptLog,
 ) -> Delivery {
     let verdict = verdict.map_err(|failed| AttemptFailure { log_tail: log.tail(), ..failed });
-    if verdict.is_err() {
-        // Nothing that a failed attempt kept ever becomes state.
-        staged.state.clear();
-    }
     let run_ms = timings.run_ms;
     let report = report(order, &staged, verdict, timings);
     let Fitted { report, is_whole } = fit(report, REPORT_BYTES_MAX);
@@ -121,19 +136,20 @@ struct Fitted {
 /// The report itself, if it has at most so many bytes; else one of a failure, for a report that the manager cannot take
 /// would be said for ever.
 fn fit(report: AttemptFinished, bytes_max: usize) -> Fitted {
-    let bytes = report.encoded_bytes();
-    if bytes <= bytes_max {
+    let size = report.encoded_bytes();
+    if size <= bytes_max {
         return Fitted { report, is_whole: true };
     }
     let nodes: usize = report.next_iterations.iter().map(|next| next.nodes.len()).sum();
     let counts = [report.results.len(), report.globals.len(), report.next_iterations.len(), nodes];
     let [results, globals, tasks, nodes] = counts;
     let message = format!(
-        "its report would have {bytes} bytes, and {bytes_max} are the limit: it names {results} results, {globals} globals, \
+        "its report would have {size} bytes, and {bytes_max} are the limit: it names {results} results, {globals} globals, \
          and {tasks} tasks with {nodes} nodes for the next iteration; publish fewer, larger values, or name fewer nodes"
     );
-    let class = OutcomeClass::ResourceLimit.name().to_owned();
-    let failure = Failure { class, message, ..Failure::default() };
+    let reached = AttemptLimit::Report.reached(bytes_max as u64, Some(size as u64));
+    let failed = AttemptFailure { reached: Some(Box::new(reached)), ..failure(OutcomeClass::ResourceLimit, message) };
+    let failure = failure_to_wire(failed);
     let AttemptFinished { attempt, epoch, timings, .. } = report;
     let report = AttemptFinished { attempt, epoch, timings, failure: Some(failure), ..AttemptFinished::default() };
     Fitted { report, is_whole: false }
@@ -154,16 +170,36 @@ fn report(order: &Order, staged: &Staged, verdict: Result<(), AttemptFailure>, t
             report.stop_swarm = staged.stop_swarm;
         }
         Err(failed) => {
-            report.failure = Some(Failure {
-                class: failed.class.name().to_owned(),
-                message: failed.message,
-                traceback: failed.traceback,
-                location: failed.location.unwrap_or_default(),
-                log_tail: failed.log_tail,
-            });
+            let failed = Failure { limits: Some(order.allowance()), ..failure_to_wire(failed) };
+            report.failure = Some(failed);
         }
     }
     report
+}
+
+fn failure_to_wire(failed: AttemptFailure) -> Failure {
+    let reached = failed.reached.map(|reached| {
+        let manta_types::LimitReached { limit, value, peak, unit } = *reached;
+        LimitReached { limit, value, peak: peak.unwrap_or(0), unit }
+    });
+    Failure {
+        class: failed.class.name().to_owned(),
+        message: failed.message,
+        traceback: failed.traceback,
+        location: failed.location.unwrap_or_default(),
+        log_tail: failed.log_tail,
+        reached,
+        limits: None,
+    }
+}
+
+fn used(usage: manta_types::Usage) -> Usage {
+    Usage {
+        cpu_ms: usage.cpu_ms,
+        memory_bytes_peak: usage.memory_bytes_peak.unwrap_or(0),
+        pids_peak: usage.pids_peak.unwrap_or(0),
+        published_bytes: usage.published_bytes,
+    }
 }
 
 fn published(name: &str, pin: &Pin) -> Published {

@@ -1,7 +1,7 @@
 //! An offer of the manager, checked: what to run, for whom, and within which limits.
 use std::time::Duration;
 
-use manta_api::node::{Limits, Offer};
+use manta_api::node::{Allowance, Limits, Offer};
 use manta_types::name::{check_component, check_name};
 use manta_types::{AttemptId, Digest, ReplayId, SwarmId};
 
@@ -97,6 +97,21 @@ impl Order {
     /// What its sandbox, log lines and report are named by.
     pub(crate) fn name(&self) -> String {
         self.replay.map_or_else(|| self.attempt.to_string(), |replay| replay.to_string())
+    }
+
+    /// What it may use, for people.
+    pub(crate) fn allowance(&self) -> Allowance {
+        let Resources { cpu, memory_bytes, tmp_bytes, pids, bounds } = self.resources;
+        Allowance {
+            cpu,
+            memory_bytes,
+            tmp_bytes,
+            tmp_files: bounds.tmp_files,
+            pids,
+            published_bytes: bounds.published_bytes,
+            log_bytes: bounds.log_bytes,
+            timeout_ms: self.timeout.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+        }
     }
 
     /// What a task sees as its id: the same for every attempt at it.

@@ -2,11 +2,11 @@
 use std::time::Duration;
 
 use manta_sandbox::{Exit, ExitHow, OPEN_FILES, ScratchLimit};
-use manta_types::limits::TRACEBACK_BYTES_MAX;
-use manta_types::{AttemptFailure, OutcomeClass};
+use manta_types::limits::{NAME_BYTES_MAX, TRACEBACK_BYTES_MAX};
+use manta_types::{AttemptFailure, AttemptLimit, LimitReached, OutcomeClass, Usage, limits};
 
 use crate::host::Resources;
-use crate::light::{TaskError, TaskLimit};
+use crate::light::TaskError;
 use crate::words::{bytes, seconds};
 
 /// Bytes of an exception's text that are kept.
@@ -49,60 +49,84 @@ pub(crate) fn judge(evidence: Evidence, resources: &Resources) -> Result<(), Att
 
 /// A failure of that class, in one sentence.
 pub(crate) fn failure(class: OutcomeClass, message: impl Into<String>) -> AttemptFailure {
-    AttemptFailure { class, message: message.into(), traceback: String::new(), location: None, log_tail: Vec::new() }
+    AttemptFailure::new(class, message.into())
 }
 
 fn raised(error: TaskError, exit: &Exit, resources: &Resources) -> AttemptFailure {
-    let name = error.r#type.rsplit('.').next().unwrap_or_default();
+    let name = shorten(error.r#type.rsplit('.').next().unwrap_or_default(), NAME_BYTES_MAX);
     let said = match shorten(&error.message, MESSAGE_BYTES_MAX) {
         "" => name.to_owned(),
         text => format!("{name}: {text}"),
     };
-    let (class, message) = if exit.oom {
-        (
-            OutcomeClass::ResourceLimit,
-            format!("{said} (a process of the task was {})", killed_for_memory(exit, resources)),
-        )
-    } else if let Some(limit) = error.limit.or_else(|| guessed(name, exit)) {
-        (OutcomeClass::ResourceLimit, format!("{} ({said})", reached(limit, exit, resources)))
+    let limit = error.limit.or_else(|| guessed(name, exit));
+    let told = limit.and_then(|limit| Some((in_words(limit, exit, resources)?, reached(limit, exit, resources)?)));
+    let (class, message, reached) = if exit.oom {
+        let message = format!("{said} (a process of the task was {})", killed_for_memory(exit, resources));
+        (OutcomeClass::ResourceLimit, message, reached(AttemptLimit::Memory, exit, resources))
+    } else if let Some((words, reached)) = told {
+        (OutcomeClass::ResourceLimit, format!("{words} ({said})"), Some(reached))
     } else {
         let class = match name {
             "DataCorruptionError" => OutcomeClass::Dataset,
             "ResourceExhaustionError" => OutcomeClass::ResourceLimit,
             _ => OutcomeClass::UserError,
         };
-        (class, said)
+        (class, said, None)
     };
     AttemptFailure {
-        class,
-        message,
         traceback: shorten(&error.traceback, TRACEBACK_BYTES_MAX).to_owned(),
         location: error.r#where.map(|place| shorten(&place, MESSAGE_BYTES_MAX).to_owned()),
-        log_tail: Vec::new(),
+        reached: reached.map(Box::new),
+        ..failure(class, message)
     }
 }
 
 /// The limit behind an exception that does not name one.
-fn guessed(name: &str, exit: &Exit) -> Option<TaskLimit> {
+fn guessed(name: &str, exit: &Exit) -> Option<AttemptLimit> {
     let is_refused_process = matches!(name, "BlockingIOError" | "OSError" | "RuntimeError");
-    (exit.pids_limit_hit && is_refused_process).then_some(TaskLimit::Processes)
+    (exit.pids_limit_hit && is_refused_process).then_some(AttemptLimit::Processes)
 }
 
-/// What became of a task at a limit, with the limit and, where it is known, the most that was used.
-fn reached(limit: TaskLimit, exit: &Exit, resources: &Resources) -> String {
-    match limit {
-        TaskLimit::Memory => {
+/// A limit that a task says it ran into, with its value and the most that was used; nothing of those that it cannot know of.
+fn reached(limit: AttemptLimit, exit: &Exit, resources: &Resources) -> Option<LimitReached> {
+    let (value, peak) = match limit {
+        AttemptLimit::Memory => (resources.memory_bytes, measured(exit.peak_memory_bytes)),
+        AttemptLimit::Scratch => (resources.tmp_bytes, None),
+        AttemptLimit::ScratchFiles => (resources.bounds.tmp_files, None),
+        AttemptLimit::Processes => (u64::from(resources.pids), measured(u64::from(exit.peak_pids))),
+        AttemptLimit::OpenFiles => (OPEN_FILES, None),
+        AttemptLimit::Results => (limits::RESULTS_PER_ATTEMPT_MAX as u64, None),
+        AttemptLimit::Globals => (limits::GLOBALS_PER_SWARM_MAX as u64, None),
+        AttemptLimit::State => (limits::STATE_NAMES_MAX as u64, None),
+        AttemptLimit::Published => (resources.bounds.published_bytes, None),
+        AttemptLimit::Time | AttemptLimit::Report => return None,
+    };
+    Some(limit.reached(value, peak))
+}
+
+/// What became of a task at a limit that it says it ran into, in words.
+fn in_words(limit: AttemptLimit, exit: &Exit, resources: &Resources) -> Option<String> {
+    let names = |what: &str, most: usize| format!("had no room for more {what} at its limit of {most}");
+    Some(match limit {
+        AttemptLimit::Memory => {
             format!("ran out of memory at its limit of {}{}", bytes(resources.memory_bytes), peak(exit))
         }
-        TaskLimit::Scratch => format!("its scratch is full at its limit of {}", bytes(resources.tmp_bytes)),
-        TaskLimit::ScratchFiles => {
+        AttemptLimit::Scratch => format!("its scratch is full at its limit of {}", bytes(resources.tmp_bytes)),
+        AttemptLimit::ScratchFiles => {
             format!("its scratch is full at its limit of {} files and directories", resources.bounds.tmp_files)
         }
-        TaskLimit::Processes => {
+        AttemptLimit::Processes => {
             format!("could make no more processes or threads at its limit of {}", resources.pids)
         }
-        TaskLimit::OpenFiles => format!("could open no more files at its limit of {OPEN_FILES} in each process"),
-    }
+        AttemptLimit::OpenFiles => format!("could open no more files at its limit of {OPEN_FILES} in each process"),
+        AttemptLimit::Results => names("results", limits::RESULTS_PER_ATTEMPT_MAX),
+        AttemptLimit::Globals => names("globals", limits::GLOBALS_PER_SWARM_MAX),
+        AttemptLimit::State => names("names of state", limits::STATE_NAMES_MAX),
+        AttemptLimit::Published => {
+            format!("had no room to publish more at its limit of {}", bytes(resources.bounds.published_bytes))
+        }
+        AttemptLimit::Time | AttemptLimit::Report => return None,
+    })
 }
 
 fn killed_for_memory(exit: &Exit, resources: &Resources) -> String {
@@ -111,16 +135,33 @@ fn killed_for_memory(exit: &Exit, resources: &Resources) -> String {
 
 /// The highest memory use, where it is known.
 fn peak(exit: &Exit) -> String {
-    match exit.peak_memory_bytes {
-        0 => String::new(),
-        peak => format!(", peak {}", bytes(peak)),
+    measured(exit.peak_memory_bytes).map_or_else(String::new, |peak| format!(", peak {}", bytes(peak)))
+}
+
+/// A figure that is 0 where nothing was measured.
+fn measured<T: Default + PartialEq>(figure: T) -> Option<T> {
+    Some(figure).filter(|figure| *figure != T::default())
+}
+
+/// What an attempt used that published so many bytes.
+pub(crate) fn usage(exit: &Exit, published_bytes: u64) -> Usage {
+    Usage {
+        cpu_ms: exit.cpu_ms,
+        memory_bytes_peak: measured(exit.peak_memory_bytes),
+        pids_peak: measured(exit.peak_pids),
+        published_bytes,
     }
 }
 
 fn cut_short(cut: Cut) -> AttemptFailure {
     match cut {
         Cut::Timeout(limit) => {
-            failure(OutcomeClass::Timeout, format!("did not end within its timeout of {}", seconds(limit)))
+            let words = format!("did not end within its timeout of {}", seconds(limit));
+            let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            AttemptFailure {
+                reached: Some(Box::new(AttemptLimit::Time.reached(ms, None))),
+                ..failure(OutcomeClass::Timeout, words)
+            }
         }
         Cut::Violation(what) => {
             failure(OutcomeClass::UserError, format!("the task {what}, which breaks the protocol with its node"))
@@ -134,15 +175,19 @@ fn cut_short(cut: Cut) -> AttemptFailure {
 }
 
 fn died(exit: &Exit, resources: &Resources) -> AttemptFailure {
+    let at = |limit, words| AttemptFailure {
+        reached: reached(limit, exit, resources).map(Box::new),
+        ..failure(OutcomeClass::ResourceLimit, words)
+    };
     if exit.oom {
-        return failure(OutcomeClass::ResourceLimit, killed_for_memory(exit, resources));
+        return at(AttemptLimit::Memory, killed_for_memory(exit, resources));
     }
     if let Some(limit) = exit.scratch {
         let limit = match limit {
-            ScratchLimit::Bytes => TaskLimit::Scratch,
-            ScratchLimit::Files => TaskLimit::ScratchFiles,
+            ScratchLimit::Bytes => AttemptLimit::Scratch,
+            ScratchLimit::Files => AttemptLimit::ScratchFiles,
         };
-        return failure(OutcomeClass::ResourceLimit, format!("killed: {}", reached(limit, exit, resources)));
+        return at(limit, format!("killed: {}", in_words(limit, exit, resources).unwrap_or_default()));
     }
     let (class, words) = match exit.how {
         ExitHow::Exited(status) => (OutcomeClass::UserError, format!("exited with status {status} before run() ended")),
@@ -155,7 +200,7 @@ fn died(exit: &Exit, resources: &Resources) -> AttemptFailure {
     };
     if exit.pids_limit_hit {
         let words = format!("{words}, after its limit of {} processes and threads was reached", resources.pids);
-        return failure(OutcomeClass::ResourceLimit, words);
+        return at(AttemptLimit::Processes, words);
     }
     failure(class, words)
 }
@@ -193,7 +238,7 @@ mod tests {
     }
 
     fn exit(how: ExitHow) -> Exit {
-        Exit { how, oom: false, pids_limit_hit: false, scratch: None, peak_memory_bytes: 0, cpu_ms: 0 }
+        Exit { how, ..Exit::lost() }
     }
 
     fn raise(name: &str, message: &str) -> Option<Result<(), TaskError>> {
@@ -207,9 +252,15 @@ mod tests {
         }))
     }
 
-    fn check(said: Option<Result<(), TaskError>>, cut: Option<Cut>, exit: Exit, expected: (OutcomeClass, &str)) {
+    fn check(
+        said: Option<Result<(), TaskError>>,
+        cut: Option<Cut>,
+        exit: Exit,
+        expected: (OutcomeClass, &str),
+    ) -> Option<LimitReached> {
         let failure = judge(Evidence { said, cut, exit }, &resources()).unwrap_err();
         assert_eq!((failure.class, failure.message.as_str()), expected);
+        failure.reached.map(|reached| *reached)
     }
 
     #[test]
@@ -242,25 +293,42 @@ mod tests {
 
     #[test]
     fn a_limit_that_the_task_ran_into_is_named_with_the_most_that_was_used() {
-        let at = |limit: TaskLimit, name: &str, exit: Exit, expected: &str| {
+        let at = |limit: AttemptLimit, name: &str, exit: Exit, expected: &str| {
             let said =
                 raise(name, "no room").map(|said| said.map_err(|error| TaskError { limit: Some(limit), ..error }));
-            check(said, None, exit, (OutcomeClass::ResourceLimit, expected));
+            check(said, None, exit, (OutcomeClass::ResourceLimit, expected)).unwrap()
         };
         let done = || Exit { peak_memory_bytes: 3 << 29, ..exit(ExitHow::Exited(1)) };
         let words = "ran out of memory at its limit of 2 GiB, peak 1.5 GiB (_ArrayMemoryError: no room)";
-        at(TaskLimit::Memory, "numpy._ArrayMemoryError", done(), words);
+        let reached = at(AttemptLimit::Memory, "numpy._ArrayMemoryError", done(), words);
+        assert_eq!(reached, AttemptLimit::Memory.reached(2 << 30, Some(3 << 29)));
         let words = "its scratch is full at its limit of 1 GiB (OSError: no room)";
-        at(TaskLimit::Scratch, "OSError", done(), words);
+        let reached = at(AttemptLimit::Scratch, "OSError", done(), words);
+        assert_eq!(reached, AttemptLimit::Scratch.reached(1 << 30, None));
         let words = "its scratch is full at its limit of 100000 files and directories (OSError: no room)";
-        at(TaskLimit::ScratchFiles, "OSError", done(), words);
+        let reached = at(AttemptLimit::ScratchFiles, "OSError", done(), words);
+        assert_eq!(reached, AttemptLimit::ScratchFiles.reached(100_000, None));
         let words = "could make no more processes or threads at its limit of 256 (BlockingIOError: no room)";
-        at(TaskLimit::Processes, "BlockingIOError", done(), words);
-        let counted = Exit { pids_limit_hit: true, ..exit(ExitHow::Exited(1)) };
-        check(raise("BlockingIOError", "no room"), None, counted, (OutcomeClass::ResourceLimit, words));
+        let reached = at(AttemptLimit::Processes, "BlockingIOError", done(), words);
+        assert_eq!(reached, AttemptLimit::Processes.reached(256, None));
+        let counted = Exit { pids_limit_hit: true, peak_pids: 256, ..exit(ExitHow::Exited(1)) };
+        let reached = check(raise("BlockingIOError", "no room"), None, counted, (OutcomeClass::ResourceLimit, words));
+        assert_eq!(reached, Some(AttemptLimit::Processes.reached(256, Some(256))));
+        let words = "had no room for more results at its limit of 10000 (ResourceExhaustionError: no room)";
+        let reached = at(AttemptLimit::Results, "manta.light.errors.ResourceExhaustionError", done(), words);
+        assert_eq!(reached, AttemptLimit::Results.reached(10_000, None));
         let killed = Exit { oom: true, ..done() };
         let words = "ValueError: no room (a process of the task was killed at its memory limit of 2 GiB, peak 1.5 GiB)";
-        check(raise("ValueError", "no room"), None, killed, (OutcomeClass::ResourceLimit, words));
+        let reached = check(raise("ValueError", "no room"), None, killed, (OutcomeClass::ResourceLimit, words));
+        assert_eq!(reached, Some(AttemptLimit::Memory.reached(2 << 30, Some(3 << 29))));
+    }
+
+    #[test]
+    fn a_limit_that_no_task_can_know_of_is_not_believed() {
+        let said = raise("ValueError", "x")
+            .map(|said| said.map_err(|error| TaskError { limit: Some(AttemptLimit::Time), ..error }));
+        let reached = check(said, None, exit(ExitHow::Exited(1)), (OutcomeClass::UserError, "ValueError: x"));
+        assert_eq!(reached, None);
     }
 
     #[test]
@@ -283,11 +351,12 @@ mod tests {
         use OutcomeClass as C;
         let killed = || exit(ExitHow::Signaled(9));
         let timeout = Cut::Timeout(Duration::from_millis(1500));
-        check(None, Some(timeout), killed(), (C::Timeout, "did not end within its timeout of 1.5 s"));
+        let reached = check(None, Some(timeout), killed(), (C::Timeout, "did not end within its timeout of 1.5 s"));
+        assert_eq!(reached, Some(AttemptLimit::Time.reached(1500, None)));
         let cut_off = Cut::Disconnected(Duration::from_secs(30));
         check(None, Some(cut_off), killed(), (C::LostNode, "stopped: the node was cut off from the manager for 30 s"));
-        let garbage = Cut::Violation("sent a frame larger than 16 MiB".to_owned());
-        let words = "the task sent a frame larger than 16 MiB, which breaks the protocol with its node";
+        let garbage = Cut::Violation("sent a frame larger than 4 MiB".to_owned());
+        let words = "the task sent a frame larger than 4 MiB, which breaks the protocol with its node";
         check(None, Some(garbage), killed(), (C::UserError, words));
     }
 }

@@ -5,14 +5,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use manta_sandbox::{Exit, Start};
-use manta_types::{AttemptFailure, OutcomeClass};
+use manta_types::{AttemptFailure, OutcomeClass, Usage};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Order;
-use super::outcome::{Cut, Evidence, failure, judge};
+use super::outcome::{Cut, Evidence, failure, judge, usage};
 use super::prepare::Prepared;
 use crate::agent::Node;
 use crate::light::{Channel, Ending, Grant, Server, Staged};
@@ -30,6 +30,8 @@ pub(crate) struct Ran {
     pub(crate) verdict: Result<(), AttemptFailure>,
     /// How its sandbox was started; none where it could not be.
     pub(crate) way: Option<Start>,
+    /// What it used; none where nothing ran.
+    pub(crate) usage: Option<Usage>,
     /// From the sandbox's start to the first line of `run()`, and from there to the end.
     pub(crate) start: Duration,
     pub(crate) run: Duration,
@@ -54,20 +56,23 @@ pub(crate) async fn run(
         }
     };
     let mut server = Server::new(grant(node, order, prepared, &view, log, &note_start));
-    let mut way = None;
+    let (mut way, mut exit) = (None, None);
     let verdict = match launch(&view, order).await {
         Ok(launched) => {
             let start = launched.hold.start();
             tracing::debug!(attempt = %order.attempt, %start, "a sandbox was started");
             way = Some(start.clone());
             let evidence = attend(node, order, launched, &mut server, log, cancel).await;
+            exit = Some(evidence.exit.clone());
             judge(evidence, &order.resources)
         }
         Err(failed) => Err(failed),
     };
     let first_line = first_line.get().copied();
+    let staged = server.into_staged();
     Ran {
-        staged: server.into_staged(),
+        usage: exit.map(|exit| usage(&exit, staged.bytes())),
+        staged,
         verdict,
         way,
         start: first_line.map_or_else(|| begun.elapsed(), |first| first - begun),

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use manta_types::limits::storage_reserve;
 use manta_types::{Blob, Digest};
 use tokio::io::AsyncWriteExt as _;
 
@@ -160,6 +161,13 @@ impl Cache {
         let size = fetched.map_err(|reason| CacheError::Remote { digest, reason })?;
         out.flush().await?;
         Ok(self.keep(fresh, Blob { digest, size })?)
+    }
+
+    /// Bytes that the disk has beside its reserve, which is for what this node itself must write: journals and state. Blocks.
+    pub(crate) fn room(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.root)?;
+        let (free, total) = (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
+        Ok(free.saturating_sub(storage_reserve(total)))
     }
 
     /// Takes in all that a reader gives, and answers what it is. Blocks.

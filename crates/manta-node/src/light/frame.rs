@@ -3,7 +3,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use manta_types::limits::LIGHT_FRAME_BYTES_MAX;
+use manta_types::limits::{LIGHT_FRAME_BYTES_MAX, LIGHT_MESSAGE_BYTES_MAX};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -64,8 +64,8 @@ impl Channel {
             }
         }
         let length = u32::from_le_bytes(head) as usize;
-        if length > LIGHT_FRAME_BYTES_MAX {
-            return Err(FrameError::Garbage("sent a frame larger than 16 MiB"));
+        if length > LIGHT_MESSAGE_BYTES_MAX {
+            return Err(FrameError::Garbage("sent a frame larger than 4 MiB"));
         }
         let mut body = vec![0; length.min(BODY_BYTES_FIRST)];
         let mut filled = 0;

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use manta_types::AttemptLimit;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// One message of a task.
@@ -68,24 +69,13 @@ pub(crate) struct TaskError {
     #[serde(default)]
     pub(crate) r#where: Option<String>,
     /// The limit that it ran into, where it can tell.
-    #[serde(default)]
-    pub(crate) limit: Option<TaskLimit>,
+    #[serde(default, deserialize_with = "known_limit")]
+    pub(crate) limit: Option<AttemptLimit>,
 }
 
-/// A limit that a task's own process knows to have been reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum TaskLimit {
-    /// Memory could not be had.
-    Memory,
-    /// The scratch has no byte left.
-    Scratch,
-    /// The scratch has no file left.
-    ScratchFiles,
-    /// No process or thread could be made.
-    Processes,
-    /// No more files could be held open.
-    OpenFiles,
+/// The limit that a task names; nothing where it names what is none.
+fn known_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AttemptLimit>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.and_then(|name| AttemptLimit::from_name(&name)))
 }
 
 /// A good answer: fields, and maybe a value's descriptor.
@@ -109,11 +99,18 @@ pub(crate) struct Denied {
     pub(crate) kind: &'static str,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// The limit that stands in the way.
+    pub(crate) limit: Option<AttemptLimit>,
 }
 
 impl Denied {
     pub(crate) fn new(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: message.into(), hint: None, limit: None }
+    }
+
+    /// A request that a limit of the attempt stands in the way of.
+    pub(crate) fn exhausted(limit: AttemptLimit, message: impl Into<String>) -> Self {
+        Self { limit: Some(limit), ..Self::new("resource_exhausted", message) }
     }
 
     pub(crate) fn hint(mut self, hint: Option<String>) -> Self {

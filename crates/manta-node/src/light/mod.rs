@@ -3,6 +3,7 @@
 //! Everything that comes from the task is hostile until checked. [`Server`] answers one attempt; what the task publishes
 //! is staged in [`Staged`] and counts only once the manager says so.
 mod frame;
+mod kept;
 mod message;
 mod names;
 mod publish;
@@ -13,7 +14,7 @@ mod staged;
 mod values;
 
 pub(crate) use frame::Channel;
-pub(crate) use message::{TaskError, TaskLimit};
+pub(crate) use message::TaskError;
 pub(crate) use serve::{Ending, Grant, Server};
 pub(crate) use staged::Staged;
 pub(crate) use values::Values;

@@ -1,4 +1,5 @@
 //! Checks on the names and counts that a task gives.
+use manta_types::AttemptLimit;
 use manta_types::name::{check_name, nearest};
 
 use super::message::Denied;
@@ -9,11 +10,15 @@ pub(crate) fn usable(what: &'static str, name: &str) -> Result<(), Denied> {
 }
 
 /// Accepts one more of something, if it is not new or there is room.
-pub(crate) fn room(what: &str, is_new: bool, count: usize, most: usize) -> Result<(), Denied> {
+pub(crate) fn room(limit: AttemptLimit, is_new: bool, count: usize, most: usize) -> Result<(), Denied> {
     if !is_new || count < most {
         return Ok(());
     }
-    Err(Denied::new("resource_exhausted", format!("an attempt may have {most} {what}; this would be one more")))
+    let words = match limit {
+        AttemptLimit::State => format!("a task may keep {most} names of state on a node; this would be one more"),
+        limit => format!("an attempt may have {most} {}; this would be one more", limit.name()),
+    };
+    Err(Denied::exhausted(limit, words))
 }
 
 /// Refuses a name that is not among the known ones, with the nearest that is.

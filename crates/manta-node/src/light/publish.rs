@@ -1,28 +1,35 @@
 //! Requests that write: values are staged, and count only when the attempt is accepted.
-use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
-use manta_types::NodeName;
-use manta_types::limits::{GLOBALS_PER_SWARM_MAX, RESULTS_PER_ATTEMPT_MAX};
+use manta_types::limits::{GLOBALS_PER_SWARM_MAX, RESULTS_PER_ATTEMPT_MAX, STATE_NAMES_MAX};
+use manta_types::{AttemptLimit, NodeName};
 
+use super::kept::Kept;
 use super::message::{Call, Denied, Reply};
 use super::names::{known, room, usable};
 use super::serve::Server;
 use super::values::Room;
 
-/// Names that one task may keep as state on a node.
-const STATE_NAMES_MAX: usize = 10_000;
-
 impl Server<'_> {
     /// Stages a value.
     pub(super) async fn publish(&mut self, call: Call, fd: OwnedFd) -> Result<Reply, Denied> {
+        let mut taken = self.staged.bytes();
+        if let Call::StateSet { .. } = &call {
+            // State stays from attempt to attempt, so all of it counts each time.
+            taken = taken.saturating_add(self.kept().await?.bytes());
+        }
         self.check(&call)?;
         let most = self.grant.order.resources.bounds.published_bytes;
-        let value = self.grant.values.accept(fd, Room { most, taken: self.staged.bytes() }).await?;
+        let value = self.grant.values.accept(fd, Room { most, taken }).await?;
         match call {
-            Call::GlobalSet { name } => drop(self.staged.globals.insert(name, value)),
+            Call::GlobalSet { name } => self.staged.set_global(name, value),
             Call::ResultAdd { name } => self.staged.publish(name, value),
-            Call::StateSet { name } => drop(self.staged.state.insert(name, value)),
+            Call::StateSet { name } => {
+                if !self.staged.state.contains_key(&name) {
+                    self.kept().await?.set(&name);
+                }
+                self.staged.set_state(name, value);
+            }
             other => unreachable!("the form was checked: {other:?}"),
         }
         Ok(Reply::default())
@@ -34,17 +41,19 @@ impl Server<'_> {
         match call {
             Call::GlobalSet { name } => {
                 usable("global", name)?;
-                let pinned = &self.grant.inputs.globals;
-                let is_new = !staged.globals.contains_key(name) && pinned.iter().all(|global| global.name != *name);
-                room("globals", is_new, pinned.len() + staged.globals.len(), GLOBALS_PER_SWARM_MAX)
+                let pinned = &self.globals;
+                let is_new = !staged.globals.contains_key(name) && !pinned.contains_key(name.as_str());
+                room(AttemptLimit::Globals, is_new, pinned.len() + staged.globals.len(), GLOBALS_PER_SWARM_MAX)
             }
             Call::ResultAdd { name } => {
                 usable("result", name)?;
-                room("results", !staged.has_result(name), staged.results.len(), RESULTS_PER_ATTEMPT_MAX)
+                room(AttemptLimit::Results, !staged.has_result(name), staged.results.len(), RESULTS_PER_ATTEMPT_MAX)
             }
             Call::StateSet { name } => {
                 usable("state", name)?;
-                room("names of state", !staged.state.contains_key(name), staged.state.len(), STATE_NAMES_MAX)
+                let kept = self.kept.as_ref();
+                let is_new = !staged.state.contains_key(name) && kept.is_none_or(|kept| kept.get(name).is_none());
+                room(AttemptLimit::State, is_new, kept.map_or(0, Kept::names), STATE_NAMES_MAX)
             }
             other => unreachable!("the form was checked: {other:?}"),
         }
@@ -60,8 +69,7 @@ impl Server<'_> {
         if let Some(task) = &task {
             known("unknown_task", "task", task, inputs.tasks.iter().map(String::as_str))?;
         }
-        // A frame has room for a million names, most of them twice.
-        let here: BTreeSet<&str> = inputs.nodes.iter().map(String::as_str).collect();
+        let here = &self.nodes;
         let check = |name: String| {
             if !here.contains(name.as_str()) {
                 known("unknown_node", "node", &name, inputs.nodes.iter().map(String::as_str))?;

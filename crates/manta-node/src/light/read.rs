@@ -1,8 +1,11 @@
 //! Requests that read: who am I, datasets, globals, results, state, the node's condition.
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use manta_types::Blob;
 use manta_types::name::nearest;
-use manta_types::{Blob, Digest};
 use serde_json::json;
 
 use super::message::{Call, Denied, Reply};
@@ -81,7 +84,7 @@ impl Server<'_> {
     }
 
     async fn global_get(&self, name: &str) -> Result<Reply, Denied> {
-        let pinned = self.grant.inputs.globals.iter().find(|global| global.name == name);
+        let pinned = self.globals.get(name);
         let own = self.staged.globals.get(name).map(super::super::cache::Pin::blob);
         let revision = pinned.map_or(0, |global| global.revision);
         let Some(blob) = own.or(pinned.map(|global| global.blob)) else {
@@ -140,17 +143,11 @@ impl Server<'_> {
         self.grant.log.platform("warning", &told).await;
     }
 
-    async fn kept_state(&self, name: &str) -> Result<Option<(Blob, std::sync::Arc<std::os::fd::OwnedFd>)>, Denied> {
-        let (store, swarm) = (self.grant.state.clone(), self.grant.order.state_of);
-        let (alias, name) = (self.grant.order.task.clone(), name.to_owned());
-        let found = blocking(move || match store.get(swarm, &alias, &name)? {
-            Some((blob, path)) => Ok(Some((blob, std::fs::File::open(path)?))),
-            None => Ok::<_, std::io::Error>(None),
-        });
-        let found =
-            found.await.map_err(|error| Denied::new("node_storage", format!("the state cannot be read: {error}")))?;
-        let Some((blob, file)) = found else { return Ok(None) };
-        let digest: Digest = blob.digest;
-        Ok(Some((blob, self.grant.values.lend_file(digest, file).await?)))
+    async fn kept_state(&mut self, name: &str) -> Result<Option<(Blob, Arc<OwnedFd>)>, Denied> {
+        let Some(blob) = self.kept().await?.get(name) else { return Ok(None) };
+        let path = self.grant.state.file(self.grant.order.state_of, &self.grant.order.task, blob.digest);
+        let file = blocking(move || File::open(path)).await;
+        let file = file.map_err(|error| Denied::new("node_storage", format!("the state cannot be read: {error}")))?;
+        Ok(Some((blob, self.grant.values.lend_file(blob.digest, file).await?)))
     }
 }

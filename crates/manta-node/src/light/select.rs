@@ -1,5 +1,5 @@
 //! What `select` sees: the nearest ancestors that published a name, one entry for each node.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use manta_api::{AttemptInputs, InputResult};
 use serde_json::{Value, json};
@@ -37,14 +37,18 @@ pub(crate) fn select(inputs: &AttemptInputs, question: Question<'_>) -> Result<V
     let mut chosen: Vec<(usize, &InputResult)> =
         candidates().filter(|(_, result)| result.distance == distance).collect();
     chosen.sort_by(|(_, a), (_, b)| (&a.node, &a.task).cmp(&(&b.node, &b.task)));
-    let entries: Vec<Value> = chosen.iter().map(|(index, result)| entry(*index, result, &chosen)).collect();
+    let mut of_node: HashMap<&str, usize> = HashMap::new();
+    for (_, result) in &chosen {
+        *of_node.entry(&result.node).or_default() += 1;
+    }
+    let entry = |(index, result): &(usize, &InputResult)| entry(*index, result, of_node[result.node.as_str()] > 1);
+    let entries: Vec<Value> = chosen.iter().map(entry).collect();
     let missing = missing(inputs, &chosen);
     Ok(json!({"found": true, "entries": entries, "missing": missing}))
 }
 
-fn entry(index: usize, result: &InputResult, chosen: &[(usize, &InputResult)]) -> Value {
-    let of_node = chosen.iter().filter(|(_, other)| other.node == result.node).count();
-    let key = if of_node > 1 { format!("{}/{}", result.node, result.task) } else { result.node.clone() };
+fn entry(index: usize, result: &InputResult, shares_node: bool) -> Value {
+    let key = if shares_node { format!("{}/{}", result.node, result.task) } else { result.node.clone() };
     json!({
         "key": key, "node": result.node, "task": result.task, "iteration": result.iteration,
         "labels": result.labels, "ref": index, "size": result.blob.size,

@@ -1,14 +1,17 @@
 //! Answers one attempt's messages, one at a time and in order, until it ends.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
-use manta_api::AttemptInputs;
+use manta_api::{AttemptInputs, GlobalView};
 use manta_module::BundleManifest;
-use manta_types::NodeName;
-use manta_types::limits::{LIGHT_FRAME_BYTES_MAX, LIGHT_MESSAGE_BYTES_COUNTED, LIGHT_MESSAGES_PER_SECOND_MAX};
+use manta_types::limits::{
+    LIGHT_FRAME_BYTES_MAX, LIGHT_MESSAGE_BYTES_COUNTED, LIGHT_MESSAGES_PER_SECOND_MAX, LIGHT_REFUSAL_COUNTED,
+};
+use manta_types::{AttemptLimit, NodeName};
 use serde_json::{Value, json};
 
 use super::frame::{Channel, Frame, FrameError};
+use super::kept::Kept;
 use super::message::{Call, Denied, Message, Reply, TaskError};
 use super::staged::Staged;
 use super::values::Values;
@@ -60,12 +63,28 @@ pub(crate) enum Ending {
 pub(crate) struct Server<'a> {
     pub(super) grant: Grant<'a>,
     pub(super) staged: Staged,
+    /// Read when it is first asked for.
+    pub(super) kept: Option<Kept>,
+    /// The globals that it can read, by name.
+    pub(super) globals: HashMap<&'a str, &'a GlobalView>,
+    /// Names of all nodes.
+    pub(super) nodes: HashSet<&'a str>,
     pace: Pace,
 }
 
 impl<'a> Server<'a> {
     pub(crate) fn new(grant: Grant<'a>) -> Self {
-        Self { grant, staged: Staged::default(), pace: Pace::new(LIGHT_MESSAGES_PER_SECOND_MAX) }
+        let inputs = grant.inputs;
+        let globals = inputs.globals.iter().map(|global| (global.name.as_str(), global)).collect();
+        let nodes = inputs.nodes.iter().map(String::as_str).collect();
+        Self {
+            grant,
+            staged: Staged::default(),
+            kept: None,
+            globals,
+            nodes,
+            pace: Pace::new(LIGHT_MESSAGES_PER_SECOND_MAX),
+        }
     }
 
     /// Answers until the task is done, goes away or misbehaves.
@@ -109,7 +128,9 @@ impl<'a> Server<'a> {
                     Some(fd) => self.publish(call, fd).await,
                     None => self.answer(call).await,
                 };
-                send(channel, id, answer).await?;
+                let refused = if answer.is_err() { LIGHT_REFUSAL_COUNTED } else { 0 };
+                let bytes = send(channel, id, answer).await? as u64;
+                self.pace.spend(refused + bytes / LIGHT_MESSAGE_BYTES_COUNTED).await;
             }
         }
         Ok(None)
@@ -142,7 +163,8 @@ fn form_violation(message: &Message, has_fd: bool) -> Option<&'static str> {
     (has_fd != message.call.carries_value()).then_some("sent a descriptor where none belongs, or none where one does")
 }
 
-async fn send(channel: &Channel, id: u64, answer: Result<Reply, Denied>) -> Result<(), FrameError> {
+/// Sends an answer, and says how many bytes it had.
+async fn send(channel: &Channel, id: u64, answer: Result<Reply, Denied>) -> Result<usize, FrameError> {
     let (mut body, fd) = match answer {
         Ok(Reply { mut fields, fd }) => {
             fields.insert("ok".to_owned(), Value::Bool(true));
@@ -160,7 +182,8 @@ async fn send(channel: &Channel, id: u64, answer: Result<Reply, Denied>) -> Resu
         body.insert("id".to_owned(), id.into());
         bytes = written(&body);
     }
-    channel.send(&bytes, fd.as_deref().map(std::os::fd::AsFd::as_fd)).await
+    channel.send(&bytes, fd.as_deref().map(std::os::fd::AsFd::as_fd)).await?;
+    Ok(bytes.len())
 }
 
 fn written(body: &serde_json::Map<String, Value>) -> Vec<u8> {
@@ -168,7 +191,8 @@ fn written(body: &serde_json::Map<String, Value>) -> Vec<u8> {
 }
 
 fn refusal(denied: &Denied) -> serde_json::Map<String, Value> {
-    let fields = json!({"ok": false, "error": denied.kind, "message": denied.message, "hint": denied.hint});
+    let fields = json!({"ok": false, "error": denied.kind, "message": denied.message, "hint": denied.hint,
+        "limit": denied.limit.map(AttemptLimit::name)});
     Reply::of(fields).fields
 }
 

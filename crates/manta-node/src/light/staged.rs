@@ -1,7 +1,8 @@
 //! What an attempt has published so far: nothing of it counts before the manager accepts the attempt.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use manta_types::{Blob, NodeName};
+use manta_types::NodeName;
+use manta_types::limits::{FAILED_RESULTS_BYTES_MAX, FAILED_RESULTS_MAX};
 
 use crate::cache::Pin;
 
@@ -21,15 +22,40 @@ pub(crate) struct Staged {
     pub(crate) next_iterations: BTreeMap<Option<String>, Option<BTreeSet<NodeName>>>,
     /// Asked for by `stop_swarm`.
     pub(crate) stop_swarm: bool,
+    /// Where each result stands: a task may publish a name as often as it likes, and each time costs the same.
+    places: HashMap<String, usize>,
+    /// Bytes of all values.
+    bytes: u64,
 }
 
 impl Staged {
     /// Publishes a result; a second one of the name takes the first one's place.
     pub(crate) fn publish(&mut self, name: String, value: Pin) {
-        match self.results.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, place)) => *place = value,
-            None => self.results.push((name, value)),
+        self.bytes = self.bytes.saturating_add(size(&value));
+        match self.places.get(&name) {
+            Some(place) => {
+                let before = std::mem::replace(&mut self.results[*place].1, value);
+                self.bytes = self.bytes.saturating_sub(size(&before));
+            }
+            None => {
+                self.places.insert(name.clone(), self.results.len());
+                self.results.push((name, value));
+            }
         }
+    }
+
+    /// Writes a global.
+    pub(crate) fn set_global(&mut self, name: String, value: Pin) {
+        let added = size(&value);
+        let before = self.globals.insert(name, value);
+        self.bytes = self.bytes.saturating_add(added).saturating_sub(before.as_ref().map_or(0, size));
+    }
+
+    /// Keeps a value as state.
+    pub(crate) fn set_state(&mut self, name: String, value: Pin) {
+        let added = size(&value);
+        let before = self.state.insert(name, value);
+        self.bytes = self.bytes.saturating_add(added).saturating_sub(before.as_ref().map_or(0, size));
     }
 
     /// Asks for one more iteration.
@@ -42,7 +68,7 @@ impl Staged {
 
     /// Whether a result of that name was published.
     pub(crate) fn has_result(&self, name: &str) -> bool {
-        self.results.iter().any(|(known, _)| known == name)
+        self.places.contains_key(name)
     }
 
     /// Every value that the manager must have before the attempt can be reported.
@@ -51,8 +77,93 @@ impl Staged {
     }
 
     /// Bytes of all values, each publication counted.
-    pub(crate) fn bytes(&self) -> u64 {
-        let pins = self.to_upload().chain(self.state.values());
-        pins.map(|pin| pin.blob()).fold(0, |sum, Blob { size, .. }| sum.saturating_add(size))
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What is left of a failed attempt's writes: the results that were published last, for people, as many as the limits allow.
+    /// Nothing else of it can count.
+    pub(crate) fn of_failed(self) -> Self {
+        let (mut count, mut bytes) = (0, 0_u64);
+        let mut results: Vec<(String, Pin)> = self.results.into_iter().rev().collect();
+        results.retain(|(_, value)| {
+            let fits = count < FAILED_RESULTS_MAX && bytes.saturating_add(size(value)) <= FAILED_RESULTS_BYTES_MAX;
+            if fits {
+                count += 1;
+                bytes += size(value);
+            }
+            fits
+        });
+        results.reverse();
+        Self { results, state_read: self.state_read, ..Self::default() }
+    }
+}
+
+fn size(value: &Pin) -> u64 {
+    value.blob().size
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use manta_types::Digest;
+
+    use super::*;
+    use crate::cache::Cache;
+    use crate::remote::{BlobSource, RemoteError};
+
+    struct Nowhere;
+
+    #[async_trait]
+    impl BlobSource for Nowhere {
+        async fn fetch_to(&self, _: Digest, _: &mut tokio::fs::File) -> Result<u64, RemoteError> {
+            Err(RemoteError::Refused("no such blob".to_owned()))
+        }
+    }
+
+    fn cache(dir: &tempfile::TempDir) -> Arc<Cache> {
+        Arc::new(Cache::open(dir.path(), Arc::new(Nowhere), 1 << 20).unwrap())
+    }
+
+    fn names(staged: &Staged) -> Vec<&str> {
+        staged.results.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    #[test]
+    fn each_name_counts_once_with_its_last_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let value = |bytes: &[u8]| cache(&dir).take_in(bytes).unwrap();
+        let mut staged = Staged::default();
+        staged.publish("a".to_owned(), value(b"first"));
+        staged.publish("b".to_owned(), value(b"1"));
+        staged.publish("a".to_owned(), value(b"22"));
+        staged.set_global("a".to_owned(), value(b"333"));
+        staged.set_global("a".to_owned(), value(b"4444"));
+        staged.set_state("a".to_owned(), value(b"55555"));
+        assert_eq!((names(&staged), staged.bytes()), (vec!["a", "b"], 2 + 1 + 4 + 5));
+        assert!(staged.has_result("a") && !staged.has_result("c"));
+    }
+
+    #[test]
+    fn of_a_failed_attempt_the_last_results_are_left_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(&dir);
+        let mut staged = Staged::default();
+        for number in 0..=FAILED_RESULTS_MAX {
+            staged.publish(format!("r{number}"), cache.take_in(&b"value"[..]).unwrap());
+        }
+        staged.set_global("g".to_owned(), cache.take_in(&b"g"[..]).unwrap());
+        staged.set_state("s".to_owned(), cache.take_in(&b"s"[..]).unwrap());
+        staged.state_read.insert("read".to_owned());
+        staged.stop_swarm = true;
+        staged.ask_iteration(None, None);
+        let left = staged.of_failed();
+        assert_eq!((left.results.len(), names(&left)[0]), (FAILED_RESULTS_MAX, "r1"));
+        assert!(
+            left.globals.is_empty() && left.state.is_empty() && left.next_iterations.is_empty() && !left.stop_swarm
+        );
+        assert_eq!(left.state_read.len(), 1, "what was read is told of a replay that failed");
     }
 }

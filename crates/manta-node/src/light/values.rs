@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use manta_types::Digest;
 use manta_types::limits::BLOB_BYTES_MAX;
+use manta_types::{AttemptLimit, Digest};
 use rustix::fs::{FileType, MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
 
 use super::message::Denied;
@@ -54,7 +54,8 @@ impl Values {
     pub(crate) async fn accept(&self, fd: OwnedFd, room: Room) -> Result<Pin, Denied> {
         let cache = Arc::clone(&self.cache);
         blocking(move || {
-            check_sealed(&fd, room)?;
+            let size = check_sealed(&fd, room)?;
+            check_disk(&cache, size)?;
             let content = FromStart { file: File::from(fd), offset: 0 };
             cache.take_in(content).map_err(|error| {
                 tracing::warn!(%error, "a value could not be kept");
@@ -95,8 +96,22 @@ fn unavailable(error: &dyn std::fmt::Display) -> Denied {
     Denied::new("value_unavailable", error.to_string())
 }
 
-/// Refuses whatever its sender could still change or cut while it is read.
-fn check_sealed(fd: &OwnedFd, room: Room) -> Result<(), Denied> {
+/// Refuses what would fill the disk: a task must not keep this node from writing what it must.
+fn check_disk(cache: &Cache, size: u64) -> Result<(), Denied> {
+    let failed = |error| Denied::new("node_storage", format!("the node's disk cannot be looked at: {error}"));
+    let room = cache.room().map_err(failed)?;
+    if size <= room {
+        return Ok(());
+    }
+    let (size, room) = (bytes(size), bytes(room));
+    Err(Denied::new(
+        "node_storage",
+        format!("the node's disk is full: it has room for {room}, and the value has {size}"),
+    ))
+}
+
+/// Refuses whatever its sender could still change or cut while it is read; answers its size.
+fn check_sealed(fd: &OwnedFd, room: Room) -> Result<u64, Denied> {
     let needed = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
     let refuse = |why: &str| Err(Denied::new("not_a_value", format!("a value must be sent as sealed memory: {why}")));
     match fcntl_get_seals(fd) {
@@ -109,17 +124,18 @@ fn check_sealed(fd: &OwnedFd, room: Room) -> Result<(), Denied> {
         return refuse("it is something else");
     }
     let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-    let exhausted = |words| Err(Denied::new("resource_exhausted", words));
     if size > BLOB_BYTES_MAX {
-        return exhausted(format!("the value has {}; {} are the limit", bytes(size), bytes(BLOB_BYTES_MAX)));
+        let words = format!("the value has {}; {} are the limit", bytes(size), bytes(BLOB_BYTES_MAX));
+        return Err(Denied::new("resource_exhausted", words));
     }
     if room.taken.saturating_add(size) > room.most {
         let (size, taken, most) = (bytes(size), bytes(room.taken), bytes(room.most));
-        return exhausted(format!("the value has {size}; an attempt may publish {most}, and {taken} are taken"));
+        let words = format!("the value has {size}; an attempt may publish {most}, and {taken} are taken");
+        return Err(Denied::exhausted(AttemptLimit::Published, words));
     }
     // Memory that was never written costs its sender nothing, and would cost this node's disk all that it claims to be.
     let written = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES);
-    if written < size { refuse("parts of it were never written") } else { Ok(()) }
+    if written < size { refuse("parts of it were never written") } else { Ok(size) }
 }
 
 /// Copies a file into memory that nobody can change.

@@ -190,7 +190,7 @@ async fn ways_to_die() {
         (
             "os.write(3, b'garbage'); time.sleep(60)",
             "user_error",
-            "the task sent a frame larger than 16 MiB, which breaks the protocol with its node",
+            "the task sent a frame larger than 4 MiB, which breaks the protocol with its node",
         ),
         ("while True: time.sleep(1)", "timeout", "did not end within its timeout of 2 s"),
     ];

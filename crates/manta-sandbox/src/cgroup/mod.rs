@@ -10,6 +10,9 @@ mod group;
 mod v1;
 mod v2;
 
+use std::fs;
+use std::path::Path;
+
 pub(crate) use detect::Manager;
 pub(crate) use entry::Entry;
 pub(crate) use group::{Alarm, Group};
@@ -59,6 +62,8 @@ pub(crate) struct Readings {
     pub(crate) pids_refused: u64,
     /// Highest memory use, where the kernel tells.
     pub(crate) peak_memory_bytes: Option<u64>,
+    /// Most processes and threads at one time, where the kernel tells.
+    pub(crate) peak_pids: Option<u32>,
 }
 
 /// How near a tree is to its memory limit, not counting what the kernel can take back.
@@ -109,6 +114,14 @@ pub(crate) fn cpu_quota_us(cores: f64) -> u64 {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to int casts saturate")]
 fn weight(cores: f64, one: f64, least: u64, most: u64) -> u64 {
     ((cores * one).round() as u64).clamp(least, most)
+}
+
+/// What the files of the pids controller in `dir` tell, which are the same in both interfaces.
+fn read_pids(dir: &Path, readings: &mut Readings) {
+    let text = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+    readings.pids_refused += keyed_number(&text("pids.events"), "max");
+    // Kernel 6.1.
+    readings.peak_pids = text("pids.peak").trim().parse().ok();
 }
 
 /// The number after `key` in a file of `key number` lines.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{CPU_PERIOD_US, Controller, Readings, Setting, cpu_quota_us, keyed_number, weight};
+use super::{CPU_PERIOD_US, Controller, Readings, Setting, cpu_quota_us, keyed_number, read_pids, weight};
 use crate::Limits;
 
 const fn must(file: &'static str, value: String) -> Setting {
@@ -56,7 +56,7 @@ pub(super) fn read(controller: Controller, dir: &Path, readings: &mut Readings) 
             readings.oom_kills += keyed_number(&text("memory.oom_control"), "oom_kill");
             readings.peak_memory_bytes = text("memory.max_usage_in_bytes").trim().parse().ok();
         }
-        Controller::Pids => readings.pids_refused += keyed_number(&text("pids.events"), "max"),
+        Controller::Pids => read_pids(dir, readings),
         Controller::Cpu => {}
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{CPU_PERIOD_US, Controller, Readings, Setting, cpu_quota_us, keyed_number, weight};
+use super::{CPU_PERIOD_US, Controller, Readings, Setting, cpu_quota_us, keyed_number, read_pids, weight};
 use crate::Limits;
 
 /// What to write, in order, so that `controller` holds `limits`.
@@ -53,7 +53,7 @@ pub(super) fn read(controller: Controller, dir: &Path, readings: &mut Readings) 
             readings.oom_kills += keyed_number(&text("memory.events"), "oom_kill");
             readings.peak_memory_bytes = text("memory.peak").trim().parse().ok();
         }
-        Controller::Pids => readings.pids_refused += keyed_number(&text("pids.events"), "max"),
+        Controller::Pids => read_pids(dir, readings),
         Controller::Cpu => {}
     }
 }

@@ -97,6 +97,7 @@ impl Attended {
             oom_kills: before.oom_kills.max(now.oom_kills),
             pids_refused: before.pids_refused.max(now.pids_refused),
             peak_memory_bytes: before.peak_memory_bytes.max(now.peak_memory_bytes),
+            peak_pids: before.peak_pids.max(now.peak_pids),
         };
     }
 }
@@ -109,7 +110,7 @@ async fn until(when: Option<Instant>) {
 }
 
 fn exit(known: &Known) -> Exit {
-    let Readings { oom_kills, pids_refused, peak_memory_bytes } = known.readings;
+    let Readings { oom_kills, pids_refused, peak_memory_bytes, peak_pids } = known.readings;
     let (how, cpu_ms, peak) = match known.ended {
         Some((status, cpu_ms, peak)) if libc::WIFSIGNALED(status) => {
             (ExitHow::Signaled(libc::WTERMSIG(status)), cpu_ms, peak)
@@ -124,6 +125,7 @@ fn exit(known: &Known) -> Exit {
         pids_limit_hit: pids_refused > 0,
         scratch: None,
         peak_memory_bytes: peak_memory_bytes.unwrap_or(peak),
+        peak_pids: peak_pids.unwrap_or(0),
         cpu_ms,
     }
 }

@@ -138,6 +138,7 @@ impl Task {
             pids_limit_hit: self.refused_before_kill.unwrap_or(readings.pids_refused) > 0,
             scratch,
             peak_memory_bytes: readings.peak_memory_bytes.unwrap_or(reaped.peak_memory_bytes),
+            peak_pids: readings.peak_pids.unwrap_or(0),
             cpu_ms: u64::try_from(reaped.cpu.as_millis()).unwrap_or(u64::MAX),
         }
     }

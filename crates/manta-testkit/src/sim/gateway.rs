@@ -179,8 +179,7 @@ pub(crate) fn outputs(report: &wire::AttemptFinished) -> Outputs {
 }
 
 fn failure(class: OutcomeClass, message: &str) -> AttemptFailure {
-    let (message, traceback) = (message.to_owned(), String::new());
-    AttemptFailure { class, message, traceback, location: None, log_tail: Vec::new() }
+    AttemptFailure::new(class, message.to_owned())
 }
 
 /// What every simulated node offers.
