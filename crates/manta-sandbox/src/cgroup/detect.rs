@@ -197,6 +197,7 @@ fn sweep(shared: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::Nearness;
 
     #[test]
     fn hierarchies_are_found_in_mountinfo_v1_first() {
@@ -218,6 +219,80 @@ mod tests {
             weigh_one(tree.path(), 8.0);
             assert_eq!(fs::read_to_string(tree.path().join(file)).unwrap(), weight);
         }
+    }
+
+    /// What Linux 6.1 had in the files of a group whose limit of 64 MiB was reached.
+    const RECORDED: [(&str, &str); 8] = [
+        ("memory.current", "61489152\n"),
+        ("memory.peak", "67108864\n"),
+        ("memory.events", "low 0\nhigh 0\nmax 1187\noom 2\noom_kill 1\noom_group_kill 1\n"),
+        (
+            "memory.stat",
+            "anon 60030976\nfile 1163264\nkernel 294912\ninactive_anon 60026880\nactive_anon 8192\n\
+                         inactive_file 1048576\nactive_file 0\nunevictable 0\n",
+        ),
+        ("pids.events", "max 3\n"),
+        ("pids.peak", "48\n"),
+        ("pids.current", "2\n"),
+        ("cgroup.procs", ""),
+    ];
+
+    fn v2_group(tree: &Path, limits: &Limits) -> Group {
+        let root = tree.to_owned();
+        let hierarchy = Hierarchy { version: Version::V2, root, controllers: Controller::ALL.to_vec() };
+        let group = Group::create(&[hierarchy], "at_1", Some(limits)).unwrap();
+        for (file, content) in RECORDED {
+            fs::write(tree.join("at_1").join(file), content).unwrap();
+        }
+        group
+    }
+
+    #[test]
+    fn v2_files_tell_what_a_task_used_and_which_limits_it_ran_into() {
+        let tree = tempfile::tempdir().unwrap();
+        let group = v2_group(tree.path(), &Limits { memory_bytes: 64 << 20, pids: 48, cpu: 1.0 });
+        let readings = group.readings();
+        assert_eq!((readings.oom_kills, readings.pids_refused), (1, 3));
+        assert_eq!((readings.peak_memory_bytes, readings.peak_pids), (Some(64 << 20), Some(48)));
+        // The kernel kills the whole group, so nobody has to watch for a tree of which one process is gone.
+        assert!(!group.needs_watching());
+    }
+
+    #[test]
+    fn v2_nearness_leaves_out_what_the_kernel_takes_back() {
+        let tree = tempfile::tempdir().unwrap();
+        let group = v2_group(tree.path(), &Limits { memory_bytes: 64 << 20, pids: 48, cpu: 1.0 });
+        assert!(group.limits_memory() && group.threshold().is_none(), "somebody has to look from time to time");
+        let put = |file: &str, content: &str| fs::write(tree.path().join("at_1").join(file), content).unwrap();
+        assert_eq!(group.nearness(), Some(Nearness::Near));
+        put("memory.stat", "anon 50000000\ninactive_file 8388608\nactive_file 1048576\n");
+        assert_eq!(group.nearness(), Some(Nearness::Far), "pages of files are given back when somebody asks");
+        put("memory.current", "63000000\n");
+        assert_eq!(group.nearness(), Some(Nearness::Far));
+        put("memory.stat", "anon 55000000\ninactive_file 4194304\nactive_file 0\n");
+        assert_eq!(group.nearness(), Some(Nearness::Between));
+        put("memory.current", "no number");
+        assert_eq!(group.nearness(), None);
+    }
+
+    #[test]
+    fn a_v2_tree_that_is_to_end_gets_processor_time_and_no_new_processes() {
+        let tree = tempfile::tempdir().unwrap();
+        let group = v2_group(tree.path(), &Limits { memory_bytes: 64 << 20, pids: 48, cpu: 0.1 });
+        group.prepare_end();
+        let read = |file: &str| fs::read_to_string(tree.path().join("at_1").join(file)).unwrap();
+        assert_eq!((read("cpu.max"), read("pids.max")), ("max".into(), "0".into()));
+    }
+
+    #[test]
+    fn v2_controllers_are_passed_on_as_far_as_they_are_there() {
+        let tree = tempfile::tempdir().unwrap();
+        fs::write(tree.path().join("cgroup.controllers"), "cpuset cpu io memory hugetlb\n").unwrap();
+        let available = v2::available(tree.path());
+        assert_eq!(available, [Controller::Memory, Controller::Cpu]);
+        v2::pass_on(tree.path(), &available).unwrap();
+        assert_eq!(fs::read_to_string(tree.path().join("cgroup.subtree_control")).unwrap(), "+memory +cpu");
+        assert_eq!(v2::available(&tree.path().join("nothing")), []);
     }
 
     #[test]

@@ -28,6 +28,39 @@ fn memory_limit_kills_and_is_named() {
     }
 }
 
+/// The controllers that limits need and that the unified hierarchy of this host does not have, with those that it has.
+fn lacking_in_v2() -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let unified = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    let dir = unified.and_then(|line| line.split(' ').nth(4));
+    let Some(dir) = dir else { return Some("control groups v2, which are not mounted".to_owned()) };
+    let has = fs::read_to_string(Path::new(dir).join("cgroup.controllers")).unwrap();
+    let has: Vec<&str> = has.split_whitespace().collect();
+    let lacking: Vec<&str> = ["memory", "pids", "cpu"].into_iter().filter(|name| !has.contains(name)).collect();
+    let words = || format!("{} of control groups v2; {dir} has: {}", lacking.join(", "), has.join(", "));
+    (!lacking.is_empty()).then(words)
+}
+
+#[test]
+fn v2_kills_the_whole_tree_at_its_memory_limit_and_tells_the_peaks() {
+    if let Some(lacking) = lacking_in_v2() {
+        eprintln!("skipped: needs {lacking}");
+        return;
+    }
+    let Some(lab) = full_tier() else { return };
+    assert_eq!(lab.launcher.probe_blocking().unwrap().cgroup.version, CgroupVersion::V2);
+    let outcome = lab.python(
+        "import os\n\
+         if os.fork() == 0:\n\
+         \x20   held = []\n\
+         \x20   while True: held.append(bytearray(16 << 20))\n\
+         os.wait()\n\
+         print('lives')",
+    );
+    assert!(outcome.exit.oom && outcome.stdout.is_empty(), "{outcome:?}");
+    assert!(outcome.exit.peak_memory_bytes > 200 << 20 && outcome.exit.peak_pids >= 2, "{:?}", outcome.exit);
+}
+
 /// Takes so many MiB, a little at a time so that there is time to be told, then waits.
 const NEARS_ITS_LIMIT: &str = "import signal, sys, time\n\
      class Told(Exception): pass\n\
