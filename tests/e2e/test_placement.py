@@ -4,6 +4,8 @@ import pytest
 
 from harness.api import of_kind
 
+REFUSED = 4
+
 ONE = """
     class One(Swarm):
         def __init__(self):
@@ -54,6 +56,28 @@ def test_nodes_are_specified_and_excepted_by_name(manta):
 def test_nodes_are_chosen_by_their_labels(manta):
     nodes = ["--node", "north:site=a", "--node", "south:site=b", "--node", "west:site=b"]
     assert chosen(run(manta, 'labels={"site": "b"}', *nodes)) == [["south", "west"]]
+
+
+@pytest.mark.parametrize(
+    "resources, parts",
+    [
+        ({"cpu": 4000}, ["node-1 has", "4000 cores are needed", "the most cores that a node has is"]),
+        ({"memory": "64TiB"}, ["67108864 MiB of memory are needed", "the most memory that a node has is"]),
+        ({"tmp": "64TiB"}, ["67108864 MiB of scratch are needed", "the most scratch that a node has is"]),
+        ({"pids": 5_000_000}, ["pids is 5000000", "4194304"]),
+        ({"gpu": 100}, ["100 GPUs are needed", "GPU"]),
+        ({"gpu": 1, "gpu_memory": "64TiB"}, ["1 GPU of up to 67108864 MiB are needed", "GPU"]),
+    ],
+    ids=lambda value: next(reversed(value)) if isinstance(value, dict) else None,
+)
+def test_more_than_any_node_has_is_refused_at_submit_with_what_the_best_has(manta, resources, parts):
+    body = ONE.format(
+        module="ok", settings=f", resources={resources}", options="", more="", execute="self.ok()", max_iteration=None
+    )
+    ended = manta("run", manta.swarm(body), "--nodes", 2)
+    assert ended.code == REFUSED, ended.text
+    for part in parts:
+        assert part in ended.err, f"{part!r} is not in:\n{ended.text}"
 
 
 def test_shares_that_stand_side_by_side_divide_the_nodes(manta):

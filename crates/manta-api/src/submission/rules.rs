@@ -80,6 +80,9 @@ impl ModuleRef {
         if asked.pids == Some(0) {
             return Err("resources: pids is 0; a task is at least one process".to_owned());
         }
+        if let Some(pids) = asked.pids.filter(|pids| *pids > limits::PIDS_MAX) {
+            return Err(format!("resources: pids is {pids}; no Linux has more than {}", limits::PIDS_MAX));
+        }
         if asked.tmp_bytes == Some(0) {
             return Err("resources: tmp is 0 bytes; leave it out for the node's default".to_owned());
         }

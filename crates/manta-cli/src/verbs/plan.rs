@@ -115,8 +115,13 @@ fn render_task(task: &TaskPlanView) -> String {
     }
     let limits = &task.limits;
     let memory = bytes(limits.memory_bytes);
-    let gpus =
-        if limits.gpu_count == 0 { String::new() } else { format!(", {}", count(limits.gpu_count as usize, "GPU")) };
+    let gpus = match (limits.gpu_count as usize, limits.gpu_memory_bytes) {
+        (0, _) => String::new(),
+        (gpus, None) => format!(", {}", count(gpus, "GPU")),
+        (gpus, Some(part)) => {
+            format!(", {} with {} of memory each (counted, not enforced)", count(gpus, "GPU"), bytes(part))
+        }
+    };
     text.push_str(&format!("\n  image     {}", clean(&task.image)));
     if let Some(warning) = &task.image_warning {
         text.push_str(&format!("\n  warning   {}", clean(warning)));
