@@ -6,7 +6,7 @@ use manta_client::ClientError;
 use serde::{Deserialize, Serialize};
 
 use crate::out::say;
-use crate::text::clean;
+use crate::text::hanging;
 
 /// Whether errors and data are for people or for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,8 +110,8 @@ impl Failure {
     /// `error[MANTA-0206]: …`, then `hint: …`.
     fn text(&self) -> String {
         let code = self.code.as_ref().map(|code| format!("[{code}]")).unwrap_or_default();
-        let hint = self.hint.as_ref().map(|hint| format!("\nhint: {}", clean(hint))).unwrap_or_default();
-        format!("error{code}: {}{hint}", clean(&self.message))
+        let hint = self.hint.as_ref().map(|hint| format!("\nhint: {}", hanging(hint))).unwrap_or_default();
+        format!("error{code}: {}{hint}", hanging(&self.message))
     }
 }
 

@@ -8,7 +8,7 @@ use manta_api::{LogLine, WaitingView};
 use crate::history::{FailedAttempt, IterationRow};
 use crate::out::{paint, redraws, say};
 use crate::report::Form;
-use crate::text::{clean, number, one_line, seconds};
+use crate::text::{clean, hanging, number, one_line, seconds};
 
 /// Lines of a traceback that are shown.
 const TRACEBACK_LINES: usize = 30;
@@ -111,9 +111,9 @@ impl Screen {
 
     /// An attempt that failed, with its traceback unless the last one was the same.
     pub(crate) fn failed(&self, failed: &FailedAttempt) {
-        let FailedAttempt { task, node, iteration, attempt, failure, retry_after_ms } = failed;
+        let FailedAttempt { task, node, iteration, attempt, failure, retry_after_ms, .. } = failed;
         let again = retry_after_ms.map(|ms| format!("; it is tried again in {}", seconds(ms))).unwrap_or_default();
-        let what = clean(&failure.message);
+        let what = hanging(&failure.message);
         let place = failure.location.as_deref().map(|place| format!(" at {}", clean(place))).unwrap_or_default();
         let who = format!("task {task}, node {node}, iteration {iteration}, attempt {attempt}");
         self.line(&format!("{} {who}{place}: {what}{again}", paint("31", "failed:")));
@@ -132,7 +132,7 @@ impl Screen {
 
     /// Something that needs a look.
     pub(crate) fn attention(&self, message: &str) {
-        self.line(&format!("{} {}", paint("33", "note:"), clean(message)));
+        self.line(&format!("{} {}", paint("33", "note:"), hanging(message)));
     }
 
     /// What waits, and why.

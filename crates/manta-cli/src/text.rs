@@ -9,6 +9,11 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().filter(|c| !hidden(*c)).collect()
 }
 
+/// The same with further lines set in, so that none of them can pass for a line of ours.
+pub(crate) fn hanging(text: &str) -> String {
+    clean(text).trim_end().replace('\n', "\n    ")
+}
+
 /// The same on one line of at most `most` characters.
 pub(crate) fn one_line(text: &str, most: usize) -> String {
     let plain: String = clean(text).chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).collect();
@@ -85,6 +90,7 @@ mod tests {
     fn escapes_of_the_terminal_do_not_pass() {
         assert_eq!(clean("a\x1b[31mb\u{202e}c\r\nd"), "a[31mbc\nd");
         assert_eq!(one_line("one\ntwo three", 8), "one two…");
+        assert_eq!(hanging("ValueError: x\nnote: succeeded\n"), "ValueError: x\n    note: succeeded");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::report::{Failure, Form};
 use crate::table::Table;
-use crate::text::{bytes, clean, iso, one_line};
+use crate::text::{bytes, clean, hanging, iso, one_line};
 use crate::{connection, find, out};
 
 /// Options of `manta show`.
@@ -41,7 +41,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
 fn render(swarm: &SwarmView, width: Option<usize>) -> String {
     let mut text = format!("{}  {}\nstate      {}", clean(&swarm.name), swarm.id, swarm.state);
     if !swarm.reason.is_empty() && swarm.reason != swarm.state {
-        text.push_str(&format!(": {}", clean(&swarm.reason)));
+        text.push_str(&format!(": {}", hanging(&swarm.reason)));
     }
     let iteration = super::ls::iteration(swarm.iteration);
     let most = swarm.max_iteration.map(|most| format!(" (counted from 0, {most} in all at most)")).unwrap_or_default();
@@ -69,7 +69,7 @@ fn render(swarm: &SwarmView, width: Option<usize>) -> String {
         text.push_str(&table.render(width));
     }
     for waiting in &swarm.waiting {
-        text.push_str(&format!("\nwaiting: task {}: {}\n", clean(&waiting.task), clean(&waiting.reason)));
+        text.push_str(&format!("\nwaiting: task {}: {}\n", clean(&waiting.task), hanging(&waiting.reason)));
         for node in &waiting.nodes {
             text.push_str(&format!("  {}: {}\n", clean(&node.node), clean(&node.cause)));
         }
