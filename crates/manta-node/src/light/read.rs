@@ -13,6 +13,9 @@ use super::select::{Question, select};
 use super::serve::Server;
 use crate::supervisor::blocking;
 
+/// Nodes that a line names.
+const NODES_NAMED_MAX: usize = 10;
+
 impl Server<'_> {
     /// Answers a request that brings no value.
     pub(super) async fn answer(&mut self, call: Call) -> Result<Reply, Denied> {
@@ -128,13 +131,17 @@ impl Server<'_> {
         Ok(reply)
     }
 
-    /// Says in the task's log where its state may be, where another node ran it before and this one did not.
-    async fn tell_left_behind(&self, name: &str) {
+    /// Says in the task's log where its state may be, where another node ran it before and this one did not. Once: a line of ours
+    /// counts against no limit of the task.
+    async fn tell_left_behind(&mut self, name: &str) {
         let before = &self.grant.inputs.ran_before;
-        if before.is_empty() || before.iter().any(|node| node == self.grant.node.as_str()) {
+        let told_before = std::mem::replace(&mut self.told_left_behind, true);
+        if told_before || before.is_empty() || before.iter().any(|node| node == self.grant.node.as_str()) {
             return;
         }
-        let (task, nodes) = (&self.grant.order.task, before.join(", "));
+        let more = before.len().saturating_sub(NODES_NAMED_MAX);
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let (task, nodes) = (&self.grant.order.task, before[..before.len() - more].join(", ") + &rest);
         let told = format!(
             "StateLeftBehind({nodes}): the task `{task}` ran there in the iteration before, and state stays on its node; \
              `{}` begins here with its default",

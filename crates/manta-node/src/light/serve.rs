@@ -65,6 +65,8 @@ pub(crate) struct Server<'a> {
     pub(super) staged: Staged,
     /// Read when it is first asked for.
     pub(super) kept: Option<Kept>,
+    /// Whether its log says where its state may be.
+    pub(super) told_left_behind: bool,
     /// The globals that it can read, by name.
     pub(super) globals: HashMap<&'a str, &'a GlobalView>,
     /// Names of all nodes.
@@ -81,6 +83,7 @@ impl<'a> Server<'a> {
             grant,
             staged: Staged::default(),
             kept: None,
+            told_left_behind: false,
             globals,
             nodes,
             pace: Pace::new(LIGHT_MESSAGES_PER_SECOND_MAX),
