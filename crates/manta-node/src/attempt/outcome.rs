@@ -42,6 +42,8 @@ pub(crate) fn judge(evidence: Evidence, resources: &Resources) -> Result<(), Att
     match (said, cut) {
         (Some(Ok(())), _) => Ok(()),
         (Some(Err(error)), _) => Err(raised(error, &exit, resources)),
+        // A task at a limit may be torn down for so long that it seems to go on without its socket.
+        (None, Some(Cut::Violation(_))) if exit.oom || exit.scratch.is_some() => Err(died(&exit, resources)),
         (None, Some(cut)) => Err(cut_short(cut)),
         (None, None) => Err(died(&exit, resources)),
     }
@@ -340,6 +342,9 @@ mod tests {
         let oom = Exit { oom: true, ..exit(ExitHow::Signaled(9)) };
         check(None, None, oom, (C::ResourceLimit, "killed at its memory limit of 2 GiB"));
         let full = Exit { scratch: Some(ScratchLimit::Bytes), ..exit(ExitHow::Signaled(9)) };
+        let slow = Some(Cut::Violation("closed its socket and went on".to_owned()));
+        let words = "killed: its scratch is full at its limit of 1 GiB";
+        check(None, slow, full.clone(), (C::ResourceLimit, words));
         check(None, None, full, (C::ResourceLimit, "killed: its scratch is full at its limit of 1 GiB"));
         let pids = Exit { pids_limit_hit: true, ..exit(ExitHow::Exited(1)) };
         let words = "exited with status 1 before run() ended, after its limit of 256 processes and threads was reached";

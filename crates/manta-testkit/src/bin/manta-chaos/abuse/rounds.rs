@@ -16,6 +16,8 @@ use crate::workload::{meta, persist};
 
 /// How long a swarm of one task may take, whatever its task does.
 const OVER_WITHIN: Duration = Duration::from_secs(120);
+/// How long the last lines of a log may take to be there.
+const LOGGED_WITHIN: Duration = Duration::from_secs(20);
 /// The task's alias.
 const ALIAS: &str = "task";
 
@@ -101,9 +103,20 @@ async fn judge(
         return Ok(None);
     }
     let filter = LogFilter { level: Some("warning".to_owned()), ..LogFilter::default() };
-    let lines = persist("a log", || client.logs(swarm, &filter)).await?;
-    let lacks = |words: &&String| !lines.iter().any(|line| line.text.contains(*words));
-    Ok(program.logs.iter().find(lacks).map(|words| format!("its log of {} lines does not say `{words}`", lines.len())))
+    let mut lack = None;
+    // Logs are live: their last lines come after the end.
+    let came = wait_until(LOGGED_WITHIN, "a log", async || {
+        let lines = persist("a log", || client.logs(swarm, &filter)).await?;
+        let lacks = |words: &&String| !lines.iter().any(|line| line.text.contains(*words));
+        let missing = program.logs.iter().find(lacks);
+        lack = missing.map(|words| format!("its log of {} lines does not say `{words}`", lines.len()));
+        Ok(lack.clone())
+    })
+    .await;
+    match came {
+        Ok(_) => Ok(None),
+        Err(error) => lack.map(Some).ok_or(error),
+    }
 }
 
 /// How a swarm of one task ended.
