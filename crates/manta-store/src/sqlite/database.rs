@@ -50,9 +50,13 @@ impl From<rusqlite::Error> for StoreError {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match (&error, error.sqlite_error_code()) {
             (_, Some(DatabaseCorrupt | NotADatabase)) => corrupt("the database", &error.to_string()),
-            (E::FromSqlConversionFailure(..) | E::InvalidColumnType(..) | E::IntegralValueOutOfRange(..), _) => {
-                corrupt("a record of the database", &error.to_string())
-            }
+            (
+                E::FromSqlConversionFailure(..)
+                | E::InvalidColumnType(..)
+                | E::IntegralValueOutOfRange(..)
+                | E::Utf8Error(..),
+                _,
+            ) => corrupt("a record of the database", &error.to_string()),
             _ => Self::Database(error.to_string()),
         }
     }
