@@ -87,20 +87,21 @@ async fn missing_names_only_what_is_not_stored() {
 /// Passes connections on to the manager, and cuts the first ones after so many bytes from the client; counts all of them.
 async fn cutting(
     manager: &Manager,
+    dir: &std::path::Path,
     cuts: Vec<u64>,
 ) -> (manta_client::Endpoint, std::sync::Arc<std::sync::atomic::AtomicU64>) {
     use std::sync::atomic::{AtomicU64, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let origin = manager.endpoint.origin();
-    let target = origin.trim_start_matches("http://").to_owned();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let manta_client::Endpoint::Unix(target) = manager.endpoint.clone() else { panic!("a manager on a Unix socket") };
+    let path = dir.join("cutting.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let endpoint = manta_client::Endpoint::Unix(path);
     let passed = std::sync::Arc::new(AtomicU64::new(0));
     let counted = std::sync::Arc::clone(&passed);
     tokio::spawn(async move {
         let mut cuts = cuts.into_iter();
         while let Ok((mut client, _)) = listener.accept().await {
-            let mut server = tokio::net::TcpStream::connect(&target).await.unwrap();
+            let mut server = tokio::net::UnixStream::connect(&target).await.unwrap();
             let (mut left, counted) = (cuts.next().unwrap_or(u64::MAX), std::sync::Arc::clone(&counted));
             tokio::spawn(async move {
                 let (mut from_client, mut to_client) = client.split();
@@ -129,12 +130,12 @@ async fn cutting(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_breaks_off_goes_on_where_it_broke() {
     let dir = tempfile::tempdir().unwrap();
-    let manager = Manager::start(dir.path(), tcp()).await;
+    let manager = Manager::start(dir.path(), unix(dir.path())).await;
     let bytes: Vec<u8> = (0..24_000_003_u32).map(|i| (i % 251) as u8).collect();
     let file = dir.path().join("file");
     std::fs::write(&file, &bytes).unwrap();
     let cut = 14 << 20;
-    let (endpoint, passed) = cutting(&manager, vec![cut]).await;
+    let (endpoint, passed) = cutting(&manager, dir.path(), vec![cut]).await;
     let token = manta_client::Token::new(manager.user.clone());
     let client = manta_client::Client::new(endpoint, token, manta_types::ClusterId::default());
     let blob = client.put_blob_file(&file).await.unwrap();
