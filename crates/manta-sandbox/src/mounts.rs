@@ -147,7 +147,7 @@ pub(crate) fn detach_mapped(
         Ok(()) if source.has_bits(6) => Ok(tree),
         Ok(()) => Err(source.unreadable(&mount.source, "let its owner read it")),
         // The file system cannot map owners: what everybody may read is still fine.
-        Err(_) if source.has_bits(0) => {
+        Err(_) if source.has_bits(0) || mount.access == MountAccess::OwnerOrOther => {
             sys::set_mount_attributes(tree.as_fd(), HOST_ATTRIBUTES, true, None).map_err(refuse)?;
             Ok(tree)
         }

@@ -104,6 +104,8 @@ pub struct Mount {
 pub enum MountAccess {
     /// The owner's of the mounted file or directory, so that 0600 and 0700 can be read: datasets, code, environments.
     Owner,
+    /// The owner's where owners can be mapped, else everybody's: parts of an image, of which its root may have some alone.
+    OwnerOrOther,
     /// Everybody's: system directories, whose private files stay private.
     Other,
 }

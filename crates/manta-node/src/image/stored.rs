@@ -72,7 +72,7 @@ fn pieces(root: &Path) -> Result<(Vec<Mount>, Vec<Link>), String> {
         if entry.file_type().map_err(failed)?.is_symlink() {
             links.push(Link { path: target, to: fs::read_link(source).map_err(failed)? });
         } else {
-            mounts.push(Mount { source, target, access: MountAccess::Owner });
+            mounts.push(Mount { source, target, access: MountAccess::OwnerOrOther });
         }
     }
     Ok((mounts, links))
