@@ -1,4 +1,4 @@
-//! The same program in a plain interpreter, in bubblewrap and in an OCI runtime, with the same imports.
+//! The same program in a plain interpreter, in bubblewrap, in an OCI runtime and in Docker, with the same imports.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,6 +100,50 @@ pub(super) fn oci(
     command.arg("--root").arg(dir.join("state")).arg("run").arg("--bundle").arg(&bundle);
     command.arg(format!("manta-bench-{}-{number}", std::process::id()));
     Ok(Some((name, command)))
+}
+
+/// Docker, with an image of nothing but the links of a root directory; the interpreter's files are mounted over it.
+pub(super) struct Docker {
+    program: PathBuf,
+    image: String,
+}
+
+impl Docker {
+    /// Makes the image from a directory, where a Docker answers (`DOCKER_HOST`); nothing where none does.
+    pub(super) fn with_root(root: &Path) -> Result<Option<Self>> {
+        let Some(program) = find("docker") else { return Ok(None) };
+        let answers = Command::new(&program).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        if !answers.success() {
+            return Ok(None);
+        }
+        let image = format!("localhost/manta-bench:{}", std::process::id());
+        let mut tar = Command::new("tar").arg("-C").arg(root).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
+        let layer = tar.stdout.take().map_or_else(Stdio::null, Stdio::from);
+        let taken = Command::new(&program).args(["import", "-", &image]).stdin(layer).stdout(Stdio::null()).status()?;
+        ensure!(tar.wait()?.success() && taken.success(), "docker takes in no image: {taken}");
+        Ok(Some(Self { program, image }))
+    }
+
+    /// `docker run`, as its users run a program once.
+    pub(super) fn run(&self, image: &HostImage, program: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["run", "--rm", "--network", "none", "--read-only", "--user", "65534", "--tmpfs", "/tmp"]);
+        command.args(["--memory", "2g", "--pids-limit", "64", "--env", "OPENBLAS_NUM_THREADS=1"]);
+        for mount in image.mounts() {
+            let bind =
+                format!("type=bind,source={},target={},readonly", mount.source.display(), mount.target.display());
+            command.arg("--mount").arg(bind);
+        }
+        command.arg(&self.image).arg(image.python()).args(["-s", "-B", "-c", program]);
+        command
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        // What cannot be removed is said by the program itself.
+        let _ = Command::new(&self.program).args(["image", "rm", &self.image]).stdout(Stdio::null()).status();
+    }
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -88,6 +88,10 @@ fn cold(bed: &Bed, python: &Path, name: &str, program: &str) -> Result<Vec<Row>>
     eprintln!("{name}: {ROUNDS} rounds of cold starts");
     let (mut bare, mut own) = (Samples::default(), Samples::default());
     let (mut wrapped, mut oci, mut runtime) = (Samples::default(), Samples::default(), "an OCI runtime");
+    let mut docked = Samples::default();
+    // The root directory that the runtime's bundle has.
+    let root = others::oci(&bed.image, program, bed.dir(), ROUNDS)?.map(|_| bed.dir().join("bundle/rootfs"));
+    let docker = root.map(|root| others::Docker::with_root(&root)).transpose()?.flatten();
     for round in 0..ROUNDS {
         bare.add(others::first_line(others::bare(python, program))?);
         let mut begun = bed.begin(StartWay::Cold, program)?;
@@ -100,6 +104,9 @@ fn cold(bed: &Bed, python: &Path, name: &str, program: &str) -> Result<Vec<Row>>
             runtime = which;
             oci.add(others::first_line(command)?);
         }
+        if let Some(docker) = &docker {
+            docked.add(others::first_line(docker.run(&bed.image, program))?);
+        }
     }
     let alone = bare.quantile(0.5) * MS;
     let versus = "the interpreter alone";
@@ -107,9 +114,9 @@ fn cold(bed: &Bed, python: &Path, name: &str, program: &str) -> Result<Vec<Row>>
         Row::plain(&format!("{name}: the interpreter alone, median"), alone, "ms"),
         Row::at_most(&format!("{name}: cold, median"), own.quantile(0.5) * MS, "ms", alone * 1.3).versus(versus, alone),
     ];
-    for (what, spans) in [("bwrap", &wrapped), (runtime, &oci)] {
+    for (what, spans) in [("bwrap", &wrapped), (runtime, &oci), ("docker run", &docked)] {
         if spans.count() == 0 {
-            eprintln!("not measured: {what} is not installed");
+            eprintln!("not measured: {what} is not installed, or does not answer");
             continue;
         }
         rows.push(Row::plain(&format!("{name}: {what}, median"), spans.quantile(0.5) * MS, "ms").versus(versus, alone));
