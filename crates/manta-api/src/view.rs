@@ -228,6 +228,9 @@ pub struct NodeView {
     pub gpus: Vec<GpuView>,
     /// `full`, `rootless`, `reduced`.
     pub tier: String,
+    /// What runs its tasks: `builtin`, `docker`, `podman`; empty if the node did not tell.
+    #[serde(default)]
+    pub engine: String,
     /// What its host cannot enforce.
     pub notes: Vec<String>,
     /// Seconds since it was heard; absent if not since the manager started.

@@ -182,6 +182,7 @@ impl Session {
             cpu_count: crate::host::cpu_count(),
             memory_bytes: crate::host::memory_bytes().unwrap_or_default(),
             tier: node.tier.name().to_owned(),
+            engine: node.engine.name().to_owned(),
             notes: self.attempts.notes(),
             images: node.images.names(),
             image_digests: node.images.digests(),

@@ -27,7 +27,8 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         out::say("there are no nodes yet; `manta node run --manager URL --token-file FILE --data NAME=PATH` adds one");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(&["NAME", "STATE", "DUTY", "ATTEMPTS", "DATASETS", "GPUS", "HEARD", "TIER", "LABELS"]);
+    let columns = ["NAME", "STATE", "DUTY", "ATTEMPTS", "DATASETS", "GPUS", "HEARD", "TIER", "ENGINE", "LABELS"];
+    let mut table = Table::new(&columns);
     for node in nodes {
         let heard = node.heard_s.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0} s ago"));
         let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -42,6 +43,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
             node.gpus.len().to_string(),
             heard,
             node.tier,
+            node.engine,
             one_line(&labels.join(", "), 40),
         ]);
     }

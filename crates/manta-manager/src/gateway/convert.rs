@@ -90,6 +90,7 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
             .map(|gpu| Gpu { name: clip(gpu.name, 128), memory_bytes: gpu.memory_bytes })
             .collect(),
         tier: clip(hello.tier, 32),
+        engine: clip(hello.engine, 32),
         notes: clip_all(hello.notes),
         agent_version: clip(hello.agent_version, 64),
         python_version: clip(hello.python_version, 64),

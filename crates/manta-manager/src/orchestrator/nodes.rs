@@ -37,6 +37,9 @@ pub struct NodeProfile {
     /// How well it contains tasks: `full`, `rootless` or `reduced`.
     #[serde(default)]
     pub tier: String,
+    /// What runs its tasks: `builtin`, `docker` or `podman`; empty where the node does not tell.
+    #[serde(default)]
+    pub engine: String,
     /// Sentences about what its host cannot enforce.
     #[serde(default)]
     pub notes: Vec<String>,

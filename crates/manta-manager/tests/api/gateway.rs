@@ -140,5 +140,6 @@ async fn a_node_that_says_goodbye_is_gone_at_once() {
     node.leave().await;
     let nodes = manager.wait_until("/nodes", |nodes| nodes[0]["state"] == "gone").await;
     assert_eq!((&nodes[0]["name"], &nodes[0]["tier"]), (&json!("node-1"), &json!("full")));
+    assert_eq!(nodes[0]["engine"], "builtin");
     manager.stop().await.unwrap();
 }

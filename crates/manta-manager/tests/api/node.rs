@@ -29,6 +29,7 @@ pub(crate) fn hello(name: &str) -> wire::Hello {
         cpu_count: 2.0,
         memory_bytes: 4 << 30,
         tier: "full".to_owned(),
+        engine: "builtin".to_owned(),
         images: vec!["latest".to_owned()],
         ..wire::Hello::default()
     }
