@@ -64,7 +64,7 @@ def test_names_are_found_where_they_first_stand(tree: Tree) -> None:
     root = tree(FILES)
     found = interface_of(root / "worker")
     assert found.doc == "Trains."
-    assert {name: use.where for name, use in found.publishes.items()} == {"update": "work.py:8"}
+    assert {name: use.where for name, use in found.publishes.items()} == {"update": "work.py:9"}
     assert {name: use.needed for name, use in found.reads.items()} == {"model": True, "rate": False}
     assert (list(found.datasets), list(found.state)) == (["digits"], ["seen"])
     mean = interface_of(root / "mean.py", "Mean")
@@ -78,13 +78,13 @@ def test_names_are_found_where_they_first_stand(tree: Tree) -> None:
         (
             "worker",
             [
-                'work.py:5: the module does not list the dataset "digits"; it lists "digit"; did you mean "digit"?',
-                'work.py:6: the swarm has no global "model"; did you mean "modell"?',
+                'work.py:6: the module does not list the dataset "digits"; it lists "digit"; did you mean "digit"?',
+                'work.py:7: the swarm has no global "model"; did you mean "modell"?',
             ],
         ),
         (
             "mean.py",
-            ['mean.py:5: no task before this one publishes "updates"; they publish "update"; did you mean "update"?'],
+            ['mean.py:6: no task before this one publishes "updates"; they publish "update"; did you mean "update"?'],
         ),
     ],
 )

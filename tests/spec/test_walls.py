@@ -42,7 +42,7 @@ def test_no_try_gets_out(walled):
 
 @pytest.mark.claim(59)
 def test_a_task_sees_its_own_processes_only(walled):
-    assert all(count <= 3 for count in walled.values("pids").values())
+    assert all(count <= 8 for count in walled.values("pids").values())
 
 
 @pytest.mark.claim(66, 72, 73)
@@ -61,7 +61,7 @@ class Hungry(Swarm):
 
 @pytest.mark.claim(63)
 def test_a_task_is_held_to_its_memory(platform):
-    outcome = platform.run(Hungry(), state="failed")
+    outcome = platform.run(Hungry(), "failed")
     told = " ".join([outcome.status.reason, *(event["message"] for event in outcome.events)])
     assert "memory" in told, told
 

@@ -10,10 +10,11 @@ class AdaptiveWorker(Task):
         resources = self.local.get_resources()
         if network_quality < 0.5:
             strategy = "local rounds"
-        elif node_performance["cpu_usage"] > 0.999999:
+        elif node_performance["cpu_usage"] > 0.8:
             strategy = "lightweight"
         else:
             strategy = "standard"
         device = "cuda" if resources.gpu_available else "cpu"
         batch_size = resources.gpu_memory >> 20 if resources.gpu_available else resources.cpu_memory >> 20
-        self.world.results.add("chosen", [strategy, device, batch_size > 0])
+        numbers = [network_quality, node_performance["cpu_usage"]]
+        self.world.results.add("chosen", [*numbers, strategy, device, batch_size > 0])
