@@ -34,7 +34,7 @@ pub(crate) struct Args {
     python: Option<PathBuf>,
 }
 
-/// Reads the module and says what it is; whatever is wrong makes the exit code 4.
+/// Reads the module and says what it is; whatever is wrong makes the exit code that of a mistake.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let mut command = python::command(&python::find(args.python.as_deref())?)?;
     command.args(["-m", "manta._module_check"]).arg(&args.module).stdout(Stdio::piped()).stderr(Stdio::piped());
