@@ -193,6 +193,19 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_keeps_its_limits_in_an_event_and_is_read_without_them() {
+        let failure = crate::event::Failure {
+            reached: Some(Box::new(AttemptLimit::Processes.reached(64, None))),
+            limits: Some(Box::new(Allowance { cpu: 0.5, pids: 64, ..Allowance::default() })),
+            ..Default::default()
+        };
+        let text = serde_json::to_string(&failure).unwrap();
+        assert_eq!(serde_json::from_str::<crate::event::Failure>(&text).unwrap(), failure);
+        let older: crate::event::Failure = serde_json::from_str(r#"{"class":"timeout","message":"late"}"#).unwrap();
+        assert_eq!((older.reached, older.limits), (None, None));
+    }
+
+    #[test]
     fn what_was_used_is_told_as_far_as_it_was_measured() {
         let usage = Usage { cpu_ms: 1290, memory_bytes_peak: Some(3 << 29), pids_peak: Some(4), published_bytes: 12 };
         let words = "1.2 s of processor time, at most 1.5 GiB of memory and 4 processes, 12 bytes published";

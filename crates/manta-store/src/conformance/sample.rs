@@ -1,8 +1,7 @@
 //! Records and events to check a store with.
 use manta_types::event::{AttemptStateName, Failure, GlobalWrite, NextIteration, Outputs, Published, Timings};
 use manta_types::{
-    Allowance, AttemptId, AttemptLimit, Blob, Cause, ClusterId, Digest, Event, NodeDuty, NodeId, NodeName, Subject,
-    SwarmEvent, SwarmId, Usage,
+    AttemptId, Blob, Cause, ClusterId, Digest, Event, NodeDuty, NodeId, NodeName, Subject, SwarmEvent, SwarmId,
 };
 use uuid::Uuid;
 
@@ -113,11 +112,9 @@ pub fn failed(attempt: u128, results: &[Published]) -> SwarmEvent {
         traceback: "Traceback\n".to_owned(),
         location: Some("worker.py:12".to_owned()),
         log_tail: vec!["last".to_owned()],
-        reached: Some(Box::new(AttemptLimit::Memory.reached(1 << 20, Some(1 << 20)))),
-        limits: Some(Box::new(Allowance { cpu: 0.5, memory_bytes: 1 << 20, ..Allowance::default() })),
+        ..Failure::default()
     };
-    let usage = Some(Usage { cpu_ms: 5, memory_bytes_peak: Some(1 << 20), ..Usage::default() });
-    let (attempt, timings) = (attempt_id(attempt), Timings { run_ms: 7, usage, ..Timings::default() });
+    let (attempt, timings) = (attempt_id(attempt), Timings { run_ms: 7, ..Timings::default() });
     SwarmEvent::AttemptFailed { attempt, failure, results: results.to_vec(), timings, retry_after_ms: Some(500) }
 }
 
