@@ -7,12 +7,19 @@ use crate::harness::{Manager, tcp, unix};
 use crate::node::{connect_as, hello};
 
 /// Every route of the document: who gets past the guard.
-const MATRIX: [(&str, &str, &[&str]); 30] = [
+const MATRIX: [(&str, &str, &[&str]); 37] = [
     ("GET", "/healthz", &["nobody", "wrong", "user", "node"]),
     ("POST", "/v1/clusters/{cluster}/blobs/missing", &["user", "node"]),
     ("PUT", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
     ("GET", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
     ("HEAD", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
+    ("GET", "/v1/clusters/{cluster}/blobs/{digest}/received", &["user", "node"]),
+    ("POST", "/v1/clusters/{cluster}/modules", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/modules", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/modules/{name}", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/modules/{name}/chosen", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/modules/{name}/users", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/modules/{name}/marks", &["user"]),
     ("POST", "/v1/clusters/{cluster}/swarms", &["user"]),
     ("POST", "/v1/clusters/{cluster}/swarms/plan", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms", &["user"]),
