@@ -66,15 +66,16 @@ def cluster(manta):
     cluster.start_node("node-1", {"gate": gate}, options=("--warm", "off"))
     cluster.wait_for_nodes("node-1")
     cluster.gate = gate
+    cluster.own = {(process.pid, process.started) for process in descendants(launcher_of(cluster).pid)}
     cluster.swarm = cluster.deploy(manta.swarm(SWARM))
     cluster.wait_for_log(cluster.swarm, "daemons run", ["node-1"])
     return cluster
 
 
 def tasks_of(cluster):
-    """Return the processes of the node's tasks and their first processes: all below its launcher."""
+    """Return the processes of the node's tasks and their first processes: all below its launcher but its own."""
     launcher = launcher_of(cluster)
-    return descendants(launcher.pid)
+    return [process for process in descendants(launcher.pid) if (process.pid, process.started) not in cluster.own]
 
 
 def launcher_of(cluster):
