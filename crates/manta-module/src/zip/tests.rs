@@ -294,7 +294,8 @@ proptest! {
     /// The order in which files were found does not show, nor do times and modes, which are not asked for.
     #[test]
     fn the_same_files_give_the_same_bytes(
-        content in proptest::collection::btree_map("[a-z]{1,8}", proptest::collection::vec(any::<u8>(), 0..64), 0..8),
+        // `aux`, `con` and their like are refused as names; none of them begins with an `f`.
+        content in proptest::collection::btree_map("f[a-z]{0,7}", proptest::collection::vec(any::<u8>(), 0..64), 0..8),
         seed in any::<u64>(),
     ) {
         let mut files: Vec<(String, Vec<u8>)> = content.into_iter().collect();
