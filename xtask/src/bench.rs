@@ -10,8 +10,9 @@ use crate::{digits, say, toolchain};
 /// Hands the arguments to `manta-bench`, with everything set up that it needs.
 pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
     if arguments.is_empty() {
-        return Err(Failure::usage("`cargo xtask bench` needs the name of a scenario")
-            .hint("`demo`, `engine`, `modules`, `sandbox` and `values` are there; try `cargo xtask bench demo --json`"));
+        return Err(Failure::usage("`cargo xtask bench` needs the name of a scenario").hint(
+            "`demo`, `engine`, `modules`, `sandbox` and `values` are there; try `cargo xtask bench demo --json`",
+        ));
     }
     toolchain::check(checkout)?;
     // Another interpreter may have packages that are too large to set up here, as torch.
