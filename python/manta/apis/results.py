@@ -157,7 +157,7 @@ class Results(Sequence[RunResult]):
         ImportError
             If pandas is not installed.
         """
-        import pandas  # type: ignore[import-untyped, unused-ignore]
+        import pandas
 
         columns = ("iteration", "task", "node", "name", "accepted", "value")
         rows = [[getattr(entry, column) for column in columns] for entry in self._entries]

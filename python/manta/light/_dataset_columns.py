@@ -17,7 +17,7 @@ def require_pyarrow(what: str) -> Any:
         If the image has none; names ``what`` needs it.
     """
     try:
-        import pyarrow  # type: ignore[import-not-found, unused-ignore]
+        import pyarrow
     except ImportError as error:
         hint = "use an image with pyarrow, or offer the data as .csv or .npy"
         raise MantaError(f"{what} needs pyarrow, which this image lacks", hint=hint) from error
@@ -48,7 +48,7 @@ class ColumnsDataset:
             with open(path, "rb") as file:
                 self._is_parquet = file.read(4) == b"PAR1"
             if self._is_parquet:
-                from pyarrow import parquet  # type: ignore[import-not-found, unused-ignore]
+                from pyarrow import parquet
 
                 metadata = parquet.read_metadata(path)
                 names, rows = metadata.schema.to_arrow_schema().names, metadata.num_rows

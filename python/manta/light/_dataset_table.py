@@ -89,7 +89,7 @@ class TableDataset:
             If the image has no pandas.
         """
         try:
-            import pandas  # type: ignore[import-untyped, unused-ignore]
+            import pandas
         except ImportError as error:
             message = f'the dataset "{self.name}" as a DataFrame needs pandas, which this image lacks'
             raise MantaError(message, hint="use .to_numpy(), or an image with pandas") from error

@@ -74,7 +74,7 @@ def is_narrow(dtype: "np.dtype[Any]") -> bool:
 
 def _narrow_dtype(name: str) -> "np.dtype[Any]":
     try:
-        import ml_dtypes  # type: ignore[import-not-found, unused-ignore]
+        import ml_dtypes
     except ImportError as error:
         raise ValueError(f"the value holds {name} numbers, and ml_dtypes is not installed here") from error
     kind = getattr(ml_dtypes, name, None)

@@ -28,7 +28,7 @@ def table_bytes(value: Any, kind: str) -> "Tuple[Optional[memoryview], Tuple[str
         What :func:`kind_of` said.
     """
     try:
-        import pyarrow  # type: ignore[import-not-found, unused-ignore]
+        import pyarrow
     except ImportError:
         return None, ("a DataFrame is carried through pyarrow, which is not installed here", 'value.to_dict("list")')
     table = value

@@ -58,7 +58,7 @@ def tensor_from(buffer: memoryview, code: Any, shape_form: Any) -> Any:
         If torch is not there, or the bytes do not fit dtype and shape.
     """
     try:
-        import torch  # type: ignore[import-not-found, unused-ignore]
+        import torch
     except ImportError as error:
         raise ValueError("the value holds a torch tensor, and torch is not installed here") from error
     shape = check_shape(shape_form)
