@@ -24,6 +24,9 @@ _KEYS = (
     "include",
     "isolation",
     "description",
+    "pythons",
+    "platforms",
+    "allow_source",
 )
 
 
@@ -40,14 +43,8 @@ def module_metadata(root: Path) -> dict[str, Any]:
     AuthoringError
         If the table cannot be read or has an unknown key.
     """
-    origin = root if root.is_file() else root / "pyproject.toml"
-    if not origin.is_file():
-        return {}
-    text = origin.read_text(encoding="utf-8")
-    document = _script_block(text, origin) if root.is_file() else text
-    if "manta" not in document:
-        return {}
-    tool = _parse_toml(document, origin).get("tool", {})
+    origin = metadata_file(root)
+    tool = read_document(root, "manta").get("tool", {})
     table = tool.get("manta", {}).get("module", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         raise bad_argument(f"`tool.manta.module` in `{origin}` is no table")
@@ -57,6 +54,34 @@ def module_metadata(root: Path) -> dict[str, Any]:
             message = f"`[tool.manta.module]` in `{origin}` has an unknown key `{key}`"
             raise bad_argument(message, hint=did_you_mean(key, _KEYS))
     return keys
+
+
+def metadata_file(root: Path) -> Path:
+    """Return the file that a module's metadata would stand in."""
+    return root if root.is_file() else root / "pyproject.toml"
+
+
+def read_document(root: Path, word: str) -> dict[str, Any]:
+    """Return a module's PEP 723 block or ``pyproject.toml`` as tables.
+
+    Parameters
+    ----------
+    root : Path
+        The module: a file or a directory.
+    word : str
+        What is asked for: a text without this word says nothing of it, and needs no parser.
+
+    Raises
+    ------
+    AuthoringError
+        If it cannot be read.
+    """
+    origin = metadata_file(root)
+    if not origin.is_file():
+        return {}
+    text = origin.read_text(encoding="utf-8")
+    document = _script_block(text, origin) if root.is_file() else text
+    return _parse_toml(document, origin) if word in document else {}
 
 
 def _script_block(text: str, origin: Path) -> str:

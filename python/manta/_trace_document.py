@@ -9,6 +9,7 @@ from typing import Any
 
 from manta import _codes
 from manta._check import Problem, inspect_module
+from manta._dependencies import dependencies, interpreter, requires_python
 from manta._errors import AuthoringError, bad_argument
 from manta._metadata import module_metadata
 from manta.apis import Module, Swarm, Task, Vertex, _arguments
@@ -66,6 +67,7 @@ def _document(
         "schema_version": SCHEMA_VERSION,
         "name": name,
         "max_iteration": max_iteration,
+        "interpreter": interpreter(),
         "globals": [],
         "modules": [_module(module) for module in modules],
         "tasks": tasks,
@@ -110,6 +112,8 @@ def _module(module: Module) -> dict[str, Any]:
         "requires_manta": merged.requires_manta,
         "images": list(merged.images),
         "architectures": list(_arguments.names("architecture", told.get("architectures"))),
+        "requires_python": requires_python(module.path),
+        "dependencies": dependencies(module.path),
         "root": str(module.path),
         "include": [str(path) for path in include],
         "entry": entry,

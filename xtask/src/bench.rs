@@ -15,10 +15,11 @@ pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failu
         ));
     }
     toolchain::check(checkout)?;
+    let is_modules = arguments.first().is_some_and(|first| first == "modules");
     // Another interpreter may have packages that are too large to set up here, as torch.
     let python = match std::env::var_os("MANTA_PYTHON") {
         Some(python) => python.into(),
-        None => venv::ready(checkout, Packages::Demo)?,
+        None => venv::ready(checkout, if is_modules { Packages::Dev } else { Packages::Demo })?,
     };
     if arguments[0] == "values" {
         let mut bench = command::command(checkout, &python);

@@ -4,7 +4,7 @@ mod rules;
 
 use std::collections::BTreeMap;
 
-use manta_types::{Blob, Digest};
+use manta_types::{Blob, Digest, Runtime};
 use serde::{Deserialize, Serialize};
 
 pub use read::InvalidSubmission;
@@ -53,6 +53,10 @@ pub struct ModuleRef {
     /// As in the manifest.
     #[serde(default)]
     pub resources: ResourcesWire,
+    /// What its dependencies are locked for, in the manifest's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub runtimes: Vec<Runtime>,
 }
 
 /// Limits and needs of a module; what is absent takes the node's default.

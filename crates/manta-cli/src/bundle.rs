@@ -9,6 +9,7 @@ use manta_module::zip::MANIFEST_FILE;
 use manta_module::{Bundle, BundleMeta, pack};
 use manta_types::{Blob, Digest, limits};
 
+use crate::dependencies::Resolved;
 use crate::report::Failure;
 use crate::trace::TracedModule;
 
@@ -17,12 +18,12 @@ use crate::trace::TracedModule;
 pub(crate) struct PackedModule {
     /// The bundle.
     pub(crate) bundle: Bundle,
-    /// Where each file's content lies on disk.
+    /// Where the content of its files, locks and wheels lies on disk.
     pub(crate) sources: BTreeMap<Digest, PathBuf>,
 }
 
 /// Packs a module: names every file by its digest and checks every rule of bundles.
-pub(crate) fn pack_module(module: &TracedModule) -> Result<PackedModule, Failure> {
+pub(crate) fn pack_module(module: &TracedModule, resolved: Resolved) -> Result<PackedModule, Failure> {
     let mut found = Vec::new();
     collect(&module.root, Path::new(""), &mut found)?;
     for included in &module.include {
@@ -31,7 +32,7 @@ pub(crate) fn pack_module(module: &TracedModule) -> Result<PackedModule, Failure
     if let Some(problem) = module.problems.iter().find(|problem| found.iter().any(|(_, path)| *path == problem.file)) {
         return Err(problem.error.clone().into());
     }
-    let (mut files, mut sources) = (Vec::new(), BTreeMap::new());
+    let (mut files, mut sources) = (Vec::new(), resolved.sources);
     for (name, path) in found {
         let blob = name_file(&path)?;
         files.push((name, blob));
@@ -49,6 +50,8 @@ pub(crate) fn pack_module(module: &TracedModule) -> Result<PackedModule, Failure
         requires_manta: module.requires_manta.clone(),
         images: module.images.clone(),
         architectures: module.architectures.clone(),
+        requires_python: module.requires_python.clone(),
+        dependencies: resolved.dependencies,
     };
     let bundle = pack(meta, files).map_err(|error| {
         let message = format!("module `{}` at `{}` cannot be packed: {error}", module.name, module.root.display());
@@ -148,6 +151,8 @@ mod tests {
             requires_manta: None,
             images: vec![],
             architectures: vec![],
+            requires_python: None,
+            dependencies: None,
             root,
             include: vec![],
             problems: vec![],
@@ -170,7 +175,7 @@ mod tests {
         let files =
             ["__init__.py", "sub/a.py", "__pycache__/x.pyc", ".git/HEAD", "venv/pyvenv.cfg", "venv/lib.py", "b.pyc"];
         let folder = tree(&files);
-        let packed = pack_module(&module(folder.path().into(), "__init__.py")).unwrap();
+        let packed = pack_module(&module(folder.path().into(), "__init__.py"), Resolved::default()).unwrap();
         let paths: Vec<_> = packed.bundle.manifest.files.keys().cloned().collect();
         assert_eq!(paths, ["__init__.py", "sub/a.py"]);
         assert_eq!(packed.sources.len(), 2);
@@ -182,7 +187,7 @@ mod tests {
         fs::write(folder.path().join(".gitignore"), "keep.txt\n").unwrap();
         fs::write(folder.path().join("m/.gitignore"), "*.log\n").unwrap();
         fs::write(folder.path().join("m/data/.gitignore"), "*\n!small.txt\n").unwrap();
-        let packed = pack_module(&module(folder.path().join("m"), "__init__.py")).unwrap();
+        let packed = pack_module(&module(folder.path().join("m"), "__init__.py"), Resolved::default()).unwrap();
         let paths: Vec<_> = packed.bundle.manifest.files.keys().cloned().collect();
         assert_eq!(paths, ["__init__.py", "data/small.txt", "keep.txt"]);
     }
@@ -192,11 +197,11 @@ mod tests {
         let folder = tree(&["m/__init__.py", "common/__init__.py", "common/.git/x", "helpers.py"]);
         let include = vec![folder.path().join("common"), folder.path().join("helpers.py")];
         let with = |include| TracedModule { include, ..module(folder.path().join("m"), "__init__.py") };
-        let packed = pack_module(&with(include)).unwrap();
+        let packed = pack_module(&with(include), Resolved::default()).unwrap();
         let paths: Vec<_> = packed.bundle.manifest.files.keys().cloned().collect();
         assert_eq!(paths, ["__init__.py", "common/__init__.py", "helpers.py"]);
         fs::write(folder.path().join("m/Helpers.py"), "").unwrap();
-        let twin = pack_module(&with(vec![folder.path().join("helpers.py")])).unwrap_err();
+        let twin = pack_module(&with(vec![folder.path().join("helpers.py")]), Resolved::default()).unwrap_err();
         assert!(twin.message.contains("`Helpers.py` and `helpers.py` differ only in case"), "{twin:?}");
     }
 
@@ -206,9 +211,9 @@ mod tests {
         let error = ErrorObject { code: None, message: "bad.py does not parse".into(), place: None, hint: None };
         let problems = vec![TracedProblem { file: folder.path().join("m/bad.py"), error }];
         let with = TracedModule { problems, ..module(folder.path().join("m"), "__init__.py") };
-        assert_eq!(pack_module(&with).unwrap_err().message, "bad.py does not parse");
+        assert_eq!(pack_module(&with, Resolved::default()).unwrap_err().message, "bad.py does not parse");
         fs::write(folder.path().join("m/.gitignore"), "bad.py\n").unwrap();
-        assert!(pack_module(&with).is_ok());
+        assert!(pack_module(&with, Resolved::default()).is_ok());
     }
 
     #[test]
@@ -221,15 +226,17 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             fs::File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         }
-        let pack =
-            |folder: &tempfile::TempDir| pack_module(&module(folder.path().into(), "__init__.py")).unwrap().bundle;
+        let pack = |folder: &tempfile::TempDir| {
+            pack_module(&module(folder.path().into(), "__init__.py"), Resolved::default()).unwrap().bundle
+        };
         assert_eq!(pack(&one), pack(&other));
     }
 
     #[test]
     fn a_file_module_holds_that_file_alone() {
         let folder = tree(&["worker_v1.0.py", "other.py"]);
-        let packed = pack_module(&module(folder.path().join("worker_v1.0.py"), "worker_v1.0.py")).unwrap();
+        let packed =
+            pack_module(&module(folder.path().join("worker_v1.0.py"), "worker_v1.0.py"), Resolved::default()).unwrap();
         assert_eq!(packed.bundle.manifest.files.len(), 1);
     }
 
@@ -237,7 +244,7 @@ mod tests {
     fn links_out_of_the_module_are_refused() {
         let folder = tree(&["m/__init__.py", "secret"]);
         std::os::unix::fs::symlink(folder.path().join("secret"), folder.path().join("m/s")).unwrap();
-        let failure = pack_module(&module(folder.path().join("m"), "__init__.py")).unwrap_err();
+        let failure = pack_module(&module(folder.path().join("m"), "__init__.py"), Resolved::default()).unwrap_err();
         assert!(failure.message.contains("out of the module"), "{failure:?}");
     }
 }

@@ -10,6 +10,7 @@ mod connection;
 mod crash;
 mod data;
 mod demo;
+mod dependencies;
 mod embedded;
 mod find;
 mod follow;
@@ -55,6 +56,9 @@ fn main() -> ExitCode {
     }
     if std::env::args_os().nth(1).is_some_and(|verb| verb == package::UNZIPPER) {
         return package::unzipper_main();
+    }
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == dependencies::INSTALLER) {
+        return manta_image::installer_main();
     }
     if std::env::args_os().nth(1).is_some_and(|verb| verb == python::BOUND) {
         return python::become_bound();

@@ -148,7 +148,8 @@ async fn prepare(
     match nodes {
         Nodes::Known(nodes) => {
             platform.add_nodes(&nodes);
-            let (mut packing, mut ready) = (pin!(async { pack_swarm(&traced.await?) }), pin!(platform.ready(screen)));
+            let (mut packing, mut ready) =
+                (pin!(async { pack_swarm(&traced.await?).await }), pin!(platform.ready(screen)));
             // What is wrong with the user's own file is told before what is wrong with the nodes, whichever came first.
             let packed = tokio::select! {
                 packed = &mut packing => {
@@ -168,7 +169,7 @@ async fn prepare(
             let traced = traced.await?;
             let nodes = nodes(&traced.document)?;
             platform.add_nodes(&nodes);
-            let packing = async { pack_swarm(&traced) };
+            let packing = async { pack_swarm(&traced).await };
             let (packed, ()) = tokio::try_join!(packing, platform.ready(screen))?;
             Ok((packed, names(&nodes)))
         }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use manta_client::Client;
 
+use crate::dependencies::Network;
 use crate::python;
 use crate::registry::pin;
 use crate::report::Failure;
@@ -27,6 +28,10 @@ pub(crate) struct SwarmArgs {
     #[arg(long, value_name = "DIR|URL")]
     registry: Option<String>,
 
+    /// Resolve and fetch the modules' dependencies from caches alone.
+    #[arg(long)]
+    offline: bool,
+
     /// Take a swarm that was traced before.
     #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["target", "set"])]
     traced: Option<PathBuf>,
@@ -47,6 +52,9 @@ impl SwarmArgs {
             (None, None) => return Err(Failure::usage("no swarm is given")),
         };
         pin(&mut traced, self.registry.as_deref(), manager).await?;
+        if self.offline {
+            traced.network = Network::Closed;
+        }
         Ok(traced)
     }
 }

@@ -9,6 +9,7 @@ use manta_module::{Entry, ModuleResources};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use crate::dependencies::{Declared, Interpreter, Network};
 use crate::out::say;
 use crate::python;
 use crate::registry::PublishedModule;
@@ -27,6 +28,8 @@ pub(crate) struct Traced {
     pub(crate) document: TraceDocument,
     /// Where the encoded globals lie.
     pub(crate) folder: PathBuf,
+    /// Whether its modules' dependencies may be fetched.
+    pub(crate) network: Network,
 }
 
 /// The form of `trace.json`.
@@ -37,6 +40,9 @@ pub(crate) struct TraceDocument {
     pub(crate) name: String,
     /// Iterations to loop to.
     pub(crate) max_iteration: Option<u32>,
+    /// The Python that traced it.
+    #[serde(default)]
+    pub(crate) interpreter: Option<Interpreter>,
     /// Values that exist before the first iteration.
     pub(crate) globals: Vec<TracedGlobal>,
     /// The modules that tasks point at.
@@ -89,6 +95,11 @@ pub(crate) struct TracedModule {
     pub(crate) images: Vec<String>,
     #[serde(default)]
     pub(crate) architectures: Vec<String>,
+    #[serde(default)]
+    pub(crate) requires_python: Option<String>,
+    /// What it says of its dependencies, where it has any.
+    #[serde(default)]
+    pub(crate) dependencies: Option<Declared>,
     /// A folder or a file.
     pub(crate) root: PathBuf,
     /// Folders and files that go into the bundle beside those of the root, under their own names.
@@ -166,12 +177,13 @@ pub(crate) async fn module(
     name: Option<&str>,
     version: Option<&str>,
     folder: &Path,
-) -> Result<TracedModule, Failure> {
+) -> Result<(TracedModule, Option<Interpreter>), Failure> {
     let name = name.into_iter().flat_map(|name| ["--name", name]);
     let version = version.into_iter().flat_map(|version| ["--version", version]);
     let traced = run(python, ["--module", path].into_iter().chain(name).chain(version), folder).await?;
-    match traced.document.modules.into_iter().next() {
-        Some(TracedCode::Source(module)) => Ok(*module),
+    let TraceDocument { modules, interpreter, .. } = traced.document;
+    match modules.into_iter().next() {
+        Some(TracedCode::Source(module)) => Ok((*module, interpreter)),
         _ => Err(Failure::internal(format!("the description of `{path}` holds no module"))),
     }
 }
@@ -248,7 +260,7 @@ pub(crate) fn read(folder: &Path) -> Result<Traced, Failure> {
         let message = format!("`{}` has version {found}; this build reads {TRACE_VERSION}", file.display());
         return Err(Failure::new(ErrorCode::VersionMismatch, message));
     }
-    Ok(Traced { document, folder: folder.to_owned() })
+    Ok(Traced { document, folder: folder.to_owned(), network: Network::from_environment() })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use manta_client::Client;
 use manta_types::{Blob, Digest};
 
 use crate::bundle::{PackedModule, name_file, pack_module};
+use crate::dependencies::resolve;
 use crate::package::Package;
 use crate::report::Failure;
 use crate::trace::{TraceDocument, Traced, TracedCode};
@@ -30,14 +31,17 @@ enum Source {
     Bytes(Vec<u8>),
 }
 
-/// Packs every module and names every global; reads files, sends nothing.
-pub(crate) fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
-    let TraceDocument { name, max_iteration, globals, modules, tasks, .. } = traced.document.clone();
+/// Packs every module and names every global: reads files, resolves and fetches what modules depend on, sends nothing.
+pub(crate) async fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
+    let TraceDocument { name, max_iteration, globals, modules, tasks, interpreter, .. } = traced.document.clone();
     let mut sources = BTreeMap::new();
     let mut refs = Vec::with_capacity(modules.len());
     for module in &modules {
         let packed = match module {
-            TracedCode::Source(module) => pack_module(module)?,
+            TracedCode::Source(module) => {
+                let (declared, network) = (module.dependencies.as_ref(), traced.network);
+                pack_module(module, resolve(&module.name, declared, interpreter.as_ref(), network).await?)?
+            }
             TracedCode::Published(module) => module.packed()?.clone(),
         };
         refs.push(reference(&packed.bundle));
@@ -62,9 +66,10 @@ pub(crate) fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
 /// The blobs of a module, with where they are; those of a published one may be at the manager alone.
 fn blobs(packed: &PackedModule) -> impl Iterator<Item = (Digest, (u64, Source))> {
     let PackedModule { bundle, sources } = packed;
-    let source = |blob: &Blob| Some((blob.digest, (blob.size, Source::File(sources.get(&blob.digest)?.clone()))));
+    let source =
+        |(_, blob): (&str, Blob)| Some((blob.digest, (blob.size, Source::File(sources.get(&blob.digest)?.clone()))));
     let manifest = (bundle.blob.digest, (bundle.blob.size, Source::Bytes(bundle.bytes.clone())));
-    bundle.manifest.files.values().filter_map(source).chain([manifest])
+    bundle.manifest.blobs().filter_map(source).chain([manifest])
 }
 
 /// Sends what the manager lacks of a package.
@@ -92,6 +97,7 @@ fn reference(bundle: &manta_module::Bundle) -> ModuleRef {
         version: manifest.version.clone(),
         image: manifest.image.clone(),
         datasets: manifest.datasets.clone(),
+        runtimes: manifest.dependencies.iter().map(manta_module::Locked::runtime).collect(),
         resources: ResourcesWire {
             cpu: asked.cpu,
             memory_bytes: asked.memory_bytes,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use manta_types::event::{Outputs, Published, Timings};
 use manta_types::{
-    AttemptFailure, AttemptId, Cause, Checkpoint, Event, NodeDuty, NodeName, SwarmId, SwarmSpec, Timestamp,
+    AttemptFailure, AttemptId, Cause, Checkpoint, Event, NodeDuty, NodeName, Runtime, SwarmId, SwarmSpec, Timestamp,
 };
 
 /// The time of a step.
@@ -28,6 +28,8 @@ pub struct NodeDescription {
     pub datasets: Vec<String>,
     /// Images it can make; see `placement::image_matches`.
     pub images: Vec<String>,
+    /// What interpreter and machine an image is, for those of which it is known.
+    pub runtimes: BTreeMap<String, Runtime>,
     /// Attempts it runs at once; more are queued there.
     pub slots: u32,
     /// Processor cores.

@@ -57,7 +57,23 @@ pub(crate) fn static_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
         let why = format!("has no image `{}` (it has: {})", task.image, has.images.join(", "));
         return Some(Obstacle::new(why, format!("another node has image `{}`", task.image)));
     }
-    resource_cause(task, node)
+    runtime_cause(task, node).or_else(|| resource_cause(task, node))
+}
+
+/// Why none of the module's locks is for what the task's image is on that node; what is unknown is left to the node.
+fn runtime_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
+    let has = &node.description;
+    if task.runtimes.is_empty() {
+        return None;
+    }
+    let found = has.runtimes.iter().find(|(image, _)| image_matches(&task.image, std::slice::from_ref(*image)));
+    let (image, runtime) = found?;
+    if task.runtimes.iter().any(|wanted| runtime.runs(wanted)) {
+        return None;
+    }
+    let wanted = task.runtimes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    let why = format!("has {runtime} in its image `{image}`, and the module's dependencies are locked for {wanted}");
+    Some(Obstacle::new(why, format!("another node has {wanted}, or the module is locked for {runtime} too")))
 }
 
 fn resource_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {

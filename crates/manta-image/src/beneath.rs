@@ -73,6 +73,13 @@ pub(crate) fn open(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedF
     rustix::io::retry_on_intr(|| openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
 }
 
+/// Makes a file below a root, to write; nothing may have its path.
+pub(crate) fn create(root: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::io::retry_on_intr(|| openat2(&root, path, flags, Mode::from_raw_mode(0o600), resolve))
+}
+
 /// Opens a directory below a root, to name what is in it.
 pub(crate) fn open_dir(root: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
     open(root, path, OFlags::PATH | OFlags::DIRECTORY)

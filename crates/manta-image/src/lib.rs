@@ -1,4 +1,5 @@
-//! Images: takes them in from archives and layouts, unpacks their layers as hostile input, and keeps them for tasks to run in.
+//! Images: takes them in from archives and layouts, unpacks their layers as hostile input, and keeps them for tasks to run in; and
+//! packages, which an [`Installer`] puts into a directory from wheels, as confined.
 //!
 //! A [`Store`] is a directory. [`Store::import`] reads an image's parts, verifies every digest, has an [`Unpacker`] (a confined
 //! process that runs [`unpacker_main`]) unpack each layer into a directory of its own, and merges the layers into one plain,
@@ -12,6 +13,7 @@ mod build;
 mod config;
 mod digest;
 mod error;
+mod library;
 mod name;
 mod oci;
 mod pull;
@@ -19,6 +21,7 @@ mod python;
 mod source;
 mod store;
 mod unpack;
+mod wheel;
 
 pub use build::{Built, CURATED, build};
 pub use config::{Platform, Settings};
@@ -28,3 +31,4 @@ pub use name::ImageName;
 pub use pull::{Login, Progress, RemoteImage};
 pub use store::{Held, ImageRecord, Imported, Incoming, LayerRecord, Listed, Removed, Store};
 pub use unpack::{Unpacker, confine, unpacker_main};
+pub use wheel::{Distribution, InstallError, Installed, Installer, WheelFile, installer_main};

@@ -34,7 +34,7 @@ pub(crate) fn find(root: &OwnedFd, path: &str) -> Option<Python> {
 
 /// The real path inside of an executable file.
 fn resolve(root: &OwnedFd, path: &Path) -> Option<PathBuf> {
-    let file = open_inside(root, path)?;
+    let file = open_inside(root, path, OFlags::PATH)?;
     let file = std::fs::File::from(file);
     let metadata = file.metadata().ok().filter(|file| file.is_file() && file.permissions().mode() & 0o100 != 0);
     metadata?;
@@ -45,7 +45,7 @@ fn resolve(root: &OwnedFd, path: &Path) -> Option<PathBuf> {
 /// The version by the library that stands beside the interpreter.
 fn library_version(root: &OwnedFd, python: &Path) -> Option<(u32, u32)> {
     let library = python.parent()?.parent()?.join("lib");
-    let directory = open_inside(root, &library)?;
+    let directory = open_inside(root, &library, OFlags::PATH)?;
     let entries = std::fs::read_dir(link(&directory)).ok()?.flatten();
     entries.filter_map(|entry| version_in(&entry.file_name().to_string_lossy())).max()
 }
@@ -56,8 +56,9 @@ fn version_in(name: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-fn open_inside(root: &OwnedFd, path: &Path) -> Option<OwnedFd> {
-    openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT).ok()
+/// Opens what lies at a path for whoever has the image as its root directory.
+pub(crate) fn open_inside(root: &OwnedFd, path: &Path, flags: OFlags) -> Option<OwnedFd> {
+    openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT).ok()
 }
 
 /// Where the kernel shows what a descriptor refers to.

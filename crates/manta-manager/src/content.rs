@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use manta_api::{ErrorCode, InvalidSubmission, ModuleRef, Problem, SwarmSubmission};
-use manta_module::{BundleManifest, ModuleResources, digest_of};
+use manta_module::{BundleManifest, Locked, ModuleResources, digest_of};
 use manta_store::{BlobError, BlobStore};
 use manta_types::{Blob, Checkpoint, Digest, SwarmSpec};
 
@@ -138,10 +138,9 @@ fn look(
         if !is_stored {
             content.missing.insert(module.bundle, Missing { what, size: Some(size) });
         }
-        let files = manifest.files.values().map(|blob| blob.size).sum::<u64>();
-        content.bundle_bytes.insert(module.bundle, Some(size + files));
-        let files = manifest.files.iter();
-        wanted.extend(files.map(|(path, blob)| (*blob, format!("`{path}` of module `{}`", module.name))));
+        let all = manifest.blobs().map(|(_, blob)| blob.size).sum::<u64>();
+        content.bundle_bytes.insert(module.bundle, Some(size + all));
+        wanted.extend(manifest.blobs().map(|(name, blob)| (blob, format!("`{name}` of module `{}`", module.name))));
     }
     for (blob, what) in wanted {
         match blobs.hold(&blob.digest).map_err(ManagerError::from)? {
@@ -189,6 +188,7 @@ fn agree(module: &ModuleRef, manifest: &BundleManifest) -> Result<(), Problem> {
         ("image", module.image != manifest.image),
         ("datasets", module.datasets != manifest.datasets),
         ("resources", resources != manifest.resources),
+        ("runtimes", module.runtimes != manifest.dependencies.iter().map(Locked::runtime).collect::<Vec<_>>()),
     ];
     match differs.into_iter().find(|(_, differs)| *differs) {
         None => Ok(()),

@@ -44,7 +44,7 @@ pub(crate) struct Swept {
     pub(crate) bytes: u64,
 }
 
-/// Every blob that a stored row names, and the files of the bundles among them.
+/// Every blob that a stored row names, and what belongs to the bundles among them.
 ///
 /// # Errors
 /// When a row cannot be read.
@@ -68,7 +68,7 @@ pub(crate) fn reachable(reader: &StateReader, blobs: &dyn BlobStore) -> Result<R
     for digest in bundles {
         match blobs.read(&digest, MANIFEST_BYTES_MAX) {
             Ok(Some(manifest)) => match BundleManifest::parse(&manifest) {
-                Ok(manifest) => reach.wanted.extend(manifest.files.values().map(|blob| blob.digest)),
+                Ok(manifest) => reach.wanted.extend(manifest.blobs().map(|(_, blob)| blob.digest)),
                 Err(_) => reach.unread.push(digest),
             },
             Ok(None) | Err(BlobError::Damaged { .. }) => reach.unread.push(digest),

@@ -25,6 +25,8 @@ pub(crate) fn bundle(file: &[u8]) -> Vec<u8> {
         requires_manta: None,
         images: Vec::new(),
         architectures: Vec::new(),
+        requires_python: None,
+        dependencies: Vec::new(),
     };
     pack(meta, [("worker.py".to_owned(), file)]).unwrap().bytes.to_vec()
 }

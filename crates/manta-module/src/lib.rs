@@ -4,15 +4,21 @@
 //! [`BundleManifest`]; [`zip`] is its form for files and people, [`VersionRange`] says which versions are wanted.
 #![forbid(unsafe_code)]
 
+mod dependencies;
 mod digest;
+mod lock;
 mod manifest;
 mod pack;
 mod path;
 mod range;
+mod wheel;
 pub mod zip;
 
+pub use dependencies::{DependencyError, Locked, Wheel};
 pub use digest::digest_of;
+pub use lock::{Hashes, Lock, LockError, LockedFile, Package};
 pub use manifest::{BundleManifest, Entry, MANIFEST_VERSION, ManifestError, ModuleResources, Target};
 pub use pack::{Bundle, BundleMeta, pack};
 pub use path::{PATH_BYTES_MAX, PATH_DEPTH_MAX, PathProblem, check_path};
 pub use range::{Candidate, NoVersion, RangeError, VersionRange, resolve};
+pub use wheel::{WheelName, WheelNameProblem, normalised};

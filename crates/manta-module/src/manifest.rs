@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use manta_types::{Blob, Digest, NameError, limits, name};
 use serde::{Deserialize, Serialize};
 
+use crate::dependencies::{self, DependencyError, Locked};
 use crate::digest::{digest_of, tree_digest};
 use crate::path::{PathProblem, check_path, collision};
 use crate::range::{RangeError, VersionRange};
@@ -47,6 +48,12 @@ pub struct BundleManifest {
     /// Machines that it runs on, as `uname -m` names them; none: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
+    /// Versions of Python it works with, as PEP 440 has ranges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_python: Option<String>,
+    /// What it needs beside its image, for each runtime that it was resolved for; in the order of their platforms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<Locked>,
     /// Path in the bundle → content.
     pub files: BTreeMap<String, Blob>,
 }
@@ -187,6 +194,9 @@ pub enum ManifestError {
         /// What may stand there.
         allowed: &'static str,
     },
+    /// Its dependencies.
+    #[error(transparent)]
+    Dependencies(#[from] DependencyError),
     /// Over a limit.
     #[error("the bundle has {has} {what}; {most} are the limit")]
     TooLarge {
@@ -246,6 +256,11 @@ impl BundleManifest {
             let allowed = "more than 0 and at most 4096 is needed";
             return Err(ManifestError::Value { field: "resources.cpu", value: cpu.to_string(), allowed });
         }
+        if let Some(range) = self.requires_python.as_deref().filter(|range| !is_python_range(range)) {
+            let allowed = "versions of Python as PEP 440 writes them are needed, like `>=3.10`";
+            return Err(ManifestError::Value { field: "requires_python", value: clip(range), allowed });
+        }
+        dependencies::check(&self.dependencies)?;
         self.check_files()?;
         self.check_entry()
     }
@@ -293,13 +308,30 @@ impl BundleManifest {
         tree_digest(&self.files)
     }
 
+    /// Every blob that belongs to the bundle beside its manifest, with what it is: files, locks and wheels.
+    pub fn blobs(&self) -> impl Iterator<Item = (&str, Blob)> {
+        self.files.iter().map(|(path, blob)| (path.as_str(), *blob)).chain(self.dependency_blobs())
+    }
+
+    /// Locks and wheels, with their names.
+    pub fn dependency_blobs(&self) -> impl Iterator<Item = (&str, Blob)> {
+        let locks = self.dependencies.iter().map(|locked| ("pylock.toml", locked.lock));
+        let wheels = self.dependencies.iter().flat_map(|locked| &locked.wheels);
+        locks.chain(wheels.map(|(name, wheel)| (name.as_str(), wheel.blob())))
+    }
+
     /// Bytes of all files.
     pub fn total_bytes(&self) -> u64 {
         self.files.values().fold(0, |sum, blob| sum.saturating_add(blob.size))
     }
 }
 
-fn clip(text: &str) -> String {
+fn is_python_range(text: &str) -> bool {
+    text.parse::<pep440_rs::VersionSpecifiers>().is_ok_and(|range| !range.is_empty())
+}
+
+/// The beginning of a text from outside, fit to stand in a sentence.
+pub(crate) fn clip(text: &str) -> String {
     text.chars().take(96).flat_map(char::escape_debug).collect()
 }
 
@@ -341,6 +373,7 @@ mod tests {
         check(|good| good.replace("\"name\"", "\"extra\":1,\"name\""), "unknown field `extra`");
         check(|good| good.replace("\"size\":3", "\"size\":2000000000"), "2000000000 bytes");
         check(|good| good.replace("\"main\"", "\"os.system\""), "not a Python name");
+        check(|good| good.replace("\"resources\"", "\"requires_python\":\"three\",\"resources\""), "like `>=3.10`");
         check(|good| good.replace("files\":{\"worker.py", "files\":{\"../worker.py"), "`../worker.py` holds");
     }
 

@@ -1,6 +1,7 @@
 //! From a module's description and its files to a bundle.
 use manta_types::Blob;
 
+use crate::dependencies::Locked;
 use crate::digest::{digest_of, tree_digest};
 use crate::manifest::{BundleManifest, Entry, MANIFEST_VERSION, ManifestError, ModuleResources};
 
@@ -29,6 +30,10 @@ pub struct BundleMeta {
     pub images: Vec<String>,
     /// Machines that it runs on; none: all.
     pub architectures: Vec<String>,
+    /// Versions of Python it works with, as PEP 440 has ranges.
+    pub requires_python: Option<String>,
+    /// What it needs beside its image, in any order.
+    pub dependencies: Vec<Locked>,
 }
 
 /// A bundle: its manifest, checked, and the manifest's canonical form.
@@ -55,6 +60,8 @@ pub fn pack(meta: BundleMeta, files: impl IntoIterator<Item = (String, Blob)>) -
         sorted.insert(path, blob);
     }
     let version = meta.version.unwrap_or_else(|| format!("0.0.0+{}", tree_digest(&sorted).short()));
+    let mut dependencies = meta.dependencies;
+    dependencies.sort_by_key(Locked::runtime);
     let manifest = BundleManifest {
         manifest_version: MANIFEST_VERSION,
         name: meta.name,
@@ -68,6 +75,8 @@ pub fn pack(meta: BundleMeta, files: impl IntoIterator<Item = (String, Blob)>) -
         requires_manta: meta.requires_manta,
         images: meta.images,
         architectures: meta.architectures,
+        requires_python: meta.requires_python,
+        dependencies,
         files: sorted,
     };
     manifest.check()?;
@@ -94,6 +103,8 @@ mod tests {
             requires_manta: None,
             images: vec![],
             architectures: vec![],
+            requires_python: None,
+            dependencies: Vec::new(),
         }
     }
 

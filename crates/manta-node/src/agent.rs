@@ -21,6 +21,7 @@ use crate::home::Home;
 use crate::host::{self, Resources, Usage};
 use crate::image::Images;
 use crate::journals::{Journals, Loaded};
+use crate::layer::Layers;
 use crate::light::Values;
 use crate::link::Link;
 use crate::outbox::Outbox;
@@ -36,8 +37,9 @@ const STOP_MAX: Duration = Duration::from_millis(1500);
 /// How long the engine may take to end what still runs.
 const ENGINE_STOP_MAX: Duration = Duration::from_millis(500);
 
-/// The part of the cache, one in so many, that is for bundles as sandboxes mount them; the rest is for blobs.
-const BUNDLES_PART: u64 = 4;
+/// The part of the cache, one in so many, that is for bundles as sandboxes mount them, and as much for layers of packages; the rest
+/// is for blobs.
+const MOUNTED_PART: u64 = 4;
 
 /// What all attempts on this node share.
 pub(crate) struct Node {
@@ -58,6 +60,7 @@ pub(crate) struct Node {
     /// What an attempt gets that asks for nothing.
     pub(crate) defaults: Resources,
     pub(crate) bundles: Bundles,
+    pub(crate) layers: Layers,
     pub(crate) values: Values,
     pub(crate) remote: Remote,
     pub(crate) state: StateStore,
@@ -192,14 +195,17 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
     let throughput = Arc::default();
     let remote = Remote::new(client, settings.name.clone(), Arc::clone(&throughput));
     let path = home.part("cache");
-    let bundles_bytes_max = settings.cache_bytes_max / BUNDLES_PART;
-    let blobs_bytes_max = settings.cache_bytes_max - bundles_bytes_max;
+    let mounted_bytes_max = settings.cache_bytes_max / MOUNTED_PART;
+    let blobs_bytes_max = settings.cache_bytes_max - 2 * mounted_bytes_max;
     let cache = Cache::open(&path, Arc::new(remote.clone()), blobs_bytes_max);
     let cache = cache.map_err(|source| NodeError::DataDir { path, source })?;
     let cache = Arc::new(cache);
     let path = home.part("bundles");
-    let bundles = Bundles::open(&path, Arc::clone(&cache), bundles_bytes_max);
+    let bundles = Bundles::open(&path, Arc::clone(&cache), mounted_bytes_max);
     let bundles = bundles.map_err(|source| NodeError::DataDir { path, source })?;
+    let path = home.part("layers");
+    let layers = Layers::open(&path, Arc::clone(&cache), mounted_bytes_max, settings.installer.clone());
+    let layers = layers.map_err(|source| NodeError::DataDir { path, source })?;
     let path = home.part("state");
     let state = StateStore::open(&path).map_err(|source| NodeError::DataDir { path, source })?;
     let open = |suite, starts| {
@@ -222,6 +228,7 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
         runtime,
         defaults: Resources::defaults(host::memory_bytes(), settings.slots, settings.bounds),
         bundles,
+        layers,
         values: Values::new(cache, tier == Tier::Full),
         remote,
         state,

@@ -4,14 +4,13 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use manta_module::{BundleManifest, ManifestError};
-use manta_types::{Blob, Digest};
+use manta_types::Digest;
 
-use crate::cache::{Cache, CacheError, Pin, Shelf};
-use crate::home::gone_already;
+use crate::cache::{Cache, CacheError, Directories, Hold, Pin};
 use crate::supervisor::blocking;
 
 /// Files of a bundle that are fetched at once.
@@ -25,19 +24,6 @@ pub(crate) struct Bundle {
     /// Its files.
     pub(crate) dir: PathBuf,
     _hold: Hold,
-}
-
-/// Keeps a bundle laid out.
-#[derive(Debug)]
-struct Hold {
-    laid_out: Arc<LaidOut>,
-    digest: Digest,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.laid_out.shelf().unpin(self.digest);
-    }
 }
 
 /// Why a bundle could not be laid out.
@@ -57,18 +43,14 @@ pub(crate) enum BundleError {
 /// Lays bundles out.
 pub(crate) struct Bundles {
     cache: Arc<Cache>,
-    laid_out: Arc<LaidOut>,
+    laid_out: Arc<Directories>,
 }
 
 impl Bundles {
     /// Bundles in a directory, with so many bytes at most beside those in use. What an earlier agent laid out there is
     /// removed: it was not synced, so it need not be whole.
     pub(crate) fn open(root: &Path, cache: Arc<Cache>, bytes_max: u64) -> io::Result<Self> {
-        for left in fs::read_dir(root)? {
-            fs::remove_dir_all(left?.path())?;
-        }
-        let shelf = Mutex::new(Shelf::new(bytes_max));
-        Ok(Self { cache, laid_out: Arc::new(LaidOut { root: root.to_owned(), shelf }) })
+        Ok(Self { cache, laid_out: Directories::open(root, bytes_max, |_| None)? })
     }
 
     /// The bundle of that digest, fetched and laid out first where this node lacks it.
@@ -78,9 +60,8 @@ impl Bundles {
             move || read_manifest(&pin)
         });
         let manifest = manifest.await?;
-        let dir = self.laid_out.place(digest);
         if let Some(hold) = self.laid_out.hold(digest) {
-            return Ok(Bundle { manifest, dir, _hold: hold });
+            return Ok(Bundle { manifest, dir: hold.path(), _hold: hold });
         }
         let files: Vec<(PathBuf, Pin)> = stream::iter(manifest.files.clone())
             .map(|(path, blob)| async move { Ok::<_, CacheError>((path.into(), self.cache.fetch(blob.digest).await?)) })
@@ -88,74 +69,8 @@ impl Bundles {
             .try_collect()
             .await?;
         let laid_out = Arc::clone(&self.laid_out);
-        let hold = blocking(move || laid_out.add(digest, &files)).await?;
-        Ok(Bundle { manifest, dir, _hold: hold })
-    }
-}
-
-/// The directories of bundles, each named by its digest.
-#[derive(Debug)]
-struct LaidOut {
-    root: PathBuf,
-    shelf: Mutex<Shelf>,
-}
-
-impl LaidOut {
-    /// Keeps a bundle that is laid out.
-    fn hold(self: &Arc<Self>, digest: Digest) -> Option<Hold> {
-        self.shelf().pin(digest).map(|_| Hold { laid_out: Arc::clone(self), digest })
-    }
-
-    /// Lays a bundle out and keeps it; what is too much then goes. Blocks.
-    fn add(self: &Arc<Self>, digest: Digest, files: &[(PathBuf, Pin)]) -> io::Result<Hold> {
-        let fresh = self.unused("new")?;
-        let mut left = vec![fresh.clone()];
-        let added = lay_out(&fresh, files).and_then(|()| self.name(&fresh, digest, files, &mut left));
-        for left in left {
-            // No bundle has its name, so it is in nobody's way, and goes at the next start.
-            let _ = fs::remove_dir_all(left);
-        }
-        added.map(|()| Hold { laid_out: Arc::clone(self), digest })
-    }
-
-    /// Gives what is laid out its name and pins it, and takes the names of what is too much then; adds what that leaves.
-    fn name(&self, fresh: &Path, digest: Digest, files: &[(PathBuf, Pin)], left: &mut Vec<PathBuf>) -> io::Result<()> {
-        let mut shelf = self.shelf();
-        // Another attempt may have laid out the same bundle meanwhile.
-        if shelf.pin(digest).is_none() {
-            self.take_name(digest, left)?;
-            fs::rename(fresh, self.place(digest))?;
-            shelf.add(Blob { digest, size: files.iter().map(|(_, pin)| pin.blob().size).sum() });
-            shelf.pin(digest).expect("it was put there in the line above");
-        }
-        for gone in shelf.overflow() {
-            if let Err(error) = self.take_name(gone, left) {
-                tracing::warn!(bundle = %gone, %error, "a bundle that is no longer used cannot be removed");
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a bundle's name, if it has one: nobody finds it any more.
-    fn take_name(&self, digest: Digest, left: &mut Vec<PathBuf>) -> io::Result<()> {
-        let old = self.unused("old")?;
-        gone_already(fs::rename(self.place(digest), &old))?;
-        left.push(old);
-        Ok(())
-    }
-
-    fn place(&self, digest: Digest) -> PathBuf {
-        self.root.join(digest.to_string())
-    }
-
-    /// A name that no bundle has.
-    fn unused(&self, prefix: &str) -> io::Result<PathBuf> {
-        let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(self.root.join(format!("{prefix}-{number:016x}")))
-    }
-
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        let hold = blocking(move || laid_out.add(digest, |fresh| lay_out(fresh, &files))).await?;
+        Ok(Bundle { manifest, dir: hold.path(), _hold: hold })
     }
 }
 
@@ -165,15 +80,16 @@ fn read_manifest(pin: &Pin) -> Result<BundleManifest, BundleError> {
     Ok(BundleManifest::parse(&bytes)?)
 }
 
-/// Copies the files into a new directory.
-fn lay_out(fresh: &Path, files: &[(PathBuf, Pin)]) -> io::Result<()> {
-    files.iter().try_for_each(|(path, pin)| {
+/// Copies the files into a new directory; answers with their bytes.
+fn lay_out(fresh: &Path, files: &[(PathBuf, Pin)]) -> io::Result<u64> {
+    files.iter().try_fold(0, |bytes, (path, pin)| {
         let path = fresh.join(path);
         // Others are kept out by the data directory; in a container a task is such another.
         DirBuilder::new().recursive(true).mode(0o755).create(path.parent().unwrap_or(fresh))?;
         let mut copy = File::create_new(&path)?;
         io::copy(&mut pin.open()?, &mut copy)?;
-        copy.set_permissions(fs::Permissions::from_mode(0o444))
+        copy.set_permissions(fs::Permissions::from_mode(0o444))?;
+        Ok(bytes + pin.blob().size)
     })
 }
 
@@ -183,6 +99,7 @@ mod tests {
 
     use async_trait::async_trait;
     use manta_module::{Entry, MANIFEST_VERSION, ModuleResources, Target, digest_of};
+    use manta_types::Blob;
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
@@ -219,6 +136,8 @@ mod tests {
             requires_manta: None,
             images: Vec::new(),
             architectures: Vec::new(),
+            requires_python: None,
+            dependencies: Vec::new(),
             files: BTreeMap::from([("__init__.py".to_owned(), file("one")), ("sub/a.py".to_owned(), file("two"))]),
         }
     }

@@ -33,7 +33,7 @@ impl Home {
             Err(TryLockError::WouldBlock) => return Err(NodeError::DataDirLocked { path: root }),
             Err(TryLockError::Error(source)) => return Err(NodeError::DataDir { path, source }),
         }
-        for part in ["cache", "bundles", "light", "state", "outbox"] {
+        for part in ["cache", "bundles", "layers", "light", "state", "outbox"] {
             private_dir(&root.join(part)).map_err(failed(&root.join(part)))?;
         }
         Ok(Self { root, _lock: lock })

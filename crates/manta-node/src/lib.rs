@@ -18,6 +18,7 @@ mod home;
 mod host;
 mod image;
 mod journals;
+mod layer;
 mod light;
 mod link;
 mod logs;

@@ -11,12 +11,14 @@ use crate::attempt::{Order, Prepared};
 use crate::dataset::Dataset;
 use crate::gpu::Access;
 use crate::image::Environment;
+use crate::layer::Layer;
 
 /// What of this node an attempt sees, and where.
 pub(crate) struct View<'a> {
     node: &'a Node,
     environment: &'a Environment<'a>,
     code: &'a Path,
+    layer: Option<&'a Layer>,
     datasets: &'a [&'a Dataset],
     /// What of the host the attempt's GPUs need.
     gpus: Option<Access>,
@@ -26,15 +28,20 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(node: &'a Node, prepared: &'a Prepared<'a>) -> Self {
-        let Prepared { environment, bundle, datasets, gpus, .. } = prepared;
+        let Prepared { environment, bundle, layer, datasets, gpus, .. } = prepared;
         let strict = bundle.manifest.isolation.as_deref() == Some("strict");
         let gpus = gpus.as_ref().map(|claim| node.gpus.access(claim));
-        Self { node, environment, code: &bundle.dir, datasets, gpus, strict }
+        Self { node, environment, code: &bundle.dir, layer: layer.as_ref(), datasets, gpus, strict }
     }
 
     /// Where the task finds its module.
     pub(crate) fn code(&self) -> PathBuf {
         self.seen(self.code, Path::new("/code"))
+    }
+
+    /// Where the task finds the packages of its module's lock, where it has any.
+    pub(crate) fn packages(&self) -> Option<PathBuf> {
+        self.layer.map(|layer| self.seen(&layer.dir, Path::new("/packages")))
     }
 
     /// Where the task finds a dataset.
@@ -52,6 +59,7 @@ impl<'a> View<'a> {
         let mut mounts = self.environment.mounts().to_vec();
         mounts.push(own_mount(self.code, PathBuf::from("/code")));
         mounts.push(own_mount(&node.runtime, PathBuf::from("/manta")));
+        mounts.extend(self.layer.map(|layer| own_mount(&layer.dir, PathBuf::from("/packages"))));
         mounts.extend(self.datasets.iter().map(|dataset| own_mount(&dataset.source, dataset.target())));
         let mut links: Vec<Link> = self.environment.links().to_vec();
         let gpus = self.gpus.clone().unwrap_or_default();
@@ -114,6 +122,11 @@ impl<'a> View<'a> {
     async fn template(&self, order: &Order) -> Result<Option<String>, String> {
         if self.strict {
             return Ok(None);
+        }
+        let contested = self.layer.and_then(|layer| self.environment.contested(&layer.installed));
+        if let Some(module) = contested.filter(|_| self.node.zygotes.has_any()) {
+            // What the zygote imported from the image would stay, whatever the lock says.
+            return Err(format!("`{module}` of its packages takes the place of the image's"));
         }
         let template = self.node.zygotes.template(self.node, self.environment, &order.image).await?;
         match self.gpus {

@@ -189,6 +189,7 @@ impl Session {
             python_version: format!("{major}.{minor}.{patch}"),
             held: self.attempts.held(),
             gpus: gpus.collect(),
+            platform: node.images.runtime().map(|runtime| runtime.platform.to_string()).unwrap_or_default(),
             process: self.process.to_string(),
             dial,
         }

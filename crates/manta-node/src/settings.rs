@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use manta_client::{Endpoint, Token};
-use manta_image::Store;
+use manta_image::{Installer, Store};
 use manta_sandbox::Tier;
 use manta_types::{ClusterId, NodeName, limits};
 
@@ -68,11 +68,13 @@ pub struct Settings {
     pub python: PathBuf,
     /// The images that were taken in on this machine.
     pub images: Store,
+    /// What installs packages, contained.
+    pub installer: Installer,
     /// Names of the site's own: the image that each stands for, by name or digest, or `host` for the curated one.
     pub image_names: BTreeMap<String, String>,
     /// The weakest containment under which this node runs tasks.
     pub isolation_min: Tier,
-    /// Bytes of blobs and bundles kept on disk; beyond, the least recently used go, but for what is in use.
+    /// Bytes of blobs, bundles and layers of packages kept on disk; beyond, the least recently used go, but for what is in use.
     pub cache_bytes_max: u64,
     /// Where verdicts on this host's containment are kept; none: in `data_dir`.
     pub verdicts: Option<PathBuf>,

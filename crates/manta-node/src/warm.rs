@@ -88,6 +88,11 @@ impl Zygotes {
         decided(Some(standbys.unwrap_or(by_memory)), None)
     }
 
+    /// Whether any task starts warm.
+    pub(crate) fn has_any(&self) -> bool {
+        self.standbys.is_some()
+    }
+
     /// Why no task starts warm though it may, with what would help.
     pub(crate) fn note(&self) -> Option<String> {
         self.reason.clone()

@@ -31,6 +31,7 @@ pub mod ids;
 pub mod limits;
 pub mod name;
 pub mod outcome;
+pub mod runtime;
 pub mod spec;
 pub mod state;
 pub mod time;
@@ -42,6 +43,7 @@ pub use event::{Cause, Event, GlobalWrite, NextIteration, Published, Subject, Sw
 pub use ids::{AttemptId, ClusterId, NodeId, ReplayId, SwarmId};
 pub use name::{NameError, NodeName};
 pub use outcome::{AttemptFailure, OutcomeClass};
+pub use runtime::{Library, Platform, PythonVersion, Runtime, RuntimeError};
 pub use spec::{
     FailurePolicy, Method, NodeLimit, OnDisconnect, OnFailure, Quorum, Resources, SwarmSpec, TaskIndex, TaskSpec,
 };

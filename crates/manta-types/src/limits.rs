@@ -33,6 +33,18 @@ pub const STATE_NAMES_MAX: usize = 10_000;
 pub const BUNDLE_FILES_MAX: usize = 10_000;
 /// Bytes in one bundle.
 pub const BUNDLE_BYTES_MAX: u64 = 1 << 30;
+/// Runtimes that the dependencies of one module may be locked for.
+pub const LOCKS_PER_MODULE_MAX: usize = 32;
+/// Bytes of one lock of dependencies.
+pub const LOCK_BYTES_MAX: u64 = 4 << 20;
+/// Wheels of one lock.
+pub const WHEELS_PER_LOCK_MAX: usize = 1_000;
+/// Bytes of the wheels of one lock; numerical libraries with their drivers take a few gigabytes.
+pub const WHEELS_BYTES_MAX: u64 = 16 << 30;
+/// Bytes that the wheels of one lock may take on a node, unpacked.
+pub const LAYER_BYTES_MAX: u64 = 64 << 30;
+/// Files and directories that the wheels of one lock may hold, unpacked.
+pub const LAYER_ENTRIES_MAX: u64 = 1_000_000;
 /// Bytes of a JSON request body; values travel as blobs beside it.
 pub const REQUEST_BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes in one blob.

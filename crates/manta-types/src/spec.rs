@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::{Blob, Digest, NodeName};
+use crate::{Blob, Digest, NodeName, Runtime};
 
 /// Position of a task in [`SwarmSpec::tasks`].
 pub type TaskIndex = usize;
@@ -123,6 +123,8 @@ pub struct TaskSpec {
     pub version: String,
     /// The environment that the module asks for.
     pub image: String,
+    /// What the module's dependencies are locked for, one of which a node must have; none: it has no dependencies.
+    pub runtimes: Vec<Runtime>,
     /// Datasets that the module may open; a node must offer all of them.
     pub datasets: Vec<String>,
     /// What an attempt needs and may use.

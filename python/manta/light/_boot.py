@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Protocol
 from . import _attempt, _pressure
 from ._limits import let_go, limit_of
 from ._loader import load_entry
+from ._packages import offer_packages
 from ._traceback import user_location, user_traceback
 from .errors import MantaError, ResourceExhaustionError
 
@@ -38,6 +39,9 @@ def main() -> None:
     attempt = _attempt.Attempt(socket.socket(fileno=AGENT_FD))
     _attempt.bind(attempt)
     _pressure.listen()
+    packages = attempt.info.get("packages")
+    if packages:
+        offer_packages(str(packages))
     try:
         failure = run_attempt(attempt, str(attempt.info.get("code", CODE_ROOT)))
     except ResourceExhaustionError as error:  # told while another failure was being described

@@ -76,6 +76,7 @@ impl TaskSubmission {
             module: module.name.clone(),
             version: module.version.clone(),
             image: module.image.clone(),
+            runtimes: module.runtimes.clone(),
             datasets: module.datasets.clone(),
             resources: self.resources(module),
             after: self.predecessors(index)?,

@@ -68,6 +68,7 @@ impl ModuleRef {
         check_name("image", &self.image).map_err(words)?;
         at_most("datasets", self.datasets.len(), limits::DATASETS_PER_MODULE_MAX)?;
         self.datasets.iter().try_for_each(|dataset| check_component("dataset", dataset).map_err(words))?;
+        at_most("runtimes", self.runtimes.len(), limits::LOCKS_PER_MODULE_MAX)?;
         let asked = self.resources;
         if let Some(cpu) = asked.cpu
             && !(cpu > 0.0 && cpu <= 4096.0)

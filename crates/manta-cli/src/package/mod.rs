@@ -12,6 +12,7 @@ pub(crate) use archive::{UNZIPPER, unzipper_main};
 pub(crate) use difference::{Difference, FileChange, difference};
 
 use crate::bundle::{PackedModule, pack_module};
+use crate::dependencies::{Network, resolve};
 use crate::python;
 use crate::registry::RegistryArgs;
 use crate::report::Failure;
@@ -87,8 +88,11 @@ pub(crate) async fn open(source: &str, args: &SourceArgs) -> Result<Package, Fai
     }
     let folder = temporary()?;
     let python = python::find(args.python.as_deref())?;
-    let traced = trace::module(&python, source, args.name.as_deref(), args.version.as_deref(), folder.path()).await?;
-    Ok(Package::new(pack_module(&traced)?, None))
+    let (name, version) = (args.name.as_deref(), args.version.as_deref());
+    let (module, interpreter) = trace::module(&python, source, name, version, folder.path()).await?;
+    let (declared, network) = (module.dependencies.as_ref(), Network::from_environment());
+    let resolved = resolve(&module.name, declared, interpreter.as_ref(), network).await?;
+    Ok(Package::new(pack_module(&module, resolved)?, None))
 }
 
 /// The same, or a published module by `NAME@VERSION`.

@@ -22,6 +22,8 @@ use crate::bundle::{PackedModule, name_file};
 use crate::package::{Package, bundle};
 use crate::report::Failure;
 
+/// The folder of its locks and wheels, by their digests.
+const DEPENDENCIES: &str = "dependencies";
 const FILES: &str = "files";
 const MARKS: &str = "marks.json";
 
@@ -117,9 +119,11 @@ impl Directory {
         let folder = self.folder(name)?.join(version);
         let bundle = self.manifest(name, version)?;
         let mut sources = BTreeMap::new();
-        for (path, blob) in &bundle.manifest.files {
-            let file = folder.join(FILES).join(path);
-            if !fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file()) || name_file(&file)? != *blob {
+        let files = bundle.manifest.files.iter().map(|(path, blob)| (folder.join(FILES).join(path), *blob));
+        let others = bundle.manifest.dependency_blobs();
+        let others = others.map(|(_, blob)| (folder.join(DEPENDENCIES).join(blob.digest.to_string()), blob));
+        for (file, blob) in files.chain(others) {
+            if !fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file()) || name_file(&file)? != blob {
                 let message = format!("`{}` is not what the manifest of `{name}` {version} says", file.display());
                 let failure = Failure::new(ErrorCode::DigestMismatch, message);
                 return Err(
@@ -158,6 +162,13 @@ impl Directory {
             let file = making.path().join(FILES).join(path);
             fs::create_dir_all(file.parent().unwrap_or(making.path())).map_err(failed)?;
             fs::write(&file, package.read(path).map_err(failed)?).map_err(failed)?;
+        }
+        for (name, blob) in manifest.dependency_blobs() {
+            let folder = making.path().join(DEPENDENCIES);
+            fs::create_dir_all(&folder).map_err(failed)?;
+            let source = package.packed.sources.get(&blob.digest);
+            let source = source.ok_or_else(|| Failure::internal(format!("`{name}` lies nowhere on this machine")))?;
+            fs::copy(source, folder.join(blob.digest.to_string())).map_err(failed)?;
         }
         fs::create_dir_all(place.parent().unwrap_or(&self.root)).map_err(failed)?;
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);

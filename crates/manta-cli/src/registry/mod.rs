@@ -140,7 +140,7 @@ impl Registry {
         let mut packed = self.pin(version).await?;
         let Self::Manager(client) = self else { return Ok(packed) };
         let wanted: std::collections::BTreeSet<Digest> =
-            packed.bundle.manifest.files.values().map(|blob| blob.digest).collect();
+            packed.bundle.manifest.blobs().map(|(_, blob)| blob.digest).collect();
         for digest in wanted {
             let path = folder.join(digest.to_string());
             if !path.exists() {

@@ -41,7 +41,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let temporary =
         temporary.map_err(|error| Failure::internal(format!("no temporary folder can be made: {error}")))?;
     let traced = args.swarm.trace(temporary.path(), Some(&client)).await?;
-    let mut packed = pack_swarm(&traced)?;
+    let mut packed = pack_swarm(&traced).await?;
     (packed.submission.priority, packed.submission.attempts_max) = (args.priority, args.attempts_max);
     let swarm = submit(&client, &packed).await?;
     match form {

@@ -191,6 +191,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         cache_bytes_max: args.cache_max << 30,
         python: python::find(args.python.as_deref())?,
         images: images(args)?,
+        installer: crate::dependencies::installer()?,
         image_names: image_names(&args.image)?,
         isolation_min: tier(&args.isolation_min),
         verdicts: args.verdicts.as_deref().map(absolute).transpose()?,

@@ -54,7 +54,7 @@ async fn on_manager(args: &Args) -> Result<PlanView, Failure> {
     let temporary =
         temporary.map_err(|error| Failure::internal(format!("no temporary folder can be made: {error}")))?;
     let traced = args.swarm.trace(temporary.path(), Some(&client)).await?;
-    Ok(client.plan(&pack_swarm(&traced)?.plan_request()).await?)
+    Ok(client.plan(&pack_swarm(&traced).await?.plan_request()).await?)
 }
 
 async fn on_this_machine(args: &Args, form: Form) -> Result<PlanView, Failure> {

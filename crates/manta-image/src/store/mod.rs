@@ -29,6 +29,9 @@ pub use import::Imported;
 pub use incoming::Incoming;
 pub use record::{ImageRecord, LayerRecord};
 
+use manta_types::{PythonVersion, Runtime};
+use rustix::fs::{Mode, OFlags};
+
 use crate::{ImageError, ImageName, Platform, Sha256, Unpacker};
 use disk::{private_dir, read_json, replace};
 
@@ -72,6 +75,18 @@ impl Held {
     /// The directory that holds its files; never to be written to.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Its Python and C library, where both can be told. Reads the library.
+    pub fn runtime(&self) -> Option<Runtime> {
+        let (major, minor) = self.record.python_version()?;
+        let root = rustix::fs::open(&self.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let library = crate::library::find(&root.ok()?)?;
+        let python = PythonVersion { major: major.try_into().ok()?, minor: minor.try_into().ok()? };
+        Some(Runtime {
+            python,
+            platform: manta_types::Platform { machine: std::env::consts::ARCH.to_owned(), library },
+        })
     }
 }
 

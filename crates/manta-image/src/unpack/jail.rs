@@ -1,4 +1,4 @@
-//! What the unpacking process gives up before it reads a byte of a layer.
+//! What a process that unpacks gives up before it reads a byte of a layer or a wheel.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -4,3 +4,4 @@ mod forms;
 mod hostile;
 mod keeping;
 mod support;
+mod wheels;

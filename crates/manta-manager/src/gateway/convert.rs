@@ -94,6 +94,7 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
         notes: clip_all(hello.notes),
         agent_version: clip(hello.agent_version, 64),
         python_version: clip(hello.python_version, 64),
+        platform: clip(hello.platform, 64),
     };
     Ok(Introduction { name, id, profile, held, greeting })
 }

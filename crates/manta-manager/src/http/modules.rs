@@ -177,7 +177,7 @@ fn publishable(bundle: &Digest, blobs: &dyn BlobStore) -> Result<(BundleManifest
         ));
         return Err(problem.hint("give it a version such as 1.0.0: `version` in `[tool.manta.module]`, or --version"));
     }
-    for (path, blob) in &manifest.files {
+    for (path, blob) in manifest.blobs() {
         match blobs.hold(&blob.digest).map_err(ManagerError::from)? {
             Some(size) if size == blob.size => {}
             Some(size) => return Err(invalid(format!("`{path}` has {size} bytes, its manifest says {}", blob.size))),
@@ -194,7 +194,7 @@ pub fn about(manifest: &BundleManifest) -> ModuleAbout {
         image: manifest.image.clone(),
         images: manifest.images.clone(),
         requires_manta: manifest.requires_manta.clone(),
-        requires_python: None,
+        requires_python: manifest.requires_python.clone(),
         architectures: manifest.architectures.clone(),
         datasets: manifest.datasets.clone(),
         files: manifest.files.len() as u64,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use manta_engine::NodeDescription;
 use manta_store::NodeRecord;
-use manta_types::{NodeDuty, NodeId, NodeName};
+use manta_types::{NodeDuty, NodeId, NodeName, Runtime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -49,6 +49,9 @@ pub struct NodeProfile {
     /// The host's Python.
     #[serde(default)]
     pub python_version: String,
+    /// The host's processor and C library; empty where the node did not tell.
+    #[serde(default)]
+    pub platform: String,
 }
 
 /// A GPU of a node.
@@ -61,6 +64,16 @@ pub struct Gpu {
 }
 
 impl NodeProfile {
+    /// What its images of the host are; of stored ones it is not told.
+    fn runtimes(&self) -> BTreeMap<String, Runtime> {
+        let python = self.python_version.rsplit_once('.').and_then(|(minor, _)| minor.parse().ok());
+        let Some(python) = python else { return BTreeMap::new() };
+        let Ok(platform) = self.platform.parse() else { return BTreeMap::new() };
+        let runtime = Runtime { python, platform };
+        let of_host = self.image_digests.iter().filter(|(_, digest)| digest.starts_with("host:"));
+        of_host.map(|(image, _)| (image.clone(), runtime.clone())).collect()
+    }
+
     /// What decisions need of it.
     pub(crate) fn describe(&self, name: &NodeName) -> NodeDescription {
         NodeDescription {
@@ -68,6 +81,7 @@ impl NodeProfile {
             labels: self.labels.clone(),
             datasets: self.datasets.keys().cloned().collect(),
             images: self.images.clone(),
+            runtimes: self.runtimes(),
             slots: self.slots,
             cpu: self.cpu_count,
             memory_bytes: self.memory_bytes,

@@ -172,6 +172,8 @@ fn meta(name: &str, datasets: &[&str]) -> BundleMeta {
         requires_manta: None,
         images: Vec::new(),
         architectures: Vec::new(),
+        requires_python: None,
+        dependencies: Vec::new(),
     }
 }
 

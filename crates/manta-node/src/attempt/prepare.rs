@@ -1,6 +1,9 @@
 //! First step: everything that user code needs is on this node, or the attempt ends here.
+use std::time::Duration;
+
 use manta_api::AttemptInputs;
 use manta_types::{AttemptFailure, OutcomeClass};
+use tokio::time::Instant;
 
 use super::Order;
 use super::outcome::failure;
@@ -10,12 +13,15 @@ use crate::cache::CacheError;
 use crate::dataset::Dataset;
 use crate::gpu::Claim;
 use crate::image::Environment;
+use crate::layer::{Layer, LayerError};
 use crate::logs::AttemptLog;
 
 /// What an attempt runs on.
 pub(crate) struct Prepared<'a> {
     pub(crate) environment: Environment<'a>,
     pub(crate) bundle: Bundle,
+    /// The packages of its lock, where it has any.
+    pub(crate) layer: Option<Layer>,
     pub(crate) inputs: AttemptInputs,
     /// Those that the task may open.
     pub(crate) datasets: Vec<&'a Dataset>,
@@ -43,7 +49,54 @@ pub(crate) async fn prepare<'a>(
     };
     let bundle = async { node.bundles.get(order.bundle).await.map_err(|error| bundle_failure(&error)) };
     let (bundle, inputs) = tokio::try_join!(bundle, inputs)?;
-    Ok(Prepared { environment, bundle, inputs, datasets, gpus })
+    let layer = layer(node, order, &environment, &bundle, log).await?;
+    Ok(Prepared { environment, bundle, layer, inputs, datasets, gpus })
+}
+
+/// The packages of the module's lock that is for this image, installed where this node lacks them.
+async fn layer(
+    node: &Node,
+    order: &Order,
+    environment: &Environment<'_>,
+    bundle: &Bundle,
+    log: &AttemptLog,
+) -> Result<Option<Layer>, AttemptFailure> {
+    let locks = &bundle.manifest.dependencies;
+    if locks.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |words: String| failure(OutcomeClass::Image, words);
+    let (image, name) = (&order.image, &node.name);
+    let runtime = environment.runtime().ok_or_else(|| {
+        refuse(format!("which Python and C library the image `{image}` on node `{name}` has cannot be told, so no lock can be chosen"))
+    })?;
+    // The newest that runs here: its wheels were made for a machine most like this one.
+    let fitting = locks.iter().filter(|locked| runtime.runs(&locked.runtime())).max_by_key(|locked| locked.runtime());
+    let locked = fitting.ok_or_else(|| {
+        let locked = locks.iter().map(|locked| locked.runtime().to_string()).collect::<Vec<_>>().join(" and ");
+        refuse(format!(
+            "the module's dependencies are locked for {locked}; the image `{image}` on node `{name}` is {runtime}"
+        ))
+    })?;
+    let begun = Instant::now();
+    let layer = node.layers.get(locked).await.map_err(|error| layer_failure(&error))?;
+    if layer.is_new {
+        log.platform("info", &installed(&layer, begun.elapsed())).await;
+    }
+    for (package, version) in environment.shadowed(&layer.installed) {
+        let own = layer.installed.distributions.iter().find(|own| own.name == package).map_or("", |own| &own.version);
+        let words =
+            format!("`{package}` {own} of the module's lock takes the place of `{package}` {version} of the image");
+        log.platform("info", &words).await;
+    }
+    Ok(Some(layer))
+}
+
+/// What was installed, for people.
+fn installed(layer: &Layer, took: Duration) -> String {
+    let named = layer.installed.distributions.iter().map(|own| format!("{} {}", own.name, own.version));
+    let (named, count) = (named.collect::<Vec<_>>().join(", "), layer.installed.distributions.len());
+    format!("installed {count} packages of the module's lock in {:.1} s: {named}", took.as_secs_f64())
 }
 
 /// The GPUs that the task asks for; who has to wait for them says so.
@@ -62,6 +115,17 @@ fn dataset<'a>(node: &'a Node, name: &str) -> Result<&'a Dataset, AttemptFailure
     offered.ok_or_else(|| {
         failure(OutcomeClass::Dataset, format!("the node `{}` does not offer the dataset `{name}`", node.name))
     })
+}
+
+fn layer_failure(error: &LayerError) -> AttemptFailure {
+    let doing = match error {
+        LayerError::Blob(CacheError::Remote { .. }) => "a package of the module's lock cannot be fetched",
+        LayerError::Lock(_) | LayerError::Disagreement(_) => "the module's lock cannot be used",
+        LayerError::Install(_) | LayerError::Blob(CacheError::Disk(_)) | LayerError::Disk(_) => {
+            "the packages of the module's lock cannot be installed on this node"
+        }
+    };
+    failure(OutcomeClass::Platform, format!("{doing}: {error}"))
 }
 
 fn bundle_failure(error: &BundleError) -> AttemptFailure {

@@ -95,6 +95,7 @@ fn grant<'a>(
         node_datasets: node.datasets.keys().map(String::as_str).collect(),
         datasets: datasets.collect(),
         code: view.code(),
+        packages: view.packages(),
         order,
         manifest: &prepared.bundle.manifest,
         gpus: gpus_of(node, prepared),

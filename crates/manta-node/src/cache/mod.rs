@@ -1,4 +1,5 @@
 //! The node's store of blobs: verified as they arrive, shared by all attempts, bounded in size.
+mod directories;
 mod shelf;
 
 use std::collections::HashMap;
@@ -15,7 +16,8 @@ use tokio::io::AsyncWriteExt as _;
 use crate::home::private_dir;
 use crate::remote::{BlobSource, MayPass, RemoteError, persist};
 use crate::supervisor::blocking;
-pub(crate) use shelf::Shelf;
+pub(crate) use directories::{Directories, Hold};
+use shelf::Shelf;
 
 /// Bytes copied and digested at a time.
 const COPY_BYTES: usize = 1 << 20;

@@ -59,6 +59,11 @@ impl Shelf {
         }
     }
 
+    /// Whether it is there.
+    pub(crate) fn has(&self, digest: Digest) -> bool {
+        self.places.contains_key(&digest)
+    }
+
     /// Marks a blob as in use, if it is there and known to be what its digest says.
     pub(crate) fn pin(&mut self, digest: Digest) -> Option<Blob> {
         let place = self.places.get_mut(&digest).filter(|place| place.checked)?;

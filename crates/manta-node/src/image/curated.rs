@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use manta_module::normalised;
 use manta_sandbox::HostImage;
+use manta_types::Runtime;
 
 use crate::NodeError;
 
@@ -14,17 +16,27 @@ const CURATED: [(&str, &str, &str); 4] = [
     ("sklearn", "sklearn", "scikit-learn"),
     ("tensorflow", "tensorflow", "tensorflow"),
 ];
-/// Prints names and versions of all distributions, a line each.
+/// Prints the platform, then names and versions of all distributions, a line each.
 const VERSIONS: &str = "
+import os, platform, sysconfig
 from importlib.metadata import distributions
+try:
+    library = 'manylinux_' + os.confstr('CS_GNU_LIBC_VERSION').split()[1].replace('.', '_')
+except (ValueError, AttributeError, IndexError, OSError):
+    library = 'musllinux_1_2' if 'musl' in str(sysconfig.get_config_var('SOABI')) else 'unknown'
+print(platform.machine() + '-' + library)
 print(*sorted({f\"{found.metadata['Name']} {found.version}\" for found in distributions()}), sep='\\n')
 ";
 
 /// What the host can make.
-pub(super) struct Curated {
+pub(crate) struct Curated {
     host: HostImage,
     /// What tells this host's images from those of another.
     fingerprint: String,
+    /// Its Python and machine, where they are of a kind that locks name.
+    runtime: Option<Runtime>,
+    /// Distribution, normalised → its version; what a task finds in every image of the host.
+    packages: BTreeMap<String, String>,
     /// Image name → version of its package, as told; for the images that are whole.
     made: BTreeMap<&'static str, String>,
 }
@@ -41,10 +53,14 @@ impl Curated {
         let (major, minor, patch) = host.version();
         let platform = (std::env::consts::ARCH, major, minor, patch, told.as_ref());
         let fingerprint = format!("host:{}", &blake3::hash(format!("{platform:?}").as_bytes()).to_hex()[..32]);
-        let versions: BTreeMap<&str, &str> = told.lines().filter_map(|line| line.split_once(' ')).collect();
+        let mut lines = told.lines();
+        let runtime = lines.next().and_then(|platform| runtime((major, minor), platform));
+        let versions: BTreeMap<&str, &str> = lines.filter_map(|line| line.split_once(' ')).collect();
+        let packages = versions.iter().map(|(name, version)| (normalised(name), (*version).to_owned())).collect();
         let whole = CURATED.into_iter().filter(|(_, module, _)| host.has(module));
         let made = whole.map(|(name, _, distribution)| (name, versions.get(distribution).copied().unwrap_or_default()));
-        Ok(Self { made: made.map(|(name, version)| (name, version.to_owned())).collect(), host, fingerprint })
+        let made = made.map(|(name, version)| (name, version.to_owned())).collect();
+        Ok(Self { made, host, fingerprint, runtime, packages })
     }
 
     /// The interpreter, its mounts and links.
@@ -55,6 +71,16 @@ impl Curated {
     /// `host:` and a digest of interpreter and packages, by their versions.
     pub(super) fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// Its Python and machine, where they are of a kind that locks name.
+    pub(super) fn runtime(&self) -> Option<&Runtime> {
+        self.runtime.as_ref()
+    }
+
+    /// Distribution, normalised → its version.
+    pub(super) fn packages(&self) -> &BTreeMap<String, String> {
+        &self.packages
     }
 
     /// Names of the images that are whole.
@@ -70,6 +96,10 @@ impl Curated {
         check(image, &self.made)
             .map_err(|problem| format!("{problem}, with {} on this node", self.host.python().display()))
     }
+}
+
+fn runtime((major, minor): (u32, u32), platform: &str) -> Option<Runtime> {
+    Some(Runtime { python: format!("{major}.{minor}").parse().ok()?, platform: platform.parse().ok()? })
 }
 
 /// Checks an image, `manta_light:numpy`, `numpy`, `numpy:2.0+` or `numpy>=2.0`, against those that are whole.

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use manta_image::{ImageError, ImageName, Store};
+use manta_image::{ImageError, ImageName, Installed, Store};
 use manta_sandbox::{HostImage, Link, Mount, Tier};
+use manta_types::Runtime;
 
 use crate::NodeError;
 use crate::supervisor::blocking;
@@ -30,7 +31,7 @@ pub(crate) struct Images {
 /// What one attempt runs in.
 pub(crate) enum Environment<'a> {
     /// The host's interpreter and packages.
-    Host(&'a HostImage),
+    Host(&'a Curated),
     /// An image of the store, kept while the attempt lasts.
     Stored(Box<Stored>),
 }
@@ -49,6 +50,11 @@ impl Images {
     /// The interpreter that curated images are made of.
     pub(crate) fn host(&self) -> &HostImage {
         self.curated.host()
+    }
+
+    /// Python and machine of the images that are the host's, where locks of dependencies can name them.
+    pub(crate) fn runtime(&self) -> Option<&Runtime> {
+        self.curated.runtime()
     }
 
     /// Names of all images that are here now. Reads a small file.
@@ -88,7 +94,7 @@ impl Images {
         let (images, image) = (Arc::clone(self), image.to_owned());
         Ok(match blocking(move || images.find(&image)).await? {
             Some(stored) => Environment::Stored(Box::new(stored)),
-            None => Environment::Host(self.curated.host()),
+            None => Environment::Host(&self.curated),
         })
     }
 
@@ -122,10 +128,34 @@ impl Images {
 }
 
 impl Environment<'_> {
+    /// Its Python and C library, where both are known. Blocks.
+    pub(crate) fn runtime(&self) -> Option<Runtime> {
+        match self {
+            Self::Host(curated) => curated.runtime().cloned(),
+            Self::Stored(stored) => stored.runtime(),
+        }
+    }
+
+    /// Which packages of the image, as far as they are known, others of the same names take the place of: name and version.
+    pub(crate) fn shadowed(&self, installed: &Installed) -> Vec<(String, String)> {
+        let Self::Host(curated) = self else { return Vec::new() };
+        let both = installed.distributions.iter().filter_map(|distribution| {
+            let version = curated.packages().get(&distribution.name)?;
+            Some((distribution.name.clone(), version.clone()))
+        });
+        both.collect()
+    }
+
+    /// A name by which something of the image could have been imported that means something else with those packages.
+    pub(crate) fn contested<'a>(&self, installed: &'a Installed) -> Option<&'a str> {
+        let Self::Host(curated) = self else { return None };
+        installed.modules.iter().find(|module| curated.host().has(module)).map(String::as_str)
+    }
+
     /// The interpreter, as the task sees it.
     pub(crate) fn python(&self) -> &Path {
         match self {
-            Self::Host(host) => host.python(),
+            Self::Host(curated) => curated.host().python(),
             Self::Stored(stored) => stored.python(),
         }
     }
@@ -133,7 +163,7 @@ impl Environment<'_> {
     /// What is mounted.
     pub(crate) fn mounts(&self) -> &[Mount] {
         match self {
-            Self::Host(host) => host.mounts(),
+            Self::Host(curated) => curated.host().mounts(),
             Self::Stored(stored) => stored.mounts(),
         }
     }
@@ -141,7 +171,7 @@ impl Environment<'_> {
     /// Links that are made in the root directory.
     pub(crate) fn links(&self) -> &[Link] {
         match self {
-            Self::Host(host) => host.links(),
+            Self::Host(curated) => curated.host().links(),
             Self::Stored(stored) => stored.links(),
         }
     }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use manta_image::Held;
 use manta_sandbox::{Link, Mount, MountAccess};
+use manta_types::Runtime;
 
 /// Files and directories of an image's root directory.
 const ENTRIES_MAX: usize = 100;
 /// What the sandbox makes itself, or the agent puts there.
-const OWN: [&str; 7] = ["code", "data", "dev", "manta", "proc", "sys", "tmp"];
+const OWN: [&str; 8] = ["code", "data", "dev", "manta", "packages", "proc", "sys", "tmp"];
 /// The oldest Python that `manta.light` runs on.
 const VERSION_MIN: (u32, u32) = (3, 9);
 
@@ -35,6 +36,10 @@ impl Stored {
         }
         let (mounts, links) = pieces(held.root())?;
         Ok(Self { held, python, mounts, links })
+    }
+
+    pub(super) fn runtime(&self) -> Option<Runtime> {
+        self.held.runtime()
     }
 
     pub(super) fn python(&self) -> &Path {

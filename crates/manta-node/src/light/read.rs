@@ -53,6 +53,7 @@ impl Server<'_> {
             "iteration": order.iteration, "attempt": order.attempt, "attempt_number": order.number, "seed": order.seed,
             "module": {"name": manifest.name, "version": manifest.version, "entry": manifest.entry},
             "datasets": order.datasets, "node_datasets": grant.node_datasets, "code": grant.code,
+            "packages": grant.packages,
             "resources": {
                 "cpu_count": resources.cpu, "cpu_memory": resources.memory_bytes,
                 "gpu_available": gpu_count > 0, "gpu_count": gpu_count, "gpu_memory": gpu_memory,

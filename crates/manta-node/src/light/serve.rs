@@ -33,6 +33,8 @@ pub(crate) struct Grant<'a> {
     pub(crate) datasets: BTreeMap<&'a str, (PathBuf, String)>,
     /// The bundle's directory as the task sees it.
     pub(crate) code: PathBuf,
+    /// The directory of its packages as the task sees it, where it has any.
+    pub(crate) packages: Option<PathBuf>,
     pub(crate) order: &'a Order,
     pub(crate) manifest: &'a BundleManifest,
     pub(crate) inputs: &'a AttemptInputs,

@@ -26,6 +26,8 @@ pub(crate) fn publish(manager: &Manager, run: &str) -> String {
         requires_manta: None,
         images: Vec::new(),
         architectures: Vec::new(),
+        requires_python: None,
+        dependencies: Vec::new(),
         files: BTreeMap::from([("worker.py".to_owned(), manager.keep(code.as_bytes()))]),
     };
     manager.keep(&manifest.canonical_bytes()).digest.to_string()

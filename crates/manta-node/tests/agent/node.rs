@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use manta_client::Token;
-use manta_image::{Store, Unpacker};
+use manta_image::{Installer, Store, Unpacker};
 use manta_node::{Bounds, NodeError, OnAllowedProbe, Settings, Warm};
 use manta_sandbox::{Launcher, Tier};
 use tokio::sync::oneshot;
@@ -86,6 +86,7 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         slots: NonZeroU32::new(slots).unwrap(),
         python: python(),
         images: Store::new(dir.join("images"), Unpacker::new("/nonexistent".into(), Vec::new())),
+        installer: Installer::new("/nonexistent".into(), Vec::new()),
         image_names: BTreeMap::new(),
         isolation_min: Tier::Reduced,
         bounds: Bounds::default(),

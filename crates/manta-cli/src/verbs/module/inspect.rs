@@ -6,6 +6,7 @@ use manta_api::version::SCHEMA_VERSION;
 use manta_module::{BundleManifest, Target};
 use serde_json::json;
 
+use super::packages;
 use crate::out;
 use crate::package::{self, Package, SourceArgs};
 use crate::registry::RegistryArgs;
@@ -60,6 +61,7 @@ fn render(package: &Package, width: Option<usize>) -> String {
     line("images", &manifest.images.join(", "));
     line("architectures", &manifest.architectures.join(", "));
     line("manta", manifest.requires_manta.as_deref().unwrap_or_default());
+    line("python", manifest.requires_python.as_deref().unwrap_or_default());
     line("datasets", &manifest.datasets.join(", "));
     line("resources", &resources(manifest));
     line("isolation", manifest.isolation.as_deref().unwrap_or_default());
@@ -72,6 +74,10 @@ fn render(package: &Package, width: Option<usize>) -> String {
     }
     text.push('\n');
     text.push_str(&table.render(width));
+    if let Some(packages) = packages::render(package, width) {
+        text.push('\n');
+        text.push_str(&packages);
+    }
     text
 }
 

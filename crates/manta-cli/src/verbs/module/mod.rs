@@ -12,6 +12,7 @@ pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod mark;
 pub(crate) mod package;
+mod packages;
 pub(crate) mod publish;
 pub(crate) mod show;
 pub(crate) mod test;

@@ -165,6 +165,7 @@ async fn talk(act: impl FnOnce(Task) + Send + 'static) -> (Ending, Staged, u32) 
         node_datasets: vec!["digits"],
         datasets: BTreeMap::from([("digits", (PathBuf::from("/data/digits"), "digits.npy".to_owned()))]),
         code: PathBuf::from("/code"),
+        packages: None,
         order: &order,
         manifest: &manifest,
         inputs: &inputs,

@@ -5,6 +5,7 @@ mod demo;
 mod engine;
 mod manager;
 mod module;
+mod modules;
 mod node;
 mod processes;
 mod registry;
@@ -33,13 +34,15 @@ fn run(arguments: &[String]) -> Result<()> {
     let machine = Machine::read();
     let rows = match names.as_slice() {
         ["demo"] => demo::measure()?,
+        ["modules"] => [modules::layers()?, registry::measure()?].concat(),
+        ["modules", "layers"] => modules::layers()?,
         ["sandbox"] => [sandbox::starts()?, sandbox::probes()?].concat(),
         ["sandbox", "probes"] => sandbox::probes()?,
         ["sandbox", "starts"] => sandbox::starts()?,
         ["modules", "registry"] => registry::measure()?,
         ["engine", rest @ ..] => engine::measure(rest)?,
         other => bail!(
-            "there is no bench `{}`; `demo`, `engine`, `modules registry`, `sandbox`, `sandbox probes` and `sandbox starts` are there",
+            "there is no bench `{}`; `demo`, `engine`, `modules`, `modules layers`, `modules registry`, `sandbox`, `sandbox probes` and `sandbox starts` are there",
             other.join(" ")
         ),
     };

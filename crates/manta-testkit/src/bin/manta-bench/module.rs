@@ -20,6 +20,8 @@ pub(crate) async fn store(client: &Client, source: &str) -> Result<Value> {
         requires_manta: None,
         images: Vec::new(),
         architectures: Vec::new(),
+        requires_python: None,
+        dependencies: Vec::new(),
     };
     let bundle = pack(meta, [("bench.py".to_owned(), file)])?;
     client.put_blob_bytes(bundle.bytes).await?;

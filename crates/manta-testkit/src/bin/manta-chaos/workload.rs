@@ -136,6 +136,7 @@ fn describe(kind: Kind, name: &str) -> Result<(SwarmSubmission, Vec<Vec<u8>>)> {
             image: bundle.manifest.image.clone(),
             datasets: Vec::new(),
             resources: ResourcesWire::default(),
+            runtimes: Vec::new(),
         });
         blobs.extend([code.as_bytes().to_vec(), bundle.bytes]);
     }
@@ -175,6 +176,8 @@ pub(crate) fn meta(name: &str) -> BundleMeta {
         requires_manta: None,
         images: Vec::new(),
         architectures: Vec::new(),
+        requires_python: None,
+        dependencies: Vec::new(),
     }
 }
 

@@ -173,6 +173,7 @@ fn describe(index: usize) -> Result<NodeDescription> {
         labels: std::collections::BTreeMap::new(),
         datasets: vec!["digits".to_owned()],
         images: vec!["latest".to_owned()],
+        runtimes: std::collections::BTreeMap::new(),
         slots: 2,
         cpu: 2.0,
         memory_bytes: 8 << 30,

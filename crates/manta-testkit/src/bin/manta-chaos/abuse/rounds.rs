@@ -160,6 +160,7 @@ pub(crate) async fn submit(client: &Client, lone: &Lone<'_>) -> Result<SwarmId> 
         image: bundle.manifest.image.clone(),
         datasets: Vec::new(),
         resources: wire(resources),
+        runtimes: Vec::new(),
     };
     let task: TaskSubmission = serde_json::from_value(serde_json::json!({
         "alias": ALIAS, "module": 0, "method": "all", "specified": [lone.node], "retries": 0, "timeout_s": lone.timeout_s,
