@@ -23,6 +23,8 @@ async fn stored(manager: &Manager, version: &str, code: &str, requires_manta: Op
         requires_manta: requires_manta.map(str::to_owned),
         images: vec!["manta_light:pytorch>=2.0".to_owned()],
         architectures: Vec::new(),
+        requires_python: None,
+        dependencies: Vec::new(),
     };
     let bundle = pack(meta, [("worker.py".to_owned(), file)]).unwrap();
     manager.put_blob(&bundle.bytes).await;

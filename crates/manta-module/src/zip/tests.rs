@@ -20,6 +20,8 @@ fn manifest(files: &BTreeMap<String, Vec<u8>>) -> BundleManifest {
         requires_manta: None,
         images: vec![],
         architectures: vec![],
+        requires_python: None,
+        dependencies: vec![],
     };
     let blobs =
         files.iter().map(|(path, bytes)| (path.clone(), Blob { digest: digest_of(bytes), size: bytes.len() as u64 }));

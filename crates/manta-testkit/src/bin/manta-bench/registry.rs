@@ -156,6 +156,8 @@ async fn publish(client: &Client, number: usize) -> Result<std::time::Duration> 
         requires_manta: None,
         images: Vec::new(),
         architectures: Vec::new(),
+        requires_python: None,
+        dependencies: Vec::new(),
     };
     let bundle = pack(meta, [("worker.py".to_owned(), file)])?;
     client.put_blob_bytes(bundle.bytes).await?;
