@@ -73,6 +73,13 @@ struct FileForm {
     hashes: Hashes,
 }
 
+impl LockedFile {
+    /// Its SHA-256, 64 lower-case hexadecimal digits, where the lock has one of that form.
+    pub fn sha256(&self) -> Option<&str> {
+        Some(self.hashes.sha256.as_str()).filter(|text| is_sha256(text))
+    }
+}
+
 impl From<FileForm> for LockedFile {
     fn from(form: FileForm) -> Self {
         let place = form.url.as_deref().or(form.path.as_deref()).unwrap_or_default();
@@ -144,6 +151,7 @@ wheels = [{ url = "https://example.org/torch-2.5.1%2Bcpu-cp311-cp311-linux_x86_6
     fn what_other_tools_write_is_read_and_written_in_one_form() {
         let lock = Lock::parse(TEXT.as_bytes()).unwrap();
         assert_eq!(lock.packages[0].wheels[0].name, "torch-2.5.1+cpu-cp311-cp311-linux_x86_64.whl");
+        assert_eq!(lock.packages[0].wheels[0].sha256(), None, "`00` is no digest that could name a file");
         let written = lock.to_bytes();
         assert_eq!(Lock::parse(&written).unwrap(), lock);
         assert_eq!(Lock::parse(&written).unwrap().to_bytes(), written);

@@ -125,14 +125,15 @@ impl Layers {
                 let packages = fresh.join(PACKAGES);
                 fs::create_dir(&packages)?;
                 let installed = Arc::new(installer.install(&files, &packages)?);
-                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.retain(|digest, _| directories.has(*digest));
-                known.insert(digest, Arc::clone(&installed));
                 let bytes = installed.bytes;
                 made = Some(installed);
                 Ok::<_, LayerError>(bytes)
             })?;
             let installed = made.expect("what was added was filled first");
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|digest, _| directories.has(*digest));
+            known.insert(digest, Arc::clone(&installed));
+            drop(known);
             Ok::<_, LayerError>((hold, installed))
         });
         let (hold, installed) = made.await?;

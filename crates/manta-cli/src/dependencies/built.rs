@@ -37,13 +37,14 @@ pub(super) async fn build_missing(task: &Task<'_>, uv: &Uv, lock: &mut Lock) -> 
 }
 
 async fn build(task: &Task<'_>, uv: &Uv, source: &LockedFile) -> Result<LockedFile, String> {
-    let folder = task.store.built(&source.hashes.sha256, task.runtime);
+    let sha256 = source.sha256().ok_or_else(|| format!("its lock has no SHA-256 of `{}`", source.name))?;
+    let folder = task.store.built(sha256, task.runtime);
     if wheel_in(&folder).is_none() {
         fetch::fetch(task, source).await?;
         let fresh = tempfile::tempdir_in(folder.parent().unwrap_or(&folder)).map_err(|error| error.to_string())?;
         // uv tells what a source is by its file's name.
         let named = fresh.path().join(Path::new(&source.name).file_name().unwrap_or_default());
-        std::fs::copy(task.store.wheel(&source.hashes.sha256), &named).map_err(|error| error.to_string())?;
+        std::fs::copy(task.store.wheel(sha256), &named).map_err(|error| error.to_string())?;
         let out = fresh.path().join("out");
         uv.build(task, &named, &out).await?;
         // Another build may have been first; its wheel does as well.

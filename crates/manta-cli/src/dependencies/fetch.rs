@@ -28,7 +28,8 @@ const SAID_BYTES: u64 = 8 << 20;
 /// # Errors
 /// One sentence: which file, and why it is not to be had.
 pub(super) async fn fetch_all(task: &Task<'_>, files: &[LockedFile]) -> Result<Vec<Blob>, String> {
-    let missing = files.iter().filter(|file| !task.store.wheel(&file.hashes.sha256).is_file());
+    let is_here = |file: &LockedFile| file.sha256().is_some_and(|sha256| task.store.wheel(sha256).is_file());
+    let missing = files.iter().filter(|file| !is_here(file));
     let (count, bytes) = missing.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.size.unwrap_or(0)));
     if bytes > SAID_BYTES {
         say(&format!("fetching {count} packages, {} MB", bytes / 1_000_000));
@@ -38,7 +39,9 @@ pub(super) async fn fetch_all(task: &Task<'_>, files: &[LockedFile]) -> Result<V
 
 /// Has one file in the cache.
 pub(super) async fn fetch(task: &Task<'_>, file: &LockedFile) -> Result<Blob, String> {
-    let (name, sha256) = (&file.name, &file.hashes.sha256);
+    let name = &file.name;
+    // It becomes a file's name: nothing but digits may.
+    let sha256 = file.sha256().ok_or_else(|| format!("its lock has no SHA-256 of `{name}`"))?;
     let place = task.store.wheel(sha256);
     if place.is_file() {
         return name_file(&place).map_err(|failure| failure.message);
