@@ -88,6 +88,9 @@ pub(super) async fn open(path: &Path) -> Result<Package, Failure> {
     };
     let bytes = std::fs::read(&manifest).map_err(|error| Failure::file("a file cannot be read:", &manifest, &error))?;
     let bundle = bundle(bytes, &format!("the archive `{}`", path.display()))?;
+    if !bundle.manifest.dependencies.is_empty() {
+        return Err(refuse("names dependencies, and an archive holds no wheels".to_owned()));
+    }
     let listed: BTreeSet<&String> = bundle.manifest.files.keys().collect();
     let held: BTreeSet<&String> = unpacked.keys().collect();
     if let Some(path) = held.difference(&listed).next() {
