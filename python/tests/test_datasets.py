@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,62 @@ def test_damage_is_told_with_the_datasets_name(tmp_path: Path, name: str) -> Non
     (tmp_path / name).write_bytes(b"\xff\xfe\x00 garbage")
     with pytest.raises(DataCorruptionError, match='"digits"'):
         assert opened(tmp_path / name).shape
+
+
+def write_every_form(folder: Path) -> list[Path]:
+    """Write a dataset of each form that needs no further library."""
+    np.save(folder / "d.npy", np.arange(1000.0))
+    np.savez_compressed(folder / "d.npz", x=np.random.default_rng(1).random(1000))
+    (folder / "d.csv").write_text("a,b\n" + "1,2\n" * 500)
+    (folder / "d.txt").write_text("é\n" * 500, encoding="utf-8")
+    return [folder / f"d.{form}" for form in ("npy", "npz", "csv", "txt")]
+
+
+def read(path: Path) -> Any:
+    """Open a dataset and read all of it."""
+    data = opened(path)
+    if path.suffix == ".npy":
+        return data.sum()
+    return {".npz": lambda: data["x"], ".csv": lambda: data.to_numpy(), ".txt": lambda: data.read_text()}[path.suffix]()
+
+
+def test_what_is_cut_short_or_written_over_is_told_with_name_file_and_reason(tmp_path: Path) -> None:
+    for path in write_every_form(tmp_path):
+        read(path)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-101] if path.suffix != ".csv" else whole[:-3])
+        if path.suffix == ".txt":
+            path.write_bytes(whole[:-2])
+        with pytest.raises(DataCorruptionError, match=rf'"digits" \({path.name}\)'):
+            read(path)
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + b"\xff" * 64 + whole[middle + 64 :])
+        if path.suffix != ".npy":  # its numbers are as good as any
+            with pytest.raises(DataCorruptionError, match='"digits"'):
+                read(path)
+
+
+def test_what_changes_while_it_is_open_is_told(tmp_path: Path) -> None:
+    calls: dict[str, Any] = {"npz": lambda d: d["x"], "csv": lambda d: d.to_numpy(), "txt": lambda d: d.read_text()}
+    paths = {path.suffix[1:]: path for path in write_every_form(tmp_path)}
+    for form, call in calls.items():
+        data = opened(paths[form])
+        call(data)
+        os.utime(paths[form], ns=(1, 1))
+        with pytest.raises(DataCorruptionError, match=rf"d\.{form}.* was changed while it was open"):
+            call(data)
+
+
+def test_what_cannot_be_read_is_told_as_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    paths = write_every_form(tmp_path)
+    (plain := tmp_path / "plain").write_bytes(b"x")
+    monkeypatch.setattr("builtins.open", refuse)
+    for path in [*paths, plain]:
+        with pytest.raises(DataCorruptionError, match="cannot be read: Permission denied"):
+            opened(path)
 
 
 def test_a_ragged_table_is_told_with_its_row(tmp_path: Path) -> None:

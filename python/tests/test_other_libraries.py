@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from manta.light._arrow_messages import unpacked_bytes
 from manta.light._datasets import open_dataset
 from manta.light._memory import open_value, seal_value
-from manta.light._values import decode, encode
+from manta.light._values import Encoded, decode, encode
 from manta.light._values._arrays import NARROW
-from manta.light.errors import DataCorruptionError, MantaError, ValueNotCarried
+from manta.light.errors import DataCorruptionError, MantaError, ResourceExhaustionError, ValueNotCarried
 
 ARRAYS = hnp.arrays(
     hnp.integer_dtypes(endianness="<", sizes=(8, 32, 64)) | hnp.floating_dtypes(endianness="<", sizes=(16, 32, 64)),
@@ -132,6 +133,74 @@ def test_a_damaged_table_is_an_error_and_no_crash(data: st.DataObject) -> None:
         raw[data.draw(st.integers(start, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
         decode(bytes(raw))
+    except ValueError:
+        pass
+
+
+def ipc(table: Any, *, stream: bool = True, compression: str | None = None) -> bytes:
+    """Return an Arrow table in Arrow's stream or file format."""
+    pyarrow = library("pyarrow")
+    sink, options = pyarrow.BufferOutputStream(), pyarrow.ipc.IpcWriteOptions(compression=compression)
+    make = pyarrow.ipc.new_stream if stream else pyarrow.ipc.new_file
+    with make(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def value_of(tag: str, table: bytes) -> bytes:
+    """Return an encoded value that holds such a stream, as somebody else may have written it."""
+    return Encoded({"$": tag, "b": 0}, [memoryview(table)]).to_bytes()
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_a_small_stream_never_takes_much_memory(compression: str) -> None:
+    pyarrow = library("pyarrow")
+    zeros = pyarrow.table({"x": np.zeros(10_000_000), "d": pyarrow.array(["a"] * 10_000_000).dictionary_encode()})
+    for tag in ("arrow", "dataframe"):
+        with pytest.raises(ValueError, match="compressed"):
+            decode(value_of(tag, ipc(zeros, compression=compression)))
+    assert decode(value_of("arrow", ipc(zeros.slice(0, 5)))).num_rows == 5
+    library("pandas")
+    nulls = pyarrow.table({"x": pyarrow.nulls(2_000_000_000)})
+    runs = pyarrow.RunEndEncodedArray.from_arrays(pyarrow.array([2_000_000_000], pyarrow.int32()), ["a"])
+    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.nulls(2_000_000_000), 2_000_000_000)
+    for table in (nulls, pyarrow.table({"x": runs}), pyarrow.table({"x": lists})):
+        assert len(ipc(table)) < 2000
+        with pytest.raises(ValueError, match="more cells than its bytes"):
+            decode(value_of("dataframe", ipc(table)))
+        assert decode(value_of("arrow", ipc(table))).num_rows == table.num_rows, "as it is, it takes nothing"
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_dataset_that_would_not_fit_is_refused_before_it_is_unpacked(
+    tmp_path: Path, stream: bool, compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyarrow = library("pyarrow")
+    rows = 1_000_000
+    table = pyarrow.table({"x": np.zeros(rows), "d": pyarrow.array(["ab"] * rows).dictionary_encode()})
+    (tmp_path / "t.arrow").write_bytes(ipc(table, stream=stream, compression=compression))
+    assert (tmp_path / "t.arrow").stat().st_size < 200_000
+    assert open_dataset("t", tmp_path / "t.arrow", "t.arrow").shape == (rows, 2)
+    monkeypatch.setattr("manta.light._dataset_columns.memory_bytes_max", lambda: 12 * rows - 1)
+    with pytest.raises(ResourceExhaustionError, match=rf"takes 120000\d\d bytes .* may use {12 * rows - 1}"):
+        open_dataset("t", tmp_path / "t.arrow", "t.arrow")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    parquet.write_table(pyarrow.table({"x": np.arange(rows)}), tmp_path / "t.parquet", use_dictionary=False)
+    monkeypatch.setattr("manta.light._dataset_columns.memory_bytes_max", lambda: 7 * rows)
+    with pytest.raises(ResourceExhaustionError, match=r"t\.parquet"):
+        open_dataset("t", tmp_path / "t.parquet", "t.parquet").to_numpy()
+
+
+@given(st.data())
+def test_the_frame_of_a_damaged_stream_is_followed_or_refused(data: st.DataObject) -> None:
+    pyarrow = library("pyarrow")
+    whole = ipc(pyarrow.table({"a": [1] * 99}), stream=data.draw(st.booleans()), compression="lz4")
+    raw = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
+    for _ in range(data.draw(st.integers(0, 4)) if raw else 0):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        unpacked_bytes(memoryview(raw))
     except ValueError:
         pass
 

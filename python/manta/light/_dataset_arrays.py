@@ -4,8 +4,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Tuple, Type
 
+from ._dataset_source import Source
 from ._names import did_you_mean, quoted
-from .errors import DataCorruptionError, DatasetUnavailable, MantaError
+from .errors import DatasetUnavailable, MantaError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,10 +39,10 @@ def open_npy(name: str, path: Path) -> "np.ndarray[Any, Any]":
         If the file is damaged, or holds Python objects.
     """
     numpy = require_numpy(f'the dataset "{name}"')
-    try:
+    with Source(name, path, ".npy file").reading():
         mapped = numpy.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataCorruptionError(f'the dataset "{name}" is no readable .npy file: {error}') from error
+        if not isinstance(mapped, numpy.memmap):
+            raise ValueError("it is an archive of arrays")
     array = mapped.view(_class(numpy))
     array.name, array.path = name, path
     return array  # type: ignore[no-any-return]
@@ -92,18 +93,19 @@ class NpzDataset(Mapping[str, Any]):
         self.name = name
         self.path = path
         self._numpy = require_numpy(f'the dataset "{name}"')
-        try:
+        self._source = Source(name, path, ".npz file")
+        with self._source.reading(AttributeError, RuntimeError):
+            with zipfile.ZipFile(path):  # numpy leaves a file open that is no archive
+                pass
             self._archive = self._numpy.load(path, allow_pickle=False)
             self._names: Tuple[str, ...] = tuple(self._archive.files)
-        except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-            raise DataCorruptionError(f'the dataset "{name}" is no readable .npz file: {error}') from error
         self._shapes: Optional[Dict[str, Tuple[int, ...]]] = None
 
     @property
     def shapes(self) -> Dict[str, Tuple[int, ...]]:
         """The shape of each array, read from the arrays' headers."""
         if self._shapes is None:
-            with zipfile.ZipFile(self.path) as archive:
+            with self._source.reading(RuntimeError), zipfile.ZipFile(self.path) as archive:
                 self._shapes = {name: self._shape_of(archive, name) for name in self._names}
         return dict(self._shapes)
 
@@ -116,11 +118,8 @@ class NpzDataset(Mapping[str, Any]):
         if key not in self._names:
             message = f'the dataset "{self.name}" has no array "{key}"; it has {quoted(self._names)}'
             raise DatasetUnavailable(message, hint=did_you_mean(str(key), self._names))
-        try:
+        with self._source.reading(RuntimeError, part=f'the array "{key}" of '):
             return self._archive[key]
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            message = f'the array "{key}" of the dataset "{self.name}" cannot be read: {error}'
-            raise DataCorruptionError(message) from error
 
     def __contains__(self, key: object) -> bool:
         return key in self._names
@@ -139,11 +138,7 @@ class NpzDataset(Mapping[str, Any]):
 
     def _shape_of(self, archive: zipfile.ZipFile, name: str) -> Tuple[int, ...]:
         layout = self._numpy.lib.format
-        try:
-            with archive.open(f"{name}.npy") as member:
-                version = layout.read_magic(member)
-                read = layout.read_array_header_1_0 if version == (1, 0) else layout.read_array_header_2_0
-                return tuple(read(member)[0])
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            message = f'the array "{name}" of the dataset "{self.name}" cannot be read: {error}'
-            raise DataCorruptionError(message) from error
+        with self._source.reading(RuntimeError, part=f'the array "{name}" of '), archive.open(f"{name}.npy") as member:
+            version = layout.read_magic(member)
+            read = layout.read_array_header_1_0 if version == (1, 0) else layout.read_array_header_2_0
+            return tuple(read(member)[0])

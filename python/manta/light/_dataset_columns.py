@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any, Iterator, Tuple
 
+from ._arrow_messages import unpacked_bytes
 from ._dataset_arrays import require_numpy
+from ._dataset_source import Source
+from ._limits import MEMORY, memory_bytes_max
 from ._names import did_you_mean
-from .errors import DataCorruptionError, DatasetUnavailable, MantaError
+from .errors import DatasetUnavailable, MantaError, ResourceExhaustionError
 
 
 def require_pyarrow(what: str) -> Any:
@@ -44,19 +47,21 @@ class ColumnsDataset:
         self.path = path
         self._pyarrow = require_pyarrow(f'the dataset "{name}"')
         self._table: Any = None
-        try:
+        self._source = Source(name, path, f"{path.suffix or '.arrow'} file")
+        with self._source.reading(self._pyarrow.ArrowException):
             with open(path, "rb") as file:
-                self._is_parquet = file.read(4) == b"PAR1"
-            if self._is_parquet:
+                is_parquet = file.read(4) == b"PAR1"
+            if is_parquet:
                 from pyarrow import parquet
 
                 metadata = parquet.read_metadata(path)
                 names, rows = metadata.schema.to_arrow_schema().names, metadata.num_rows
+                self._unpacked = sum(
+                    metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)
+                )
             else:
                 self._table = self._mapped()
                 names, rows = self._table.schema.names, self._table.num_rows
-        except (self._pyarrow.ArrowException, OSError, ValueError) as error:
-            raise self._damaged(error) from error
         self.columns: Tuple[str, ...] = tuple(names)
         self.shape: Tuple[int, int] = (rows, len(names))
 
@@ -65,10 +70,9 @@ class ColumnsDataset:
         if self._table is None:
             from pyarrow import parquet
 
-            try:
+            self._admit(self._unpacked)
+            with self._source.reading(self._pyarrow.ArrowException):
                 self._table = parquet.read_table(self.path)
-            except (self._pyarrow.ArrowException, OSError, ValueError) as error:
-                raise self._damaged(error) from error
         return self._table
 
     def to_numpy(self) -> Any:
@@ -114,6 +118,8 @@ class ColumnsDataset:
         """Open an Arrow file, or a stream where it is none."""
         pyarrow = self._pyarrow
         source = pyarrow.memory_map(str(self.path))
+        self._admit(unpacked_bytes(memoryview(source.read_buffer())))
+        source.seek(0)
         try:
             table = pyarrow.ipc.open_file(source).read_all()
         except pyarrow.ArrowInvalid:
@@ -122,5 +128,14 @@ class ColumnsDataset:
         table.validate(full=True)
         return table
 
-    def _damaged(self, error: BaseException) -> DataCorruptionError:
-        return DataCorruptionError(f'the dataset "{self.name}" is no readable {self.path.suffix} file: {error}')
+    def _admit(self, size: int) -> None:
+        """Refuse what would not fit when it is unpacked, before any of it is."""
+        limit = memory_bytes_max()
+        if size > limit:
+            error = ResourceExhaustionError(
+                f'the dataset "{self.name}" ({self.path.name}) takes {size} bytes when it is unpacked, '
+                f"and this attempt may use {limit}",
+                hint='ask for more: Module(..., resources={"memory": ...}), or cut the file into parts',
+            )
+            error.limit = MEMORY
+            raise error

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import IO, Any, Iterator, List, Optional, Tuple, Union
 
+from ._dataset_source import Source
 from ._names import did_you_mean
 from .errors import DatasetUnavailable
 
@@ -23,19 +24,23 @@ class FileDataset:
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self.path = path
+        self._source = Source(name, path, "file")
         self.shape: Tuple[int] = (path.stat().st_size,)
 
     def open(self, mode: str = "rb", **options: Any) -> IO[Any]:
         """Open the file; ``options`` are those of the built-in ``open``."""
-        return open(self.path, mode, **options)
+        with self._source.reading():
+            return open(self.path, mode, **options)
 
     def read_bytes(self) -> bytes:
         """Return the whole file."""
-        return self.path.read_bytes()
+        with self._source.reading():
+            return self.path.read_bytes()
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the whole file as text."""
-        return self.path.read_text(encoding=encoding)
+        with self._source.reading():
+            return self.path.read_text(encoding=encoding)
 
     def __fspath__(self) -> str:
         return str(self.path)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Tuple
 
 from ._dataset_arrays import require_numpy
+from ._dataset_source import Source
 from ._names import did_you_mean, quoted
 from ._values import json_to_dtype
-from .errors import DataCorruptionError, DatasetUnavailable
+from .errors import DatasetUnavailable
 
 _HEADER_BYTES_MAX = 100_000_000
 _CODES = {
@@ -47,7 +48,8 @@ class SafetensorsDataset(Mapping[str, Any]):
         self.name = name
         self.path = path
         numpy = require_numpy(f'the dataset "{name}"')
-        try:
+        self._source = Source(name, path, ".safetensors file")
+        with self._source.reading():
             with open(path, "rb") as file:
                 length = int.from_bytes(file.read(8), "little")
                 if not 2 <= length <= _HEADER_BYTES_MAX:
@@ -55,8 +57,6 @@ class SafetensorsDataset(Mapping[str, Any]):
                 entries = json.loads(file.read(length))
             begin, size = 8 + length, path.stat().st_size
             self._entries = {key: _checked(key, entries[key], size - begin) for key in _names(entries)}
-        except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
-            raise DataCorruptionError(f'the dataset "{name}" is no readable .safetensors file: {error}') from error
         self.shapes: Dict[str, Tuple[int, ...]] = {key: shape for key, (_, shape, _) in self._entries.items()}
         self._data = numpy.memmap(path, mode="r", offset=begin) if size > begin else numpy.empty(0, "|u1")
 
@@ -75,7 +75,8 @@ class SafetensorsDataset(Mapping[str, Any]):
             dtype = json_to_dtype(code)
         except ValueError as error:
             raise DatasetUnavailable(f'the array "{key}" of the dataset "{self.name}": {error}') from error
-        return numpy.frombuffer(self._data[start:end], dtype).reshape(shape)
+        with self._source.reading(part=f'the array "{key}" of '):
+            return numpy.frombuffer(self._data[start:end], dtype).reshape(shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
 from ._dataset_arrays import require_numpy
+from ._dataset_source import Source
 from ._names import did_you_mean
 from .errors import DataCorruptionError, DatasetUnavailable, MantaError
 
@@ -31,9 +32,10 @@ class TableDataset:
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self.path = path
+        self._source = Source(name, path, ".csv table")
         first = next(self._lines(), None)
         if first is None:
-            raise DataCorruptionError(f'the dataset "{name}" is an empty table')
+            raise DataCorruptionError(f'the dataset "{name}" ({path.name}) is an empty table')
         self._headed = not all(_number(cell) is not None for cell in first)
         self.columns: Tuple[str, ...] = tuple(first if self._headed else map(str, range(len(first))))
         self._rows: Optional[int] = None
@@ -51,7 +53,7 @@ class TableDataset:
             next(lines)
         for number, row in enumerate(lines, 1):
             if len(row) != len(self.columns):
-                message = f'row {number} of the dataset "{self.name}" has {len(row)} cells'
+                message = f'row {number} of the dataset "{self.name}" ({self.path.name}) has {len(row)} cells'
                 raise DataCorruptionError(f"{message}, the table has {len(self.columns)} columns")
             yield row
 
@@ -94,7 +96,8 @@ class TableDataset:
             message = f'the dataset "{self.name}" as a DataFrame needs pandas, which this image lacks'
             raise MantaError(message, hint="use .to_numpy(), or an image with pandas") from error
         names = list(self.columns)
-        return pandas.read_csv(self.path, header=0 if self._headed else None, names=names)
+        with self._source.reading():
+            return pandas.read_csv(self.path, header=0 if self._headed else None, names=names)
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -103,11 +106,14 @@ class TableDataset:
         return f'TableDataset("{self.name}", shape={self.shape})'
 
     def _lines(self) -> Iterator[List[str]]:
-        try:
-            with open(self.path, newline="", encoding="utf-8-sig") as file:
-                yield from (row for row in csv.reader(file) if row)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataCorruptionError(f'the dataset "{self.name}" is no .csv table: {error}') from error
+        with self._source.reading(csv.Error), open(self.path, newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            while True:
+                row = next(rows, None)
+                if row is None:
+                    return
+                if row:
+                    yield row
 
 
 def _number(cell: str) -> Optional[float]:

@@ -8,6 +8,7 @@ from ._dataset_arrays import NpzDataset, open_npy
 from ._dataset_columns import ColumnsDataset
 from ._dataset_files import FileDataset, TreeDataset
 from ._dataset_safetensors import SafetensorsDataset
+from ._dataset_source import Source
 from ._dataset_table import TableDataset
 from .errors import DataCorruptionError, DatasetUnavailable
 
@@ -68,7 +69,7 @@ def read_numpy(name: str, path: Path) -> Dataset:
 
 
 def _sniffed(path: Path) -> str:
-    with open(path, "rb") as file:
+    with Source(path.name, path, "file").reading(), open(path, "rb") as file:
         start = file.read(6)
     if start == b"\x93NUMPY":
         return ".npy"
@@ -77,7 +78,7 @@ def _sniffed(path: Path) -> str:
     if start == b"ARROW1":
         return ".arrow"
     if start[:4] == b"PK\x03\x04" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+        with Source(path.name, path, "archive").reading(), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         return ".npz" if names and all(entry.endswith(".npy") for entry in names) else ""
     return ""

@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from typing import Optional
 
+from . import _attempt
 from .errors import ResourceExhaustionError
 
 MEMORY = "memory"
@@ -37,6 +38,13 @@ def limit_of(error: BaseException) -> Optional[str]:
     if error.errno == errno.EAGAIN and _is_in_fork(error):
         return PROCESSES
     return None
+
+
+def memory_bytes_max() -> int:
+    """Return how many bytes of memory this attempt may use; the machine's, where no attempt says."""
+    attempt = _attempt.bound()
+    told = attempt.info.get("resources", {}).get("cpu_memory") if attempt is not None else None
+    return int(told) if told else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def let_go(error: BaseException) -> None:

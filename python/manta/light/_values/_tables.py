@@ -3,8 +3,13 @@
 import sys
 from typing import Any, Optional, Tuple
 
+from .._arrow_messages import unpacked_bytes
+
 DATAFRAME = "dataframe"
 ARROW = "arrow"
+
+_CELLS_MAX = 1_000_000
+"""Cells that a DataFrame may have however few its bytes are."""
 
 
 def kind_of(value: Any) -> Optional[str]:
@@ -41,6 +46,8 @@ def table_bytes(value: Any, kind: str) -> "Tuple[Optional[memoryview], Tuple[str
         odd = _changed_columns(value, table)
         if odd is not None:
             return None, (f"the column {odd!r} of the DataFrame would come back as another type", "value.astype(...)")
+    if kind == DATAFRAME and not _is_bounded(pyarrow, table):
+        return None, ("the DataFrame has more empty cells than bytes", "value.dropna(axis=1, how='all')")
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -58,6 +65,30 @@ def _changed_columns(frame: Any, table: Any) -> Optional[Any]:
     return None
 
 
+def _is_bounded(pyarrow: Any, table: Any) -> bool:
+    """Return whether a DataFrame of ``table`` takes memory in proportion to its bytes.
+
+    Cells without bytes of their own (nulls, lists of no width) and cells that share bytes (views, runs) do not.
+    """
+    cells = sum(_cells(pyarrow, chunk) for column in table.columns for chunk in column.chunks)
+    return bool(cells <= max(_CELLS_MAX, table.nbytes))
+
+
+def _cells(pyarrow: Any, array: Any) -> int:
+    """Return how many cells an array has, those inside it among them; no limit allows those that share bytes."""
+    types, kind = pyarrow.types, array.type
+    if isinstance(kind, pyarrow.BaseExtensionType):
+        return _cells(pyarrow, array.storage)
+    if types.is_struct(kind):
+        return len(array) + sum(_cells(pyarrow, array.field(number)) for number in range(kind.num_fields))
+    if types.is_dictionary(kind):
+        return len(array) + _cells(pyarrow, array.dictionary)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_map(kind):
+        return len(array) + _cells(pyarrow, array.values)
+    shared = types.is_union(kind) or types.is_run_end_encoded(kind)
+    return sys.maxsize if shared or "view" in str(kind) else len(array)
+
+
 def table_from(buffer: memoryview, kind: str) -> Any:
     """Return the table that ``buffer`` holds; an Arrow table looks into the buffer.
 
@@ -71,10 +102,16 @@ def table_from(buffer: memoryview, kind: str) -> Any:
     except ImportError as error:
         raise ValueError("the value holds a table, and pyarrow is not installed here") from error
     try:
+        if unpacked_bytes(buffer):
+            raise ValueError("it is compressed, and a value's table never is")
         with pyarrow.ipc.open_stream(pyarrow.py_buffer(buffer)) as reader:
             table = reader.read_all()
         table.validate(full=True)
-        return table.to_pandas() if kind == DATAFRAME else table
+        if kind == ARROW:
+            return table
+        if not _is_bounded(pyarrow, table):
+            raise ValueError("it has more cells than its bytes account for")
+        return table.to_pandas()
     except ImportError as error:
         raise ValueError("the value holds a DataFrame, and pandas is not installed here") from error
     except (pyarrow.ArrowException, OSError, TypeError, ValueError, KeyError, MemoryError) as error:
