@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -373,3 +374,28 @@ def test_every_call_that_waits_has_a_twin_to_await() -> None:
         waiting = {name for name in vars(kind) if not name.startswith("_") and callable(vars(kind)[name])}
         plain = {name for name in waiting if not name.startswith("async_")}
         assert {f"async_{name}" for name in plain} <= waiting
+
+
+def test_select_by_task_and_iteration_takes_names_and_counts_only() -> None:
+    class Selects(Task):
+        def run(self) -> None:
+            (key,) = self.world.results.select("loss", task="worker")
+            self.world.results.add("by", key.task)
+            for wrong in ({"iteration": -1}, {"iteration": True}, {"iteration": "1"}, {"task": ""}):
+                with pytest.raises(InvalidArgument):
+                    self.world.results.select("loss", **wrong)  # type: ignore[call-overload]
+
+    assert run_task(Selects, results={"loss": [0.5]}).results == {"by": "worker"}
+
+
+def test_names_that_the_platform_hands_out_are_published_as_the_text_that_they_are() -> None:
+    class Publishes(Task):
+        def run(self) -> None:
+            losses = self.world.results.select("loss")
+            self.world.results.add("best", min(losses, key=lambda node: losses[node]))
+            self.world.results.add("all", [dict(losses), {*losses}, OrderedDict(losses), {self.node: 1, 2: self.node}])
+
+    found = run_task(Publishes, node="c", results={"loss": {"a": 0.5, "b": 0.25}}).results
+    assert found == {"best": "b", "all": [{"a": 0.5, "b": 0.25}, {"a", "b"}, {"a": 0.5, "b": 0.25}, {"c": 1, 2: "c"}]}
+    assert type(found["best"]) is str and type(found["all"][2]) is OrderedDict
+    assert {type(key) for part in found["all"][:3] for key in part} == {str}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from manta.light._memory import open_value, seal_value
-from manta.light._values import decode, decode_descriptor, encode
+from manta.light._values import Encoded, decode, decode_descriptor, encode
 from manta.light.errors import DataCorruptionError, ValueNotCarried
 
 
@@ -308,3 +308,10 @@ def test_a_corrupt_value_in_a_task_names_what_it_was() -> None:
     os.write(fd, b"not a value at all, but long enough")
     with pytest.raises(DataCorruptionError, match='global "model"'):
         open_value(fd, 'global "model"')
+
+
+@pytest.mark.parametrize("key", [{"$": "tuple", "v": [1]}, {"$": "frozenset", "v": []}, [1], {}])
+@pytest.mark.parametrize("tag", ["dict", "ordereddict"])
+def test_a_key_that_no_writer_writes_is_refused(tag: str, key: Any) -> None:
+    with pytest.raises(ValueError, match="key that is no scalar"):
+        decode(Encoded({"$": tag, "v": [[key, 0]]}, []).to_bytes())

@@ -16,6 +16,7 @@ mod command;
 mod demo;
 mod digits;
 mod failure;
+mod fuzz;
 mod generated;
 mod interpreter;
 mod say;
@@ -40,6 +41,8 @@ Usage: cargo xtask <chore> [arguments]
   bench demo [--json]   measure the demo's scenario on a local cluster
   bench engine [--json] measure orchestration: decisions, commits, restart, lost nodes, queues
   chaos [suite ...]     make faults under real processes and check that nothing is lost; --long: at length
+  fuzz values [arguments]
+                        give damaged values to the decoder: --seconds N, --corpus DIR to go on with
   sim [arguments]       simulate the whole cluster on virtual time: --seeds N, --minutes M, --seed N to see one again
 
 The first demo and the first test compile Manta, which takes minutes; afterwards both start in seconds and need no network.";
@@ -71,6 +74,7 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
         "gen" => generated::run(&checkout, rest),
         "bench" => bench::run(&checkout, rest),
         "chaos" => chaos::run(&checkout, rest),
+        "fuzz" => fuzz::run(&checkout, rest),
         "sim" => sim::run(&checkout, rest),
         other => Err(Failure::usage(format!("there is no chore `{other}`")).hint("`cargo xtask help` lists them")),
     }

@@ -11,6 +11,10 @@ NAME_BYTES_MAX = 255
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
+class Name(str):
+    """A name that the platform hands out with more beside it; as a value it is the plain str that it is equal to."""
+
+
 def check_name(kind: str, name: object) -> str:
     """Return ``name`` if it can name a ``kind``, refuse it otherwise."""
     if not isinstance(name, str):

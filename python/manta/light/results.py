@@ -6,8 +6,8 @@ from typing import Any, AsyncIterator, Dict, Iterator, List, Mapping, Optional, 
 from . import _attempt
 from ._async import twin
 from ._memory import open_value, seal_value
-from ._names import check_name, did_you_mean, quoted
-from .errors import ResultNotFound
+from ._names import Name, check_name, did_you_mean, quoted
+from .errors import InvalidArgument, ResultNotFound
 
 __all__ = ["ResultKey", "Results", "Selection"]
 
@@ -15,7 +15,7 @@ _Default = TypeVar("_Default")
 _MISSING = object()
 
 
-class ResultKey(str):
+class ResultKey(Name):
     """The key of one published result: the node's name, or ``node/alias`` where one name is not enough.
 
     Attributes
@@ -28,6 +28,12 @@ class ResultKey(str):
         The iteration in which it was published.
     labels : mapping of str to str
         The node's labels.
+
+    Examples
+    --------
+    >>> key = ResultKey.from_entry({"key": "node-1", "node": "node-1", "task": "worker", "iteration": 2})
+    >>> key == "node-1", key.task, key.iteration, key.labels
+    (True, 'worker', 2, {})
     """
 
     node: str
@@ -58,6 +64,17 @@ class Selection(Mapping[str, Any]):
         The name under which the results were published.
     missing : mapping of str to str
         Nodes of which no result is there, each with the reason.
+
+    Examples
+    --------
+    >>> class Sum(Task):
+    ...     def run(self):
+    ...         counts = self.world.results.select("count")
+    ...         by_region = counts.group_by("region")
+    ...         self.world.results.add("sums", {region: sum(group.values()) for region, group in by_region.items()})
+    >>> labels = {"node-0": {"region": "north"}, "node-1": {"region": "south"}, "node-2": {"region": "north"}}
+    >>> run_task(Sum, results={"count": [1, 2, 3]}, labels=labels).results
+    {'sums': {'north': 4, 'south': 2}}
     """
 
     def __init__(self, name: str, refs: Mapping[ResultKey, int], missing: Mapping[str, str]) -> None:
@@ -123,7 +140,17 @@ class Selection(Mapping[str, Any]):
 
 
 class Results:
-    """Publish results, and select those of the tasks before this one."""
+    """Publish results, and select those of the tasks before this one.
+
+    Examples
+    --------
+    >>> class Relay(Task):
+    ...     def run(self):
+    ...         models, weights = self.world.results.select("model"), self.world.results.select("weight", default={})
+    ...         self.world.results.add("seen", [sorted(map(str, models)), len(weights)])
+    >>> run_task(Relay, results={"model": {"a": 1.0, "b": 2.0}}).results
+    {'seen': [['a', 'b'], 0]}
+    """
 
     def add(self, name: str, value: Any) -> None:
         """Publish ``value`` under ``name``.
@@ -188,8 +215,14 @@ class Results:
         ------
         ResultNotFound
             If nobody published the name; says what was published.
+        InvalidArgument
+            If an argument is no name, or no iteration.
         """
         check_name("result", name)
+        if task is not None:
+            check_name("task", task)
+        if iteration is not None and (type(iteration) is not int or iteration < 0):
+            raise InvalidArgument(f"`iteration` is an int of at least 0, not {iteration!r}")
         attempt = _attempt.current("world.results")
         fields = attempt.request("select", name=name, task=task, iteration=iteration).fields
         if fields.get("found") and fields["entries"]:

@@ -5,6 +5,7 @@ from typing import Any, Callable, Generic, Mapping, Optional, Type, TypeVar
 
 from . import _attempt, _logger
 from ._metrics import Metrics, Number, send_progress
+from ._names import Name
 from .errors import DataCorruptionError, ResourceExhaustionError
 from .local import Local
 from .world import World
@@ -28,13 +29,21 @@ class _Bound(Generic[_T]):
         return self._make()
 
 
-class Node(str):
+class Node(Name):
     """The name of the node that runs the attempt.
 
     Attributes
     ----------
     labels : mapping of str to str
         What the node's operator says about it.
+
+    Examples
+    --------
+    >>> class Where(Task):
+    ...     def run(self):
+    ...         self.world.results.add("where", [str(self.node), dict(self.node.labels)])
+    >>> run_task(Where, node="node-3", labels={"node-3": {"region": "south"}}).results["where"]
+    ['node-3', {'region': 'south'}]
     """
 
     labels: Mapping[str, str]

@@ -3,6 +3,7 @@
 use super::{python_stages, rust_stages, Session};
 use crate::chaos;
 use crate::failure::Failure;
+use crate::fuzz;
 
 /// One stage: its name on the command line, what it does, and what must be there first.
 pub(super) struct Stage {
@@ -30,7 +31,7 @@ const EVERYTHING: Needs = Needs { python: true, digits: true, binary: true };
 /// How many of [`ALL`], from the first, `--quick` runs.
 const QUICK: usize = 7;
 
-pub(super) const ALL: [Stage; 15] = [
+pub(super) const ALL: [Stage; 16] = [
     Stage { name: "tidy", about: "layout, sizes and layers", needs: NOTHING, run: rust_stages::tidy },
     Stage { name: "fmt", about: "rustfmt finds nothing to change", needs: NOTHING, run: rust_stages::fmt },
     Stage { name: "clippy", about: "lints, warnings are errors", needs: NOTHING, run: rust_stages::clippy },
@@ -46,6 +47,7 @@ pub(super) const ALL: [Stage; 15] = [
     Stage { name: "ruff", about: "lints and layout of the Python code", needs: PYTHON, run: python_stages::ruff },
     Stage { name: "mypy", about: "types of the Python code", needs: PYTHON, run: python_stages::mypy },
     Stage { name: "pytest", about: "the Python tests", needs: EVERYTHING, run: python_stages::pytest },
+    Stage { name: "fuzz", about: "damaged values, for a minute", needs: PYTHON, run: fuzz_values },
     Stage { name: "wheel", about: "the wheel builds, installs and runs", needs: PYTHON, run: python_stages::wheel },
     Stage { name: "e2e", about: "whole clusters of real processes", needs: EVERYTHING, run: python_stages::e2e },
     Stage { name: "spec", about: "every claim of the specification", needs: EVERYTHING, run: python_stages::spec },
@@ -67,6 +69,13 @@ fn chaos(session: &mut Session<'_>) -> Result<(), Failure> {
         session.skips.suite(suite, lack);
     }
     Ok(())
+}
+
+/// The decoder of values, from a seed of its own and on a corpus that is kept for the next time.
+fn fuzz_values(session: &mut Session<'_>) -> Result<(), Failure> {
+    let mut arguments = vec!["--seconds".to_owned(), "60".to_owned()];
+    arguments.extend(session.extra.iter().cloned());
+    fuzz::values(session.checkout, session.python()?, &arguments)
 }
 
 /// The stages in the help: a line each.

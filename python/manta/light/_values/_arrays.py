@@ -1,5 +1,6 @@
 """numpy arrays, scalars and dtypes as header entries; numpy is imported only where one occurs."""
 
+import datetime
 import re
 import sys
 from typing import TYPE_CHECKING, Any, List, Optional
@@ -33,6 +34,7 @@ NARROW = (
 """Formats of machine learning that numpy has from ml_dtypes, by their names there."""
 
 _DIMENSIONS_MAX = 64
+_KEYS = (type(None), bool, int, float, complex, str, bytes, datetime.datetime, datetime.date, datetime.timedelta)
 _FIELDS_MAX = 1000
 
 
@@ -148,6 +150,12 @@ def _struct_dtype(numpy: Any, form: Any, depth: int) -> Any:
             "itemsize": form["itemsize"],
         }
     )
+
+
+def is_key(value: Any) -> bool:
+    """Return whether ``value`` may be the key of a dict: a scalar, of Python or of numpy."""
+    numpy = loaded_numpy()
+    return type(value) in _KEYS or (numpy is not None and isinstance(value, numpy.generic))
 
 
 def is_count(value: Any) -> bool:

@@ -97,6 +97,8 @@ class Reader:
 
     def _dict(self, tree: Dict[str, Any], depth: int) -> Dict[Any, Any]:
         pairs = [self._list(pair, depth + 1, 2) for pair in _as_list(tree["v"])]
+        if not all(_arrays.is_key(key) for key, _ in pairs):
+            raise ValueError("a dict has a key that is no scalar")
         try:
             value = dict(pairs) if tree["$"] == "dict" else collections.OrderedDict(pairs)
         except TypeError as error:

@@ -7,6 +7,7 @@ import math
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
 
+from .._names import Name
 from . import _arrays, _format, _tables, _tensors
 from ._refusals import conversion_for
 
@@ -46,6 +47,8 @@ class Walk:
         return self._foreign(value)
 
     def _foreign(self, value: Any) -> Any:
+        if isinstance(value, Name):
+            return self._str(str(value), 0)
         if _tensors.is_tensor(value):
             tensor = _tensors.tensor_to_json(value)
             if tensor is not None:
@@ -127,8 +130,9 @@ class Walk:
         return {"$": "tuple", "v": self._entries(value, depth)}
 
     def _dict(self, value: Dict[Any, Any], depth: int) -> Any:
-        plain = all(type(key) is str for key in value) and "$" not in value
-        if not plain:
+        if not all(type(key) is str for key in value):
+            value = {_plain(key): entry for key, entry in value.items()}
+        if "$" in value or not all(type(key) is str for key in value):
             return {"$": "dict", "v": self._pairs(value, depth)}
         return {self._key(key): self._entry(key, entry, depth) for key, entry in value.items()}
 
@@ -138,12 +142,12 @@ class Walk:
         return key
 
     def _ordered_dict(self, value: Dict[Any, Any], depth: int) -> Any:
-        return {"$": "ordereddict", "v": self._pairs(value, depth)}
+        return {"$": "ordereddict", "v": self._pairs({_plain(key): entry for key, entry in value.items()}, depth)}
 
     def _pairs(self, value: Dict[Any, Any], depth: int) -> List[Any]:
         pairs = []
         for key, entry in value.items():
-            if type(key) not in _KEYS and not _is_numpy_scalar(key):
+            if not _arrays.is_key(key):
                 reason = f"a dict's key of type {type(key).__name__} is no scalar"
                 raise Refused(reason, "use str, int, float, bool, None, bytes or dates as keys")
             pairs.append([self.node(key, depth + 2), self._entry(key, entry, depth + 1)])
@@ -176,16 +180,15 @@ class Walk:
         return {"$": "timedelta", "v": [value.days, value.seconds, value.microseconds]}
 
 
+def _plain(key: Any) -> Any:
+    return str(key) if isinstance(key, Name) else key
+
+
 def _little_endian(code: str, values: List[Any]) -> memoryview:
     packed = array.array(code, values)
     if sys.byteorder == "big":
         packed.byteswap()
     return memoryview(packed).cast("B")
-
-
-def _is_numpy_scalar(value: Any) -> bool:
-    numpy = _arrays.loaded_numpy()
-    return numpy is not None and isinstance(value, numpy.generic)
 
 
 _Writer = Callable[[Walk, Any, int], Any]
@@ -205,4 +208,3 @@ _WRITERS: Dict[Type[Any], _Writer] = {
     datetime.date: Walk._date,
     datetime.timedelta: Walk._timedelta,
 }
-_KEYS = (type(None), bool, int, float, complex, str, bytes, datetime.datetime, datetime.date, datetime.timedelta)
