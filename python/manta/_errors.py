@@ -19,6 +19,14 @@ class AuthoringError(MantaError, ValueError):
         What to write instead.
     where : str, optional
         ``file:line``, where it is known better than from the traceback.
+
+    Examples
+    --------
+    >>> try:
+    ...     Task(Module("worker", version="1.0.0"), maximum=0)
+    ... except AuthoringError as error:
+    ...     print(error.code, error.message)
+    MANTA-0104 `maximum` is -1 for no limit, an int of at least 1, or a share in (0, 1], not 0
     """
 
     def __init__(self, code: str, message: str, *, hint: str | None = None, where: str | None = None) -> None:
@@ -45,6 +53,12 @@ class ManagerRefused(MantaError):
         The HTTP status.
     hint : str, optional
         What to do about it.
+
+    Examples
+    --------
+    >>> error = ManagerRefused("there is no swarm `x`", code="MANTA-0404", status=404)
+    >>> error.code, error.status, error.retryable
+    ('MANTA-0404', 404, False)
     """
 
     def __init__(self, message: str, *, code: str, status: int, hint: str | None = None) -> None:
@@ -54,7 +68,17 @@ class ManagerRefused(MantaError):
 
 
 class ManagerUnreachable(MantaError, ConnectionError):
-    """Nobody answers at the manager's address."""
+    """Nobody answers at the manager's address.
+
+    Examples
+    --------
+    >>> api = UserAPI("unix:/nowhere", token="a token")
+    >>> try:
+    ...     api.swarms()
+    ... except ManagerUnreachable as error:
+    ...     print(error.retryable)
+    True
+    """
 
     code = _codes.UNREACHABLE
     retryable = True

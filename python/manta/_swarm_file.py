@@ -105,8 +105,9 @@ def _choose(path: Path, module: ModuleType, name: str | None) -> type[Swarm] | S
         there = f"it has {', '.join(known)}" if known else "it has none"
         raise UsageError(f"`{path.name}` has no swarm `{name}`; {there}", did_you_mean(name, known))
     leaves = [one for one in classes.values() if not any(one in other.__mro__[1:] for other in classes.values())]
-    if len(set(leaves)) == 1:
-        return leaves[0]
+    if len(set(leaves)) == 1:  # one that the file made of it has what the file gave it
+        made = [one for one in swarms.values() if type(one) is leaves[0]]
+        return made[0] if len(made) == 1 else leaves[0]
     if not leaves and len(swarms) == 1:
         return next(iter(swarms.values()))
     known = [one.__name__ for one in leaves] or list(swarms)

@@ -45,8 +45,8 @@ class GivenResults:
         self._results = {name: _by_node(name, values) for name, values in results.items()}
         self._values: list[tuple[str, Any]] = []
 
-    def select(self, name: str) -> dict[str, Any]:
-        """Return the answer to a request for ``name``."""
+    def select(self, name: str, task: str | None) -> dict[str, Any]:
+        """Return the answer to a request for ``name``; whatever task is asked for has published it."""
         if name not in self._results:
             published = [{"name": known, "task": _PREDECESSOR} for known in self._results]
             return {"found": False, "published": published}
@@ -57,7 +57,7 @@ class GivenResults:
                 {
                     "key": node,
                     "node": node,
-                    "task": _PREDECESSOR,
+                    "task": task or _PREDECESSOR,
                     "iteration": 0,
                     "labels": dict(self._labels.get(node, {})),
                     "ref": len(self._values) - 1,
@@ -168,7 +168,7 @@ class Agent:
         return {}, []
 
     def _on_select(self, body: dict[str, Any], fds: list[int]) -> Any:
-        return self._given.select(body["name"]), []
+        return self._given.select(body["name"], body.get("task")), []
 
     def _on_fetch(self, body: dict[str, Any], fds: list[int]) -> Any:
         return {}, [self._given.fetch(body["ref"])]

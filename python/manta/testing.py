@@ -19,7 +19,23 @@ __all__ = ["LogLine", "TaskOutcome", "load_module", "run_task"]
 
 @dataclass(frozen=True)
 class LogLine:
-    """One line that the task logged."""
+    """One line that the task logged.
+
+    Attributes
+    ----------
+    level : str
+        ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
+    message : str
+        With its arguments filled in.
+
+    Examples
+    --------
+    >>> class Says(Task):
+    ...     def run(self):
+    ...         self.logger.info("%d rows", 3)
+    >>> run_task(Says).logs
+    [LogLine(level='info', message='3 rows')]
+    """
 
     level: str
     message: str
@@ -49,6 +65,16 @@ class TaskOutcome:
         Whether it called ``stop_swarm``.
     error : BaseException or None
         What it raised, where ``check=False``.
+
+    Examples
+    --------
+    >>> class Fails(Task):
+    ...     def run(self):
+    ...         self.world.results.add("status", "failed")
+    ...         raise ValueError("the weights diverged")
+    >>> outcome = run_task(Fails, check=False)
+    >>> outcome.results, outcome.error
+    ({'status': 'failed'}, ValueError('the weights diverged'))
     """
 
     results: dict[str, Any] = field(default_factory=dict)
@@ -105,6 +131,22 @@ def run_task(
     -------
     TaskOutcome
         What was published, logged and stored.
+
+    Raises
+    ------
+    Exception
+        What the task raises, where ``check``.
+    RuntimeError
+        If it is called inside a task.
+
+    Examples
+    --------
+    >>> class Mean(Task):
+    ...     def run(self):
+    ...         values = self.world.results.select("height").values()
+    ...         self.world.globals["mean"] = sum(values) / len(values)
+    >>> run_task(Mean, results={"height": {"node-1": 1.5, "node-2": 2.5}}).globals
+    {'mean': 2.0}
     """
     if _attempt.bound() is not None:
         raise RuntimeError("run_task cannot run inside another task")
@@ -139,6 +181,11 @@ def load_module(path: str | os.PathLike[str]) -> Any:
     ----------
     path : path
         A ``.py`` file of any name, or a directory with ``__init__.py``.
+
+    Returns
+    -------
+    module
+        With the file's ``main`` and classes as its attributes.
 
     Raises
     ------

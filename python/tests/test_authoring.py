@@ -294,3 +294,32 @@ def test_a_max_iteration_that_is_no_count_is_refused(count: Any) -> None:
 def test_networks_are_accepted_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="ignored"):
         Swarm().add_network("ring", "overlay")
+
+
+def test_a_condition_other_than_the_only_one_is_refused() -> None:
+    task = Task(Module("worker", version="1.0.0"))
+    with pytest.raises(AuthoringError, match=r"Condition\.FINISHED, the only one"):
+        task(None, "started")  # type: ignore[arg-type]
+
+
+def test_what_a_swarm_declares_as_class_attributes_counts_and_is_checked() -> None:
+    class Declared(Swarm):
+        name = "declared"  # type: ignore[assignment]
+        max_iteration = 3  # type: ignore[assignment]
+        globals = {"rate": 0.1}  # type: ignore[assignment]  # noqa: RUF012
+        worker = Task(Module("worker", version="1.0.0"))
+
+    class Further(Declared):
+        max_iteration = 5  # type: ignore[assignment]
+
+    first, second = Declared(), Further()
+    assert (first.name, first.max_iteration, first.globals) == ("declared", 3, {"rate": 0.1})
+    assert (second.name, second.max_iteration, Declared().max_iteration) == ("declared", 5, 3)
+    second.set_global("rate", 0.2)
+    assert first.globals["rate"] == Further().globals["rate"] == 0.1, "each swarm has its own"
+
+    class Wrong(Swarm):
+        max_iteration = 0  # type: ignore[assignment]
+
+    with pytest.raises(AuthoringError, match="max_iteration"):
+        Wrong()

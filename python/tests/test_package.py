@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -32,15 +30,6 @@ def test_an_error_shows_its_hint_below_its_message() -> None:
         assert str(error) == "what happened\nhint: what to do"
         assert (error.message, error.hint, error.retryable) == ("what happened", "what to do", False)
     assert str(errors.DataCorruptionError()) == ""
-
-
-@pytest.mark.parametrize("name", ["apis._module", "apis._swarm", "light", "light.task", "light.globals"])
-def test_examples_in_docstrings_run(name: str) -> None:
-    module = importlib.import_module(f"manta.{name}")
-    task = importlib.import_module("manta.light.task").Task
-    names = {**vars(importlib.import_module("manta.apis")), **vars(module)}
-    names["Task"] = task if name.startswith("light") else names["Task"]
-    assert doctest.testmod(module, extraglobs=names).failed == 0
 
 
 @pytest.mark.parametrize("name", ["manta", "manta.light", "manta.apis"])

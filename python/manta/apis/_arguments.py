@@ -33,6 +33,13 @@ def component(kind: str, value: object) -> str:
     return checked
 
 
+def text(what: str, value: object) -> str:
+    """Return a str."""
+    if not isinstance(value, str):
+        raise bad_argument(f"`{what}` is a str, not {value!r}")
+    return value
+
+
 def names(kind: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
     """Return one name, or several, as a tuple without duplicates."""
     if value is None:

@@ -21,6 +21,7 @@ def _awaited(
 
     wait.__name__, wait.__qualname__ = call.__name__, f"AsyncUserAPI.{call.__name__}"
     wait.__doc__ = call.__doc__
+    wait.__wrapped__ = call  # type: ignore[attr-defined]  # shows its signature
     return wait
 
 

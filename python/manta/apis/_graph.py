@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class Condition(enum.Enum):
-    """When a task follows its predecessors."""
+    """When a task follows its predecessors.
+
+    Examples
+    --------
+    >>> Condition.FINISHED.value
+    'finished'
+    """
 
     FINISHED = "finished"
     """When their task runs have closed; the only condition there is."""
@@ -30,6 +36,14 @@ class Vertex:
         What was called.
     previous : tuple of Vertex
         The calls that it follows.
+
+    Examples
+    --------
+    >>> worker = Task(Module("worker", version="1.0.0"))
+    >>> mean = Task(Module("mean", version="1.0.0"), method="any")
+    >>> last = mean(worker())
+    >>> last.task is mean, len(last.previous)
+    (True, 1)
     """
 
     def __init__(self, task: Task, previous: tuple[Vertex, ...]) -> None:

@@ -81,7 +81,7 @@ class Module:
         self.images = tuple(_versions.image(entry) for entry in _arguments.names("image", images))
         self.resources = None if resources is None else _arguments.resources(resources)
         self.isolation = None if isolation is None else _arguments.choice("isolation", isolation, ("strict",))
-        self.description = description
+        self.description = None if description is None else _arguments.text("description", description)
         if python_program is None and image is None:
             raise bad_argument("a module without `python_program` runs its image's program, so `image` is needed")
 

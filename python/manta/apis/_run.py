@@ -70,6 +70,13 @@ class Run:
         What was published, all iterations.
     document : dict
         The whole JSON document of ``manta run``.
+
+    Examples
+    --------
+    >>> told = {"status": "succeeded", "iterations": 2, "globals": [{"name": "rate", "value": 0.1}]}
+    >>> run = Run(told)
+    >>> run.ok, run.iterations, run.globals["rate"]
+    (True, 2, 0.1)
     """
 
     def __init__(self, document: dict[str, Any]) -> None:

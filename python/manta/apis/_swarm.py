@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from manta import _codes
 from manta._errors import AuthoringError, bad_argument
@@ -16,9 +16,13 @@ from manta.light._values import encode
 if TYPE_CHECKING:
     from manta.apis._run import Run
 
+_DECLARED = ("name", "max_iteration", "globals")
+
 
 class Swarm:
     """A user's algorithm. Subclass it: tasks are attributes, ``execute`` draws the graph.
+
+    ``name``, ``max_iteration`` and ``globals`` may be attributes of the subclass, too.
 
     Parameters
     ----------
@@ -42,6 +46,16 @@ class Swarm:
     _swarm_name: str | None
     _max_iteration: int | None
     _globals: dict[str, Any]
+    _declared: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take ``name``, ``max_iteration`` and ``globals`` that a subclass has as plain attributes."""
+        super().__init_subclass__(**kwargs)
+        written = {name: cls.__dict__[name] for name in _DECLARED if name in cls.__dict__}
+        declared = {name: value for name, value in written.items() if not isinstance(value, property)}
+        for name in declared:
+            delattr(cls, name)
+        cls._declared = {**cls._declared, **declared}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Swarm:
         """Prepare what a subclass may leave out by not calling ``super().__init__()``."""
@@ -49,6 +63,8 @@ class Swarm:
         swarm._swarm_name = None
         swarm._max_iteration = None
         swarm._globals = {}
+        for attribute, value in cls._declared.items():
+            setattr(swarm, attribute, value)
         return swarm
 
     def __init__(self, max_iteration: int | None = None, name: str | None = None) -> None:
@@ -101,12 +117,21 @@ class Swarm:
 
     @globals.setter
     def globals(self, values: Mapping[str, Any]) -> None:
+        if not isinstance(values, Mapping):
+            raise bad_argument(f"`globals` is a dict of name and value, not {values!r}")
         self._globals = {}
-        for name, value in dict(values).items():
+        for name, value in values.items():
             self.set_global(name, value)
 
     def set_global(self, name: str, value: Any) -> None:
         """Give a global its first value.
+
+        Parameters
+        ----------
+        name : str
+            For ``world.globals[name]`` in a task.
+        value : object
+            Anything that the value format carries, of any size.
 
         Raises
         ------
@@ -117,7 +142,15 @@ class Swarm:
         self._globals[name] = value
 
     def add_network(self, name: str, driver: str | None = None) -> None:
-        """Accept a network for older swarms; task-to-task networks are not offered."""
+        """Accept a network for older swarms; task-to-task networks are not offered.
+
+        Parameters
+        ----------
+        name : str
+            The network's name.
+        driver : str, optional
+            Is not looked at.
+        """
         warnings.warn(
             f'the network "{name}" is ignored: tasks exchange values through results and globals',
             stacklevel=2,
@@ -127,6 +160,11 @@ class Swarm:
         """Draw the graph: call the tasks, and return the last call or a list of the last calls.
 
         A swarm without ``execute`` of its own runs all its tasks side by side.
+
+        Returns
+        -------
+        Vertex or list of Vertex
+            The last call or calls; what they follow belongs to the swarm, too.
         """
         tasks = [task for _, task in self._named_tasks()]
         return [task() for task in tasks]

@@ -59,6 +59,11 @@ class Task:
     ------
     AuthoringError
         If an argument cannot be used.
+
+    Examples
+    --------
+    >>> Task(Module("worker", version="1.0.0"), method="random", maximum=0.2)
+    Task('worker', method='random', maximum=0.2)
     """
 
     def __init__(
@@ -90,7 +95,7 @@ class Task:
         self.fixed = _arguments.flag("fixed", fixed)
         self.excepted_ids = _arguments.names("excepted_id", excepted_ids)
         self.specified_ids = None if specified_ids is None else _arguments.names("specified_id", specified_ids)
-        self.network = network
+        self.network = None if network is None else _arguments.name("network", network)
         self.alias = None if alias is None else _arguments.component("task", alias)
         self.labels = _arguments.labels("labels", labels)
         self.retries = _arguments.count("retries", retries)
@@ -118,7 +123,14 @@ class Task:
         -------
         Vertex
             This call, for others to follow.
+
+        Raises
+        ------
+        AuthoringError
+            If ``previous`` is no call, or there is no such condition.
         """
+        if condition is not _graph.Condition.FINISHED:
+            raise bad_argument(f"`condition` is Condition.FINISHED, the only one there is, not {condition!r}")
         return _graph.call(self, previous)
 
     def __repr__(self) -> str:

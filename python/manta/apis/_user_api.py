@@ -39,6 +39,12 @@ class SwarmStatus(Mapping[str, Any]):
         ``"pending"``, ``"running"``, ``"paused"``, ``"succeeded"``, ``"failed"`` or ``"stopped"``.
     reason : str
         Why it is so, in words.
+
+    Examples
+    --------
+    >>> status = SwarmStatus({"id": "sw_1", "name": "Averaging", "state": "succeeded", "iteration": 2})
+    >>> status.is_over, status["iteration"]
+    (True, 2)
     """
 
     def __init__(self, told: Mapping[str, Any]) -> None:
@@ -125,6 +131,11 @@ class UserAPI:
             Before swarms of lower priority wherever both wait.
         attempts_max : int, optional
             Attempts of it that may be live at once over all nodes.
+
+        Returns
+        -------
+        SwarmStatus
+            The swarm as it is right after it was taken.
 
         Raises
         ------
@@ -244,20 +255,59 @@ class UserAPI:
         return RunGlobals(self._connection.get(f"/swarms/{swarm}/globals"), self._value)
 
     def why(self, swarm: str | SwarmStatus, task: str | None = None, iteration: int | None = None) -> dict[str, Any]:
-        """Return why a swarm, or one of its tasks, is as it is."""
+        """Return why a swarm, or one of its tasks, is as it is.
+
+        Parameters
+        ----------
+        swarm : str or SwarmStatus
+            Which one.
+        task : str, optional
+            The alias of one of its tasks; left out, the swarm as a whole.
+        iteration : int, optional
+            The task in that iteration, counted from 0; left out, the current one.
+
+        Returns
+        -------
+        dict
+            Among others ``state``, ``reason``, ``nodes``, ``chain`` (the events that led there, latest
+            first), ``notes`` (warnings of the platform in the task's log), ``would_change`` and ``text``.
+
+        Raises
+        ------
+        ManagerRefused
+            If there is no such swarm, task or iteration.
+        """
         found = self._connection.get(f"/swarms/{swarm}/why", task=task, iteration=iteration)
         return dict(found)
 
     def stop(self, swarm: str | SwarmStatus) -> SwarmStatus:
-        """End a swarm."""
+        """End a swarm.
+
+        Returns
+        -------
+        SwarmStatus
+            The swarm, which is over.
+        """
         return self._change(swarm, "stop")
 
     def pause(self, swarm: str | SwarmStatus) -> SwarmStatus:
-        """Hold a swarm: what runs may end, nothing starts."""
+        """Hold a swarm: what runs may end, nothing starts.
+
+        Returns
+        -------
+        SwarmStatus
+            The swarm, now held.
+        """
         return self._change(swarm, "pause")
 
     def resume(self, swarm: str | SwarmStatus) -> SwarmStatus:
-        """Let a paused swarm go on."""
+        """Let a paused swarm go on.
+
+        Returns
+        -------
+        SwarmStatus
+            The swarm, going on.
+        """
         return self._change(swarm, "resume")
 
     def retry(self, swarm: str | SwarmStatus) -> SwarmStatus:
@@ -269,12 +319,36 @@ class UserAPI:
         return [dict(node) for node in self._connection.get("/nodes")]
 
     def drain(self, node: str, deadline: float | None = None) -> dict[str, Any]:
-        """Take a node out of use: what runs there may end, for ``deadline`` seconds at most; nothing new comes."""
+        """Take a node out of use: what runs there may end, for ``deadline`` seconds at most; nothing new comes.
+
+        Parameters
+        ----------
+        node : str
+            Its name.
+        deadline : float, optional
+            Seconds.
+
+        Returns
+        -------
+        dict
+            The node as it is now.
+        """
         deadline_ms = None if deadline is None else int(deadline * 1000)
         return dict(self._connection.change(f"/nodes/{node}/drain", deadline_ms=deadline_ms))
 
     def resume_node(self, node: str) -> dict[str, Any]:
-        """Take a node into use again."""
+        """Take a node into use again.
+
+        Parameters
+        ----------
+        node : str
+            Its name.
+
+        Returns
+        -------
+        dict
+            The node as it is now.
+        """
         return dict(self._connection.change(f"/nodes/{node}/resume"))
 
     def modules(self) -> list[dict[str, Any]]:
@@ -282,7 +356,18 @@ class UserAPI:
         return [dict(module) for module in self._connection.get("/modules")]
 
     def module(self, name: str) -> list[dict[str, Any]]:
-        """Return all versions of a published module, the newest first, each with what it works with."""
+        """Return all versions of a published module, the newest first, each with what it works with.
+
+        Parameters
+        ----------
+        name : str
+            The module's name.
+
+        Raises
+        ------
+        ManagerRefused
+            If no module of that name is published.
+        """
         return [dict(version) for version in self._connection.get(f"/modules/{quote(name, safe='')}")]
 
     def __repr__(self) -> str:

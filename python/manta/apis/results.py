@@ -28,6 +28,15 @@ class RunResult:
         Counted from 0.
     accepted : bool
         Whether it counts; what a failed attempt published does not.
+
+    Examples
+    --------
+    >>> told = {"name": "loss", "task": "worker", "node": "node-1", "iteration": 0, "summary": "0.5"}
+    >>> entry = RunResult(told, lambda told, subject: 0.5)
+    >>> entry.value, entry.accepted
+    (0.5, True)
+    >>> entry
+    <result 'loss' of 'worker' on 'node-1', iteration 0: 0.5>
     """
 
     def __init__(self, told: Mapping[str, Any], read: Read) -> None:

@@ -11,7 +11,16 @@ Number = Union[SupportsFloat, SupportsIndex]
 
 
 class Metrics:
-    """Sends numbers to the charts of the swarm. Live, and not part of the attempt's outcome."""
+    """Sends numbers to the charts of the swarm. Live, and not part of the attempt's outcome.
+
+    Examples
+    --------
+    >>> class Train(Task):
+    ...     def run(self):
+    ...         self.metrics.log({"loss": 0.5}, step=3)
+    >>> run_task(Train).metrics
+    [({'loss': 0.5}, 3)]
+    """
 
     def log(self, values: Mapping[str, Number], step: Optional[int] = None) -> None:
         """Send one point for each name.

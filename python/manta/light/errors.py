@@ -34,6 +34,15 @@ class MantaError(Exception):
         A stable code such as ``"MANTA-0803"``.
     retryable : bool
         Whether the same call may succeed later.
+
+    Examples
+    --------
+    >>> error = MantaError("the table has no column `age`", hint="name one of: height")
+    >>> print(error)
+    the table has no column `age`
+    hint: name one of: height
+    >>> error.code, error.retryable
+    ('MANTA-0800', False)
     """
 
     code: str = "MANTA-0800"
@@ -49,13 +58,31 @@ class MantaError(Exception):
 
 
 class OutsideSandbox(MantaError, RuntimeError):
-    """``local``, ``world`` or the like was used in a process that runs no task."""
+    """``local``, ``world`` or the like was used in a process that runs no task.
+
+    Examples
+    --------
+    >>> try:
+    ...     Local().get_resources()
+    ... except OutsideSandbox as error:
+    ...     print(error.code)
+    MANTA-0801
+    """
 
     code = "MANTA-0801"
 
 
 class DatasetNotAuthorized(MantaError, PermissionError):
-    """The module does not list the dataset that the task asked for."""
+    """The module does not list the dataset that the task asked for.
+
+    Examples
+    --------
+    >>> class Reads(Task):
+    ...     def run(self):
+    ...         self.local.get_dataset("mnist")
+    >>> type(run_task(Reads, datasets={"mnits": b""}, check=False).error).__name__
+    'DatasetNotAuthorized'
+    """
 
     code = "MANTA-0802"
 
@@ -63,19 +90,50 @@ class DatasetNotAuthorized(MantaError, PermissionError):
 
 
 class ResultNotFound(MantaError, KeyError):
-    """No predecessor published a result of that name."""
+    """No predecessor published a result of that name.
+
+    Examples
+    --------
+    >>> class Asks(Task):
+    ...     def run(self):
+    ...         self.world.results.select("loss")
+    >>> error = run_task(Asks, results={"los": [1.0]}, check=False).error
+    >>> isinstance(error, KeyError), error.hint
+    (True, 'did you mean "los"?')
+    """
 
     code = "MANTA-0803"
 
 
 class GlobalNotFound(MantaError, KeyError):
-    """The swarm has no global of that name."""
+    """The swarm has no global of that name.
+
+    Examples
+    --------
+    >>> class Asks(Task):
+    ...     def run(self):
+    ...         self.world.globals["rate"]
+    >>> type(run_task(Asks, globals={}, check=False).error).__name__
+    'GlobalNotFound'
+    """
 
     code = "MANTA-0804"
 
 
 class DataCorruptionError(MantaError):
-    """A dataset or a value is damaged. Task code may raise it, too."""
+    """A dataset or a value is damaged. Task code may raise it, too.
+
+    Examples
+    --------
+    >>> class Reads(Task):
+    ...     def run(self):
+    ...         try:
+    ...             self.local.get_numpy_data("digits")
+    ...         except DataCorruptionError as error:
+    ...             self.world.results.add("status", error.message)
+    >>> run_task(Reads, datasets={"digits": b"no array"}).results["status"]
+    '"digits" is neither an .npy nor an .npz file'
+    """
 
     code = "MANTA-0805"
 
@@ -87,6 +145,12 @@ class ResourceExhaustionError(MantaError):
     ----------
     limit : str, optional
         The limit that stands in the way, such as ``"memory"`` or ``"results"``; ``None`` where task code raised it.
+
+    Examples
+    --------
+    >>> error = ResourceExhaustionError("no room for the batch")
+    >>> error.code, error.limit
+    ('MANTA-0806', None)
     """
 
     code = "MANTA-0806"
@@ -94,7 +158,13 @@ class ResourceExhaustionError(MantaError):
 
 
 class AgentConnectionLost(MantaError, ConnectionError):
-    """The node's agent no longer answers this attempt."""
+    """The node's agent no longer answers this attempt.
+
+    Examples
+    --------
+    >>> issubclass(AgentConnectionLost, ConnectionError)
+    True
+    """
 
     code = "MANTA-0807"
 
@@ -102,19 +172,40 @@ class AgentConnectionLost(MantaError, ConnectionError):
 
 
 class UnknownTarget(MantaError, ValueError):
-    """A task alias or a node that the swarm does not know was named."""
+    """A task alias or a node that the swarm does not know was named.
+
+    Examples
+    --------
+    >>> issubclass(UnknownTarget, ValueError)
+    True
+    """
 
     code = "MANTA-0808"
 
 
 class InvalidArgument(MantaError, ValueError):
-    """An argument has a type or value that the call cannot take."""
+    """An argument has a type or value that the call cannot take.
+
+    Examples
+    --------
+    >>> class Charts(Task):
+    ...     def run(self):
+    ...         self.metrics.log({"loss": float("nan")})
+    >>> print(run_task(Charts, check=False).error.message)
+    metric "loss" is nan, and charts hold finite numbers only
+    """
 
     code = "MANTA-0809"
 
 
 class DatasetUnavailable(MantaError, FileNotFoundError):
-    """The node lacks the dataset, or the path inside it does not exist."""
+    """The node lacks the dataset, or the path inside it does not exist.
+
+    Examples
+    --------
+    >>> issubclass(DatasetUnavailable, FileNotFoundError)
+    True
+    """
 
     code = "MANTA-0810"
 
@@ -122,6 +213,15 @@ class DatasetUnavailable(MantaError, FileNotFoundError):
 
 
 class ValueNotCarried(MantaError, TypeError):
-    """A value holds something that cannot be carried to another process."""
+    """A value holds something that cannot be carried to another process.
+
+    Examples
+    --------
+    >>> class Publishes(Task):
+    ...     def run(self):
+    ...         self.world.results.add("model", {"layers": [1.0, open]})
+    >>> print(run_task(Publishes, check=False).error.message.split(":")[0])
+    result "model"["layers"][1] cannot be carried
+    """
 
     code = "MANTA-0108"

@@ -21,8 +21,12 @@ class Globals(Mapping[str, Any]):
 
     Examples
     --------
-    >>> rate = self.world.globals["learning_rate"]  # doctest: +SKIP
-    >>> self.world.globals["model"] = weights  # doctest: +SKIP
+    >>> class Decay(Task):
+    ...     def run(self):
+    ...         rate = self.world.globals["rate"] * self.world.globals.get("decay", 0.5)
+    ...         self.world.globals["rate"] = rate
+    >>> run_task(Decay, globals={"rate": 0.5}).globals
+    {'rate': 0.25}
     """
 
     def __getitem__(self, name: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping
 
 from . import _attempt
 from ._async import twin
+from ._dataset_source import Source
 from ._datasets import Dataset, open_dataset, read_numpy
 from ._memory import open_value, seal_value
 from ._names import check_name, did_you_mean, quoted
@@ -32,6 +33,15 @@ class Resources:
         Bytes of memory on each GPU; 0 without one.
     disk : int
         Bytes of private space under ``/tmp``.
+
+    Examples
+    --------
+    >>> class Batch(Task):
+    ...     def run(self):
+    ...         memory = self.local.get_resources().cpu_memory
+    ...         self.world.results.add("fits", memory > 4096)
+    >>> run_task(Batch).results
+    {'fits': True}
     """
 
     def __init__(self, told: Mapping[str, Any]) -> None:
@@ -48,7 +58,19 @@ class Resources:
 
 
 class Local:
-    """The node as a task sees it."""
+    """The node as a task sees it.
+
+    Examples
+    --------
+    >>> class Mean(Task):
+    ...     def run(self):
+    ...         heights = self.local.get_dataset("heights")
+    ...         self.local.set_state("runs", self.local.get_state("runs", default=0) + 1)
+    ...         self.world.results.add("mean", float(heights.mean()))
+    >>> outcome = run_task(Mean, datasets={"heights": [1.5, 2.5]}, state={"runs": 4})
+    >>> outcome.results, outcome.state
+    ({'mean': 2.0}, {'runs': 5})
+    """
 
     def get_dataset(self, name: str) -> Dataset:
         """Return a dataset in the form that its files have.
@@ -78,11 +100,49 @@ class Local:
         return open_dataset(name, path, file_name)
 
     def get_binary_data(self, name: str) -> io.BufferedReader:
-        """Open a dataset's file, or ``"dataset/path"`` inside a directory, for reading bytes."""
-        return open(self._file(name), "rb")
+        """Open a dataset's file, or ``"dataset/path"`` inside a directory, for reading bytes.
+
+        Parameters
+        ----------
+        name : str
+            The dataset, or ``"dataset/path"``.
+
+        Returns
+        -------
+        io.BufferedReader
+            The open file, at its first byte; the caller closes it.
+
+        Raises
+        ------
+        DatasetNotAuthorized
+            If the module does not list the dataset.
+        DatasetUnavailable
+            If there is no such file.
+        DataCorruptionError
+            If it cannot be read.
+        """
+        path = self._file(name)
+        with Source(name, path, "file").reading():
+            return open(path, "rb")
 
     def get_numpy_data(self, name: str) -> Any:
-        """Return the array of a ``.npy`` file, or the mapping of arrays of a ``.npz`` file."""
+        """Return the array of a ``.npy`` file, or the mapping of arrays of a ``.npz`` file.
+
+        Parameters
+        ----------
+        name : str
+            The dataset, or ``"dataset/path"``.
+
+        Returns
+        -------
+        numpy.ndarray or mapping of str to numpy.ndarray
+            In the file's shapes and dtypes; a ``.npy`` file is mapped read-only.
+
+        Raises
+        ------
+        DataCorruptionError
+            If it is neither, or damaged.
+        """
         return read_numpy(name, self._file(name))
 
     def list_dir(self, name: str) -> List[str]:
@@ -93,13 +153,38 @@ class Local:
         return sorted(os.listdir(path))
 
     def read_file_lines(self, name: str, encoding: str = "utf-8") -> Iterator[str]:
-        """Yield the lines of a dataset's text file, or of ``"dataset/path"``, without line ends."""
-        with open(self._file(name), encoding=encoding) as file:
+        """Yield the lines of a dataset's text file, or of ``"dataset/path"``, without line ends.
+
+        Parameters
+        ----------
+        name : str
+            The dataset, or ``"dataset/path"``.
+        encoding : str
+            Of the text.
+
+        Yields
+        ------
+        str
+            One line.
+
+        Raises
+        ------
+        DataCorruptionError
+            If the file cannot be read, or is no text of that encoding.
+        """
+        path = self._file(name)
+        with Source(name, path, f"text in {encoding}").reading(), open(path, encoding=encoding) as file:
             for line in file:
                 yield line.rstrip("\r\n")
 
     def exists(self, name: str) -> bool:
-        """Return whether the dataset, or ``"dataset/path"``, is there and this module may read it."""
+        """Return whether the dataset, or ``"dataset/path"``, is there and this module may read it.
+
+        Parameters
+        ----------
+        name : str
+            The dataset, or ``"dataset/path"``.
+        """
         try:
             return self._path(name).exists()
         except (DatasetNotAuthorized, DatasetUnavailable):
@@ -137,7 +222,20 @@ class Local:
         return float(_attempt.current("local").request("network_quality").fields["quality"])
 
     def get_state(self, name: str, default: Any = None) -> Any:
-        """Return what an earlier attempt of this task kept on this node, or ``default``."""
+        """Return what an earlier attempt of this task kept on this node, or ``default``.
+
+        Parameters
+        ----------
+        name : str
+            As given to ``set_state``.
+        default : object, optional
+            What to return where nothing was kept here under that name.
+
+        Returns
+        -------
+        object
+            A fresh copy; arrays are writable.
+        """
         check_name("state", name)
         reply = _attempt.current("local").request("state_get", name=name)
         if not reply.fields.get("found"):
@@ -149,6 +247,20 @@ class Local:
 
         It is there in later iterations, invisible to other swarms, and counts only if this
         attempt is accepted.
+
+        Parameters
+        ----------
+        name : str
+            For ``get_state``.
+        value : object
+            Anything that the value format carries.
+
+        Raises
+        ------
+        ValueNotCarried
+            If some part of the value cannot be carried.
+        ResourceExhaustionError
+            If the node's disk, or the attempt's limit, has no room for it.
         """
         fd = seal_value(value, f'state "{check_name("state", name)}"')
         try:

@@ -24,6 +24,17 @@ def numpy_to_bytes(value: Any) -> bytes:
     ------
     ValueNotCarried
         If some part cannot be carried.
+
+    Parameters
+    ----------
+    value : object
+        An array of any shape and dtype without Python objects, or any value of the format.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> bytes_to_numpy(numpy_to_bytes({"w": numpy.ones((2, 3), "f4")}))["w"].shape
+    (2, 3)
     """
     return encode(value).to_bytes()
 
@@ -45,6 +56,11 @@ def bytes_to_numpy(data: Union[_Bytes, Mapping[str, Any]]) -> Any:
     ------
     DataCorruptionError
         If the bytes are no encoded value.
+
+    Examples
+    --------
+    >>> bytes_to_numpy({"node-1": numpy_to_bytes([1, 2])})
+    {'node-1': [1, 2]}
     """
     if isinstance(data, Mapping):
         return {key: bytes_to_numpy(entry) for key, entry in data.items()}
@@ -63,6 +79,16 @@ def dict_to_bytes(value: Dict[Any, Any]) -> bytes:
     ------
     ValueNotCarried
         If some part cannot be carried.
+
+    Parameters
+    ----------
+    value : dict
+        With scalar keys, and values that the format carries.
+
+    Examples
+    --------
+    >>> bytes_to_dict(dict_to_bytes({"rows": 3, 7: (1, 2)}))
+    {'rows': 3, 7: (1, 2)}
     """
     if not isinstance(value, dict):
         raise InvalidArgument(f"a dict is needed, not {type(value).__name__}")
@@ -76,6 +102,16 @@ def bytes_to_dict(data: _Bytes) -> Dict[Any, Any]:
     ------
     DataCorruptionError
         If the bytes hold no encoded dict.
+
+    Parameters
+    ----------
+    data : bytes-like
+        One encoded dict, to the last byte.
+
+    Examples
+    --------
+    >>> bytes_to_dict(dict_to_bytes({}))
+    {}
     """
     value = bytes_to_numpy(data)
     if not isinstance(value, dict):
@@ -95,6 +131,12 @@ def torchmodel_to_bytes(model: Any) -> bytes:
     ------
     ValueNotCarried
         If some part cannot be carried.
+
+    Examples
+    --------
+    >>> weights = bytes_to_torchmodel(torchmodel_to_bytes({"bias": 0.5}))
+    >>> weights
+    {'bias': 0.5}
     """
     weights = model if isinstance(model, Mapping) else model.state_dict()
     return dict_to_bytes(dict(weights))
@@ -119,6 +161,11 @@ def bytes_to_torchmodel(data: _Bytes, model: Any = None) -> Any:
     ------
     DataCorruptionError
         If the bytes hold no weights, or weights of another model.
+
+    Examples
+    --------
+    >>> import torch  # doctest: +SKIP
+    >>> layer = bytes_to_torchmodel(torchmodel_to_bytes(torch.nn.Linear(3, 2)), torch.nn.Linear(3, 2))  # doctest: +SKIP
     """
     weights = bytes_to_dict(data)
     if model is None:

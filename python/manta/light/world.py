@@ -21,6 +21,15 @@ class World:
         Values of the whole swarm.
     results : Results
         What tasks publish for each other.
+
+    Examples
+    --------
+    >>> class Decide(Task):
+    ...     def run(self):
+    ...         if self.world.globals["loss"] < 0.1:
+    ...             self.world.stop_swarm()
+    >>> run_task(Decide, globals={"loss": 0.05}).stopped
+    True
     """
 
     def __init__(self) -> None:

@@ -34,6 +34,11 @@ def coordinate_median(values: Values) -> Model:
     ----------
     .. [1] D. Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical
        Rates", ICML 2018.
+
+    Examples
+    --------
+    >>> coordinate_median([1.0, 2.0, 900.0])
+    2.0
     """
     numpy = require_numpy()
     return _by_coordinate(values, lambda stack: numpy.median(stack, axis=0))
@@ -64,6 +69,11 @@ def trimmed_mean(values: Values, share: float = 0.1) -> Model:
     ----------
     .. [1] D. Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical
        Rates", ICML 2018.
+
+    Examples
+    --------
+    >>> trimmed_mean([0.0, 1.0, 2.0, 900.0], share=0.25)
+    1.5
     """
     if isinstance(share, bool) or not 0 <= share < 0.5:
         raise InvalidArgument(f"the share to trim is in [0, 0.5), not {share!r}")
@@ -103,6 +113,11 @@ def krum(values: Values, faulty: int, chosen: int = 1) -> Model:
     ----------
     .. [1] P. Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradient
        Descent", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> krum([1.0, 1.25, 1.5, 2.0, 900.0], faulty=1)
+    1.25
     """
     numpy = require_numpy()
     inputs = Inputs(values)

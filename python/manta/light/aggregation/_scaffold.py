@@ -21,6 +21,11 @@ def scaffold_correction(control: Model, node_control: Model) -> Model:
     ----------
     .. [1] S. P. Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated
        Learning", ICML 2020, Algorithm 1.
+
+    Examples
+    --------
+    >>> scaffold_correction({"w": 0.5}, {"w": 0.25})
+    {'w': 0.25}
     """
     return each(lambda ours, node: ours - node, control, node_control)
 
@@ -50,6 +55,11 @@ def scaffold_node_control(
     ----------
     .. [1] S. P. Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated
        Learning", ICML 2020, Algorithm 1.
+
+    Examples
+    --------
+    >>> scaffold_node_control(0.0, 0.0, 1.0, 0.5, 5, 0.1)
+    1.0
     """
     if steps < 1 or not rate > 0:
         raise InvalidArgument(f"a node takes at least 1 step at a rate above 0, not {steps} at {rate}")
@@ -94,6 +104,11 @@ def scaffold_server_step(
     ----------
     .. [1] S. P. Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated
        Learning", ICML 2020, Algorithm 1.
+
+    Examples
+    --------
+    >>> scaffold_server_step(1.0, 0.0, [0.0, 1.0], [1.0, 0.0], 4)
+    (0.5, 0.25)
     """
     listed: Any = control_changes if hasattr(control_changes, "__len__") else list(control_changes)
     if nodes < len(listed):

@@ -26,6 +26,11 @@ def fedprox_gradient(model: Model, global_model: Model, mu: float) -> Model:
     References
     ----------
     .. [1] T. Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020.
+
+    Examples
+    --------
+    >>> fedprox_gradient({"w": 3.0}, {"w": 1.0}, mu=0.5)
+    {'w': 1.0}
     """
     return each(lambda ours, theirs: mu * (ours - theirs), model, global_model)
 
@@ -43,6 +48,16 @@ def fedprox_penalty(model: Model, global_model: Model, mu: float) -> float:
     References
     ----------
     .. [1] T. Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020.
+
+    Returns
+    -------
+    float
+        At least 0, in the unit of the loss.
+
+    Examples
+    --------
+    >>> fedprox_penalty({"w": 3.0}, {"w": 1.0}, mu=0.5)
+    1.0
     """
     gaps = each(lambda ours, theirs: ours - theirs, model, global_model)
     return mu / 2 * sum(float((abs(part.flat) ** 2).sum()) for part in parts_of(gaps))
@@ -80,6 +95,12 @@ def fedavgm_step(
     ----------
     .. [1] T.-M. H. Hsu et al., "Measuring the Effects of Non-Identical Data Distribution for
        Federated Visual Classification", 2019.
+
+    Examples
+    --------
+    >>> model, state = fedavgm_step(1.0, 0.5, momentum=0.5)
+    >>> model, fedavgm_step(model, 0.5, state, momentum=0.5)[0]
+    (0.5, 0.25)
     """
     gap = each(lambda ours, theirs: ours - theirs, model, average)
     before = _kept(state, "momentum", model)
@@ -120,6 +141,12 @@ def fedadam_step(
     References
     ----------
     .. [1] S. J. Reddi et al., "Adaptive Federated Optimization", ICLR 2021.
+
+    Examples
+    --------
+    >>> model, state = fedadam_step(1.0, 2.0, rate=0.1)
+    >>> model > 1.0, sorted(state)
+    (True, ['first', 'second'])
     """
     return _adaptive(model, average, state, rate, beta_1, tau, lambda v, d: beta_2 * v + (1 - beta_2) * d * d)
 
@@ -151,6 +178,12 @@ def fedyogi_step(
     References
     ----------
     .. [1] S. J. Reddi et al., "Adaptive Federated Optimization", ICLR 2021.
+
+    Examples
+    --------
+    >>> model, state = fedyogi_step(1.0, 2.0, rate=0.1)
+    >>> model > 1.0, sorted(state)
+    (True, ['first', 'second'])
     """
 
     def second(v: Any, d: Any) -> Any:
