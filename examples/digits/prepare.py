@@ -18,11 +18,12 @@ import gzip
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 try:
     import numpy as np
 except ImportError:
-    np = None
+    np = None  # type: ignore[assignment]
 
 HELD_OUT = 0.2
 OWN_SHARE = 0.8
@@ -33,12 +34,12 @@ CENTRAL_EPOCHS = 50
 class Refusal(Exception):
     """Something that the user can put right: what is wrong, and what to do."""
 
-    def __init__(self, error, hint):
+    def __init__(self, error: str, hint: str) -> None:
         super().__init__(error)
         self.answer = {"error": error, "hint": hint}
 
 
-def read_digits(path):
+def read_digits(path: Path) -> tuple[Any, Any]:
     """Return the pixels of ``digits.csv.gz``, shape (rows, 64), and the labels, shape (rows,)."""
     hint = "give the file sklearn/datasets/data/digits.csv.gz of scikit-learn"
     try:
@@ -54,13 +55,13 @@ def read_digits(path):
     return table[:, :PIXELS], table[:, PIXELS].astype(np.int64)
 
 
-def even_contrast(pixels):
+def even_contrast(pixels: Any) -> Any:
     """Return each image with mean 0 and variance 1, whatever pen drew it. Needs no other image, so no other node."""
     spread = pixels.std(axis=1, keepdims=True)
     return (pixels - pixels.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-6)
 
 
-def split_held_out(labels, rng):
+def split_held_out(labels: Any, rng: Any) -> tuple[Any, Any]:
     """Return the rows to train on and the rows held out: the same share of every digit."""
     train, test = [], []
     for digit in range(10):
@@ -71,9 +72,9 @@ def split_held_out(labels, rng):
     return np.concatenate(train), np.concatenate(test)
 
 
-def divide(rows, labels, nodes, rng):
+def divide(rows: Any, labels: Any, nodes: int, rng: Any) -> list[Any]:
     """Divide ``rows`` over the nodes: most of each digit to the node that owns it, the rest evenly to the others."""
-    parts = [[] for _ in range(nodes)]
+    parts: list[list[Any]] = [[] for _ in range(nodes)]
     for owner, digits in enumerate(np.array_split(np.arange(10), nodes)):
         for digit in digits:
             of_digit = rng.permutation(rows[labels[rows] == digit])
@@ -85,7 +86,9 @@ def divide(rows, labels, nodes, rng):
     return [rng.permutation(np.concatenate(part)) for part in parts]
 
 
-def write_shards(directory, pixels, labels, train, test, nodes, rng):
+def write_shards(
+    directory: Path, pixels: Any, labels: Any, train: Any, test: Any, nodes: int, rng: Any
+) -> dict[str, str]:
     """Write one ``.npz`` a node and return their paths by the node's name."""
     shards = {}
     for index, (mine, held_out) in enumerate(
@@ -97,10 +100,10 @@ def write_shards(directory, pixels, labels, train, test, nodes, rng):
     return shards
 
 
-def central_accuracy(pixels, labels, train, test, seed):
+def central_accuracy(pixels: Any, labels: Any, train: Any, test: Any, seed: int) -> float:
     """Train the worker's model on all training data in one place and return its held-out accuracy."""
     sys.path.append(str(Path(__file__).resolve().parent / "modules" / "worker"))
-    import softmax
+    import softmax  # type: ignore[import-not-found]  # lies beside, as on a node
 
     model = softmax.train(
         softmax.initial_model(PIXELS),
@@ -111,10 +114,10 @@ def central_accuracy(pixels, labels, train, test, seed):
         rate=0.5,
         rng=softmax.shuffle_rng(seed, 0, "central"),
     )
-    return softmax.accuracy(model, pixels[test], labels[test])
+    return float(softmax.accuracy(model, pixels[test], labels[test]))
 
 
-def prepare(digits, out, nodes, seed):
+def prepare(digits: Path, out: Path, nodes: int, seed: int) -> dict[str, Any]:
     """Do it all and return what is printed."""
     if np is None:
         raise Refusal("numpy is not installed for this interpreter", f"{sys.executable} -m pip install numpy")
@@ -136,7 +139,7 @@ def prepare(digits, out, nodes, seed):
     return {"shards": shards, "central_accuracy": central, "samples": len(labels)}
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--digits", type=Path, required=True, help="scikit-learn's digits.csv.gz")
     parser.add_argument("--out", type=Path, required=True, help="directory for the shards")

@@ -11,17 +11,18 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 class Refusal(Exception):
     """Something that the user can put right: what is wrong, and what to do."""
 
-    def __init__(self, error, hint):
+    def __init__(self, error: str, hint: str) -> None:
         super().__init__(error)
         self.answer = {"error": error, "hint": hint}
 
 
-def load_model(path):
+def load_model(path: Path) -> dict[str, Any]:
     """Return the arrays of a stored model, by name."""
     try:
         import numpy as np
@@ -43,7 +44,7 @@ def load_model(path):
     return model
 
 
-def save(source, out):
+def save(source: Path, out: Path) -> dict[str, Any]:
     """Write the model in ``source`` to ``out`` and return what is printed."""
     model = load_model(source)
     import numpy as np
@@ -56,7 +57,7 @@ def save(source, out):
     return {"model": str(out), "arrays": {name: list(array.shape) for name, array in model.items()}}
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("source", type=Path, metavar="MODEL.value", help="the global `model`, as stored")
     parser.add_argument("out", type=Path, metavar="OUT.npz", help="the file to write")

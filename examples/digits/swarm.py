@@ -6,13 +6,13 @@
 Each node mostly knows two digits of its own, so none of them could learn all ten alone.
 """
 
-from manta.apis import Module, Swarm, Task
+from manta.apis import Module, Swarm, Task, Vertex
 
 
 class Digits(Swarm):
     """Federated averaging of a logistic regression, until it reads enough held-out digits."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(max_iteration=30)
 
         self.set_global("seed", 1)  # orders the samples; the same seed gives the same model
@@ -26,7 +26,7 @@ class Digits(Swarm):
         self.evaluate = Task(Module("modules/evaluate.py", "numpy", datasets=["digits"]), method="all")
         self.scheduler = Task(Module("modules/scheduler.py", "numpy"), method="any", maximum=1)
 
-    def execute(self):
+    def execute(self) -> Vertex:
         """One iteration: train everywhere, average, test everywhere, decide."""
         models = self.worker()
         model = self.aggregator(models)

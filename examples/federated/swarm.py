@@ -4,12 +4,14 @@ python ../digits/prepare.py --digits digits.csv.gz --out shards
 manta run swarm.py:FedProx --nodes 5 --data 'digits=shards/{node}.npz'
 """
 
+from typing import Any
+
 import numpy
 
-from manta.apis import Module, Swarm, Task
+from manta.apis import Module, Swarm, Task, Vertex
 
 PIXELS, CLASSES = 64, 10
-NUMPY = {"image": "numpy"}
+NUMPY: dict[str, Any] = {"image": "numpy"}
 
 MODULES = {
     **{
@@ -27,7 +29,7 @@ MODULES = {
 }
 
 
-def nothing_learned():
+def nothing_learned() -> dict[str, Any]:
     """Return the model that knows nothing."""
     return {"weights": numpy.zeros((PIXELS, CLASSES)), "bias": numpy.zeros(CLASSES)}
 
@@ -37,7 +39,7 @@ class _Learning(Swarm):
 
     worker, server = "Worker", "Average"
 
-    def __init__(self, max_iteration=4):
+    def __init__(self, max_iteration: int = 4) -> None:
         super().__init__(max_iteration=max_iteration)
         self.set_global("model", nothing_learned())
         self.set_global("rate", 0.5)
@@ -47,7 +49,7 @@ class _Learning(Swarm):
         self.evaluate = Task(MODULES["Evaluate"])
         self.report = Task(MODULES["Report"], method="any", maximum=1)
 
-    def execute(self):
+    def execute(self) -> Vertex:
         return self.report(self.evaluate(self.combine(self.workers())))
 
 
@@ -60,7 +62,7 @@ class FedProx(_Learning):
 
     worker = "FedProxWorker"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.set_global("mu", 0.01)
 
@@ -70,7 +72,7 @@ class Scaffold(_Learning):
 
     worker, server = "ScaffoldWorker", "Scaffold"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.set_global("control", nothing_learned())
         self.set_global("rate", 0.2)
@@ -99,7 +101,7 @@ class CrossValidation(_Learning):
 
     worker = "FoldWorker"
 
-    def __init__(self, held_out="node-1"):
+    def __init__(self, held_out: str = "node-1") -> None:
         super().__init__()
         self.set_global("held_out", held_out)
         self.evaluate = Task(MODULES["Evaluate"], specified_ids=[held_out])
@@ -108,11 +110,11 @@ class CrossValidation(_Learning):
 class KMeans(Swarm):
     """Ten clusters of digits; no digit leaves its node."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(max_iteration=20)
         self.set_global("centres", numpy.random.default_rng(1).random((CLASSES, PIXELS)))
         self.assign = Task(MODULES["Assign"])
         self.move = Task(MODULES["Move"], method="any", maximum=1)
 
-    def execute(self):
+    def execute(self) -> Vertex:
         return self.move(self.assign())

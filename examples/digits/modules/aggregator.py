@@ -1,9 +1,12 @@
 """Averages the workers' models, each weighted by its samples, into the swarm's model (federated averaging)."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 from manta.light.task import Task
 
 
-def weighted_average(models, weights):
+def weighted_average(models: Iterable[dict[str, Any]], weights: Sequence[float]) -> dict[str, Any]:
     """Return the mean of ``models``, each counted ``weights`` times.
 
     Parameters
@@ -14,7 +17,7 @@ def weighted_average(models, weights):
         One for each model, in the same order.
     """
     whole = sum(weights)
-    mean = {}
+    mean: dict[str, Any] = {}
     for model, weight in zip(models, weights):
         for name, array in model.items():
             part = array * (weight / whole)
@@ -25,12 +28,12 @@ def weighted_average(models, weights):
 class Aggregator(Task):
     """Reads what the workers published, writes the global model."""
 
-    def run(self):
+    def run(self) -> None:
         models = self.world.results.select("model")
         samples = self.world.results.select("samples")
         self.logger.info("averaging %d models", len(models))
         self.world.globals["model"] = weighted_average(models.values(), list(samples.values()))
 
 
-def main():
+def main() -> None:
     Aggregator().run()

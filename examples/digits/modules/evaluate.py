@@ -1,9 +1,11 @@
 """Counts how many of this node's held-out digits the swarm's model reads correctly."""
 
+from typing import Any
+
 from manta.light.task import Task
 
 
-def count_correct(model, x, y):
+def count_correct(model: dict[str, Any], x: Any, y: Any) -> int:
     """Return for how many rows of ``x`` the model's best score is at the label in ``y``."""
     scores = x @ model["weights"] + model["bias"]
     return int((scores.argmax(axis=1) == y).sum())
@@ -12,12 +14,12 @@ def count_correct(model, x, y):
 class Evaluate(Task):
     """Publishes two numbers; the held-out digits themselves stay on the node."""
 
-    def run(self):
+    def run(self) -> None:
         digits = self.local.get_dataset("digits")
         x, y = digits["x_test"], digits["y_test"]
         self.world.results.add("correct", count_correct(self.world.globals["model"], x, y))
         self.world.results.add("total", len(y))
 
 
-def main():
+def main() -> None:
     Evaluate().run()

@@ -6,7 +6,7 @@ from manta.light.task import Task
 class Scheduler(Task):
     """Logs the held-out accuracy of the whole swarm and stops it at the target."""
 
-    def run(self):
+    def run(self) -> None:
         correct = sum(self.world.results.select("correct").values())
         total = sum(self.world.results.select("total").values())
         accuracy = correct / total
@@ -20,5 +20,5 @@ class Scheduler(Task):
             self.world.stop_swarm()
 
 
-def main():
+def main() -> None:
     Scheduler().run()

@@ -8,7 +8,7 @@ from manta.light import Task
 class Assign(Task):
     """Adds up this node's samples by the centre that is nearest to each."""
 
-    def run(self):
+    def run(self) -> None:
         centres, x = self.world.globals["centres"], self.local.get_dataset("digits")["x_train"]
         distances = ((x[:, None, :] - centres) ** 2).sum(axis=2)
         nearest = distances.argmin(axis=1)
@@ -20,7 +20,7 @@ class Assign(Task):
 class Move(Task):
     """Moves each centre to the mean of its samples; stops where that changes little."""
 
-    def run(self):
+    def run(self) -> None:
         sums = sum(self.world.results.select("sums").values())
         counts = sum(self.world.results.select("counts").values())
         cost = sum(self.world.results.select("cost").values())

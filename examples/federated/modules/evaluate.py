@@ -6,7 +6,7 @@ from manta.light import Task
 
 
 class Evaluate(Task):
-    def run(self):
+    def run(self) -> None:
         model, data = self.world.globals["model"], self.local.get_dataset("digits")
         read = (data["x_test"] @ model["weights"] + model["bias"]).argmax(axis=1)
         self.world.results.add("correct", int(np.sum(read == data["y_test"])))

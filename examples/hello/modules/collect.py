@@ -6,12 +6,12 @@ from manta.light.task import Task
 class Collect(Task):
     """Prints every greeting and keeps them all as a global."""
 
-    def run(self):
+    def run(self) -> None:
         greetings = self.world.results.select("greeting")
         for node, greeting in greetings.items():
             print(f"{node} says: {greeting}")
         self.world.globals["greetings"] = list(greetings.values())
 
 
-def main():
+def main() -> None:
     Collect().run()

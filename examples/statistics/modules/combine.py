@@ -1,9 +1,11 @@
 """Combines the nodes' summaries into those of all rows together."""
 
+from typing import Any
+
 from manta.light.task import Task
 
 
-def merge(left, right):
+def merge(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     """Return the summary of both samples together (Chan, Golub and LeVeque 1979)."""
     count = left["count"] + right["count"]
     if count == 0:
@@ -19,8 +21,8 @@ def merge(left, right):
 class Combine(Task):
     """Sets the globals ``count``, ``mean`` and ``variance``."""
 
-    def run(self):
-        whole = {"count": 0, "mean": 0.0, "squares": 0.0}
+    def run(self) -> None:
+        whole: dict[str, Any] = {"count": 0, "mean": 0.0, "squares": 0.0}
         for summary in self.world.results.select("summary").values():
             whole = merge(whole, summary)
         if whole["count"] < 2:
@@ -35,5 +37,5 @@ class Combine(Task):
         self.logger.info("%(count)d rows, mean %(mean).4f, variance %(variance).4f", found)
 
 
-def main():
+def main() -> None:
     Combine().run()

@@ -2,11 +2,13 @@
 
 import csv
 import io
+from collections.abc import Iterable
+from typing import Any
 
 from manta.light.task import Task
 
 
-def summary(values):
+def summary(values: Iterable[float]) -> dict[str, Any]:
     """Return the count, the mean and the sum of squared distances from it, in one pass (Welford 1962)."""
     count, mean, squares = 0, 0.0, 0.0
     for value in values:
@@ -20,12 +22,12 @@ def summary(values):
 class Measure(Task):
     """Publishes three numbers, however many rows there are."""
 
-    def run(self):
+    def run(self) -> None:
         column = self.world.globals["column"]
         with io.TextIOWrapper(self.local.get_binary_data("heights"), encoding="utf-8", newline="") as file:
             values = (float(row[column]) for row in csv.DictReader(file))
             self.world.results.add("summary", summary(values))
 
 
-def main():
+def main() -> None:
     Measure().run()

@@ -8,7 +8,7 @@ from .softmax import initial_model, loss, shuffle_rng, train
 class Worker(Task):
     """Local training: reads the global model, publishes a better one and the number of samples behind it."""
 
-    def run(self):
+    def run(self) -> None:
         digits = self.local.get_dataset("digits")
         x, y = digits["x_train"], digits["y_train"]
         shared = self.world.globals
@@ -32,5 +32,5 @@ class Worker(Task):
         self.world.results.add("samples", len(y))
 
 
-def main():
+def main() -> None:
     Worker().run()

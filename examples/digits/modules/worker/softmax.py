@@ -5,18 +5,21 @@ can be tested, and trained on pooled data, without either.
 """
 
 import zlib
+from typing import Any
 
 import numpy as np
+
+Model = dict[str, Any]
 
 CLASSES = 10
 
 
-def initial_model(pixels, classes=CLASSES):
+def initial_model(pixels: int, classes: int = CLASSES) -> Model:
     """Return the model that knows nothing: it gives every class the same probability."""
     return {"weights": np.zeros((pixels, classes)), "bias": np.zeros(classes)}
 
 
-def probabilities(model, x):
+def probabilities(model: Model, x: Any) -> Any:
     """Return the probability of each class for each row of ``x``, shape (rows, classes)."""
     scores = x @ model["weights"] + model["bias"]
     scores -= scores.max(axis=1, keepdims=True)
@@ -24,23 +27,25 @@ def probabilities(model, x):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def loss(model, x, y):
+def loss(model: Model, x: Any, y: Any) -> float:
     """Return the mean cross entropy of ``model`` on the samples ``x`` with the labels ``y``."""
     likely = probabilities(model, x)[np.arange(len(y)), y]
     return float(-np.log(np.maximum(likely, 1e-12)).mean())
 
 
-def accuracy(model, x, y):
+def accuracy(model: Model, x: Any, y: Any) -> float:
     """Return the share of ``x`` that ``model`` labels as ``y`` does."""
     return float(np.mean(probabilities(model, x).argmax(axis=1) == y))
 
 
-def shuffle_rng(seed, iteration, node):
+def shuffle_rng(seed: int, iteration: int, node: str) -> np.random.Generator:
     """Return the generator that orders a node's samples: the same for the same seed, iteration and node."""
     return np.random.default_rng([seed, iteration, zlib.crc32(node.encode())])
 
 
-def train(model, x, y, *, epochs, batch_size, rate, rng):
+def train(
+    model: Model, x: Any, y: Any, *, epochs: int, batch_size: int, rate: float, rng: np.random.Generator
+) -> Model:
     """Return ``model`` after some epochs of mini-batch gradient descent; the given one is left alone.
 
     Parameters

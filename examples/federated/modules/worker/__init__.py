@@ -3,37 +3,41 @@
 The author of a swarm says which class runs: ``Module("modules/worker", entry="FedProxWorker")``.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from manta.light import Task
 from manta.light.aggregation import fedprox_gradient, scaffold_correction, scaffold_node_control
 
-from .softmax import accuracy, descend
+from .softmax import Correction, Model, accuracy, descend
 
 
 class Worker(Task):
     """Trains the global model on this node's digits, and publishes what it made of it."""
 
-    def run(self):
+    def run(self) -> None:
         model, data = self.world.globals["model"], self.local.get_dataset("digits")
         trained = self.train(model, data["x_train"], data["y_train"])
         self.world.results.add("model", trained)
         self.world.results.add("samples", len(data["y_train"]))
         self.metrics.log({"accuracy": accuracy(trained, data["x_test"], data["y_test"])}, step=self.iteration)
 
-    def train(self, model, x, y, correction=None):
+    def train(self, model: Model, x: Any, y: Any, correction: Correction | None = None) -> Model:
         """Return the model after the epochs and the rate that the swarm's globals say."""
         rng = np.random.default_rng(self.seed)
         return descend(model, x, y, self.epochs(), self.world.globals["rate"], rng, correction)
 
-    def epochs(self):
-        return self.world.globals["epochs"]
+    def epochs(self) -> int:
+        return int(self.world.globals["epochs"])
 
 
 class FedProxWorker(Worker):
     """Stays near the global model: FedProx."""
 
-    def train(self, model, x, y, correction=None):
+    def train(self, model: Model, x: Any, y: Any, correction: Correction | None = None) -> Model:
         mu = self.world.globals["mu"]
         return super().train(model, x, y, lambda now: fedprox_gradient(now, model, mu))
 
@@ -41,7 +45,7 @@ class FedProxWorker(Worker):
 class ScaffoldWorker(Worker):
     """Takes out of each step what pulls this node towards its own digits: SCAFFOLD."""
 
-    def train(self, model, x, y, correction=None):
+    def train(self, model: Model, x: Any, y: Any, correction: Correction | None = None) -> Model:
         control = self.world.globals["control"]
         own = self.local.get_state("control", default={name: 0 * array for name, array in model.items()})
         shift = scaffold_correction(control, own)
@@ -56,7 +60,7 @@ class ScaffoldWorker(Worker):
 class AdaptiveWorker(Worker):
     """Does more at home where the connection is poor, and less where the node is busy."""
 
-    def epochs(self):
+    def epochs(self) -> int:
         epochs = super().epochs()
         if self.local.get_network_quality() < 0.5:
             epochs *= 3
@@ -69,6 +73,6 @@ class AdaptiveWorker(Worker):
 class FoldWorker(Worker):
     """Sits out where its node holds the fold that is tested; else trains."""
 
-    def run(self):
+    def run(self) -> None:
         if str(self.node) != self.world.globals["held_out"]:
             super().run()

@@ -1,20 +1,36 @@
 """A linear classifier of ten digits, in plain numpy."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+Model = dict[str, Any]
+Correction = Callable[[Model], Model]
 
-def probabilities(model, x):
+
+def probabilities(model: Model, x: Any) -> Any:
     scores = x @ model["weights"] + model["bias"]
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def accuracy(model, x, y):
+def accuracy(model: Model, x: Any, y: Any) -> float:
     """Return the share of ``x`` that the model reads as ``y``."""
     return float(np.mean(probabilities(model, x).argmax(axis=1) == y))
 
 
-def descend(model, x, y, epochs, rate, rng, correction=None):
+def descend(
+    model: Model,
+    x: Any,
+    y: Any,
+    epochs: int,
+    rate: float,
+    rng: np.random.Generator,
+    correction: Correction | None = None,
+) -> Model:
     """Return the model after some epochs of mini-batches of 32; ``correction`` adds to each gradient."""
     model = {name: array.copy() for name, array in model.items()}
     for _ in range(epochs):
