@@ -1,5 +1,7 @@
 """One cluster for the whole suite: a manager and three nodes, spoken to by ``manta.apis.UserAPI``."""
 
+import os
+import shutil
 import tempfile
 import uuid
 from pathlib import Path
@@ -27,13 +29,25 @@ def platform():
     checker = LeakChecker(test_id, [root / "t", root / "r"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MANTA_BINARY", str(binary()))
+        package = os.environ.get("MANTA_SPEC_PACKAGE")
+        if package:
+            manta.environment["PYTHONPATH"] = package
         cluster = Cluster(manta)
         try:
             cluster.start_manager()
             for node, region in REGIONS.items():
                 cluster.start_node(node, write_data(root, node), {"region": region})
             cluster.wait_for_nodes(*REGIONS)
+            if package:
+                replace_light(root, Path(package) / "manta")
             yield Platform(manta, cluster)
         finally:
             manta.stop_all()
     checker.check()
+
+
+def replace_light(root, package):
+    """Let sandboxes import another `manta.light` than the agents carry: the one that `mutate.py` broke."""
+    for light in root.glob("n-*/light/*/manta/light"):
+        shutil.rmtree(light)
+        shutil.copytree(package / "light", light)

@@ -39,21 +39,25 @@ def marks(function):
     return numbers, fails
 
 
-def main():
-    """Print the table, or say which mark names no claim."""
-    known = claims()
-    tests = {number: [] for number in known}
-    failing = set()
+def tests_by_claim():
+    """Return the tests of each claim, as file and function, or say which mark names no claim."""
+    tests = {number: [] for number in claims()}
     for path in sorted(HERE.glob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
             if not isinstance(node, ast.FunctionDef):
                 continue
-            numbers, fails = marks(node)
-            for number in numbers:
-                if number not in known:
+            for number in marks(node)[0]:
+                if number not in tests:
                     raise SystemExit(f"{path.name}: {node.name} is marked with the claim {number}, which there is not")
-                tests[number].append(f"`{path.stem}::{node.name}`")
-                failing |= {number} if fails else set()
+                tests[number].append((path, node))
+    return tests
+
+
+def main():
+    """Print the table."""
+    known, found = claims(), tests_by_claim()
+    tests = {number: [f"`{path.stem}::{node.name}`" for path, node in listed] for number, listed in found.items()}
+    failing = {number for number, listed in found.items() if any(marks(node)[1] for _, node in listed)}
     sys.stdout.write(HEAD)
     for number, words in sorted(known.items()):
         state = "holds" if tests[number] and number not in failing else "open"
