@@ -159,6 +159,26 @@ class ReadsGlobal(Task):
         self.world.results.add("read", best({"globals[...]": lambda: self.world.globals["rate"]}, 300))
 
 
+def aims(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what was aimed at, what was found, and whether that is as good."""
+    mean = report[f"mean_of_{MODELS}_ms"]
+    rows = {
+        "an array of this size from agent to task, ms": (report["array_to_task_ms"]["manta"], "<= 1.0"),
+        "import manta.light, ms": (report["import_ms"]["manta.light"], "<= 40.0"),
+        "a small global read in a task, ms": (report["global_read_ms"]["globals[...]"], "<= 0.3"),
+        "weighted mean, share of cache-blocked numpy's speed": (
+            mean["numpy, cache-blocked"] / mean["manta"],
+            ">= 0.95",
+        ),
+    }
+    found = {}
+    for name, (value, aim) in rows.items():
+        relation, limit = aim.split()
+        met = value <= float(limit) if relation == "<=" else value >= float(limit)
+        found[name] = {"found": round(value, 4), "aim": aim, "met": met}
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="cargo xtask bench values")
@@ -174,14 +194,18 @@ def main() -> None:
     report["import_ms"] = imported(options.repeat)
     report[f"mean_of_{MODELS}_ms"] = averaged(size, options.repeat)
     report["global_read_ms"] = run_task(ReadsGlobal, globals={"rate": 0.1}).results["read"]
+    report["read_bandwidth"] = {"GB/s": MODELS * size / report[f"mean_of_{MODELS}_ms"]["reading alone"] / 1e6}
+    report["aims"] = aims(report)
     if options.json:
         print(json.dumps(report))
         return
     for name, times in report.items():
-        if isinstance(times, dict):
+        if isinstance(times, dict) and name != "aims":
             print(name)
             for form, took in times.items():
                 print(f"  {form:<24}{took:10.3f}")
+    for name, aim in report["aims"].items():
+        print(f"{name:<52}{aim['found']:10.3f}  aim {aim['aim']:<8}{'met' if aim['met'] else 'MISSED'}")
     absent = [name for name in ("msgpack", "safetensors") if importlib.util.find_spec(name) is None]
     if absent:
         print(f"not installed, and left out: {', '.join(absent)}", file=sys.stderr)
