@@ -69,7 +69,8 @@ MUTANTS = (
         "        self.maximum = -1",
     ),
     Mutant("shares", (17, 18, 69), "_trace_document.py", '{"kind": "share", "share": value}', '{"kind": "unlimited"}'),
-    authoring("swarms", (19, 20), "apis/_swarm.py", "        swarm._max_iteration = None\n", ""),
+    authoring("swarms", (19,), "apis/_swarm.py", "        swarm._max_iteration = None\n", ""),
+    Mutant("swarms without a constructor", (20,), "apis/_swarm.py", "        swarm._max_iteration = None\n", ""),
     authoring(
         "swarms without a flow",
         (20, 21, 22),
@@ -88,7 +89,13 @@ MUTANTS = (
         "        self.module = module\n",
         "        self.module = __import__('copy').copy(module)\n",
     ),
-    Mutant("iterations", (29,), "light/world.py", '_attempt.current("world").request("schedule_next_iter"', "dict("),
+    Mutant(
+        "iterations",
+        (29,),
+        "light/world.py",
+        '_attempt.current("world").request("schedule_next_iter", node_ids=nodes,',
+        "dict(node_ids=nodes,",
+    ),
     Mutant("logger", (33, 34), "light/_logger.py", "logger.setLevel(logging.DEBUG)", "logger.setLevel(logging.ERROR)"),
     Mutant(
         "datasets",
