@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// The folders of `examples/` that are carried.
-const CARRIED: [&str; 4] = ["digits", "federated", "hello", "statistics"];
+const CARRIED: [&str; 5] = ["digits", "federated", "hello", "statistics", "torch"];
 
 fn main() -> io::Result<()> {
     let manifest_dir = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;

@@ -5,7 +5,7 @@ import pytest
 from harness.manta import ROOT
 
 
-@pytest.mark.parametrize("template", ["digits", "federated", "hello", "statistics"])
+@pytest.mark.parametrize("template", ["digits", "federated", "hello", "statistics", "torch"])
 def test_a_template_is_the_repositorys_example(manta, template):
     ended = manta("new", "mine", "--template", template, "--json")
     assert ended.code == 0, ended.text

@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+from harness.waiting import wait_until
 from manta.apis import Module, Swarm, Task
 from spec.place import MODULES, REGIONS
 
@@ -84,3 +85,28 @@ def test_a_module_tells_what_it_reads_and_publishes(platform):
     assert document["doc"].startswith("A directory module")
     assert document["publishes"] == ["model_params", "sample_weights"] and document["reads"] == ["global_model"]
     assert document["datasets"] == ["training_data"] and document["problems"] == []
+
+
+class Spread(Swarm):
+    """A task that any node may run, and one of them does."""
+
+    def __init__(self, code):
+        self.task = Task(Module(code), method="any", maximum=1)
+
+
+@pytest.mark.claim(75)
+def test_modules_are_at_every_node_that_may_run_them_whether_or_not_it_does(platform):
+    code = platform.manta.file("spread/nowhere_else.py", (MODULES / "beside.py").read_text())
+    outcome = platform.run(Spread(code))
+    assert len(outcome.results) == 1, "one node ran it"
+
+    def look():
+        told = platform.api.swarm(outcome.status)["distribution"]
+        return None if told == {"nodes": 3, "ready": 3, "failed": []} else f"the distribution is {told}"
+
+    wait_until(20, look)
+    for node in REGIONS:
+        kept = platform.manta.root / f"n-{node}" / "bundles"
+        assert list(kept.rglob("nowhere_else.py")), f"{node} has it, whether or not it ran it"
+    shown = platform.ask("show", outcome.status.id)
+    assert "on 3 of 3 nodes" in shown.out, shown.text

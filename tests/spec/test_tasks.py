@@ -144,6 +144,10 @@ def test_a_task_that_moved_sees_the_default_and_is_told_where_its_state_is(platf
     assert first != second and set(before[0].values()) | set(before[1].values()) == {"nothing"}
     told = [line for line in outcome.logs if f"StateLeftBehind({first})" in line["text"]]
     assert [(line["node"], line["level"]) for line in told] == [(second, "warning")], outcome.logs
+    why = platform.api.why(outcome.status, "moved", 1)
+    assert [note for note in why["notes"] if note.startswith(f"{second}: StateLeftBehind({first})")], why
+    asked = platform.ask("why", f"{outcome.status.id}/moved", "--iteration", "1")
+    assert asked.code == 0 and f"StateLeftBehind({first})" in asked.out, asked.text
 
 
 class Quarrel(Swarm):

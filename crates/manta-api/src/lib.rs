@@ -31,7 +31,7 @@ pub use module::{MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVers
 pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{
-    AttemptInputs, EventView, GlobalView, GpuView, InputResult, IterationView, LogLine, MissingInput, NodeView,
-    ResultView, SwarmView, TaskRunView, WaitingNode, WaitingView,
+    AttemptInputs, DistributionView, EventView, GlobalView, GpuView, InputResult, IterationView, LogLine, MissingInput,
+    NodeView, ResultView, SwarmView, TaskRunView, WaitingNode, WaitingView,
 };
 pub use why::{LinkView, TryView, WhyView};

@@ -39,6 +39,21 @@ pub struct SwarmView {
     pub waiting: Vec<WaitingView>,
     /// The task runs of the current iteration.
     pub task_runs: Vec<TaskRunView>,
+    /// How far nodes are with what its tasks need; absent for a swarm that was deployed before the manager started, or as it
+    /// was at an earlier event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<DistributionView>,
+}
+
+/// How far the nodes that may run a swarm's tasks are with what these need: modules fetched, images found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DistributionView {
+    /// Nodes that were told when the swarm was deployed.
+    pub nodes: u32,
+    /// Nodes that have all of it.
+    pub ready: u32,
+    /// Nodes that could not fetch something, each with the cause, 20 at most; attempts there try again.
+    pub failed: Vec<WaitingNode>,
 }
 
 /// A task run, as shown.

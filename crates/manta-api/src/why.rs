@@ -49,6 +49,9 @@ pub struct WhyView {
     pub usage: Option<Usage>,
     /// The events that led here, latest first.
     pub chain: Vec<LinkView>,
+    /// What the platform itself said in the logs of the task or the attempt that it is about: `node-2: StateLeftBehind(node-1): …`.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// What would change it, each as a clause; empty where nothing will.
     pub would_change: Vec<String>,
     /// All of it as people read it.

@@ -60,6 +60,7 @@ mod tests {
             tasks: vec![],
             waiting: vec![],
             task_runs: vec![],
+            distribution: None,
         }
     }
 

@@ -7,6 +7,7 @@ use manta_types::ClusterId;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::distribution::Distributions;
 use crate::http::Partials;
 use crate::logs::Logs;
 use crate::orchestrator::Handle;
@@ -32,6 +33,7 @@ pub(crate) struct Parts {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) logs: Logs,
     pub(crate) replays: Arc<Replays>,
+    pub(crate) distributions: Distributions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) supervisor: Supervisor,
     pub(crate) uploads: Semaphore,

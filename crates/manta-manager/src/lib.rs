@@ -9,6 +9,7 @@ mod app;
 mod backup;
 mod clock;
 mod content;
+mod distribution;
 mod error;
 mod gateway;
 mod http;

@@ -111,6 +111,11 @@ impl Replays {
         inner.lose(session);
     }
 
+    /// A node's open session.
+    pub(crate) fn session(&self, node: &NodeName) -> Option<Session> {
+        self.inner().doors.get(node).map(|door| door.session.clone()).filter(|session| !session.over.is_cancelled())
+    }
+
     /// Orders a replay from its node; the same key gives the replay that it ordered before.
     pub(crate) fn order(&self, new: NewReplay) -> Result<ReplayView, OrderRefusal> {
         let mut inner = self.inner();

@@ -9,6 +9,7 @@ use manta_engine::Engine;
 use crate::ManagerError;
 use crate::app::{App, Parts};
 use crate::clock::Clock;
+use crate::distribution::Distributions;
 use crate::http;
 use crate::logs::Logs;
 use crate::open::Opened;
@@ -82,6 +83,7 @@ async fn serve_until(
         logs: Logs::new(logs, settings.cluster.clone(), Arc::clone(&space)),
         space,
         replays: Arc::default(),
+        distributions: Distributions::default(),
         clock,
         supervisor: supervisor.clone(),
         uploads: App::upload_permits(),

@@ -7,6 +7,7 @@ use manta_types::{SwarmId, crash_point};
 use crate::ManagerError;
 use crate::app::App;
 use crate::content::{Checked, check, look_again};
+use crate::distribution::distribute;
 use crate::http::{internal, parse};
 use crate::keys::{self, Idempotency};
 use crate::orchestrator::{Refused, SubmitOutcome};
@@ -38,7 +39,8 @@ pub(crate) async fn submit(app: &App, body: &[u8], idempotency: Option<Idempoten
         idempotency,
         created_ms: app.clock.now().wall_ms,
     };
-    settle(app.handle.submit(new, spec).await?)
+    let taken = settle(app.handle.submit(new, spec).await?)?;
+    begin(app, taken).await
 }
 
 /// Lets a new swarm go on where one that failed stopped.
@@ -63,7 +65,16 @@ pub(crate) async fn retry(app: &App, failed: SwarmId, idempotency: Option<Idempo
         idempotency,
         created_ms: app.clock.now().wall_ms,
     };
-    settle(app.handle.retry(new, failed).await?)
+    let taken = settle(app.handle.retry(new, failed).await?)?;
+    begin(app, taken).await
+}
+
+/// Lets nodes fetch what a new swarm's tasks need.
+async fn begin(app: &App, taken: Taken) -> Result<Taken, Problem> {
+    if taken.is_new {
+        distribute(app, taken.swarm).await?;
+    }
+    Ok(taken)
 }
 
 fn settle(outcome: SubmitOutcome) -> Result<Taken, Problem> {

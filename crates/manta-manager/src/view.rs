@@ -34,6 +34,7 @@ pub(crate) fn swarm_alone(swarm: &SwarmRun) -> SwarmView {
         tasks: swarm.spec().tasks.iter().map(|task| task.alias.clone()).collect(),
         waiting: Vec::new(),
         task_runs: swarm.task_runs().iter().map(|run| task_run(swarm.spec(), run)).collect(),
+        distribution: None,
     }
 }
 
@@ -47,8 +48,11 @@ fn node_reason(reason: NodeReason) -> WaitingNode {
 }
 
 /// An explanation, in fields and in words.
-pub(crate) fn why(explanation: Explanation) -> WhyView {
-    let text = explanation.to_string();
+pub(crate) fn why(explanation: Explanation, notes: Vec<String>) -> WhyView {
+    let mut text = explanation.to_string();
+    if !notes.is_empty() {
+        text.push_str(&format!("\nnotes:\n  {}", notes.join("\n  ")));
+    }
     let tried = |tried: manta_engine::Try| TryView {
         attempt: tried.attempt,
         node: tried.node.to_string(),
@@ -76,6 +80,7 @@ pub(crate) fn why(explanation: Explanation) -> WhyView {
         failure: explanation.failure.map(Into::into),
         usage: explanation.usage,
         chain: explanation.chain.into_iter().map(link).collect(),
+        notes,
         would_change: explanation.would_change,
         text,
     }

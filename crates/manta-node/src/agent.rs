@@ -15,6 +15,7 @@ use crate::bundle::Bundles;
 use crate::cache::Cache;
 use crate::containment::{Containment, Starts};
 use crate::dataset::{self, Dataset};
+use crate::distribution::Distribution;
 use crate::engine::EngineChoice;
 use crate::gpu::{GpuSource, Gpus};
 use crate::home::Home;
@@ -97,8 +98,10 @@ pub async fn run(
         keep_containment(&attempts, &supervisor);
         let Settings { manager, token, .. } = settings;
         let replays = Replays::new(Arc::clone(&node), supervisor.clone());
+        let distribution = Distribution::new(Arc::clone(&node), &supervisor);
         let process = uuid::Uuid::now_v7();
-        let session = Session { id, node, attempts, replays, manager, token, slots: slots.get(), process };
+        let slots = slots.get();
+        let session = Session { id, node, attempts, replays, distribution, manager, token, slots, process };
         serve(session, &supervisor, shutdown).await
     };
     clean_up(&supervisor, engine, home, ephemeral).await;

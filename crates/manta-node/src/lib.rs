@@ -11,6 +11,7 @@ mod cache;
 mod containment;
 mod dataset;
 pub mod desk;
+mod distribution;
 mod engine;
 mod error;
 mod gpu;

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::NodeError;
 use crate::agent::Node;
 use crate::attempt::{Attempts, Replays};
+use crate::distribution::Distribution;
 use crate::outbox::Ready;
 use crate::remote::jittered;
 
@@ -50,6 +51,7 @@ pub(crate) struct Session {
     pub(crate) node: Arc<Node>,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) replays: Arc<Replays>,
+    pub(crate) distribution: Distribution,
     pub(crate) id: NodeId,
     pub(crate) manager: Endpoint,
     pub(crate) token: Token,
@@ -219,6 +221,7 @@ impl Session {
                 Some(Said::Cancel(cancel)) => self.attempts.cancel(&cancel),
                 Some(Said::Verdict(verdict)) => self.attempts.answered(&verdict),
                 Some(Said::StateUnneeded(unneeded)) => self.attempts.unneeded(&unneeded),
+                Some(Said::Distribute(order)) => self.distribution.take(order),
                 Some(Said::Replay(order)) => self.replays.take(order),
                 Some(Said::ReplayCancel(cancel)) => self.replays.cancel(&cancel),
                 Some(Said::Heartbeat(reply)) => self.node.link.answered(reply.count),

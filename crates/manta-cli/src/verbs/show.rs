@@ -56,6 +56,12 @@ fn render(swarm: &SwarmView, width: Option<usize>) -> String {
         text.push_str(&format!("attempts   at most {most} at once\n"));
     }
     text.push_str(&format!("event      {}\n", swarm.seq));
+    if let Some(told) = &swarm.distribution {
+        text.push_str(&format!("modules    on {} of {} nodes that may run it\n", told.ready, told.nodes));
+        for node in &told.failed {
+            text.push_str(&format!("  {}: {}\n", clean(&node.node), hanging(&node.cause)));
+        }
+    }
     if !swarm.task_runs.is_empty() {
         let mut table = Table::new(&["TASK", "STATE", "NODES", "ACCEPTED", "STARTS", "MEMORY", "REASON"]);
         for run in &swarm.task_runs {

@@ -212,6 +212,7 @@ pub(super) const fn kind_name(kind: &node_message::Kind) -> &'static str {
         node_message::Kind::Refused(_) => "refused",
         node_message::Kind::Notes(_) => "notes",
         node_message::Kind::StateKept(_) => "state kept",
+        node_message::Kind::Distributed(_) => "distributed",
         node_message::Kind::ReplayProgress(_) => "replay progress",
         node_message::Kind::ReplayFinished(_) => "replay finished",
     }

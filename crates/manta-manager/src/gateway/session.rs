@@ -33,6 +33,7 @@ pub(super) struct NodeSession {
     logs: LogIntake,
     space: Arc<Space>,
     replays: ReplayIntake,
+    app: App,
     unusable: u32,
 }
 
@@ -50,7 +51,7 @@ impl NodeSession {
         let replays = ReplayIntake::new(node.clone(), session.id, Arc::clone(&app.replays));
         let logs = LogIntake::new(node.clone(), handle.clone(), app.logs.clone());
         let blobs = Arc::clone(&app.blobs);
-        Self { node, session, handle, blobs, logs, space, replays, unusable: 0 }
+        Self { node, session, handle, blobs, logs, space, replays, app: app.clone(), unusable: 0 }
     }
 
     /// Reads until the stream ends, the session is replaced, the node is silent for a lease, or the manager stops.
@@ -130,6 +131,16 @@ impl NodeSession {
                 batch.lines.retain(|line| !self.replays.line(line));
                 self.logs.take(batch).await.map(Ok)?
             }
+            K::Distributed(told) => match convert::swarms(std::slice::from_ref(&told.swarm)) {
+                Ok(swarms) => {
+                    let failure = convert::clip(told.failure, 1024);
+                    swarms.into_iter().for_each(|swarm| {
+                        self.app.distributions.hear(&self.node, swarm, told.ready, failure.clone());
+                    });
+                    Ok(())
+                }
+                Err(problem) => Err(problem),
+            },
             K::ReplayProgress(progress) => self.replays.progress(progress),
             K::ReplayFinished(finished) => self.replays.finished(finished, &self.blobs).await?,
             K::Goodbye(goodbye) => {

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use manta_api::{ErrorCode, Problem};
+use manta_api::{ErrorCode, Problem, SwarmView};
 use manta_engine::SwarmRun;
 use manta_store::KeyRecord;
 use manta_types::name::nearest;
@@ -41,7 +41,8 @@ pub(super) async fn submit(app: App, mut call: Call) -> Answer {
 pub(super) async fn list(app: App, _call: Call) -> Answer {
     let swarms =
         app.handle.ask_of_all(|view| view.engine.swarms().map(|swarm| view::swarm(view, swarm)).collect::<Vec<_>>());
-    json(StatusCode::OK, &swarms.await?)
+    let told = |swarm: SwarmView| SwarmView { distribution: app.distributions.view(swarm.id), ..swarm };
+    json(StatusCode::OK, &swarms.await?.into_iter().map(told).collect::<Vec<_>>())
 }
 
 pub(super) async fn show(app: App, call: Call) -> Answer {
@@ -116,7 +117,8 @@ async fn show_id(app: &App, id: SwarmId, status: StatusCode) -> Answer {
         Some(shown) => Some(shown),
         None => app.handle.ask_of_all(question).await?,
     };
-    json(status, &shown.ok_or_else(|| gone(id))?)
+    let shown = shown.ok_or_else(|| gone(id))?;
+    json(status, &SwarmView { distribution: app.distributions.view(id), ..shown })
 }
 
 fn gone(id: SwarmId) -> Problem {

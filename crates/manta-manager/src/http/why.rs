@@ -4,6 +4,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use manta_api::{ErrorCode, Problem};
 use manta_engine::{Explanation, SwarmRun, chain};
+use manta_store::LogFilter;
 use manta_types::name::nearest;
 use manta_types::{AttemptId, Event, SwarmId, SwarmSpec, TaskIndex};
 
@@ -17,6 +18,8 @@ use crate::view;
 
 /// Events that are looked through for the causes of one.
 const CAUSES_READ: usize = 10_000;
+/// Notes of the platform that are told, the oldest first.
+const NOTES_MAX: usize = 20;
 /// Characters of an attempt's id, after its prefix, that may stand for all of it.
 const ID_PREFIX_MIN: usize = 6;
 
@@ -103,7 +106,23 @@ async fn tell(app: &App, found: &Found, explained: Explanation, decisive: Option
         Some(seq) => explained.because(chain(&found.spec, &up_to(app, found.id, seq, CAUSES_READ).await?)),
         None => explained,
     };
-    json(StatusCode::OK, &view::why(explained))
+    let notes = notes(app, &explained).await?;
+    json(StatusCode::OK, &view::why(explained, notes))
+}
+
+/// What the platform said in the logs of the task, or the attempt, that an explanation is about.
+async fn notes(app: &App, explained: &Explanation) -> Result<Vec<String>, Problem> {
+    let Some(task) = explained.task.clone() else { return Ok(Vec::new()) };
+    let filter = LogFilter {
+        task: Some(task),
+        iteration: explained.iteration,
+        attempt: explained.attempt,
+        level: Some("warning".to_owned()),
+        source: Some("platform".to_owned()),
+        ..LogFilter::default()
+    };
+    let lines = app.logs.read(explained.swarm, 0, filter, NOTES_MAX).await?;
+    Ok(lines.into_iter().map(|line| format!("{}: {}", line.node, line.text)).collect())
 }
 
 /// The swarm as it was at the end of an iteration; nothing where that is the current one.

@@ -143,3 +143,37 @@ async fn a_node_that_says_goodbye_is_gone_at_once() {
     assert_eq!(nodes[0]["engine"], "builtin");
     manager.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_swarm_needs_is_sent_for_by_every_node_that_may_run_it_and_told_until_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let mut able = connect(&manager, hello_with("node-1", &["digits"])).await;
+    let mut other = connect(&manager, hello("node-2")).await;
+    let modules = [manager.put_module("a", &["digits"]).await, manager.put_module("b", &["digits"]).await];
+    let swarm = manager.submit(&chain("s", &modules)).await.json();
+    assert_eq!(swarm["distribution"], json!({"nodes": 1, "ready": 0, "failed": []}));
+    let order = able.distribution().await;
+    assert_eq!(order.swarm, swarm["id"]);
+    assert_eq!(order.images, ["manta_light:latest"]);
+    let mut bundles: Vec<_> = modules.iter().map(|module| module["bundle"].as_str().unwrap().to_owned()).collect();
+    bundles.sort();
+    assert_eq!(order.bundles, bundles);
+    other.is_quiet().await;
+
+    let path = format!("/swarms/{}", order.swarm);
+    let told = |ready, failure: &str| {
+        node_message::Kind::Distributed(wire::Distributed {
+            swarm: order.swarm.clone(),
+            ready,
+            failure: failure.to_owned(),
+        })
+    };
+    able.say(told(1, "the disk is full")).await;
+    let failed = json!([{"node": "node-1", "cause": "the disk is full"}]);
+    manager.wait_until(&path, |swarm| swarm["distribution"] == json!({"nodes": 1, "ready": 0, "failed": failed})).await;
+    other.say(told(3, "")).await;
+    able.say(told(3, "")).await;
+    manager.wait_until(&path, |swarm| swarm["distribution"] == json!({"nodes": 1, "ready": 1, "failed": []})).await;
+    manager.stop().await.unwrap();
+}

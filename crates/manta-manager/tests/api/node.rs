@@ -86,8 +86,29 @@ impl Node {
         self.try_next().await.expect("the session goes on")
     }
 
-    /// The next message; nothing when the session has ended.
+    /// The next message; nothing when the session has ended. What is distributed with every deployment passes by: this node
+    /// fetches nothing.
     pub(crate) async fn try_next(&mut self) -> Option<manager_message::Kind> {
+        loop {
+            match self.hear().await? {
+                manager_message::Kind::Distribute(_) => {}
+                other => return Some(other),
+            }
+        }
+    }
+
+    /// What this node is to fetch for a swarm that was deployed.
+    pub(crate) async fn distribution(&mut self) -> wire::Distribute {
+        loop {
+            match self.hear().await.expect("the session goes on") {
+                manager_message::Kind::Distribute(order) => return order,
+                manager_message::Kind::Offer(_) => {}
+                other => panic!("a distribution was awaited, not {other:?}"),
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> Option<manager_message::Kind> {
         let next = tokio::time::timeout(LIMIT, self.inbound.message()).await.expect("a message comes in time");
         next.ok().flatten().map(|message| message.kind.expect("messages have a kind"))
     }
