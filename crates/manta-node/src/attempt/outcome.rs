@@ -69,6 +69,7 @@ fn raised(error: TaskError, exit: &Exit, resources: &Resources) -> AttemptFailur
         (OutcomeClass::ResourceLimit, format!("{words} ({said})"), Some(reached))
     } else {
         let class = match name {
+            _ if error.is_nodes_fault => OutcomeClass::Platform,
             "DataCorruptionError" => OutcomeClass::Dataset,
             "ResourceExhaustionError" => OutcomeClass::ResourceLimit,
             _ => OutcomeClass::UserError,
@@ -251,6 +252,7 @@ mod tests {
             traceback: "trace".to_owned(),
             r#where: Some("worker.py:12".to_owned()),
             limit: None,
+            is_nodes_fault: false,
         }))
     }
 
@@ -323,6 +325,14 @@ mod tests {
         let words = "ValueError: no room (a process of the task was killed at its memory limit of 2 GiB, peak 1.5 GiB)";
         let reached = check(raise("ValueError", "no room"), None, killed, (OutcomeClass::ResourceLimit, words));
         assert_eq!(reached, Some(AttemptLimit::Memory.reached(2 << 30, Some(3 << 29))));
+    }
+
+    #[test]
+    fn what_the_node_could_not_do_is_not_the_tasks_failure() {
+        let said = raise("MantaError", "the node's disk is full")
+            .map(|said| said.map_err(|error| TaskError { is_nodes_fault: true, ..error }));
+        let words = "MantaError: the node's disk is full";
+        check(said, None, exit(ExitHow::Exited(1)), (OutcomeClass::Platform, words));
     }
 
     #[test]

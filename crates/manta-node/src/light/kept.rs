@@ -55,7 +55,7 @@ impl Server<'_> {
                 (self.grant.state.clone(), self.grant.order.state_of, self.grant.order.task.clone());
             let found = blocking(move || store.kept(swarm, &alias)).await;
             let found =
-                found.map_err(|error| Denied::new("node_storage", format!("the state cannot be read: {error}")))?;
+                found.map_err(|error| Denied::by_node("node_storage", format!("the state cannot be read: {error}")))?;
             self.kept = Some(Kept::new(found));
         }
         Ok(self.kept.get_or_insert_default())

@@ -71,6 +71,9 @@ pub(crate) struct TaskError {
     /// The limit that it ran into, where it can tell.
     #[serde(default, deserialize_with = "known_limit")]
     pub(crate) limit: Option<AttemptLimit>,
+    /// Whether it repeats what this node said that it could not do: the server's word, never the task's.
+    #[serde(skip)]
+    pub(crate) is_nodes_fault: bool,
 }
 
 /// The limit that a task names; nothing where it names what is none.
@@ -101,11 +104,18 @@ pub(crate) struct Denied {
     pub(crate) hint: Option<String>,
     /// The limit that stands in the way.
     pub(crate) limit: Option<AttemptLimit>,
+    /// Whether the request was good, and the node could not do it.
+    pub(crate) is_nodes_fault: bool,
 }
 
 impl Denied {
     pub(crate) fn new(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, limit: None }
+        Self { kind, message: message.into(), hint: None, limit: None, is_nodes_fault: false }
+    }
+
+    /// A good request that this node cannot carry out.
+    pub(crate) fn by_node(kind: &'static str, message: impl Into<String>) -> Self {
+        Self { is_nodes_fault: true, ..Self::new(kind, message) }
     }
 
     /// A request that a limit of the attempt stands in the way of.

@@ -155,7 +155,8 @@ impl Server<'_> {
         let Some(blob) = self.kept().await?.get(name) else { return Ok(None) };
         let path = self.grant.state.file(self.grant.order.state_of, &self.grant.order.task, blob.digest);
         let file = blocking(move || File::open(path)).await;
-        let file = file.map_err(|error| Denied::new("node_storage", format!("the state cannot be read: {error}")))?;
+        let file =
+            file.map_err(|error| Denied::by_node("node_storage", format!("the state cannot be read: {error}")))?;
         Ok(Some((blob, self.grant.values.lend_file(blob.digest, file).await?)))
     }
 }

@@ -74,6 +74,8 @@ pub(crate) struct Server<'a> {
     /// Names of all nodes.
     pub(super) nodes: HashSet<&'a str>,
     pace: Pace,
+    /// What this node last said that it could not do.
+    could_not: Option<String>,
 }
 
 impl<'a> Server<'a> {
@@ -89,6 +91,7 @@ impl<'a> Server<'a> {
             globals,
             nodes,
             pace: Pace::new(LIGHT_MESSAGES_PER_SECOND_MAX),
+            could_not: None,
         }
     }
 
@@ -126,19 +129,29 @@ impl<'a> Server<'a> {
             (None, notice) => self.note(notice).await,
             (Some(id), Call::Finished { ok, error }) => {
                 send(channel, id, Ok(Reply::default())).await?;
-                return Ok(Some(Ending::Finished(if ok { Ok(()) } else { Err(error.unwrap_or_else(unexplained)) })));
+                return Ok(Some(Ending::Finished(if ok { Ok(()) } else { Err(self.told(error)) })));
             }
             (Some(id), call) => {
                 let answer = match fd {
                     Some(fd) => self.publish(call, fd).await,
                     None => self.answer(call).await,
                 };
+                if let Err(Denied { is_nodes_fault: true, message, .. }) = &answer {
+                    self.could_not = Some(message.clone());
+                }
                 let refused = if answer.is_err() { LIGHT_REFUSAL_COUNTED } else { 0 };
                 let bytes = send(channel, id, answer).await? as u64;
                 self.pace.spend(refused + bytes / LIGHT_MESSAGE_BYTES_COUNTED).await;
             }
         }
         Ok(None)
+    }
+
+    /// What the task failed with; the node's fault where it is the node's own words that end it.
+    fn told(&self, error: Option<TaskError>) -> TaskError {
+        let error = error.unwrap_or_else(unexplained);
+        let is_nodes_fault = self.could_not.as_ref().is_some_and(|words| error.message.contains(words));
+        TaskError { is_nodes_fault, ..error }
     }
 
     async fn note(&mut self, notice: Call) {
@@ -203,7 +216,7 @@ fn refusal(denied: &Denied) -> serde_json::Map<String, Value> {
 
 fn unexplained() -> TaskError {
     let (r#type, message) = ("Exception".to_owned(), "the task failed without saying how".to_owned());
-    TaskError { r#type, message, traceback: String::new(), r#where: None, limit: None }
+    TaskError { r#type, message, traceback: String::new(), r#where: None, limit: None, is_nodes_fault: false }
 }
 
 fn number(value: Option<f64>) -> String {

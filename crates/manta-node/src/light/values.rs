@@ -59,7 +59,7 @@ impl Values {
             let content = FromStart { file: File::from(fd), offset: 0 };
             cache.take_in(content).map_err(|error| {
                 tracing::warn!(%error, "a value could not be kept");
-                Denied::new("node_storage", format!("the node could not keep the value: {error}"))
+                Denied::by_node("node_storage", format!("the node could not keep the value: {error}"))
             })
         })
         .await
@@ -93,18 +93,18 @@ impl Values {
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> Denied {
-    Denied::new("value_unavailable", error.to_string())
+    Denied::by_node("value_unavailable", error.to_string())
 }
 
 /// Refuses what would fill the disk: a task must not keep this node from writing what it must.
 fn check_disk(cache: &Cache, size: u64) -> Result<(), Denied> {
-    let failed = |error| Denied::new("node_storage", format!("the node's disk cannot be looked at: {error}"));
+    let failed = |error| Denied::by_node("node_storage", format!("the node's disk cannot be looked at: {error}"));
     let room = cache.room().map_err(failed)?;
     if size <= room {
         return Ok(());
     }
     let (size, room) = (bytes(size), bytes(room));
-    Err(Denied::new(
+    Err(Denied::by_node(
         "node_storage",
         format!("the node's disk is full: it has room for {room}, and the value has {size}"),
     ))

@@ -124,7 +124,15 @@ fn manifest() -> BundleManifest {
 
 fn inputs(global: Blob, result: Blob) -> AttemptInputs {
     AttemptInputs {
-        globals: vec![GlobalView { name: "rate".to_owned(), revision: 7, writer: None, blob: global }],
+        globals: vec![
+            GlobalView { name: "rate".to_owned(), revision: 7, writer: None, blob: global },
+            GlobalView {
+                name: "lost".to_owned(),
+                revision: 1,
+                writer: None,
+                blob: Blob { digest: Digest::from_bytes([0; 32]), size: 1 },
+            },
+        ],
         results: vec![InputResult {
             task: "gather".to_owned(),
             iteration: 3,
@@ -217,7 +225,7 @@ async fn writes_are_staged_read_back_and_replaced() {
         }
         assert_eq!(task.ask(json!({"op": "global_get", "name": "rate"})).1.as_deref(), Some("second"));
         assert_eq!(task.ask(json!({"op": "state_get", "name": "momentum"})).1.as_deref(), Some("second"));
-        assert_eq!(task.ask(json!({"op": "global_keys"})).0["names"], json!(["rate"]));
+        assert_eq!(task.ask(json!({"op": "global_keys"})).0["names"], json!(["lost", "rate"]));
         assert_eq!(
             task.ask(json!({"op": "schedule_next_iter", "node_ids": ["node-2"], "task": "worker"})).0["ok"],
             true
@@ -250,7 +258,7 @@ async fn what_cannot_be_granted_is_an_error_in_the_task_and_nothing_more() {
             "not_a_value"
         );
         let (missing, _) = task.ask(json!({"op": "global_get", "name": "rat"}));
-        assert_eq!((&missing["found"], &missing["names"]), (&json!(false), &json!(["rate"])));
+        assert_eq!((&missing["found"], &missing["names"]), (&json!(false), &json!(["lost", "rate"])));
     })
     .await;
     assert_eq!(ending, Ending::Closed);
@@ -300,4 +308,29 @@ async fn a_failure_is_told_in_the_tasks_own_words() {
     .await;
     let Ending::Finished(Err(error)) = ending else { panic!("{ending:?}") };
     assert_eq!((error.r#type.as_str(), error.r#where.as_deref()), ("ValueError", Some("worker.py:12")));
+}
+
+#[tokio::test]
+async fn what_the_node_could_not_do_is_its_own_fault_and_no_other_failure_is() {
+    let (ending, ..) = talk(|mut task| fail_after_a_lost_value(&mut task, |words| format!("not read: {words}"))).await;
+    let Ending::Finished(Err(error)) = ending else { panic!("{ending:?}") };
+    assert!(error.is_nodes_fault, "{error:?}");
+    let (ending, ..) = talk(|mut task| fail_after_a_lost_value(&mut task, |_| "shapes differ".to_owned())).await;
+    let Ending::Finished(Err(error)) = ending else { panic!("{ending:?}") };
+    assert!(!error.is_nodes_fault, "{error:?}");
+    let (ending, ..) = talk(|mut task| {
+        let error = json!({"type": "MantaError", "message": "the node's disk is full", "is_nodes_fault": true});
+        task.ask(json!({"op": "finished", "ok": false, "error": error}));
+    })
+    .await;
+    let Ending::Finished(Err(error)) = ending else { panic!("{ending:?}") };
+    assert!(!error.is_nodes_fault, "a task's word for it is not taken: {error:?}");
+}
+
+/// Asks for a value that no longer exists, and fails with what is made of the answer.
+fn fail_after_a_lost_value(task: &mut Task, message: impl Fn(&str) -> String) {
+    let (answer, _) = task.ask(json!({"op": "global_get", "name": "lost"}));
+    assert_eq!(answer["error"], "value_unavailable", "{answer}");
+    let error = json!({"type": "MantaError", "message": message(answer["message"].as_str().unwrap())});
+    task.ask(json!({"op": "finished", "ok": false, "error": error}));
 }
