@@ -1,6 +1,7 @@
 """Container engines of this machine, each with a root and a socket of its own, for as long as a test runs."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,15 +12,23 @@ import pytest
 
 from .waiting import wait_until
 
-PROGRAMS = {"docker": "dockerd", "podman": "podman"}
+PROGRAMS = {"docker": ["dockerd"], "podman": ["podman"], "gvisor": ["dockerd", "runsc"]}
+
+SETTINGS = {
+    "iptables": False,
+    "ip6tables": False,
+    "bridge": "none",
+    "runtimes": {"runsc": {"path": "runsc", "runtimeArgs": ["--host-uds=open", "--network=none"]}},
+}
+"""What Docker is started with: no change to this machine's network, and a runtime that tests may ask for."""
 
 
 @contextlib.contextmanager
 def running(engine):
     """Start an engine and give its socket; skip the test where it cannot be started."""
-    program = shutil.which(PROGRAMS[engine])
-    if program is None:
-        pytest.skip(f"needs {PROGRAMS[engine]}")
+    program, *others = (shutil.which(name) for name in PROGRAMS[engine])
+    if None in (program, *others):
+        pytest.skip(f"needs {' and '.join(PROGRAMS[engine])}")
     if os.geteuid() != 0:
         pytest.skip(f"needs root to start {engine}")
     # Beside the places that are searched for what a test left.
@@ -48,8 +57,8 @@ def running(engine):
 
 def arguments(engine, root, socket):
     """Return what the engine is started with."""
-    if engine == "docker":
-        (root / "daemon.json").write_text('{"iptables": false, "ip6tables": false, "bridge": "none"}')
+    if engine != "podman":
+        (root / "daemon.json").write_text(json.dumps(SETTINGS))
         options = {"config-file": "daemon.json", "data-root": "root", "exec-root": "exec", "pidfile": "pid"}
         return [*(f"--{name}={root / file}" for name, file in options.items()), f"--host=unix://{socket}"]
     options = {"root": "root", "runroot": "run", "tmpdir": "tmp"}

@@ -330,7 +330,7 @@ fn file(verdicts: &Path, now: &Circumstances, starts: &Starts) -> PathBuf {
 
 impl Circumstances {
     fn stem(&self) -> String {
-        let engine = self.engine.split(' ').next().filter(|engine| ["docker", "podman"].contains(engine));
+        let engine = self.engine.split(' ').next().filter(|engine| ["docker", "podman", "gvisor"].contains(engine));
         engine.map_or_else(|| self.tier.name().to_owned(), |engine| format!("{engine}-{}", self.tier.name()))
     }
 }

@@ -43,7 +43,7 @@ impl EngineChoice {
         rustix::process::umask(Mode::from_raw_mode(0o022));
         let settings = ContainerSettings { engine, socket, dir, program, args };
         let containers = Containers::open(settings).await;
-        Ok(Arc::new(containers.map_err(|error| NodeError::Engine { engine: engine.name(), why: error.to_string() })?))
+        Ok(Arc::new(containers.map_err(|error| failed(engine, error.to_string()))?))
     }
 }
 
@@ -51,8 +51,12 @@ impl EngineChoice {
 fn find(engine: ContainerEngine) -> Result<PathBuf, NodeError> {
     let places = engine.sockets();
     let looked = places.iter().map(|place| format!("`{}`", place.display())).collect::<Vec<_>>().join(", ");
-    places.into_iter().find(|place| place.exists()).ok_or_else(|| NodeError::Engine {
-        engine: engine.name(),
-        why: format!("no socket of {} was found; looked at {looked}", engine.name()),
-    })
+    places
+        .into_iter()
+        .find(|place| place.exists())
+        .ok_or_else(|| failed(engine, format!("no socket of {} was found; looked at {looked}", engine.api_name())))
+}
+
+fn failed(engine: ContainerEngine, why: String) -> NodeError {
+    NodeError::Engine { engine: engine.name(), service: engine.api_name(), why }
 }

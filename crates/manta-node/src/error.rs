@@ -85,6 +85,8 @@ pub enum NodeError {
     Engine {
         /// Which.
         engine: &'static str,
+        /// Whose API it is asked by.
+        service: &'static str,
         /// In words.
         why: String,
     },
@@ -112,8 +114,8 @@ impl NodeError {
         match self {
             Self::NoContainment { cure, .. } | Self::DatasetPath { cure, .. } => Some(cure.clone()),
             Self::DataDirLocked { .. } => Some("stop the other agent, or give this one its own directory".to_owned()),
-            Self::Engine { engine, .. } => Some(format!(
-                "start {engine} (`systemctl start {engine}.socket`) and let this user use it, name its socket with \
+            Self::Engine { service, .. } => Some(format!(
+                "start {service} (`systemctl start {service}.socket`) and let this user use it, name its socket with \
                  --engine-socket, or use --engine builtin"
             )),
             Self::Python { .. } => Some("name a Python 3.9 or newer that runs on this host".to_owned()),

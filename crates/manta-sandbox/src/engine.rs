@@ -13,7 +13,7 @@ use crate::{HostReport, Launcher, Running, SandboxError, SandboxSpec, Template, 
 /// Everything that an engine started ends when it is closed, and when its agent dies.
 #[async_trait]
 pub trait Engine: Debug + Send + Sync {
-    /// What people call it: `builtin`, `docker` or `podman`.
+    /// What people call it: `builtin`, `docker`, `podman` or `gvisor`.
     fn name(&self) -> &'static str;
 
     /// What it is, for people and to tell one from another: with its version and where it is reached, where it has those.
@@ -24,6 +24,11 @@ pub trait Engine: Debug + Send + Sync {
     /// Whether its sandboxes are containers: started cold, without the host's devices, with uids that own nothing of the host.
     fn runs_containers(&self) -> bool {
         false
+    }
+
+    /// Whether a task can send descriptors over its light socket; every task can be sent some.
+    fn passes_descriptors_out(&self) -> bool {
+        true
     }
 
     /// Finds out what it can enforce on this host, by really starting trivial sandboxes.

@@ -95,6 +95,13 @@ pub(crate) fn set_mount_attributes(
     Ok(())
 }
 
+/// Starts a session of the calling process's own.
+pub(crate) fn start_session() -> io::Result<()> {
+    // SAFETY: takes nothing. The answer is not looked at: gVisor's is 0, not the session's id.
+    check(unsafe { libc::setsid() }.into())?;
+    Ok(())
+}
+
 /// Marks every descriptor from `first` on to be closed by exec.
 pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
@@ -108,7 +115,8 @@ pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
 fn close_range(first: RawFd, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: takes numbers only. Closing descriptors that owners elsewhere in this process still hold is what callers
     // ask for: they never return to code that uses those (a child before exec or exit, a launcher at its start).
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) })?;
+    // No descriptor has a higher number than this, which gVisor takes for a signed one.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_int::MAX, flags) })?;
     Ok(())
 }
 

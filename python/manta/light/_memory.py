@@ -4,6 +4,7 @@ import fcntl
 import os
 from typing import Any
 
+from ._attempt import Attempt
 from ._values import decode_descriptor, encode
 from .errors import DataCorruptionError
 
@@ -27,6 +28,31 @@ def seal_value(value: Any, subject: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def publish(attempt: Attempt, op: str, name: str, value: Any, subject: str) -> None:
+    """Send ``value`` to the agent under ``name``, in memory of this process, or in what the agent lends.
+
+    Raises
+    ------
+    ValueNotCarried
+        If some part of the value cannot be carried.
+    """
+    if attempt.info.get("lends_memory"):
+        # No descriptor of this process can reach the agent.
+        encoded = encode(value, subject)
+        fd = attempt.request("memory").take_descriptor()
+        try:
+            encoded.write(fd)
+            attempt.request(op, name=name)
+        finally:
+            os.close(fd)
+        return
+    fd = seal_value(value, subject)
+    try:
+        attempt.request(op, name=name, fds=[fd])
+    finally:
+        os.close(fd)
 
 
 def open_value(fd: int, subject: str) -> Any:

@@ -1,11 +1,10 @@
 """Values that belong to the whole swarm."""
 
-import os
 from typing import Any, Iterator, KeysView, Mapping
 
 from . import _attempt
 from ._async import twin
-from ._memory import open_value, seal_value
+from ._memory import open_value, publish
 from ._names import check_name, did_you_mean, quoted
 from .errors import GlobalNotFound
 
@@ -39,11 +38,8 @@ class Globals(Mapping[str, Any]):
         raise GlobalNotFound(f'the swarm has no global "{name}"; {there}', hint=did_you_mean(name, names))
 
     def __setitem__(self, name: str, value: Any) -> None:
-        fd = seal_value(value, f'global "{check_name("global", name)}"')
-        try:
-            _attempt.current("world.globals").request("global_set", name=name, fds=[fd])
-        finally:
-            os.close(fd)
+        subject = f'global "{check_name("global", name)}"'
+        publish(_attempt.current("world.globals"), "global_set", name, value, subject)
 
     def __contains__(self, name: object) -> bool:
         return name in self._names()

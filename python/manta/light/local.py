@@ -9,7 +9,7 @@ from . import _attempt
 from ._async import twin
 from ._dataset_source import Source
 from ._datasets import Dataset, open_dataset, read_numpy
-from ._memory import open_value, seal_value
+from ._memory import open_value, publish
 from ._names import check_name, did_you_mean, quoted
 from .errors import DatasetNotAuthorized, DatasetUnavailable
 
@@ -262,11 +262,8 @@ class Local:
         ResourceExhaustionError
             If the node's disk, or the attempt's limit, has no room for it.
         """
-        fd = seal_value(value, f'state "{check_name("state", name)}"')
-        try:
-            _attempt.current("local").request("state_set", name=name, fds=[fd])
-        finally:
-            os.close(fd)
+        subject = f'state "{check_name("state", name)}"'
+        publish(_attempt.current("local"), "state_set", name, value, subject)
 
     async_get_dataset = twin(get_dataset)
     async_get_binary_data = twin(get_binary_data)

@@ -5,7 +5,7 @@ from typing import Any, AsyncIterator, Dict, Iterator, List, Mapping, Optional, 
 
 from . import _attempt
 from ._async import twin
-from ._memory import open_value, seal_value
+from ._memory import open_value, publish
 from ._names import Name, check_name, did_you_mean, quoted
 from .errors import InvalidArgument, ResultNotFound
 
@@ -170,11 +170,7 @@ class Results:
             If some part of the value cannot be carried; names the part and what to write instead.
         """
         attempt = _attempt.current("world.results")
-        fd = seal_value(value, f'result "{check_name("result", name)}"')
-        try:
-            attempt.request("result_add", name=name, fds=[fd])
-        finally:
-            os.close(fd)
+        publish(attempt, "result_add", name, value, f'result "{check_name("result", name)}"')
 
     @overload
     def select(self, name: str, *, task: Optional[str] = ..., iteration: Optional[int] = ...) -> Selection: ...

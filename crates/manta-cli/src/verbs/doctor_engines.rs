@@ -16,7 +16,7 @@ pub(super) struct Found {
 
 /// Asks every engine whose socket is there, by running a container that does nothing.
 pub(super) fn examine(program: &Path) -> Result<Vec<Found>, Failure> {
-    let engines = [ContainerEngine::Docker, ContainerEngine::Podman];
+    let engines = [ContainerEngine::Docker, ContainerEngine::Podman, ContainerEngine::Gvisor];
     let sockets = engines.into_iter().filter_map(|engine| {
         let socket = engine.sockets().into_iter().find(|socket| socket.exists())?;
         Some((engine, socket))

@@ -67,7 +67,7 @@ pub(crate) struct Args {
     image: Vec<String>,
 
     /// What runs tasks: this program's own sandboxes, or containers of an engine of this machine.
-    #[arg(long, value_name = "ENGINE", default_value = "builtin", value_parser = ["builtin", "docker", "podman"])]
+    #[arg(long, value_name = "ENGINE", default_value = "builtin", value_parser = ["builtin", "docker", "podman", "gvisor"])]
     engine: String,
 
     /// The Unix socket of the container engine's API [default: DOCKER_HOST or CONTAINER_HOST, else the engine's usual places].
@@ -149,8 +149,9 @@ fn engine(args: &Args, program: PathBuf) -> Result<EngineChoice, Failure> {
     let engine = match args.engine.as_str() {
         "docker" => ContainerEngine::Docker,
         "podman" => ContainerEngine::Podman,
+        "gvisor" => ContainerEngine::Gvisor,
         _ if args.engine_socket.is_some() => {
-            return Err(Failure::usage("--engine-socket is for --engine docker or podman"));
+            return Err(Failure::usage("--engine-socket is for --engine docker, podman or gvisor"));
         }
         _ => {
             let launcher = Launcher::spawn(&program, &["__launcher"]);

@@ -105,6 +105,7 @@ fn grant<'a>(
         link: &node.link,
         usage: &node.usage,
         node_gpus: &node.gpus,
+        lends_memory: !node.engine.passes_descriptors_out(),
         log,
         started,
     }

@@ -22,24 +22,60 @@ pub(crate) struct Message {
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(crate) enum Call {
     Hello,
-    Dataset { name: String },
-    GlobalGet { name: String },
-    GlobalSet { name: String },
+    Dataset {
+        name: String,
+    },
+    GlobalGet {
+        name: String,
+    },
+    GlobalSet {
+        name: String,
+    },
     GlobalKeys,
-    ResultAdd { name: String },
-    Select { name: String, task: Option<String>, iteration: Option<i64> },
-    Fetch { r#ref: usize },
-    StateGet { name: String },
-    StateSet { name: String },
-    ScheduleNextIter { node_ids: Option<Vec<String>>, task: Option<String> },
+    ResultAdd {
+        name: String,
+    },
+    Select {
+        name: String,
+        task: Option<String>,
+        iteration: Option<i64>,
+    },
+    Fetch {
+        r#ref: usize,
+    },
+    StateGet {
+        name: String,
+    },
+    StateSet {
+        name: String,
+    },
+    /// Asks for memory to write the next value into, from where no descriptor can be sent.
+    Memory,
+    ScheduleNextIter {
+        node_ids: Option<Vec<String>>,
+        task: Option<String>,
+    },
     StopSwarm,
     MetricsNow,
     NetworkQuality,
-    Finished { ok: bool, error: Option<TaskError> },
+    Finished {
+        ok: bool,
+        error: Option<TaskError>,
+    },
     Started,
-    Log { level: String, message: String, time_ms: f64 },
-    Metrics { values: BTreeMap<String, Option<f64>>, step: Option<i64> },
-    Progress { done: f64, total: Option<f64> },
+    Log {
+        level: String,
+        message: String,
+        time_ms: f64,
+    },
+    Metrics {
+        values: BTreeMap<String, Option<f64>>,
+        step: Option<i64>,
+    },
+    Progress {
+        done: f64,
+        total: Option<f64>,
+    },
 }
 
 impl Call {

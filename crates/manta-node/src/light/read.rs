@@ -11,6 +11,7 @@ use serde_json::json;
 use super::message::{Call, Denied, Reply};
 use super::select::{Question, select};
 use super::serve::Server;
+use super::values::lend_memory;
 use crate::supervisor::blocking;
 
 /// Nodes that a line names.
@@ -31,6 +32,11 @@ impl Server<'_> {
             }
             Call::Fetch { r#ref } => self.fetch(r#ref).await,
             Call::StateGet { name } => self.state_get(&name).await,
+            Call::Memory => {
+                let memory = lend_memory()?;
+                self.lent = Some(Arc::clone(&memory));
+                Ok(Reply { fd: Some(memory), ..Reply::default() })
+            }
             Call::ScheduleNextIter { node_ids, task } => self.schedule_next_iteration(node_ids, task),
             Call::StopSwarm => {
                 self.staged.stop_swarm = true;
@@ -59,6 +65,7 @@ impl Server<'_> {
                 "gpu_available": gpu_count > 0, "gpu_count": gpu_count, "gpu_memory": gpu_memory,
                 "disk": resources.tmp_bytes,
             },
+            "lends_memory": grant.lends_memory,
         }))
     }
 

@@ -1,6 +1,8 @@
 //! Answers one attempt's messages, one at a time and in order, until it ends.
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use manta_api::{AttemptInputs, GlobalView};
 use manta_module::BundleManifest;
@@ -14,7 +16,7 @@ use super::frame::{Channel, Frame, FrameError};
 use super::kept::Kept;
 use super::message::{Call, Denied, Message, Reply, TaskError};
 use super::staged::Staged;
-use super::values::Values;
+use super::values::{Values, take_back};
 use crate::attempt::Order;
 use crate::gpu::Gpus;
 use crate::host::Usage;
@@ -43,6 +45,8 @@ pub(crate) struct Grant<'a> {
     pub(crate) link: &'a Link,
     pub(crate) usage: &'a Usage,
     pub(crate) node_gpus: &'a Gpus,
+    /// Whether the task asks for memory to write its values into: what runs it passes no descriptor out.
+    pub(crate) lends_memory: bool,
     /// How many GPUs the attempt has, and the memory in bytes that it may use on each.
     pub(crate) gpus: (usize, u64),
     pub(crate) log: &'a AttemptLog,
@@ -73,6 +77,8 @@ pub(crate) struct Server<'a> {
     pub(super) globals: HashMap<&'a str, &'a GlobalView>,
     /// Names of all nodes.
     pub(super) nodes: HashSet<&'a str>,
+    /// What the task was lent last to write a value into, and has not published.
+    pub(super) lent: Option<Arc<OwnedFd>>,
     pace: Pace,
     /// What this node last said that it could not do.
     could_not: Option<String>,
@@ -88,6 +94,7 @@ impl<'a> Server<'a> {
             staged: Staged::default(),
             kept: None,
             told_left_behind: false,
+            lent: None,
             globals,
             nodes,
             pace: Pace::new(LIGHT_MESSAGES_PER_SECOND_MAX),
@@ -122,7 +129,8 @@ impl<'a> Server<'a> {
             Ok(message) => message,
             Err(error) => return Ok(Some(Ending::Violation(format!("sent a message that cannot be read: {error}")))),
         };
-        if let Some(violation) = form_violation(&message, fd.is_some()) {
+        let lent = if fd.is_none() && message.call.carries_value() { self.lent.take() } else { None };
+        if let Some(violation) = form_violation(&message, fd.is_some() || lent.is_some()) {
             return Ok(Some(Ending::Violation(violation.to_owned())));
         }
         match (message.id, message.call) {
@@ -132,8 +140,14 @@ impl<'a> Server<'a> {
                 return Ok(Some(Ending::Finished(if ok { Ok(()) } else { Err(self.told(error)) })));
             }
             (Some(id), call) => {
-                let answer = match fd {
-                    Some(fd) => self.publish(call, fd).await,
+                let value = match (fd, lent) {
+                    (None, None) => None,
+                    (Some(fd), _) => Some(Ok(fd)),
+                    (None, Some(lent)) => Some(take_back(&lent)),
+                };
+                let answer = match value {
+                    Some(Ok(value)) => self.publish(call, value).await,
+                    Some(Err(denied)) => Err(denied),
                     None => self.answer(call).await,
                 };
                 if let Err(Denied { is_nodes_fault: true, message, .. }) = &answer {

@@ -138,12 +138,34 @@ fn check_sealed(fd: &OwnedFd, room: Room) -> Result<u64, Denied> {
     if written < size { refuse("parts of it were never written") } else { Ok(size) }
 }
 
+/// Memory that a task writes a value into, and has counted against its own limit.
+pub(super) fn lend_memory() -> Result<Arc<OwnedFd>, Denied> {
+    fresh_memory()
+        .map(Arc::new)
+        .map_err(|error| Denied::by_node("node_storage", format!("the node has no memory: {error}")))
+}
+
+/// What a task has written into [`lend_memory`], which nobody can change any more.
+pub(super) fn take_back(memory: &OwnedFd) -> Result<OwnedFd, Denied> {
+    seal(memory).and_then(|()| memory.try_clone()).map_err(|error| {
+        Denied::new("not_a_value", format!("the memory of a value must be free to be sealed: {error}"))
+    })
+}
+
+fn fresh_memory() -> io::Result<OwnedFd> {
+    Ok(memfd_create("manta-value", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+}
+
+fn seal(memory: &OwnedFd) -> io::Result<()> {
+    Ok(fcntl_add_seals(memory, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?)
+}
+
 /// Copies a file into memory that nobody can change.
 fn seal_copy(mut file: File) -> io::Result<OwnedFd> {
-    let mut memory = File::from(memfd_create("manta-value", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    let mut memory = File::from(fresh_memory()?);
     io::copy(&mut file, &mut memory)?;
     let memory = OwnedFd::from(memory);
-    fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    seal(&memory)?;
     Ok(memory)
 }
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from . import gvisor
 from .isolation import OUTSIDE, enter
 
 LIMIT_S = 30.0
@@ -37,6 +38,9 @@ LACKING = (
     "ENOPROTOOPT",
 )
 """Answers of a kernel that was built without something."""
+
+ENGINES = ("docker", "podman", "gvisor")
+"""Engines whose containers are sandboxes."""
 
 NAMESPACED = ("full", "rootless")
 """Tiers in which a task has namespaces of its own."""
@@ -93,7 +97,7 @@ class Probe:
     denied: tuple[str, ...]
     needs: tuple[str, ...] = ()
     tiers: tuple[str, ...] = ()
-    containers: tuple[str, ...] = ("docker", "podman")
+    containers: tuple[str, ...] = ENGINES
     heard: str = ""
 
     @property
@@ -108,10 +112,14 @@ class Probe:
             return {**said, "state": "unclaimed"}
         if stage.container and stage.container not in self.containers:
             return {**said, "state": "unclaimed"}
+        if stage.container == "gvisor" and self.name in gvisor.ITS_OWN:
+            return {**said, "state": "unclaimed"}
         if not all(need in stage for need in self.needs):
             return {**said, "state": "unstaged"}
         outside = stage.tier == OUTSIDE
         outcome, detail = in_child(lambda: self.attempt(stage), outside=outside)
+        if stage.container == "gvisor" and not self.works and outcome in gvisor.LACKING:
+            return {**said, "state": "denied", "outcome": outcome, "detail": detail}
         return {**said, "state": self.state(outcome, outside=outside), "outcome": outcome, "detail": detail}
 
     def state(self, outcome: str, *, outside: bool) -> str:

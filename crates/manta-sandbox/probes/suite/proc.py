@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from .files import read
-from .probe import GONE, NAMESPACED, Group, Stage, absent
+from .probe import ENGINES, GONE, NAMESPACED, Group, Stage, absent
 
 GROUP = Group("kernel files", denied=(*GONE, "EROFS", "absent"))
 
@@ -137,7 +137,7 @@ for file in (
     GROUP.add(
         f"look at {file} of process 1",
         lambda stage, file=file: look("1", file),
-        containers=() if file in ("cmdline", "net/tcp") else ("docker", "podman"),
+        containers=() if file in ("cmdline", "net/tcp") else ENGINES,
     )
     GROUP.add(
         f"look at {file} of a process of the host",

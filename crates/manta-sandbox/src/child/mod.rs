@@ -15,7 +15,7 @@ mod usage;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
+use rustix::process::{Signal, set_parent_process_death_signal, umask};
 
 use crate::cgroup::Entry;
 use crate::rlimits::ResourceLimits;
@@ -119,7 +119,7 @@ fn wait_for_go(go: &OwnedFd) -> Outcome {
 fn become_task(plan: &Plan) -> Outcome {
     set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Go)?;
     umask(rustix::fs::Mode::from_raw_mode(0o022));
-    setsid().at(Step::Session)?;
+    sys::start_session().at(Step::Session)?;
     plan.limits.apply().at(Step::ResourceLimits)?;
     for (fd, target) in [(&plan.fds.stdin, 0), (&plan.fds.stdout, 1), (&plan.fds.stderr, 2), (&plan.fds.light, 3)] {
         sys::place_fd(fd.as_fd(), target).at(Step::Descriptors)?;
@@ -167,7 +167,11 @@ fn keep_capability() -> std::io::Result<()> {
 
 /// Gives up every capability that the process has, could have or would hand on.
 fn clear_capabilities() -> rustix::io::Result<()> {
-    rustix::thread::clear_ambient_capability_set()?;
+    match rustix::thread::clear_ambient_capability_set() {
+        // gVisor's kernel has no such set.
+        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        Err(error) => return Err(error),
+    }
     let none = rustix::thread::CapabilitySets {
         effective: rustix::thread::CapabilitySet::empty(),
         permitted: rustix::thread::CapabilitySet::empty(),

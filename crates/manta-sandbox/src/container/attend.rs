@@ -61,8 +61,12 @@ impl Attended {
                         return known;
                     }
                     Ok(Some(_)) => {}
-                    // The entry is gone, and with it all others.
-                    Ok(None) | Err(_) => return known,
+                    // The entry is gone, and with it all others; where the kernel ended them all for want of memory, its groups
+                    // tell so until the engine removes them.
+                    Ok(None) | Err(_) => {
+                        self.read(&mut known);
+                        return known;
+                    }
                 },
                 () = self.kill.notified(), if force.is_none() => force = Some(self.end()),
                 () = until(force) => {

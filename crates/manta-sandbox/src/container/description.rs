@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::ContainerEngine;
 use super::api::AGENT_LABEL;
 use super::program::TARGET;
 use crate::launcher::LauncherName;
@@ -43,12 +44,14 @@ const READ_ONLY: [&str; 3] = ["/proc/fs", "/proc/irq", "/proc/sys"];
 const OPEN_FILES: u64 = 1024;
 /// Processes of the task's uid, which none of them reaches: the container's own limit is lower.
 const PROCESSES: u64 = 4096;
+/// Threads of a host that gVisor's own kernel may have beside those of a task.
+const GVISOR_THREADS: u64 = 512;
 /// Scheduler period against which CPU quotas count, in microseconds.
 const CPU_PERIOD_US: u32 = 100_000;
 
 /// What a container is made from besides its spec.
 pub(super) struct Parts<'a> {
-    pub(super) podman: bool,
+    pub(super) engine: ContainerEngine,
     pub(super) image: &'a str,
     pub(super) mounts: &'a [&'a Mount],
     /// The entry's directory, its command, and the socket that it comes in by.
@@ -70,15 +73,18 @@ pub(super) fn describe(spec: &SandboxSpec, parts: &Parts<'_>) -> Value {
     mounts.push(bind(door, DOOR));
     let entrypoint: Vec<&str> = entry_argv.iter().map(String::as_str).chain([DOOR]).collect();
     let mut security = vec!["no-new-privileges".to_owned(), format!("seccomp={}", parts.seccomp)];
-    let inodes = if parts.podman {
+    let mut inodes = String::new();
+    // The entry is one more.
+    let mut pids = u64::from(spec.limits.pids) + 1;
+    match parts.engine {
+        ContainerEngine::Docker => inodes = format!(",nr_inodes={}", spec.tmp.inodes),
         // Its API knows masks as security options only, and takes no limit on files.
-        security.push(format!("mask={}", MASKED.join(":")));
-        String::new()
-    } else {
-        format!(",nr_inodes={}", spec.tmp.inodes)
-    };
+        ContainerEngine::Podman => security.push(format!("mask={}", MASKED.join(":"))),
+        // Processes are limited inside, by the resource limit that the entry sets; out here its own threads count.
+        ContainerEngine::Gvisor => pids += GVISOR_THREADS,
+    }
     let tmp = format!("rw,nosuid,nodev,exec,mode=1777,size={}{inodes}", spec.tmp.bytes);
-    json!({
+    let mut described = json!({
         "Image": parts.image,
         "Entrypoint": entrypoint,
         "Env": [],
@@ -103,8 +109,7 @@ pub(super) fn describe(spec: &SandboxSpec, parts: &Parts<'_>) -> Value {
             "ShmSize": spec.tmp.bytes,
             "Memory": spec.limits.memory_bytes,
             "MemorySwap": spec.limits.memory_bytes,
-            // The entry is one more.
-            "PidsLimit": u64::from(spec.limits.pids) + 1,
+            "PidsLimit": pids,
             "CpuPeriod": CPU_PERIOD_US,
             "CpuQuota": crate::cgroup::cpu_quota_us(spec.limits.cpu),
             "Ulimits": [
@@ -113,7 +118,11 @@ pub(super) fn describe(spec: &SandboxSpec, parts: &Parts<'_>) -> Value {
                 { "Name": "nproc", "Soft": PROCESSES, "Hard": PROCESSES },
             ],
         },
-    })
+    });
+    if let Some(runtime) = parts.engine.runtime() {
+        described["HostConfig"]["Runtime"] = runtime.into();
+    }
+    described
 }
 
 #[cfg(test)]
@@ -121,7 +130,7 @@ mod tests {
     use super::*;
     use crate::{Limits, Tier, TmpLimits};
 
-    fn described(podman: bool) -> Value {
+    fn described(engine: ContainerEngine) -> Value {
         let spec = SandboxSpec {
             id: "at_1".to_owned(),
             tier: Tier::Full,
@@ -137,7 +146,7 @@ mod tests {
         };
         let argv = ["/x".to_owned()];
         let parts = Parts {
-            podman,
+            engine,
             image: "root",
             mounts: &[],
             entry: (Path::new("/e"), &argv, Path::new("/d")),
@@ -150,17 +159,22 @@ mod tests {
 
     #[test]
     fn a_container_has_every_limit_and_nothing_of_the_tasks() {
-        for podman in [false, true] {
-            let described = described(podman);
+        for engine in [ContainerEngine::Docker, ContainerEngine::Podman, ContainerEngine::Gvisor] {
+            let described = described(engine);
             let host = &described["HostConfig"];
             assert_eq!((&host["Memory"], &host["MemorySwap"]), (&json!(1 << 28), &json!(1 << 28)));
-            assert_eq!((&host["PidsLimit"], &host["CpuQuota"]), (&json!(8), &json!(50_000)));
+            let gvisor = engine == ContainerEngine::Gvisor;
+            assert_eq!(host["PidsLimit"], if gvisor { 520 } else { 8 });
+            assert_eq!((&host["CpuQuota"], &host["Runtime"]), (&json!(50_000), &engine.runtime().into()));
             assert_eq!(described["User"], "2000000001:2000000001");
             assert_eq!((&host["CapDrop"], &host["ReadonlyRootfs"]), (&json!(["ALL"]), &json!(true)));
             let text = described.to_string();
             assert!(!text.contains("SECRET") && !text.contains("python3"), "what runs is told over the socket alone");
             assert!(host["Mounts"].as_array().unwrap().iter().all(|mount| mount["ReadOnly"] == true));
-            assert_eq!(host["Tmpfs"]["/tmp"].as_str().unwrap().contains("nr_inodes=64"), !podman);
+            assert_eq!(
+                host["Tmpfs"]["/tmp"].as_str().unwrap().contains("nr_inodes=64"),
+                engine == ContainerEngine::Docker
+            );
         }
     }
 }

@@ -11,6 +11,7 @@ mod description;
 mod door;
 mod entry;
 mod ids;
+mod kind;
 mod probe;
 mod program;
 mod protocol;
@@ -38,50 +39,18 @@ use api::{AGENT_LABEL, Api};
 use attend::Attended;
 use door::{Door, Line};
 use ids::{Id, Ids};
+use kind::check_runtime;
 use program::Entry;
 use protocol::{FromEntry, Program, ToEntry};
 use root::Root;
 
 pub use entry::entry_main;
+pub use kind::ContainerEngine;
 
 /// How long a container that was started may take until its entry has come in.
 const COME_IN_MAX: Duration = Duration::from_secs(60);
 /// What root directories are called as images of an engine.
 const ROOT_IMAGE: &str = "localhost/manta-root";
-
-/// Which engine's ways are followed where they differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContainerEngine {
-    /// Docker.
-    Docker,
-    /// Podman.
-    Podman,
-}
-
-impl ContainerEngine {
-    /// What people call it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Docker => "docker",
-            Self::Podman => "podman",
-        }
-    }
-
-    /// Where its socket may lie, the likeliest first: what the engine's own variable names, then its usual places.
-    pub fn sockets(self) -> Vec<PathBuf> {
-        let (variable, places) = match self {
-            Self::Docker => ("DOCKER_HOST", ["docker.sock", "/run/docker.sock"]),
-            Self::Podman => ("CONTAINER_HOST", ["podman/podman.sock", "/run/podman/podman.sock"]),
-        };
-        let named = std::env::var(variable).ok().and_then(|host| Some(PathBuf::from(host.strip_prefix("unix://")?)));
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let usual = places.into_iter().filter_map(|place| match Path::new(place) {
-            place if place.is_absolute() => Some(place.to_owned()),
-            place => runtime.as_ref().map(|runtime| runtime.join(place)),
-        });
-        named.into_iter().chain(usual).collect()
-    }
-}
 
 /// What an engine's containers are made with.
 #[derive(Debug, Clone)]
@@ -137,6 +106,9 @@ impl Containers {
             return Err(api.failed("answer", &format!("it is {other}: use --engine {other}")));
         }
         let info = api.get("/info").await?;
+        if let Some(name) = settings.engine.runtime() {
+            check_runtime(name, &info["Runtimes"][name]).map_err(|cause| api.failed("be used", &cause))?;
+        }
         let options = info["SecurityOptions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let rootless = options.iter().any(|option| option.as_str().is_some_and(|text| text.contains("rootless")));
         let failed = |error: io::Error| {
@@ -146,7 +118,7 @@ impl Containers {
         prepare(&doors).map_err(failed)?;
         let profile = crate::seccomp::profile().to_string();
         let seccomp = match settings.engine {
-            ContainerEngine::Docker => profile,
+            ContainerEngine::Docker | ContainerEngine::Gvisor => profile,
             ContainerEngine::Podman => {
                 let file = settings.dir.join("seccomp.json");
                 std::fs::write(&file, profile).map_err(failed)?;
@@ -191,7 +163,7 @@ impl Containers {
         let (root, mounts) = Root::of(spec);
         let image = self.image(&root).await?;
         let parts = description::Parts {
-            podman: self.engine == ContainerEngine::Podman,
+            engine: self.engine,
             image: &image,
             mounts: &mounts,
             entry: (&self.entry.dir, &self.entry.argv, door.path()),
@@ -240,7 +212,11 @@ impl Containers {
             env: spec.env.clone(),
             readable: root::readable(spec),
             limits: spec.limits,
-            enforced: Enforced { memory: group.holds(Controller::Memory), pids: group.holds(Controller::Pids) },
+            enforced: Enforced {
+                memory: group.holds(Controller::Memory),
+                // What a group counts of gVisor are its own threads.
+                pids: group.holds(Controller::Pids) && self.engine != ContainerEngine::Gvisor,
+            },
         };
         line.send(&ToEntry::Run(Box::new(program)), &fds)
             .map_err(|error| self.api.failed(doing, &error.to_string()))?;
@@ -361,8 +337,14 @@ impl Engine for Containers {
         true
     }
 
+    fn passes_descriptors_out(&self) -> bool {
+        self.engine != ContainerEngine::Gvisor
+    }
+
     fn describe(&self) -> String {
-        format!("{} {} at `{}`", self.api.engine, self.version, self.api.socket.display())
+        let by =
+            if self.engine.runtime().is_some() { format!("by {} ", self.engine.api_name()) } else { String::new() };
+        format!("{} {by}{} at `{}`", self.api.engine, self.version, self.api.socket.display())
     }
 
     fn is_gone(&self) -> bool {

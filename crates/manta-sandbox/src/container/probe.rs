@@ -39,7 +39,7 @@ impl Containers {
                 format!("no container can be started: {error}"),
                 format!(
                     "make `{} run` work on this host, and see that it sees the agent's data directory",
-                    self.api.engine
+                    self.engine.api_name()
                 ),
             )),
         }
@@ -64,13 +64,18 @@ impl Containers {
             "let everybody read datasets (chmod --recursive o+rX), or use --engine builtin",
         )];
         let mut add = |what: &str, cure: String| shortcomings.push(Shortcoming::new(what, cure));
-        if self.engine == ContainerEngine::Podman {
+        if self.engine != ContainerEngine::Docker {
             add(
                 "files in scratch are limited by their bytes and the task's memory, not in number",
                 "use --engine builtin or docker".to_owned(),
             );
         }
-        if landlock_abi == 0 {
+        if self.engine == ContainerEngine::Gvisor {
+            add(
+                "a task's memory is what gVisor's own kernel leaves of its limit, some 20 MB less",
+                "give tasks more memory".to_owned(),
+            );
+        } else if landlock_abi == 0 {
             add(
                 "Landlock is missing in containers, so files are fenced by mounts alone",
                 format!("use a newer {engine}"),

@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = &[
     ("suite/descriptors.py", include_str!("../../probes/suite/descriptors.py")),
     ("suite/devices.py", include_str!("../../probes/suite/devices.py")),
     ("suite/files.py", include_str!("../../probes/suite/files.py")),
+    ("suite/gvisor.py", include_str!("../../probes/suite/gvisor.py")),
     ("suite/ipc.py", include_str!("../../probes/suite/ipc.py")),
     ("suite/isolation.py", include_str!("../../probes/suite/isolation.py")),
     ("suite/kernel.py", include_str!("../../probes/suite/kernel.py")),

@@ -22,6 +22,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_sandbox-launcher");
 /// An interpreter that everybody may run.
 const PYTHON: &str = "/usr/bin/python3";
 
+/// Every container engine.
+pub(crate) const ENGINES: [ContainerEngine; 3] =
+    [ContainerEngine::Docker, ContainerEngine::Podman, ContainerEngine::Gvisor];
+
 /// One engine, and what its sandboxes are made of.
 pub(crate) struct Bench {
     pub(crate) runtime: Runtime,
@@ -53,7 +57,7 @@ pub(crate) struct Started {
 pub(crate) fn with_each(check: impl Fn(&Bench)) {
     let builtin = Launcher::spawn(Path::new(PROGRAM), &[]).unwrap();
     check(&Bench::new(|_| Arc::new(builtin), None));
-    for engine in [ContainerEngine::Docker, ContainerEngine::Podman] {
+    for engine in ENGINES {
         with(engine, &check);
     }
 }

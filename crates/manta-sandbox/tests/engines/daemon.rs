@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use manta_sandbox::ContainerEngine;
+use serde_json::json;
 
 /// How long an engine may take to answer.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -30,17 +31,20 @@ impl Daemon {
         if !rustix::process::geteuid().is_root() {
             return skip("root starts it");
         }
-        let program = match engine {
-            ContainerEngine::Docker => "dockerd",
-            ContainerEngine::Podman => "podman",
+        let programs = match engine {
+            ContainerEngine::Docker => &["dockerd"][..],
+            ContainerEngine::Podman => &["podman"],
+            ContainerEngine::Gvisor => &["dockerd", "runsc"],
         };
-        let there = |dir: &str| Path::new(dir).join(program).exists();
-        if !["/usr/bin", "/usr/sbin", "/usr/local/bin"].into_iter().any(there) {
-            return skip(&format!("`{program}` is not installed"));
+        let is_there = |program: &&&str| {
+            ["/usr/bin", "/usr/sbin", "/usr/local/bin"].iter().any(|dir| Path::new(dir).join(program).exists())
+        };
+        if let Some(missing) = programs.iter().find(|program| !is_there(program)) {
+            return skip(&format!("`{missing}` is not installed"));
         }
         let dir = tempfile::Builder::new().prefix("manta-engine-").tempdir().unwrap();
         let mut command = match engine {
-            ContainerEngine::Docker => docker(dir.path()),
+            ContainerEngine::Docker | ContainerEngine::Gvisor => docker(dir.path()),
             ContainerEngine::Podman => podman(dir.path()),
         };
         let log = File::create(dir.path().join("log")).unwrap();
@@ -99,7 +103,9 @@ impl Daemon {
 }
 
 fn docker(dir: &Path) -> Command {
-    fs::write(dir.join("daemon.json"), r#"{"iptables": false, "ip6tables": false, "bridge": "none"}"#).unwrap();
+    let runsc = json!({ "path": "runsc", "runtimeArgs": ["--host-uds=open", "--network=none"] });
+    let settings = json!({ "iptables": false, "ip6tables": false, "bridge": "none", "runtimes": { "runsc": runsc } });
+    fs::write(dir.join("daemon.json"), settings.to_string()).unwrap();
     let mut command = Command::new("dockerd");
     let option = |name: &str, file: &str| format!("--{name}={}", dir.join(file).display());
     command.args([option("config-file", "daemon.json"), option("data-root", "root"), option("exec-root", "exec")]);

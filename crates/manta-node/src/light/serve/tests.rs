@@ -50,7 +50,12 @@ impl Task {
         sendmsg(&self.socket, &[IoSlice::new(&head), IoSlice::new(body)], &mut control, SendFlags::empty()).unwrap();
     }
 
-    fn ask_with(&mut self, mut request: Value, fd: Option<BorrowedFd<'_>>) -> (Value, Option<String>) {
+    fn ask_with(&mut self, request: Value, fd: Option<BorrowedFd<'_>>) -> (Value, Option<String>) {
+        let (answer, lent) = self.exchange(request, fd);
+        (answer, lent.map(content))
+    }
+
+    fn exchange(&mut self, mut request: Value, fd: Option<BorrowedFd<'_>>) -> (Value, Option<OwnedFd>) {
         self.requests += 1;
         request["id"] = self.requests.into();
         self.send_raw(request.to_string().as_bytes(), fd);
@@ -66,7 +71,7 @@ impl Task {
         File::from(self.socket.try_clone().unwrap()).read_exact(&mut body).unwrap();
         let answer: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(answer["id"], self.requests);
-        (answer, lent.map(content))
+        (answer, lent)
     }
 
     fn ask(&mut self, request: Value) -> (Value, Option<String>) {
@@ -182,6 +187,7 @@ async fn talk(act: impl FnOnce(Task) + Send + 'static) -> (Ending, Staged, u32) 
         link: &link,
         usage: &usage,
         node_gpus: &gpus,
+        lends_memory: false,
         gpus: (0, 0),
         log: &log,
         started: &started,
@@ -333,4 +339,22 @@ fn fail_after_a_lost_value(task: &mut Task, message: impl Fn(&str) -> String) {
     assert_eq!(answer["error"], "value_unavailable", "{answer}");
     let error = json!({"type": "MantaError", "message": message(answer["message"].as_str().unwrap())});
     task.ask(json!({"op": "finished", "ok": false, "error": error}));
+}
+
+#[tokio::test]
+async fn a_value_is_published_by_the_memory_that_was_lent_for_it_and_sealed() {
+    let (ending, staged, _) = talk(|mut task| {
+        let (_, lent) = task.exchange(json!({"op": "memory"}), None);
+        let mut lent = File::from(lent.unwrap());
+        lent.write_all(b"from a guest").unwrap();
+        let (answer, _) = task.ask(json!({"op": "result_add", "name": "model"}));
+        assert_eq!(answer["ok"], true, "{answer}");
+        assert!(lent.write_all(b"later").is_err(), "what was published is sealed");
+        // One value for each time that memory was lent.
+        task.send_raw(br#"{"op":"result_add","name":"more","id":3}"#, None);
+    })
+    .await;
+    assert!(matches!(ending, Ending::Violation(_)), "{ending:?}");
+    assert_eq!(staged.results.len(), 1);
+    assert_eq!(staged.results[0].1.blob().size, 12);
 }
