@@ -102,11 +102,18 @@ impl Daemon {
     }
 }
 
+/// A program that is told to end when the thread that starts it does, as where its test is killed.
+fn ends_with_us(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", program]);
+    command
+}
+
 fn docker(dir: &Path) -> Command {
     let runsc = json!({ "path": "runsc", "runtimeArgs": ["--host-uds=open", "--network=none"] });
     let settings = json!({ "iptables": false, "ip6tables": false, "bridge": "none", "runtimes": { "runsc": runsc } });
     fs::write(dir.join("daemon.json"), settings.to_string()).unwrap();
-    let mut command = Command::new("dockerd");
+    let mut command = ends_with_us("dockerd");
     let option = |name: &str, file: &str| format!("--{name}={}", dir.join(file).display());
     command.args([option("config-file", "daemon.json"), option("data-root", "root"), option("exec-root", "exec")]);
     command.args([option("pidfile", "pid"), format!("--host=unix://{}", dir.join("socket").display())]);
@@ -114,7 +121,7 @@ fn docker(dir: &Path) -> Command {
 }
 
 fn podman(dir: &Path) -> Command {
-    let mut command = Command::new("podman");
+    let mut command = ends_with_us("podman");
     let option = |name: &str, file: &str| format!("--{name}={}", dir.join(file).display());
     command.args([option("root", "root"), option("runroot", "run"), option("tmpdir", "tmp")]);
     // Podman's own choice refuses machines whose control groups are of both kinds.

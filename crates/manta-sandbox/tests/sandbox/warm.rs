@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use manta_sandbox::{ExitHow, Start, StartWay};
 use rustix::process::{Signal, kill_process};
 
-use crate::support::{
-    Lab, PRELUDE, cgroups_of, child_pids, full_tier, owner_mount, pids_below, wait_until, warm_labs, zygote_of,
-};
+use crate::support::{Lab, PRELUDE, cgroups_of, child_pids, full_tier, owner_mount, pids_below, warm_labs, zygote_of};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
