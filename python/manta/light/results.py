@@ -1,6 +1,5 @@
 """What tasks publish for the tasks behind them."""
 
-import os
 from typing import Any, AsyncIterator, Dict, Iterator, List, Mapping, Optional, Tuple, TypeVar, Union, overload
 
 from . import _attempt

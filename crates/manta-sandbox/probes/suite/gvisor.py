@@ -1,4 +1,4 @@
-"""What gVisor's own kernel lets a task do with nothing of the host behind it, and what it lacks: no claim is made there."""
+"""What gVisor's own kernel lets a task do with nothing of the host behind it, and what it lacks: nothing is claimed."""
 
 ITS_OWN = frozenset(
     {
