@@ -16,16 +16,18 @@ const MEMORY_BYTES_MAX: u64 = 512 << 20;
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// What an agent holds while no attempt runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Footprint {
     descriptors: usize,
     threads: usize,
     memory_bytes_most: u64,
+    /// The launcher's own processes.
+    launchers: Vec<u32>,
 }
 
 impl std::fmt::Display for Footprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { descriptors, threads, memory_bytes_most } = self;
+        let Self { descriptors, threads, memory_bytes_most, .. } = self;
         write!(
             f,
             "the agent holds {descriptors} descriptors, {threads} threads, and needed {} MiB at most",
@@ -45,6 +47,7 @@ impl Footprint {
             descriptors: fs::read_dir(format!("/proc/{agent}/fd"))?.count(),
             threads: usize::try_from(field("Threads:").context("a process has threads")?)?,
             memory_bytes_most: field("VmHWM:").context("a process has memory")? * 1024,
+            launchers: children(agent).into_iter().flat_map(children).collect(),
         })
     }
 
@@ -70,8 +73,9 @@ impl Footprint {
         if now.memory_bytes_most > MEMORY_BYTES_MAX {
             wrong.push(format!("the agent needed {} MiB", now.memory_bytes_most >> 20));
         }
+        let is_new = |pid: &&u32| !self.launchers.contains(pid);
+        wrong.extend(now.launchers.iter().filter(is_new).map(|pid| format!("process {pid} of the launcher lives")));
         for launcher in children(agent) {
-            wrong.extend(children(launcher).into_iter().map(|pid| format!("process {pid} of the launcher lives")));
             wrong.extend(groups(launcher).into_iter().map(|dir| format!("control group {} is there", dir.display())));
             wrong.extend(scratches(launcher).into_iter().map(|dir| format!("scratch {} is there", dir.display())));
         }

@@ -16,7 +16,7 @@ pub(crate) struct Program {
     without_cgroups: Option<Outcome>,
     /// Where there are no namespaces.
     without_namespaces: Option<Outcome>,
-    /// Words that its log must have.
+    /// Words that its log must have; any of those that ` | ` separates.
     #[serde(default)]
     pub(crate) logs: Vec<String>,
 }

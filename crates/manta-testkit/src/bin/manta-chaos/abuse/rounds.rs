@@ -107,7 +107,9 @@ async fn judge(
     // Logs are live: their last lines come after the end.
     let came = wait_until(LOGGED_WITHIN, "a log", async || {
         let lines = persist("a log", || client.logs(swarm, &filter)).await?;
-        let lacks = |words: &&String| !lines.iter().any(|line| line.text.contains(*words));
+        let lacks = |words: &&String| {
+            !lines.iter().any(|line| words.split(" | ").any(|alternative| line.text.contains(alternative)))
+        };
         let missing = program.logs.iter().find(lacks);
         lack = missing.map(|words| format!("its log of {} lines does not say `{words}`", lines.len()));
         Ok(lack.clone())
