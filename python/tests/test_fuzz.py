@@ -13,11 +13,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def fuzz(monkeypatch: pytest.MonkeyPatch) -> Any:
+def fuzz(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     spec = importlib.util.spec_from_file_location("fuzz_values", ROOT / "python" / "fuzz" / "values.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    # What long runs kept leaves short ones little to find.
+    monkeypatch.setattr(module, "KEPT", tmp_path / "none.zip")
     return module
 
 
