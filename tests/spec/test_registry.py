@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from harness.waiting import wait_until
+from harness.wheels import index_of, make_wheel
 from manta.apis import Module, Swarm, Task
 from spec.place import MODULES, REGIONS
 
@@ -110,3 +111,17 @@ def test_modules_are_at_every_node_that_may_run_them_whether_or_not_it_does(plat
         assert list(kept.rglob("nowhere_else.py")), f"{node} has it, whether or not it ran it"
     shown = platform.ask("show", outcome.status.id)
     assert "on 3 of 3 nodes" in shown.out, shown.text
+
+
+@pytest.mark.claim(11, 53)
+def test_what_a_directory_requires_is_resolved_and_brought_along(platform, monkeypatch):
+    index = platform.manta.root / "index"
+    for version in ("1.0", "2.0"):
+        make_wheel(index, "tinypkg", version)
+    # The index is all that there is in the world, and nothing was resolved before.
+    places = {"MANTA_HOME": index / "home", "UV_CACHE_DIR": index / "cache"}
+    for name, value in {**index_of(index), **places}.items():
+        monkeypatch.setenv(name, str(value))
+    code = platform.manta.file("needs/__init__.py", (MODULES / "needs.py").read_text())
+    platform.manta.file("needs/requirements.txt", "tinypkg<2\n")
+    assert set(platform.run(Spread(code.parent)).values("required").values()) == {"1.0"}
