@@ -29,6 +29,6 @@ pub use digest::{DigestError, Sha256};
 pub use error::ImageError;
 pub use name::ImageName;
 pub use pull::{Login, Progress, RemoteImage};
-pub use store::{Held, ImageRecord, Imported, Incoming, LayerRecord, Listed, Removed, Store};
+pub use store::{Held, ImageRecord, Imported, Incoming, LayerRecord, Listed, Removed, Seen, Store};
 pub use unpack::{Unpacker, confine, unpacker_main};
 pub use wheel::{Distribution, InstallError, Installed, Installer, WheelFile, installer_main};

@@ -92,7 +92,7 @@ pub async fn run(
     let engine = engine.open(home.part("engine")).await?;
     let (supervisor, slots, ephemeral) = (Supervisor::default(), settings.slots, settings.ephemeral);
     let ended = {
-        let node = start_up(&settings, &home, Arc::clone(&engine)).await?;
+        let node = start_up(&settings, &home, Arc::clone(&engine), &supervisor).await?;
         let (id, left) = load(&node, &home).await?;
         let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots, left);
         keep_containment(&attempts, &supervisor);
@@ -120,7 +120,7 @@ fn keep_containment(attempts: &Arc<Attempts>, supervisor: &Supervisor) {
                 warm.keep(&node.engine, node.images.host(), &stop, told).await;
             }
         };
-        tokio::join!(cold, warm);
+        tokio::join!(cold, warm, node.zygotes.keep(&*node.engine, &stop));
     });
 }
 
@@ -161,11 +161,16 @@ async fn load(node: &Node, home: &Home) -> Result<(NodeId, Loaded), NodeError> {
 }
 
 /// Checks everything that can be checked before the manager is dialled.
-async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> Result<Arc<Node>, NodeError> {
+async fn start_up(
+    settings: &Settings,
+    home: &Home,
+    engine: Arc<dyn Engine>,
+    supervisor: &Supervisor,
+) -> Result<Arc<Node>, NodeError> {
     let report = engine.probe().await.map_err(|error| NodeError::Launcher(error.to_string()))?;
     let tier = check_tier(&report, settings.isolation_min)?;
     let warm = if engine.runs_containers() { Warm::Off } else { settings.warm };
-    let zygotes = Zygotes::new(warm, tier, host::available_bytes().unwrap_or(0));
+    let zygotes = Zygotes::new(warm, tier, host::available_bytes().unwrap_or(0), supervisor);
     let mut notes: Vec<String> =
         report.shortcomings.iter().map(|short| format!("{} ({})", short.what, short.cure)).collect();
     notes.extend(zygotes.note());
@@ -215,7 +220,8 @@ async fn start_up(settings: &Settings, home: &Home, engine: Arc<dyn Engine>) -> 
         Containment::open(settings, home.part(suite), &*engine, (tier, &report.kernel), images.host(), starts)
     };
     let warm_containment = zygotes.probed(&settings.name, images.host(), &runtime);
-    let warm_containment = warm_containment.map(|template| open("warm-probes", Starts::Warm(Box::new(template))));
+    let warm_containment = warm_containment
+        .map(|template| open("warm-probes", Starts::Warm { template: Box::new(template), image: None }));
     let containment = open("probes", Starts::Cold);
     Ok(Arc::new(Node {
         name: settings.name.clone(),

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use manta_sandbox::{
-    Engine, Finding, HostImage, ProbeError, ProbeSuite, SandboxError, SandboxSpec, Start, StartWay, Template, Tier,
-    Verdict,
+    Engine, Finding, HostImage, ProbeError, ProbeRoot, ProbeSuite, SandboxError, SandboxSpec, Start, StartWay,
+    Template, Tier, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -26,8 +26,10 @@ use crate::{OnAllowedProbe, Settings};
 
 /// How old a verdict may get before the suite runs again in the background.
 const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// How soon a run that gave no verdict is repeated.
+/// How soon a run that gave no verdict is repeated; twice as long each time.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How often that is doubled.
+const DOUBLINGS_MAX: u32 = 6;
 /// How often it is looked whether another agent of this machine is done with its run.
 const LOOK: Duration = Duration::from_millis(50);
 /// The sandbox's id.
@@ -53,7 +55,11 @@ pub(crate) enum Starts {
     /// The interpreter is started anew.
     Cold,
     /// It is forked from such a zygote, on demand and ahead.
-    Warm(Box<Template>),
+    Warm {
+        template: Box<Template>,
+        /// The digest of the stored image that it is of; the host's without it.
+        image: Option<String>,
+    },
 }
 
 /// What a verdict counts for.
@@ -64,6 +70,9 @@ struct Circumstances {
     /// Device, inode, size and time of this program's file.
     program: String,
     python: PathBuf,
+    /// The digest of a stored image; the host's without it.
+    #[serde(default)]
+    image: Option<String>,
     /// The launcher, or a container engine with its version and socket.
     #[serde(default)]
     engine: String,
@@ -93,12 +102,29 @@ impl Containment {
             kernel: kernel.to_owned(),
             program: program(),
             python: image.python().to_owned(),
+            image: None,
             engine: engine.describe(),
             tier,
         };
         let verdicts = settings.verdicts.clone().unwrap_or_else(|| settings.data_dir.join("containment"));
         let known = watch::Sender::new(kept(&file(&verdicts, &now, &starts), &now).map(Ok));
         Self { verdicts, suite, now, starts, on_allowed: settings.on_allowed_probe, known }
+    }
+
+    /// The same for what is forked from the zygote of a stored image: an image brings an interpreter of its own. Reads a file.
+    pub(crate) fn of_image(&self, template: Template, image: String) -> Self {
+        let python = PathBuf::from(&template.argv[0]);
+        let now = Circumstances { python, image: Some(image.clone()), ..self.now.clone() };
+        let starts = Starts::Warm { template: Box::new(template), image: Some(image) };
+        let known = watch::Sender::new(kept(&file(&self.verdicts, &now, &starts), &now).map(Ok));
+        let (verdicts, suite) = (self.verdicts.clone(), self.suite.clone());
+        Self { verdicts, suite, now, starts, on_allowed: self.on_allowed, known }
+    }
+
+    /// Forgets what was kept, of what is not there any more.
+    pub(crate) fn forget(&self) {
+        // What is not there is forgotten; what cannot be removed counts for nothing else.
+        let _ = fs::remove_file(file(&self.verdicts, &self.now, &self.starts));
     }
 
     /// Waits until it is known whether containment holds.
@@ -142,9 +168,10 @@ impl Containment {
 
     fn note_of(&self, found: Option<&Result<Checked, String>>) -> String {
         let told = found.map_or_else(|| "containment is being checked".to_owned(), sentence);
-        match self.starts {
+        match &self.starts {
             Starts::Cold => told,
-            Starts::Warm(_) => format!("warm starts: {told}"),
+            Starts::Warm { image: None, .. } => format!("warm starts: {told}"),
+            Starts::Warm { image: Some(image), .. } => format!("warm starts in `{image}`: {told}"),
         }
     }
 
@@ -157,6 +184,7 @@ impl Containment {
         stop: &CancellationToken,
         changed: impl Fn(),
     ) {
+        let mut failures = 0;
         loop {
             let age = match &*self.known.borrow() {
                 Some(Ok(checked)) => Timestamp::now().duration_since(checked.at).unsigned_abs(),
@@ -171,7 +199,10 @@ impl Containment {
             }
             let wait = match &*self.known.borrow() {
                 Some(Ok(_)) => AGE_MAX.saturating_sub(age.min(AGE_MAX)).max(AGAIN),
-                _ => AGAIN,
+                _ => {
+                    failures += 1;
+                    AGAIN * (1 << (failures - 1).min(DOUBLINGS_MAX))
+                }
             };
             if stop.run_until_cancelled(sleep(wait)).await.is_none() {
                 return;
@@ -237,8 +268,20 @@ impl Containment {
     async fn probe(&self, engine: &dyn Engine, image: &HostImage) -> Result<Vec<Finding>, CheckError> {
         let dir = self.suite.clone();
         let suite = blocking(move || ProbeSuite::install(&dir)).await?;
-        let spec = suite.spec(SANDBOX, self.now.tier, image, None);
-        let Starts::Warm(template) = &self.starts else { return Ok(suite.run(engine, spec).await?.1) };
+        let Starts::Warm { template, image: stored } = &self.starts else {
+            let spec = suite.spec(SANDBOX, self.now.tier, image, None);
+            return Ok(suite.run(engine, spec).await?.1);
+        };
+        let root = match stored {
+            None => image.into(),
+            Some(_) => ProbeRoot {
+                python: &self.now.python,
+                mounts: &template.mounts,
+                links: &template.links,
+                is_of_image: true,
+            },
+        };
+        let spec = suite.spec(SANDBOX, self.now.tier, root, None);
         let found = probe_warm(engine, &suite, &spec, template).await;
         engine.let_go(WARM_SANDBOX);
         found
@@ -264,7 +307,10 @@ async fn probe_warm(
             ..cold.clone()
         };
         engine.keep_warm(template)?;
-        engine.warmth().await?;
+        let zygote = engine.warmth().await?.into_iter().find(|row| row.name == WARM_SANDBOX).map(|row| row.zygote);
+        if let Some(Err(why)) = zygote {
+            return Err(CheckError::Zygote(why));
+        }
         let (start, found) = suite.run(engine, spec).await?;
         if start.way != way {
             return Err(CheckError::Way { wanted: way, start });
@@ -281,6 +327,8 @@ enum CheckError {
     Probe(#[from] ProbeError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error("there is nothing to fork from: {0}")]
+    Zygote(String),
     #[error("a {} start was wanted, and it was {start}", wanted.name())]
     Way { wanted: StartWay, start: Start },
 }
@@ -322,10 +370,14 @@ fn is_new(checked: &Checked) -> bool {
     Timestamp::now().duration_since(checked.at).unsigned_abs() < AGE_MAX
 }
 
-/// One file for each tier of the launcher and way of starting, and of each container engine.
+/// One file for each tier of the launcher and way of starting, of each stored image, and of each container engine.
 fn file(verdicts: &Path, now: &Circumstances, starts: &Starts) -> PathBuf {
-    let warm = if matches!(starts, Starts::Warm(_)) { "-warm" } else { "" };
-    verdicts.join(format!("{}{warm}.json", now.stem()))
+    let name = match starts {
+        Starts::Cold => now.stem(),
+        Starts::Warm { image: None, .. } => format!("{}-warm", now.stem()),
+        Starts::Warm { image: Some(image), .. } => format!("{}-warm-{}", now.stem(), image.replace(':', "-")),
+    };
+    verdicts.join(format!("{name}.json"))
 }
 
 impl Circumstances {
@@ -375,6 +427,7 @@ mod tests {
             kernel: text("k"),
             program: text("p"),
             python: PathBuf::from("/usr/bin/python3"),
+            image: None,
             engine: text("builtin"),
             tier: Tier::Rootless,
         };
@@ -399,6 +452,53 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_of_an_image_counts_for_that_image_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |image: &str| host(dir.path()).of_image(template(), format!("sha256:{image}"));
+        let (one, other) = (of("1"), of("2"));
+        let waits = one.held_already().unwrap_err();
+        assert_eq!(waits, "warm starts in `sha256:1`: containment is being checked");
+        let found = checked(&[FindingState::Denied]);
+        keep(&file(dir.path(), &one.now, &one.starts), &Checked { counts_for: one.now.clone(), ..found }).unwrap();
+        assert_eq!(of("1").held_already(), Ok(()));
+        assert!(of("2").held_already().is_err() && other.held_already().is_err());
+        let elsewhere = Template { argv: vec!["/usr/bin/python3".to_owned()], ..template() };
+        assert!(host(dir.path()).of_image(elsewhere, "sha256:1".to_owned()).held_already().is_err());
+    }
+
+    fn template() -> Template {
+        let text = str::to_owned;
+        Template {
+            name: text("t"),
+            argv: vec![text("/opt/python")],
+            env: Vec::new(),
+            mounts: Vec::new(),
+            links: Vec::new(),
+            hostname: text("n"),
+            memory_bytes: 1,
+            standbys: 0,
+            forks_max: 1,
+            age_ms_max: 1,
+            idle_ms_max: 1,
+            reserve_bytes: 0,
+        }
+    }
+
+    fn host(verdicts: &Path) -> Containment {
+        let starts = Starts::Warm { template: Box::new(template()), image: None };
+        let now = checked(&[]).counts_for;
+        let on_allowed = OnAllowedProbe::Refuse;
+        Containment {
+            verdicts: verdicts.to_owned(),
+            suite: PathBuf::new(),
+            now,
+            starts,
+            on_allowed,
+            known: watch::Sender::new(None),
+        }
+    }
+
+    #[test]
     fn a_kept_verdict_counts_for_its_own_circumstances_alone() {
         let dir = tempfile::tempdir().unwrap();
         let checked = checked(&[FindingState::Denied]);
@@ -413,6 +513,7 @@ mod tests {
             Circumstances { kernel: "another".to_owned(), ..mine.clone() },
             Circumstances { program: "another".to_owned(), ..mine.clone() },
             Circumstances { python: PathBuf::from("/opt/python"), ..mine.clone() },
+            Circumstances { image: Some("sha256:00".to_owned()), ..mine.clone() },
             Circumstances { tier: Tier::Full, ..mine.clone() },
             docker,
         ];

@@ -120,19 +120,16 @@ impl<'a> View<'a> {
     /// # Errors
     /// Why there is nothing.
     async fn template(&self, order: &Order) -> Result<Option<String>, String> {
-        if self.strict {
+        if self.strict || !self.node.zygotes.has_any() {
             return Ok(None);
         }
-        let contested = self.layer.and_then(|layer| self.environment.contested(&layer.installed));
-        if let Some(module) = contested.filter(|_| self.node.zygotes.has_any()) {
-            // What the zygote imported from the image would stay, whatever the lock says.
-            return Err(format!("`{module}` of its packages takes the place of the image's"));
+        if self.gpus.is_some() {
+            return Err("a task that has GPUs starts cold: a driver's state cannot be forked".to_owned());
         }
-        let template = self.node.zygotes.template(self.node, self.environment, &order.image).await?;
-        match self.gpus {
-            Some(_) if template.is_some() => Err("a task that has GPUs starts cold".to_owned()),
-            _ => Ok(template),
+        if let Some(why) = self.layer.and_then(|layer| self.environment.contested(&layer.installed)) {
+            return Err(why);
         }
+        self.node.zygotes.template(self.node, self.environment, &order.image).await
     }
 
     /// Starts the attempt's process.

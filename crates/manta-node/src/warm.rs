@@ -1,14 +1,20 @@
 //! Warm starts on this node: which images get a zygote, what it imports, and how many sandboxes wait in it.
+mod images;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use manta_sandbox::{HostImage, Mount, Template, Tier};
+use manta_sandbox::{Engine, HostImage, Link, Mount, Template, Tier};
 use manta_types::NodeName;
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::Node;
+use crate::containment::Containment;
 use crate::image::Environment;
 use crate::runner::{HASH_SEED, own_mount};
+use crate::supervisor::Supervisor;
+use images::WarmImages;
 
 /// The host's curated images, and what their zygotes import; tensorflow starts threads, which a fork would lose, so only what it is
 /// built on.
@@ -31,6 +37,8 @@ const AVAILABLE_BYTES_PLENTY: u64 = 8 << 30;
 /// Tasks of one zygote, and its milliseconds, before another takes its place.
 const FORKS_MAX: u32 = 1000;
 const AGE_MS_MAX: u64 = 30 * 60 * 1000;
+/// Milliseconds after which a zygote that no task used ends.
+const IDLE_MS_MAX: u64 = 20 * 60 * 1000;
 /// Memory that warm starts leave to others.
 const RESERVE_BYTES: u64 = 512 << 20;
 
@@ -60,15 +68,28 @@ pub(crate) struct Zygotes {
     /// Why there is no warm start, for the node's notes.
     reason: Option<String>,
     asked: Mutex<BTreeSet<&'static str>>,
+    images: WarmImages,
+}
+
+/// How this node keeps zygotes.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    /// Tasks that wait in each.
+    standbys: u32,
+    /// Whether a task waits for its zygote.
+    is_awaited: bool,
+    /// What is known of what the host's own forks.
+    containment: &'a Containment,
 }
 
 impl Zygotes {
     /// Decides by setting, tier and memory that nobody uses.
-    pub(crate) fn new(warm: Warm, tier: Tier, available_bytes: u64) -> Self {
+    pub(crate) fn new(warm: Warm, tier: Tier, available_bytes: u64, supervisor: &Supervisor) -> Self {
         let is_awaited = matches!(warm, Warm::On { .. });
         let decided = |standbys, reason: Option<&str>| {
             let reason = reason.map(str::to_owned);
-            Self { standbys, is_awaited, reason, asked: Mutex::default() }
+            let images = WarmImages::new(supervisor.clone());
+            Self { standbys, is_awaited, reason, asked: Mutex::default(), images }
         };
         let none = |reason| decided(None, reason);
         let (Warm::Auto { standbys } | Warm::On { standbys }) = warm else { return none(None) };
@@ -98,53 +119,63 @@ impl Zygotes {
         self.reason.clone()
     }
 
-    /// [`Zygotes::asked_for`], and where the setting says so waits until the zygote is there.
+    /// What a person who looks at this node should know of the zygotes of stored images.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.images.notes()
+    }
+
+    /// Lets zygotes of images go that were removed, until the agent stops.
+    pub(crate) async fn keep(&self, engine: &dyn Engine, stop: &CancellationToken) {
+        if self.has_any() {
+            self.images.keep(engine, stop).await;
+        }
+    }
+
+    /// The template from which tasks of an image may be started; its zygote is asked for when it is needed first. Where the setting
+    /// says so, waits until it is there.
     ///
     /// # Errors
-    /// As there.
+    /// Why such a task starts cold though this node starts others warm.
     pub(crate) async fn template(
         &self,
         node: &Node,
         environment: &Environment<'_>,
         image: &str,
     ) -> Result<Option<String>, String> {
-        if let Some(containment) = node.warm_containment.as_ref().filter(|_| self.is_awaited) {
+        let Some((standbys, containment)) = self.standbys.zip(node.warm_containment.as_ref()) else { return Ok(None) };
+        let kept = Kept { standbys, is_awaited: self.is_awaited, containment };
+        if self.is_awaited {
             containment.held().await?;
         }
-        let template = self.asked_for(node, environment, image)?;
-        if self.is_awaited && template.is_some() {
+        containment.held_already()?;
+        let template = match environment {
+            Environment::Host(_) => self.of_host(node, image, standbys)?,
+            Environment::Stored(stored) => self.images.template(node, stored, kept).await?,
+        };
+        if self.is_awaited {
             // An engine that is gone is noticed by the start that follows.
             let _ = node.engine.warmth().await;
         }
-        Ok(template)
+        Ok(Some(template))
     }
 
-    /// The template from which tasks of an image may be started; its zygote is asked for when it is needed first.
-    ///
-    /// Only images of the host have one: a stored image is held for one attempt, and a zygote would outlive it.
-    ///
-    /// # Errors
-    /// Why such a task starts cold though this node starts others warm.
-    fn asked_for(&self, node: &Node, environment: &Environment<'_>, image: &str) -> Result<Option<String>, String> {
-        let Some((standbys, containment)) = self.standbys.zip(node.warm_containment.as_ref()) else { return Ok(None) };
-        let Environment::Host(_) = environment else { return Err("stored images have no zygote".to_owned()) };
+    fn of_host(&self, node: &Node, image: &str, standbys: u32) -> Result<String, String> {
         let Some((name, preload)) = preload_of(image) else { return Err(format!("`{image}` has no zygote")) };
-        containment.held_already()?;
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if !asked.contains(name) {
             // An engine that is gone is noticed by the start that follows.
-            let template = template(&node.name, node.images.host(), &node.runtime, name, preload, standbys);
+            let template = of_host(&node.name, node.images.host(), &node.runtime, name, preload, standbys);
             if let Err(error) = node.engine.keep_warm(template) {
                 tracing::warn!(image = name, %error, "no zygote can be asked for");
             }
             asked.insert(name);
         }
-        Ok(Some(name.to_owned()))
+        Ok(name.to_owned())
     }
 
     /// What containment of warm starts is checked with, where there are any.
     pub(crate) fn probed(&self, node: &NodeName, image: &HostImage, runtime: &Path) -> Option<Template> {
-        self.standbys.map(|standbys| template(node, image, runtime, "latest", &[], standbys))
+        self.standbys.map(|standbys| of_host(node, image, runtime, "latest", &[], standbys))
     }
 }
 
@@ -155,7 +186,7 @@ fn preload_of(image: &str) -> Option<(&'static str, &'static [&'static str])> {
     PRELOADS.into_iter().find(|(known, _)| *known == name)
 }
 
-fn template(
+fn of_host(
     node: &NodeName,
     image: &HostImage,
     runtime: &Path,
@@ -163,35 +194,61 @@ fn template(
     preload: &[&str],
     standbys: u32,
 ) -> Template {
+    let root = (image.python(), image.mounts(), image.links());
+    template(
+        node,
+        root,
+        runtime,
+        name,
+        &preload.iter().map(|module| (*module).to_owned()).collect::<Vec<_>>(),
+        standbys,
+    )
+}
+
+/// A template of a root directory: its interpreter, mounts and links.
+fn template(
+    node: &NodeName,
+    (python, mounts, links): (&Path, &[Mount], &[Link]),
+    runtime: &Path,
+    name: &str,
+    preload: &[String],
+    standbys: u32,
+) -> Template {
     let runtime = own_mount(runtime, "/manta".into());
-    let python = image.python().display().to_string();
-    let fixed = [python.as_str(), "-s", "-B", "/manta/zygote.py"];
-    let environment = [
-        ("PYTHONHASHSEED", HASH_SEED),
-        ("TZ", "UTC"),
-        ("LANG", "C.UTF-8"),
-        ("LC_ALL", "C.UTF-8"),
-        ("HOME", "/tmp"),
-        ("PATH", "/usr/bin:/bin"),
-        // With one thread it can be forked; each task raises it to what it has.
-        ("OMP_NUM_THREADS", "1"),
-        ("OPENBLAS_NUM_THREADS", "1"),
-        ("MKL_NUM_THREADS", "1"),
-    ];
-    let mounts: Vec<Mount> = image.mounts().iter().cloned().chain([runtime]).collect();
+    let fixed = [python.display().to_string(), "-s".to_owned(), "-B".to_owned(), "/manta/zygote.py".to_owned()];
     Template {
         name: name.to_owned(),
-        argv: fixed.iter().chain(preload).map(|part| (*part).to_owned()).collect(),
-        env: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        mounts,
-        links: image.links().to_vec(),
+        argv: fixed.into_iter().chain(preload.iter().cloned()).collect(),
+        env: environment(&[]),
+        mounts: mounts.iter().cloned().chain([runtime]).collect(),
+        links: links.to_vec(),
         hostname: node.to_string(),
         memory_bytes: ZYGOTE_BYTES_MAX,
         standbys,
         forks_max: FORKS_MAX,
         age_ms_max: AGE_MS_MAX,
+        idle_ms_max: IDLE_MS_MAX,
         reserve_bytes: RESERVE_BYTES,
     }
+}
+
+/// A zygote's environment: what every one has, and what its image asks for besides.
+fn environment(asked: &[(String, String)]) -> Vec<(String, String)> {
+    let path = asked.iter().rev().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);
+    let fixed = [
+        ("PYTHONHASHSEED", HASH_SEED),
+        ("TZ", "UTC"),
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        ("HOME", "/tmp"),
+        ("PATH", path),
+        // With one thread it can be forked; each task raises it to what it has.
+        ("OMP_NUM_THREADS", "1"),
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("MKL_NUM_THREADS", "1"),
+    ];
+    let free = asked.iter().filter(|(name, _)| fixed.iter().all(|(taken, _)| taken != name)).cloned();
+    fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(free).collect()
 }
 
 #[cfg(test)]
@@ -200,16 +257,31 @@ mod tests {
 
     const PLENTY: u64 = 64 << 30;
 
+    fn zygotes(warm: Warm, tier: Tier, available_bytes: u64) -> Zygotes {
+        Zygotes::new(warm, tier, available_bytes, &Supervisor::default())
+    }
+
     #[test]
     fn standbys_follow_the_setting_and_else_the_memory() {
-        let standbys = |standbys, bytes| Zygotes::new(Warm::Auto { standbys }, Tier::Full, bytes).standbys;
+        let standbys = |standbys, bytes| zygotes(Warm::Auto { standbys }, Tier::Full, bytes).standbys;
         assert_eq!(standbys(None, PLENTY), Some(2));
         assert_eq!(standbys(None, 4 << 30), Some(1));
         assert_eq!(standbys(None, AVAILABLE_BYTES_MIN), Some(0));
         assert_eq!(standbys(None, AVAILABLE_BYTES_MIN - 1), None);
         assert_eq!(standbys(Some(3), AVAILABLE_BYTES_MIN), Some(3));
-        assert_eq!(Zygotes::new(Warm::On { standbys: None }, Tier::Full, 1).standbys, Some(0));
-        assert_eq!(Zygotes::new(Warm::Off, Tier::Full, PLENTY).standbys, None);
+        assert_eq!(zygotes(Warm::On { standbys: None }, Tier::Full, 1).standbys, Some(0));
+        assert_eq!(zygotes(Warm::Off, Tier::Full, PLENTY).standbys, None);
+    }
+
+    #[test]
+    fn what_an_image_asks_for_changes_nothing_that_every_zygote_has() {
+        let asked = [("PATH", "/opt/bin"), ("OMP_NUM_THREADS", "8"), ("LD_LIBRARY_PATH", "/opt/lib")];
+        let env = environment(&asked.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let of = |name: &str| -> Vec<&str> {
+            env.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+        };
+        assert_eq!((of("PATH"), of("OMP_NUM_THREADS")), (vec!["/opt/bin"], vec!["1"]));
+        assert_eq!(of("LD_LIBRARY_PATH"), ["/opt/lib"]);
     }
 
     #[test]
@@ -223,8 +295,8 @@ mod tests {
     #[test]
     fn a_node_without_warm_starts_says_why_unless_it_was_told_so() {
         let auto = Warm::Auto { standbys: None };
-        assert!(Zygotes::new(auto, Tier::Rootless, PLENTY).note().unwrap().contains("must be root"));
-        assert!(Zygotes::new(auto, Tier::Full, 1).note().unwrap().contains("memory"));
-        assert_eq!(Zygotes::new(Warm::Off, Tier::Full, PLENTY).note(), None);
+        assert!(zygotes(auto, Tier::Rootless, PLENTY).note().unwrap().contains("must be root"));
+        assert!(zygotes(auto, Tier::Full, 1).note().unwrap().contains("memory"));
+        assert_eq!(zygotes(Warm::Off, Tier::Full, PLENTY).note(), None);
     }
 }

@@ -37,7 +37,7 @@ pub use engine::Engine;
 pub use error::{SandboxError, StartError};
 pub use image::{HostImage, ImageError};
 pub use launcher::{Launcher, Running, launcher_main};
-pub use probes::{Finding, FindingState, ProbeError, ProbeSuite, Stage, Verdict};
+pub use probes::{Finding, FindingState, ProbeError, ProbeRoot, ProbeSuite, Stage, Verdict};
 pub use report::{CgroupReport, CgroupVersion, HostReport, Shortcoming};
 pub use rlimits::OPEN_FILES;
 pub use spec::{Device, Exit, ExitHow, Limits, Link, Mount, MountAccess, SandboxSpec, ScratchLimit, Tier, TmpLimits};

@@ -34,6 +34,8 @@ pub struct Template {
     pub forks_max: u32,
     /// Milliseconds after which another zygote takes its place.
     pub age_ms_max: u64,
+    /// Milliseconds after which a zygote that nobody used ends; it comes back when a sandbox of its template was asked for.
+    pub idle_ms_max: u64,
     /// Memory of the host that stays free: with less no sandbox waits, with less than half the zygote ends once nothing runs in it.
     pub reserve_bytes: u64,
 }

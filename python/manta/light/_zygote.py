@@ -60,7 +60,8 @@ def serve(run: Callable[[List[str]], None], preload: Sequence[str]) -> None:
     run : callable
         What a child does with the arguments that its task is given; it need not return.
     preload : sequence of str
-        Modules to import. One that is missing, or starts a thread, ends the zygote with a word.
+        Modules to import. One that is missing, or starts a thread, ends the zygote with a word; one
+        whose name ends in ``?`` may be missing.
     """
     control = socket.socket(fileno=CONTROL_FD)
     _, fds = _receive(control)
@@ -87,13 +88,24 @@ def serve(run: Callable[[List[str]], None], preload: Sequence[str]) -> None:
 
 
 def _import(names: Sequence[str]) -> None:
-    for name in names:
-        importlib.import_module(name)
-        for part in _PARTS.get(name, ()):
-            importlib.import_module(part)
+    imported = [name for name in (_import_one(name) for name in names) if name]
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
-        raise RuntimeError(f"importing {', '.join(names)} started {threads - 1} threads, which a fork would lose")
+        raise RuntimeError(f"importing {', '.join(imported)} started {threads - 1} threads, which a fork would lose")
+
+
+def _import_one(wanted: str) -> Optional[str]:
+    """Import a module and what it imports late; return its name, or ``None`` if it may be missing and is."""
+    name = wanted.rstrip("?")
+    try:
+        importlib.import_module(name)
+    except Exception:
+        if name == wanted:
+            raise
+        return None  # a task that needs it is told why
+    for part in _PARTS.get(name, ()):
+        importlib.import_module(part)
+    return name
 
 
 def _fork(own: int, fds: List[int], fence: bool, filter_: bytes, run: Callable[[List[str]], None]) -> None:

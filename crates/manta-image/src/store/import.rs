@@ -120,7 +120,7 @@ impl Changing<'_> {
         let json = serde_json::to_vec_pretty(&record).map_err(|error| failed(error.into()))?;
         std::fs::write(fresh.join("config.json"), &source.config).map_err(failed)?;
         std::fs::write(fresh.join("image.json"), json).map_err(failed)?;
-        disk::lock_file(&fresh.join("in-use")).and_then(|file| touch(&file)).map_err(failed)?;
+        disk::lock_file(&fresh.join(super::USE_FILE)).and_then(|file| touch(&file)).map_err(failed)?;
         self.publish(&fresh, &self.store.image_dir(id))?;
         Ok(record)
     }

@@ -38,6 +38,9 @@ use disk::{private_dir, read_json, replace};
 /// Bytes of unpacked layers that a store keeps; the images that were used least recently go first.
 const STORE_BYTES_MAX: u64 = 200 << 30;
 
+/// The file of an image that whoever uses it holds a lock on.
+const USE_FILE: &str = "in-use";
+
 /// A directory of images.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -66,7 +69,45 @@ pub struct Held {
     _lock: File,
 }
 
+/// An image that was there once, and may be removed like any other.
+#[derive(Debug)]
+pub struct Seen {
+    path: PathBuf,
+    /// Kept open, so that no other file can come to have its number.
+    _file: File,
+    number: (u64, u64),
+}
+
+impl Seen {
+    /// Whether it is there still: not removed, nor removed and taken in again.
+    pub fn is_there(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|found| number_of(&found) == self.number)
+    }
+
+    /// Whether both are of one image that was not removed between them.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.path == other.path && self.number == other.number
+    }
+}
+
+/// What tells a file from all others that are there.
+fn number_of(file: &std::fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
 impl Held {
+    /// What tells later whether it is there still.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn seen(&self) -> Result<Seen, ImageError> {
+        let path = self.root.with_file_name(USE_FILE);
+        // A file of its own: it does not keep the image, as the lock does.
+        let opened = File::open(&path).and_then(|file| Ok((number_of(&file.metadata()?), file)));
+        let (number, file) = opened.map_err(ImageError::store(&path))?;
+        Ok(Seen { path, _file: file, number })
+    }
+
     /// What is known of it.
     pub fn record(&self) -> &ImageRecord {
         &self.record
@@ -230,7 +271,7 @@ impl Store {
     }
 
     fn use_file(&self, id: Sha256) -> PathBuf {
-        self.image_dir(id).join("in-use")
+        self.image_dir(id).join(USE_FILE)
     }
 }
 

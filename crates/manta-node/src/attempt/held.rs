@@ -277,7 +277,8 @@ impl Attempts {
         });
         let containment = self.node.containment.note();
         let warm = self.node.warm_containment.as_ref().map(Containment::note);
-        self.node.notes.iter().chain(&inner.remarks).cloned().chain([containment]).chain(warm).chain(waits).collect()
+        let notes = self.node.notes.iter().chain(&inner.remarks).cloned().chain([containment]).chain(warm);
+        notes.chain(self.node.zygotes.notes()).chain(waits).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

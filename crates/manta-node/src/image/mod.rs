@@ -13,7 +13,7 @@ use manta_types::Runtime;
 use crate::NodeError;
 use crate::supervisor::blocking;
 use curated::Curated;
-use stored::Stored;
+pub(crate) use stored::Stored;
 
 /// What stands for the curated image of the host in [`crate::Settings::image_names`].
 const HOST: &str = "host";
@@ -146,10 +146,19 @@ impl Environment<'_> {
         both.collect()
     }
 
-    /// A name by which something of the image could have been imported that means something else with those packages.
-    pub(crate) fn contested<'a>(&self, installed: &'a Installed) -> Option<&'a str> {
-        let Self::Host(curated) = self else { return None };
-        installed.modules.iter().find(|module| curated.host().has(module)).map(String::as_str)
+    /// Why a zygote of the image may have imported something that means something else with those packages: it would stay,
+    /// whatever the lock says.
+    pub(crate) fn contested(&self, installed: &Installed) -> Option<String> {
+        match self {
+            Self::Host(curated) => {
+                let module = installed.modules.iter().find(|module| curated.host().has(module))?;
+                Some(format!("`{module}` of its packages takes the place of the image's"))
+            }
+            Self::Stored(_) if installed.modules.is_empty() => None,
+            Self::Stored(_) => {
+                Some("its packages may take the place of what the image's zygote has imported".to_owned())
+            }
+        }
     }
 
     /// The interpreter, as the task sees it.

@@ -3,8 +3,9 @@
 //! So the task's root stays the sandbox's own, with `/proc`, `/dev`, `/tmp`, `/code` and `/data` whatever the image has there.
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use manta_image::Held;
+use manta_image::{Held, Seen};
 use manta_sandbox::{Link, Mount, MountAccess};
 use manta_types::Runtime;
 
@@ -15,9 +16,17 @@ const OWN: [&str; 8] = ["code", "data", "dev", "manta", "packages", "proc", "sys
 /// The oldest Python that `manta.light` runs on.
 const VERSION_MIN: (u32, u32) = (3, 9);
 
+/// What an image says its zygote imports, names apart by commas.
+const PRELOAD_LABEL: &str = "manta.preload";
+/// What is imported of an image that does not say so, where it has it.
+const PACKAGES: [&str; 3] = ["numpy?", "torch?", "sklearn?"];
+/// Modules that a label may name.
+const PRELOADS_MAX: usize = 64;
+
 /// An image that an attempt runs in.
 pub(crate) struct Stored {
     held: Held,
+    seen: Arc<Seen>,
     python: PathBuf,
     mounts: Vec<Mount>,
     links: Vec<Link>,
@@ -35,27 +44,66 @@ impl Stored {
             return Err(format!("it has Python {major}.{minor}, and tasks need 3.9 or newer"));
         }
         let (mounts, links) = pieces(held.root())?;
-        Ok(Self { held, python, mounts, links })
+        let seen = Arc::new(held.seen().map_err(|error| error.to_string())?);
+        Ok(Self { held, seen, python, mounts, links })
     }
 
     pub(super) fn runtime(&self) -> Option<Runtime> {
         self.held.runtime()
     }
 
-    pub(super) fn python(&self) -> &Path {
+    /// Its digest.
+    pub(crate) fn digest(&self) -> String {
+        self.held.record().id.to_string()
+    }
+
+    /// What tells when it is not held any more whether it is there still.
+    pub(crate) fn seen(&self) -> Arc<Seen> {
+        Arc::clone(&self.seen)
+    }
+
+    /// What its zygote imports, of what nobody who submits a swarm can change: the image's own word, or what it has.
+    ///
+    /// # Errors
+    /// What of its label is no name of a module.
+    pub(crate) fn preload(&self) -> Result<Vec<String>, String> {
+        match self.held.record().settings.labels.get(PRELOAD_LABEL) {
+            None => Ok(PACKAGES.map(str::to_owned).to_vec()),
+            Some(label) => preload_of(label),
+        }
+    }
+
+    pub(crate) fn python(&self) -> &Path {
         &self.python
     }
 
-    pub(super) fn mounts(&self) -> &[Mount] {
+    pub(crate) fn mounts(&self) -> &[Mount] {
         &self.mounts
     }
 
-    pub(super) fn links(&self) -> &[Link] {
+    pub(crate) fn links(&self) -> &[Link] {
         &self.links
     }
 
-    pub(super) fn variables(&self) -> &[(String, String)] {
+    pub(crate) fn variables(&self) -> &[(String, String)] {
         &self.held.record().settings.env
+    }
+}
+
+/// The modules that a label names.
+fn preload_of(label: &str) -> Result<Vec<String>, String> {
+    let names: Vec<&str> = label.split([',', ' ']).filter(|name| !name.is_empty()).collect();
+    let is_word = |word: &str| {
+        !word.starts_with(|first: char| first.is_ascii_digit())
+            && !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    if names.len() > PRELOADS_MAX {
+        return Err(format!("its label `{PRELOAD_LABEL}` names more than {PRELOADS_MAX} modules"));
+    }
+    match names.iter().find(|name| !name.split('.').all(is_word)) {
+        Some(name) => Err(format!("its label `{PRELOAD_LABEL}` names `{}`, which is no module", name.escape_debug())),
+        None => Ok(names.into_iter().map(str::to_owned).collect()),
     }
 }
 
@@ -80,6 +128,8 @@ fn pieces(root: &Path) -> Result<(Vec<Mount>, Vec<Link>), String> {
             mounts.push(Mount { source, target, access: MountAccess::OwnerOrOther });
         }
     }
+    // What waits for tasks of this image has them in this order as well.
+    links.sort_by(|one: &Link, other| one.path.cmp(&other.path));
     Ok((mounts, links))
 }
 
@@ -88,6 +138,16 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_label_names_modules_and_nothing_else() {
+        assert_eq!(preload_of("numpy, scipy.linalg").unwrap(), ["numpy", "scipy.linalg"]);
+        assert_eq!(preload_of("").unwrap(), [""; 0]);
+        for label in ["numpy?", "-c", "a..b", "3d", "a/b", "a\nb"] {
+            assert!(preload_of(label).unwrap_err().contains("no module"), "{label}");
+        }
+        assert!(preload_of(&"a,".repeat(65)).unwrap_err().contains("more than 64"));
+    }
 
     #[test]
     fn the_pieces_of_a_root_leave_the_sandboxs_own_places_out() {

@@ -56,9 +56,19 @@ def listed(path: object) -> list[str]:
 
 
 for host_file in HOST_FILES:
-    GROUP.add(f"read {host_file}", lambda stage, path=host_file: absent(read(path), "empty"), denied=(*GONE, "absent"))
+    GROUP.add(
+        f"read {host_file}",
+        lambda stage, path=host_file: absent(read(path), "empty"),
+        denied=(*GONE, "absent"),
+        names_host=True,
+    )
 for host_folder in HOST_FOLDERS:
-    GROUP.add(f"list {host_folder}", lambda stage, path=host_folder: listed(path), denied=(*GONE, "absent"))
+    GROUP.add(
+        f"list {host_folder}",
+        lambda stage, path=host_folder: listed(path),
+        denied=(*GONE, "absent"),
+        names_host=True,
+    )
 
 GROUP.add("read a file of the host by its path", lambda stage: read(stage.secret), needs=("secret",))
 GROUP.add("see a file of the host", lambda stage: os.stat(stage.secret), needs=("secret",), tiers=NAMESPACED)

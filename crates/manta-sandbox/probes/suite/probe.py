@@ -54,12 +54,14 @@ class Absent(Exception):
 class Stage:
     """What was put up outside for the probes to aim at, by name; nothing in the short form.
 
-    ``container`` names the engine whose container the sandbox is.
+    ``container`` names the engine whose container the sandbox is; ``image`` says that its root directory
+    is an image's own.
     """
 
     tier: str
     targets: dict[str, Any]
     container: str = ""
+    image: bool = False
 
     def __getattr__(self, name: str) -> Any:
         """Return a target."""
@@ -88,6 +90,8 @@ class Probe:
         Tiers that claim it; all if empty.
     containers : tuple of str
         Engines whose containers claim it: the first process of one has the task's uid, and is seen.
+    names_host : bool
+        Whether it takes a path for the host's, which in an image is the image's own.
     heard : str
         What the target hears if the probe succeeds where it cannot know itself.
     """
@@ -98,6 +102,7 @@ class Probe:
     needs: tuple[str, ...] = ()
     tiers: tuple[str, ...] = ()
     containers: tuple[str, ...] = ENGINES
+    names_host: bool = False
     heard: str = ""
 
     @property
@@ -114,6 +119,8 @@ class Probe:
             return {**said, "state": "unclaimed"}
         if stage.container == "gvisor" and self.name in gvisor.ITS_OWN:
             return {**said, "state": "unclaimed"}
+        if self.names_host and stage.image:
+            return {**said, "state": "unstaged"}
         if not all(need in stage for need in self.needs):
             return {**said, "state": "unstaged"}
         outside = stage.tier == OUTSIDE

@@ -56,12 +56,16 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tier", required=True, choices=("full", "rootless", "reduced", OUTSIDE))
     parser.add_argument("--container", default="", help="the engine, where the sandbox is a container")
+    parser.add_argument(
+        "--image", action="store_true", help="the root directory is an image's, and nothing of the host's"
+    )
     parser.add_argument("--stage", default="{}", help="what stands outside, as JSON")
     options = parser.parse_args(arguments)
     if options.tier == OUTSIDE:
         enter()
     count = 0
-    for report in reports(Stage(options.tier, json.loads(options.stage), options.container), probes()):
+    stage = Stage(options.tier, json.loads(options.stage), options.container, options.image)
+    for report in reports(stage, probes()):
         print(json.dumps(report), flush=True)
         count += 1
     print(json.dumps({"tried": count}), flush=True)

@@ -18,7 +18,7 @@ pub use finding::{Finding, FindingState, Verdict};
 pub use run::ProbeError;
 pub use stage::Stage;
 
-use crate::{HostImage, Limits, Mount, MountAccess, SandboxSpec, Tier, TmpLimits};
+use crate::{HostImage, Limits, Link, Mount, MountAccess, SandboxSpec, Tier, TmpLimits};
 
 /// Every file of the suite: its path below the directory it is installed in, and its content.
 const FILES: &[(&str, &str)] = &[
@@ -52,6 +52,25 @@ const TARGET: &str = "/probes";
 const LIMITS: Limits = Limits { memory_bytes: 512 << 20, pids: 64, cpu: 2.0 };
 const TMP: TmpLimits = TmpLimits { bytes: 32 << 20, inodes: 4096 };
 
+/// The root directory in which the suite runs, as the sandbox has it.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeRoot<'a> {
+    /// The interpreter, as the suite sees it.
+    pub python: &'a Path,
+    /// What is mounted.
+    pub mounts: &'a [Mount],
+    /// Links in the root.
+    pub links: &'a [Link],
+    /// Whether all that lies there is an image's own: then a file of the host's is not known by its path.
+    pub is_of_image: bool,
+}
+
+impl<'a> From<&'a HostImage> for ProbeRoot<'a> {
+    fn from(image: &'a HostImage) -> Self {
+        Self { python: image.python(), mounts: image.mounts(), links: image.links(), is_of_image: false }
+    }
+}
+
 /// The probe suite, written out.
 #[derive(Debug, Clone)]
 pub struct ProbeSuite {
@@ -78,13 +97,21 @@ impl ProbeSuite {
     }
 
     /// A sandbox that runs the suite: its short form, or with the targets of a [`Stage`] the full one.
-    pub fn spec(&self, id: &str, tier: Tier, image: &HostImage, targets: Option<&serde_json::Value>) -> SandboxSpec {
+    pub fn spec<'a>(
+        &self,
+        id: &str,
+        tier: Tier,
+        root: impl Into<ProbeRoot<'a>>,
+        targets: Option<&serde_json::Value>,
+    ) -> SandboxSpec {
+        let root = root.into();
         let dir = if tier.maps_paths() { Path::new(TARGET) } else { &self.dir };
         let text = |text: &str| text.to_owned();
-        let mut argv = vec![image.python().display().to_string(), text("-I"), text("-B"), dir.display().to_string()];
+        let mut argv = vec![root.python.display().to_string(), text("-I"), text("-B"), dir.display().to_string()];
         argv.extend([text("--tier"), text(tier.name())]);
+        argv.extend(root.is_of_image.then(|| text("--image")));
         argv.extend(targets.into_iter().flat_map(|targets| [text("--stage"), targets.to_string()]));
-        let mut mounts = image.mounts().to_vec();
+        let mut mounts = root.mounts.to_vec();
         mounts.push(Mount { source: self.dir.clone(), target: TARGET.into(), access: MountAccess::Owner });
         SandboxSpec {
             id: id.to_owned(),
@@ -95,7 +122,7 @@ impl ProbeSuite {
                 .to_vec(),
             mounts,
             devices: Vec::new(),
-            links: image.links().to_vec(),
+            links: root.links.to_vec(),
             tmp: TMP,
             limits: LIMITS,
             hostname: text("probes"),

@@ -57,6 +57,24 @@ fn a_zygote_that_is_old_is_renewed_while_nobody_asks() {
 }
 
 #[test]
+fn a_zygote_that_nobody_uses_ends_and_comes_back_when_it_is_named() {
+    for way in [StartWay::Fork, StartWay::Standby] {
+        let Some(lab) = lab_with(way, |template| Template { idle_ms_max: 3000, ..template }) else { return };
+        let (running, pipes) = lab.start(lab.spec(WAITS));
+        assert_eq!(pipes.line(), "up");
+        wait_until("it was looked at while its task ran", LIMIT, || row(&lab, "lab").running == 1);
+        lab.launcher.kill(&running.id);
+        running.exit.blocking_recv().unwrap();
+        wait_until("the zygote is gone", LIMIT, || zygotes(&lab).is_empty());
+        let why = row(&lab, "lab").zygote.unwrap_err();
+        assert!(why.starts_with("nobody used it"), "{why}");
+        let start = start(&lab, lab.spec("print('cold')"));
+        assert!(start.way == StartWay::Cold && start.instead.unwrap().ends_with("is started again"));
+        wait_until("a zygote is there again", LIMIT, || row(&lab, "lab").zygote.is_ok());
+    }
+}
+
+#[test]
 fn the_zygote_of_least_use_makes_room_and_comes_back_when_it_is_named() {
     let Some(lab) = lab_with(StartWay::Fork, |template| Template { name: "t0".to_owned(), ..template }) else { return };
     for number in 1..ZYGOTES {

@@ -160,6 +160,7 @@ impl Lab {
             standbys: if self.way == StartWay::Standby { 2 } else { 0 },
             forks_max: u32::MAX,
             age_ms_max: u64::MAX,
+            idle_ms_max: u64::MAX,
             reserve_bytes: 0,
         }
     }

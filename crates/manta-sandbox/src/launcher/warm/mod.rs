@@ -130,6 +130,7 @@ impl Pool {
                 self.ending.append(&mut zygote.take_ended());
             }
             self.make_room();
+            self.forget(now);
             self.renew(starter, now);
         }
         for mut idle in self.retired.extract_if(.., |zygote| zygote.is_deserted()) {
@@ -188,6 +189,16 @@ impl Pool {
         for template in idle.map(|zygote| zygote.template().clone()).collect::<Vec<_>>() {
             self.dismiss(&template.name);
             let why = self.too_little(&template);
+            self.resting.insert(template.name.clone(), (template, why));
+        }
+    }
+
+    /// Lets zygotes rest that nobody used for long.
+    fn forget(&mut self, now: Instant) {
+        let forgotten = self.zygotes.values().filter(|zygote| zygote.is_forgotten(now));
+        for template in forgotten.map(|zygote| zygote.template().clone()).collect::<Vec<_>>() {
+            self.dismiss(&template.name);
+            let why = format!("nobody used it for {} seconds", template.idle_ms_max / 1000);
             self.resting.insert(template.name.clone(), (template, why));
         }
     }

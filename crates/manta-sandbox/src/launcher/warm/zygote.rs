@@ -112,6 +112,20 @@ impl Zygote {
             && (self.forks >= self.template.forks_max || age >= Duration::from_millis(self.template.age_ms_max))
     }
 
+    /// Whether nobody used it for so long that it should end, and nothing that it forked runs.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        let idle = now.duration_since(self.used);
+        self.is_up() && idle >= Duration::from_millis(self.template.idle_ms_max) && self.running() == 0
+    }
+
+    /// Children that run a task.
+    fn running(&self) -> usize {
+        match &self.state {
+            State::Importing(process) | State::Up(process) => process.seats.taken().saturating_sub(self.slots.len()),
+            State::Down { .. } => 0,
+        }
+    }
+
     /// Starts a sandbox from a child that waits, or from one that is forked now.
     pub(super) fn open(
         &mut self,
@@ -185,10 +199,6 @@ impl Zygote {
     /// What is ready.
     pub(super) fn warmth(&self) -> Warmth {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let taken = match &self.state {
-            State::Importing(process) | State::Up(process) => process.seats.taken(),
-            State::Down { .. } => 0,
-        };
         Warmth {
             name: self.template.name.clone(),
             zygote: match &self.state {
@@ -198,7 +208,7 @@ impl Zygote {
             },
             trouble: self.trouble.as_ref().map(|(why, _)| why.clone()),
             waiting: count(self.slots.iter().filter(|slot| slot.is_ready()).count()),
-            running: count(taken.saturating_sub(self.slots.len())),
+            running: count(self.running()),
         }
     }
 
@@ -306,7 +316,7 @@ impl Zygote {
         match protocol::receive_all::<Word>(&*process.control, &mut buffer, RecvFlags::DONTWAIT) {
             Ok(Some(received)) => match received.message {
                 Word::Ready => {
-                    self.falls = 0;
+                    (self.falls, self.used) = (0, Instant::now());
                     let before = std::mem::replace(&mut self.state, State::gone());
                     self.state = match before {
                         State::Importing(process) => State::Up(process),

@@ -66,6 +66,7 @@ impl Bed {
             standbys,
             forks_max: u32::MAX,
             age_ms_max: u64::MAX,
+            idle_ms_max: u64::MAX,
             reserve_bytes: 0,
         })?;
         self.settle(standbys)
