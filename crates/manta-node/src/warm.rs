@@ -1,12 +1,13 @@
 //! Warm starts on this node: which images get a zygote, what it imports, and how many sandboxes wait in it.
 mod images;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use manta_sandbox::{Engine, HostImage, Link, Mount, Template, Tier};
 use manta_types::NodeName;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Node;
@@ -67,9 +68,12 @@ pub(crate) struct Zygotes {
     is_awaited: bool,
     /// Why there is no warm start, for the node's notes.
     reason: Option<String>,
-    asked: Mutex<BTreeSet<&'static str>>,
+    asked: Mutex<BTreeMap<&'static str, Asked>>,
     images: WarmImages,
 }
+
+/// Set once a zygote that was asked for could be there: nobody waits a second time, but takes what there is.
+type Asked = Arc<OnceCell<()>>;
 
 /// How this node keeps zygotes.
 #[derive(Clone, Copy)]
@@ -148,29 +152,28 @@ impl Zygotes {
             containment.held().await?;
         }
         containment.held_already()?;
-        let template = match environment {
+        let (template, asked) = match environment {
             Environment::Host(_) => self.of_host(node, image, standbys)?,
             Environment::Stored(stored) => self.images.template(node, stored, kept).await?,
         };
         if self.is_awaited {
             // An engine that is gone is noticed by the start that follows.
-            let _ = node.engine.warmth().await;
+            asked.get_or_init(async || drop(node.engine.warmth().await)).await;
         }
         Ok(Some(template))
     }
 
-    fn of_host(&self, node: &Node, image: &str, standbys: u32) -> Result<String, String> {
+    fn of_host(&self, node: &Node, image: &str, standbys: u32) -> Result<(String, Asked), String> {
         let Some((name, preload)) = preload_of(image) else { return Err(format!("`{image}` has no zygote")) };
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !asked.contains(name) {
+        if !asked.contains_key(name) {
             // An engine that is gone is noticed by the start that follows.
             let template = of_host(&node.name, node.images.host(), &node.runtime, name, preload, standbys);
             if let Err(error) = node.engine.keep_warm(template) {
                 tracing::warn!(image = name, %error, "no zygote can be asked for");
             }
-            asked.insert(name);
         }
-        Ok(name.to_owned())
+        Ok((name.to_owned(), Arc::clone(asked.entry(name).or_default())))
     }
 
     /// What containment of warm starts is checked with, where there are any.
