@@ -17,6 +17,7 @@ import pytest
 
 import manta
 from manta._testing_agent import Agent, GivenResults
+from manta.light import _attempt, _boot
 from manta.testing import TaskOutcome
 
 BOOT = """
@@ -367,3 +368,10 @@ def test_a_message_under_way_is_whole_when_the_error_is_raised(start: Start) -> 
         MAIN,
     )
     assert process.end["ok"] and process.outcome.results == {"x": 1, "caught": True}, process.stderr
+
+
+def test_a_rehearsal_leaves_nothing_that_a_task_could_find() -> None:
+    modules, path = set(sys.modules), list(sys.path)
+    _boot.rehearse()
+    assert (set(sys.modules), sys.path) == (modules, path)
+    assert _attempt.bound() is None

@@ -52,7 +52,12 @@ _THREAD_SETTERS = (
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def serve(run: Callable[[List[str]], None], preload: Sequence[str]) -> None:
+def serve(
+    run: Callable[[List[str]], None],
+    preload: Sequence[str],
+    *,
+    rehearse: Callable[[], None] = lambda: None,
+) -> None:
     """Import ``preload``, then fork a child for each request of the launcher until it hangs up.
 
     Parameters
@@ -62,6 +67,9 @@ def serve(run: Callable[[List[str]], None], preload: Sequence[str]) -> None:
     preload : sequence of str
         Modules to import. One that is missing, or starts a thread, ends the zygote with a word; one
         whose name ends in ``?`` may be missing.
+    rehearse : callable, optional
+        What a child that nobody waits for yet does beforehand: memory that it writes is copied then, and not
+        when its task has come.
     """
     control = socket.socket(fileno=CONTROL_FD)
     _, fds = _receive(control)
@@ -82,7 +90,7 @@ def serve(run: Callable[[List[str]], None], preload: Sequence[str]) -> None:
         request, fds = _receive(control)
         if request is None:
             os._exit(0)
-        _fork(own, fds, bool(request["fence"]), filter_, run)
+        _fork(own, fds, bool(request["fence"]), filter_, run, rehearse if request["ahead"] else None)
         for fd in fds:
             os.close(fd)
 
@@ -108,7 +116,14 @@ def _import_one(wanted: str) -> Optional[str]:
     return name
 
 
-def _fork(own: int, fds: List[int], fence: bool, filter_: bytes, run: Callable[[List[str]], None]) -> None:
+def _fork(
+    own: int,
+    fds: List[int],
+    fence: bool,
+    filter_: bytes,
+    run: Callable[[List[str]], None],
+    rehearse: Optional[Callable[[], None]],
+) -> None:
     """Fork twice, so that the child belongs to the first process of its namespace and not to this one."""
     leash = socket.socket(fileno=os.dup(fds[0]))
     try:
@@ -117,7 +132,7 @@ def _fork(own: int, fds: List[int], fence: bool, filter_: bytes, run: Callable[[
         if between == 0:
             if os.fork() == 0:
                 rest = fds[8:]
-                _child(leash, fds[2:8], rest.pop(0) if fence else None, rest, filter_, run)
+                _child(leash, fds[2:8], rest.pop(0) if fence else None, rest, filter_, run, rehearse)
             os._exit(0)
         os.waitpid(between, 0)
     except OSError as error:
@@ -134,6 +149,7 @@ def _child(
     doors: Sequence[int],
     filter_: bytes,
     run: Callable[[List[str]], None],
+    rehearse: Optional[Callable[[], None]],
 ) -> None:
     """Lock up, wait, run one task; never return."""
     code = 1
@@ -142,6 +158,8 @@ def _child(
             for door in doors:  # of its control groups: nobody waits for a process that moves itself
                 os.write(door, b"0")
             _enter(namespaces)
+            if rehearse is not None:
+                rehearse()
             _reseed()
             _lock(fence, filter_)
             leash = _keep_only(leash)

@@ -30,6 +30,8 @@ pub(super) struct Slot {
     leash: OwnedFd,
     group: Group,
     seat: Seat,
+    /// Whether it is to wait for a task that may come.
+    is_ahead: bool,
     stage: Stage,
 }
 
@@ -53,6 +55,8 @@ pub(super) enum Stage {
 struct Fork {
     /// Whether Landlock rules come last.
     fence: bool,
+    /// Whether nobody waits for it, so that it may do ahead what a task would have to.
+    ahead: bool,
 }
 
 /// What a child says when it waits, or why it does not.
@@ -72,7 +76,12 @@ struct Run<'a> {
 
 impl Slot {
     /// Makes the namespaces of a child, in which their first process goes to work.
-    pub(super) fn begin(starter: &mut Starter, zygote: &Process, template: &Template) -> Result<Self, StartError> {
+    pub(super) fn begin(
+        starter: &mut Starter,
+        zygote: &Process,
+        template: &Template,
+        is_ahead: bool,
+    ) -> Result<Self, StartError> {
         let seat = zygote
             .seats
             .sit()
@@ -100,7 +109,9 @@ impl Slot {
             })
             .and_then(|first| release(first, &go_write));
         match made {
-            Ok(first) => Ok(Self { first, status, gate, leash, group, seat, stage: Stage::Building(leash_inside) }),
+            Ok(first) => {
+                Ok(Self { first, status, gate, leash, group, seat, is_ahead, stage: Stage::Building(leash_inside) })
+            }
             Err(error) => {
                 retry_briefly(|| group.remove());
                 Err(error)
@@ -128,7 +139,7 @@ impl Slot {
             Stage::Building(leash) => {
                 let Some(fence) = hear_gate(&self.gate, RecvFlags::DONTWAIT, &[])? else { return Ok(()) };
                 let doors = self.group.doors()?;
-                ask_fork(zygote, leash, self.first.pid, fence.as_ref(), &doors)
+                ask_fork(zygote, leash, self.first.pid, self.is_ahead, fence.as_ref(), &doors)
                     .map_err(|error| broken(error.to_string()))?;
                 self.stage = Stage::Forking;
                 Ok(())
@@ -302,6 +313,7 @@ fn ask_fork(
     zygote: &OwnedFd,
     leash: &OwnedFd,
     first: Pid,
+    ahead: bool,
     fence: Option<&OwnedFd>,
     doors: &[OwnedFd],
 ) -> io::Result<()> {
@@ -311,6 +323,6 @@ fn ask_fork(
     let namespaces = namespaces.into_iter().collect::<io::Result<Vec<_>>>()?;
     let fds = [leash].into_iter().chain(&namespaces).chain(fence).chain(doors);
     let fds: Vec<_> = fds.map(AsFd::as_fd).collect();
-    let message = serde_json::to_vec(&Fork { fence: fence.is_some() }).map_err(io::Error::other)?;
+    let message = serde_json::to_vec(&Fork { fence: fence.is_some(), ahead }).map_err(io::Error::other)?;
     protocol::send(zygote, &message, &fds)
 }

@@ -152,7 +152,8 @@ impl Zygote {
                 Some(slot) => slot,
                 None => {
                     self.forks = self.forks.saturating_add(1);
-                    let made = Slot::begin(starter, process, &self.template).map_err(|error| error.to_string())?;
+                    let made =
+                        Slot::begin(starter, process, &self.template, false).map_err(|error| error.to_string())?;
                     wait_for(made, process, &mut self.ended)?
                 }
             };
@@ -237,7 +238,7 @@ impl Zygote {
                     return;
                 }
                 self.forks = self.forks.saturating_add(1);
-                match Slot::begin(starter, process, &self.template) {
+                match Slot::begin(starter, process, &self.template, true) {
                     Ok(slot) => {
                         self.slots.push(slot);
                         self.trouble = None;
