@@ -43,15 +43,18 @@ pub(crate) async fn deliver(
     // Attempts are queued before they come here, and then wait for nothing but a replay that has their slot.
     let _slot = cancel.run_until_cancelled(node.slots.acquire()).await?;
     let mut timings = Timings { queue_ms: ms(asked.elapsed()), ..Timings::default() };
-    let begun = Instant::now();
     let prepared = cancel.run_until_cancelled(prepare(node, order, &log)).await?;
-    timings.prepare_ms = ms(begun.elapsed());
+    // Of the sum, so that what each phase loses of its last millisecond is not lost three times.
+    timings.prepare_ms = ms(asked.elapsed()) - timings.queue_ms;
+    tracing::debug!("all that the attempt needs is here");
     let (mut staged, mut verdict) = match prepared {
         Ok(prepared) => {
             crash_point!("node.attempt.prepared");
+            let begun = asked.elapsed();
             let ran = run(node, order, &prepared, &log, || enter(Phase::Running), cancel).await;
             crash_point!("node.attempt.ended");
-            (timings.start_ms, timings.run_ms) = (ms(ran.start), ms(ran.run));
+            timings.start_ms = ms(begun + ran.start) - timings.queue_ms - timings.prepare_ms;
+            timings.run_ms = ms(ran.run);
             if let Some(start) = ran.way {
                 timings.start_way = start.way.name().to_owned();
                 timings.start_instead = start.instead.unwrap_or_default();

@@ -22,7 +22,6 @@ pub(crate) struct Prepared<'a> {
     pub(crate) bundle: Bundle,
     /// The packages of its lock, where it has any.
     pub(crate) layer: Option<Layer>,
-    pub(crate) inputs: AttemptInputs,
     /// Those that the task may open.
     pub(crate) datasets: Vec<&'a Dataset>,
     /// Those that are the attempt's, while it lasts.
@@ -38,19 +37,18 @@ pub(crate) async fn prepare<'a>(
     let environment = node.images.resolve(&order.image).await.map_err(|words| failure(OutcomeClass::Image, words))?;
     let gpus = gpus(node, order, log).await?;
     let datasets = order.datasets.iter().map(|name| dataset(node, name)).collect::<Result<_, _>>()?;
-    let inputs = async {
-        let inputs = match order.replay {
-            None => node.remote.inputs(order.attempt).await,
-            Some(replay) => node.remote.replay_inputs(replay).await,
-        };
-        inputs.map_err(|error| {
-            failure(OutcomeClass::Platform, format!("the attempt's inputs cannot be fetched: {error}"))
-        })
-    };
-    let bundle = async { node.bundles.get(order.bundle).await.map_err(|error| bundle_failure(&error)) };
-    let (bundle, inputs) = tokio::try_join!(bundle, inputs)?;
+    let bundle = node.bundles.get(order.bundle).await.map_err(|error| bundle_failure(&error))?;
     let layer = layer(node, order, &environment, &bundle, log).await?;
-    Ok(Prepared { environment, bundle, layer, inputs, datasets, gpus })
+    Ok(Prepared { environment, bundle, layer, datasets, gpus })
+}
+
+/// What the task may read. Its first question waits for it, and no user code runs before: its sandbox may start meanwhile.
+pub(super) async fn inputs(node: &Node, order: &Order) -> Result<AttemptInputs, AttemptFailure> {
+    let inputs = match order.replay {
+        None => node.remote.inputs(order.attempt).await,
+        Some(replay) => node.remote.replay_inputs(replay).await,
+    };
+    inputs.map_err(|error| failure(OutcomeClass::Platform, format!("the attempt's inputs cannot be fetched: {error}")))
 }
 
 /// The packages of the module's lock that is for this image, installed where this node lacks them.

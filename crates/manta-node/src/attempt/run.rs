@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use manta_api::AttemptInputs;
 use manta_sandbox::{Exit, Start};
 use manta_types::{AttemptFailure, OutcomeClass, Usage};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Order;
 use super::outcome::{Cut, Evidence, failure, judge, usage};
-use super::prepare::Prepared;
+use super::prepare::{Prepared, inputs};
 use crate::agent::Node;
 use crate::light::{Channel, Ending, Grant, Server, Staged};
 use crate::logs::{AttemptLog, Stream};
@@ -52,31 +53,64 @@ pub(crate) async fn run(
     let note_start = || {
         if first_line.set(Instant::now()).is_ok() {
             started();
+            tracing::debug!("the first line runs");
             manta_types::crash_point!("node.attempt.started");
         }
     };
-    let mut server = Server::new(grant(node, order, prepared, &view, log, &note_start));
-    let (mut way, mut exit) = (None, None);
-    let verdict = match launch(&view, order).await {
-        Ok(launched) => {
-            let start = launched.hold.start();
-            tracing::debug!(attempt = %order.attempt, %start, "a sandbox was started");
-            way = Some(start.clone());
-            let evidence = attend(node, order, launched, &mut server, log, cancel).await;
-            exit = Some(evidence.exit.clone());
-            judge(evidence, &order.resources)
-        }
-        Err(failed) => Err(failed),
+    let (launched, inputs) = match begin(node, order, &view, cancel).await {
+        Ok(both) => both,
+        Err(failed) => return Ran::nothing(failed, begun.elapsed()),
     };
+    let mut server = Server::new(grant(node, order, prepared, &inputs, &view, log, &note_start));
+    let way = Some(launched.hold.start().clone());
+    let evidence = attend(node, order, launched, &mut server, log, cancel).await;
     let first_line = first_line.get().copied();
     let staged = server.into_staged();
     Ran {
-        usage: exit.map(|exit| usage(&exit, staged.bytes())),
+        usage: Some(usage(&evidence.exit, staged.bytes())),
         staged,
-        verdict,
+        verdict: judge(evidence, &order.resources),
         way,
         start: first_line.map_or_else(|| begun.elapsed(), |first| first - begun),
         run: first_line.map_or(Duration::ZERO, |first| first.elapsed()),
+    }
+}
+
+/// Starts the sandbox while what the task may read is fetched: its first question waits for that, and user code for its answer.
+async fn begin<'a>(
+    node: &Node,
+    order: &Order,
+    view: &View<'a>,
+    cancel: &CancellationToken,
+) -> Result<(Launched<'a>, AttemptInputs), AttemptFailure> {
+    let gone = cancel.child_token();
+    let launching = async {
+        let launched = launch(view, order).await;
+        if launched.is_err() {
+            gone.cancel();
+        }
+        launched
+    };
+    // A sandbox that is being started is waited for, whatever becomes of the rest: dropped, it would go on without us.
+    let (launched, inputs) = tokio::join!(launching, gone.run_until_cancelled(inputs(node, order)));
+    let launched = launched?;
+    let start = launched.hold.start();
+    tracing::debug!(%start, "a sandbox was started");
+    match inputs {
+        Some(Ok(inputs)) => Ok((launched, inputs)),
+        unusable => {
+            launched.end().await;
+            let cancelled = || failure(OutcomeClass::Platform, "the attempt was cancelled");
+            Err(unusable.and_then(Result::err).unwrap_or_else(cancelled))
+        }
+    }
+}
+
+impl Ran {
+    /// What an attempt left of which nothing ran.
+    fn nothing(failed: AttemptFailure, start: Duration) -> Self {
+        let (way, usage, run) = (None, None, Duration::ZERO);
+        Self { staged: Staged::default(), verdict: Err(failed), way, usage, start, run }
     }
 }
 
@@ -84,6 +118,7 @@ fn grant<'a>(
     node: &'a Node,
     order: &'a Order,
     prepared: &'a Prepared<'_>,
+    inputs: &'a AttemptInputs,
     view: &View<'_>,
     log: &'a AttemptLog,
     started: &'a (dyn Fn() + Send + Sync),
@@ -99,7 +134,7 @@ fn grant<'a>(
         order,
         manifest: &prepared.bundle.manifest,
         gpus: gpus_of(node, prepared),
-        inputs: &prepared.inputs,
+        inputs,
         values: &node.values,
         state: &node.state,
         link: &node.link,
@@ -122,6 +157,14 @@ struct Launched<'a> {
     channel: Channel,
     stdout: Receiver,
     stderr: Receiver,
+}
+
+impl Launched<'_> {
+    /// Ends it before anything of the user's ran.
+    async fn end(mut self) {
+        self.hold.killer()();
+        self.hold.exit().await;
+    }
 }
 
 async fn launch<'a>(view: &View<'a>, order: &Order) -> Result<Launched<'a>, AttemptFailure> {

@@ -140,6 +140,9 @@ impl<'a> Server<'a> {
                 return Ok(Some(Ending::Finished(if ok { Ok(()) } else { Err(self.told(error)) })));
             }
             (Some(id), call) => {
+                if matches!(call, Call::Hello) {
+                    tracing::debug!("the task's program says hello");
+                }
                 let value = match (fd, lent) {
                     (None, None) => None,
                     (Some(fd), _) => Some(Ok(fd)),
