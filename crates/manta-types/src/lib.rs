@@ -31,6 +31,7 @@ pub mod ids;
 pub mod limits;
 pub mod name;
 pub mod outcome;
+pub mod policy;
 pub mod runtime;
 pub mod spec;
 pub mod state;
@@ -43,6 +44,7 @@ pub use event::{Cause, Event, GlobalWrite, NextIteration, Published, Subject, Sw
 pub use ids::{AttemptId, ClusterId, NodeId, ReplayId, SwarmId};
 pub use name::{NameError, NodeName};
 pub use outcome::{AttemptFailure, OutcomeClass};
+pub use policy::{Code, Fingerprint, Policy, PolicyRefusal, SignedBy, Signer, Standing};
 pub use runtime::{Library, Platform, PythonVersion, Runtime, RuntimeError};
 pub use spec::{
     FailurePolicy, Method, NodeLimit, OnDisconnect, OnFailure, Quorum, Resources, SwarmSpec, TaskIndex, TaskSpec,

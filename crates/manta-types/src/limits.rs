@@ -45,6 +45,10 @@ pub const WHEELS_BYTES_MAX: u64 = 16 << 30;
 pub const LAYER_BYTES_MAX: u64 = 64 << 30;
 /// Files and directories that the wheels of one lock may hold, unpacked.
 pub const LAYER_ENTRIES_MAX: u64 = 1_000_000;
+/// Bytes of one detached signature, written as text.
+pub const SIGNATURE_BYTES_MAX: usize = 4 << 10;
+/// Signatures of one version of a module; a key has at most one of them.
+pub const SIGNATURES_PER_VERSION_MAX: usize = 64;
 /// Bytes of a JSON request body; values travel as blobs beside it.
 pub const REQUEST_BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes in one blob.
