@@ -115,12 +115,20 @@ pub struct ModuleRecord {
     pub deprecated: Option<String>,
     /// Its names that move from version to version, sorted; none holds a space.
     pub tags: Vec<String>,
+    /// Signatures of its bundle, as text; opaque to the store. None holds a line end.
+    pub signatures: Vec<String>,
 }
 
 impl ModuleRecord {
     /// Whether another record says the same of all that never changes.
     pub fn is_same_version(&self, other: &Self) -> bool {
-        let fixed = |record: &Self| Self { yanked: None, deprecated: None, tags: Vec::new(), ..record.clone() };
+        let fixed = |record: &Self| Self {
+            yanked: None,
+            deprecated: None,
+            tags: Vec::new(),
+            signatures: Vec::new(),
+            ..record.clone()
+        };
         fixed(self) == fixed(other)
     }
 }

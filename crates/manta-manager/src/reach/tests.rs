@@ -191,6 +191,7 @@ fn what_is_published_stays_though_no_swarm_names_it() {
         yanked: Some("wrong".to_owned()),
         deprecated: None,
         tags: Vec::new(),
+        signatures: Vec::new(),
     };
     let published = Transaction { modules: vec![module], ..Transaction::default() };
     world.state.commit(&ClusterId::default(), &published).unwrap();

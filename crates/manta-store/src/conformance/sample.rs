@@ -61,6 +61,7 @@ pub fn module(name: &str, version: &str, number: u8) -> ModuleRecord {
         yanked: None,
         deprecated: None,
         tags: vec![],
+        signatures: vec![],
     }
 }
 

@@ -347,6 +347,7 @@ pub fn a_published_version_stays_what_it_is(bench: &mut dyn Bench) {
     marked.yanked = Some("wrong mean".to_owned());
     marked.deprecated = Some("use 1.10.0".to_owned());
     marked.tags = vec!["old".to_owned(), "stable".to_owned()];
+    marked.signatures = vec!["{\"one\":1}".to_owned(), "{\"other\":2}".to_owned()];
     commit(bench, &publish(vec![marked.clone()]));
     let all = vec![module("a", "1.0.0", 1), module("w", "1.10.0", 1), marked.clone()];
     assert_eq!(read(bench).modules, all);

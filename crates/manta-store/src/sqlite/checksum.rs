@@ -51,7 +51,7 @@ macro_rules! columns {
         "counted, rows, folded"
     };
     (modules) => {
-        "cluster_id, name, version, digest, size, about, publisher, published_ms, yanked, deprecated, tags"
+        "cluster_id, name, version, digest, size, about, publisher, published_ms, yanked, deprecated, tags, signatures"
     };
     (log_ends) => {
         "cluster_id, swarm_id, seq"

@@ -84,6 +84,11 @@ pub(super) fn state_to_5(db: &Connection) -> Result<(), StoreError> {
     Ok(db.execute_batch(include_str!("schema/state-5.sql"))?)
 }
 
+/// Versions of modules can be signed.
+pub(super) fn state_to_6(db: &Connection) -> Result<(), StoreError> {
+    Ok(db.execute_batch(include_str!("schema/state-6.sql"))?)
+}
+
 /// Lines have checksums.
 pub(crate) fn logs_to_2(db: &Connection) -> Result<(), StoreError> {
     db.execute_batch("ALTER TABLE log_lines RENAME TO old_log_lines")?;

@@ -10,7 +10,8 @@ const SELECT: &str = concat!("SELECT ", columns!(modules), ", ", is_sound!(modul
 
 /// Stores a version that is new, or what is said of one that is not; its bundle stays what it was.
 pub(super) fn put(db: &Connection, cluster: &ClusterId, module: &ModuleRecord) -> Result<(), CommitError> {
-    let ModuleRecord { name, version, bundle, about, publisher, published_ms, yanked, deprecated, tags } = module;
+    let ModuleRecord { name, version, bundle, about, publisher, published_ms, yanked, deprecated, tags, signatures } =
+        module;
     let known = db
         .prepare_cached(&format!("{SELECT} WHERE cluster_id = ?1 AND name = ?2 AND version = ?3"))?
         .query_row([cluster.as_str(), name.as_str(), version.as_str()], |row| Ok(read(row)))
@@ -22,9 +23,9 @@ pub(super) fn put(db: &Connection, cluster: &ClusterId, module: &ModuleRecord) -
     run(
         db,
         concat!(
-            insert!("INSERT", modules, "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11"),
+            insert!("INSERT", modules, "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12"),
             " ON CONFLICT (cluster_id, name, version) DO UPDATE SET yanked = excluded.yanked, \
-             deprecated = excluded.deprecated, tags = excluded.tags, checksum = excluded.checksum"
+             deprecated = excluded.deprecated, tags = excluded.tags, signatures = excluded.signatures, checksum = excluded.checksum"
         ),
         params![
             cluster.as_str(),
@@ -37,7 +38,8 @@ pub(super) fn put(db: &Connection, cluster: &ClusterId, module: &ModuleRecord) -
             published_ms,
             yanked,
             deprecated,
-            tags.join(" ")
+            tags.join(" "),
+            signatures.join("\n")
         ],
     )?;
     Ok(())
@@ -60,11 +62,11 @@ pub(super) fn all(db: &Connection, cluster: &ClusterId) -> Result<Vec<ModuleReco
 }
 
 fn read(row: &Row<'_>) -> Result<ModuleRecord, StoreError> {
-    check(row, 11, || match (row.get::<_, String>(1), row.get::<_, String>(2)) {
+    check(row, 12, || match (row.get::<_, String>(1), row.get::<_, String>(2)) {
         (Ok(name), Ok(version)) => format!("version {version} of module `{name}`"),
         _ => "a version of a module".to_owned(),
     })?;
-    let tags: String = row.get(10)?;
+    let (tags, signatures): (String, String) = (row.get(10)?, row.get(11)?);
     Ok(ModuleRecord {
         name: row.get(1)?,
         version: row.get(2)?,
@@ -75,5 +77,6 @@ fn read(row: &Row<'_>) -> Result<ModuleRecord, StoreError> {
         yanked: row.get(8)?,
         deprecated: row.get(9)?,
         tags: tags.split_whitespace().map(str::to_owned).collect(),
+        signatures: signatures.lines().map(str::to_owned).collect(),
     })
 }

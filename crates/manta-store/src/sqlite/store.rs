@@ -18,13 +18,20 @@ use crate::{
 pub(super) const STATE_FILE: &str = "state.db";
 pub(super) const STATE: Format = Format {
     application_id: i32::from_be_bytes(*b"MnSt"),
-    version: 5,
+    version: 6,
     schema: concat!(
         include_str!("schema/state-3.sql"),
         include_str!("schema/state-4.sql"),
-        include_str!("schema/state-5.sql")
+        include_str!("schema/state-5.sql"),
+        include_str!("schema/state-6.sql")
     ),
-    migrations: &[migrate::state_to_2, migrate::state_to_3, migrate::state_to_4, migrate::state_to_5],
+    migrations: &[
+        migrate::state_to_2,
+        migrate::state_to_3,
+        migrate::state_to_4,
+        migrate::state_to_5,
+        migrate::state_to_6,
+    ],
     synchronous: "FULL",
     is_checked: true,
 };

@@ -16,11 +16,12 @@ use crate::sqlite::store::STATE;
 use crate::{CommitError, SqliteStore, StateStore};
 
 /// What each format wrote, as SQL.
-const SAMPLES: [(i64, &str); 4] = [
+const SAMPLES: [(i64, &str); 5] = [
     (1, include_str!("../samples/format-1.sql")),
     (2, include_str!("../samples/format-2.sql")),
     (3, include_str!("../samples/format-3.sql")),
     (4, include_str!("../samples/format-4.sql")),
+    (5, include_str!("../samples/format-5.sql")),
 ];
 
 fn old_file(sample: &str) -> TempDir {
@@ -64,6 +65,11 @@ fn what_every_older_format_wrote_is_read() {
         let dir = old_file(sample);
         assert_complete(dir.path(), found);
         assert_complete(dir.path(), STATE.version);
+        let modules = SqliteStore::open(dir.path()).unwrap().modules(&cluster()).unwrap();
+        let told: Vec<_> =
+            modules.iter().map(|one| (one.version.as_str(), one.yanked.is_some(), one.signatures.len())).collect();
+        let expected: &[_] = if found < 5 { &[] } else { &[("1.0.0", true, 0), ("1.1.0", false, 0)] };
+        assert_eq!(told, expected, "from format {found}");
         let kept = Connection::open(dir.path().join(format!("state.db.format-{found}"))).unwrap();
         let version: i64 = kept.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         let events: i64 = kept.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
@@ -122,5 +128,5 @@ fn a_migration_that_is_cut_off_anywhere_leaves_one_format_and_goes_on() {
         }
         assert!(cuts > 2, "only {cuts} cuts of format {found}");
     }
-    assert_eq!(formats, BTreeSet::from([1, 2, 3, 4, 5]), "every format was left once");
+    assert_eq!(formats, BTreeSet::from([1, 2, 3, 4, 5, 6]), "every format was left once");
 }
