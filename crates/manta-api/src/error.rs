@@ -67,6 +67,8 @@ catalogue! {
     TargetMissed = "0208", 422, 1, "the target was not reached";
     /// An image that cannot be taken in or used.
     BadImage = "0209", 422, 4, "the image cannot be used";
+    /// A signature, a key or code that cannot be trusted.
+    Untrusted = "0210", 422, 4, "it cannot be trusted";
     /// Dependencies of a module that cannot be resolved or used.
     Dependencies = "0215", 422, 4, "the module's dependencies cannot be used";
     /// Nothing of that name.

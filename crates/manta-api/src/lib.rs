@@ -27,7 +27,10 @@ pub mod node {
 
 pub use attempt::{AttemptLimits, AttemptOutcome, AttemptView, ReplayEvent, ReplayNews, ReplayView};
 pub use error::{ErrorCode, Problem};
-pub use module::{MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView, PublishRequest};
+pub use module::{
+    BundleSignatures, MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView,
+    PublishRequest,
+};
 pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{

@@ -51,6 +51,9 @@ pub struct ModuleVersionView {
     pub deprecated: Option<String>,
     /// Its names that move from version to version.
     pub tags: Vec<String>,
+    /// Who signed it: each a document of its own, as text, that whoever trusts nobody in between verifies.
+    #[serde(default)]
+    pub signatures: Vec<String>,
     /// What it says of itself.
     pub about: ModuleAbout,
 }
@@ -127,4 +130,13 @@ pub enum ModuleMark {
     Tag(String),
     /// This name means it no more.
     Untag(String),
+    /// It is signed by this, the text of a signature; an earlier one of the same key goes.
+    Sign(String),
+}
+
+/// The signatures of a bundle, for a node that is to run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BundleSignatures {
+    /// Each a document of its own, as text.
+    pub signatures: Vec<String>,
 }

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    change, demo, deploy, doctor, events, image, logs, ls, manager_data, manager_run, module, new, node_duty, node_ls,
-    node_run, plan, replay, results, run, show, why,
+    change, demo, deploy, doctor, events, image, key, logs, ls, manager_data, manager_run, module, new, node_duty,
+    node_ls, node_run, plan, replay, results, run, show, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -71,6 +71,9 @@ pub(crate) enum Verb {
     /// Modules as packages: packed, compared, published, found.
     #[command(subcommand)]
     Module(module::Verb),
+    /// The keys with which you sign modules.
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Print the public API's description (OpenAPI).
     #[command(name = "__openapi", hide = true)]
     OpenApi,

@@ -1,4 +1,4 @@
-//! Where data and caches of a user lie, by the XDG base directory specification; `MANTA_HOME` moves both.
+//! Where data, settings and caches of a user lie, by the XDG base directory specification; `MANTA_HOME` moves them all.
 use std::path::PathBuf;
 
 use crate::connection::variable;
@@ -13,6 +13,14 @@ pub(crate) fn cache() -> Option<PathBuf> {
     match variable("MANTA_HOME") {
         Some(home) => Some(PathBuf::from(home).join("cache")),
         None => folder("XDG_CACHE_HOME", ".cache"),
+    }
+}
+
+/// `$MANTA_HOME/config`, else `$XDG_CONFIG_HOME/manta`, else `~/.config/manta`.
+pub(crate) fn config() -> Option<PathBuf> {
+    match variable("MANTA_HOME") {
+        Some(home) => Some(PathBuf::from(home).join("config")),
+        None => folder("XDG_CONFIG_HOME", ".config"),
     }
 }
 

@@ -16,6 +16,7 @@ mod find;
 mod follow;
 mod history;
 mod home;
+mod keys;
 mod logging;
 mod out;
 mod outputs;

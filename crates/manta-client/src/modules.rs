@@ -1,5 +1,7 @@
 //! Published modules.
-use manta_api::{MarkRequest, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView, PublishRequest};
+use manta_api::{
+    BundleSignatures, MarkRequest, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView, PublishRequest,
+};
 use manta_types::Digest;
 
 use crate::swarms::encode;
@@ -59,6 +61,15 @@ impl Client {
     /// As for every call.
     pub async fn module_users(&self, name: &str) -> Result<Vec<ModuleUseView>, ClientError> {
         self.get_json(&format!("/modules/{}/users", encode(name))).await
+    }
+
+    /// The signatures of a bundle, as far as the manager has any; for nodes. Nothing in them is verified here.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn bundle_signatures(&self, bundle: Digest) -> Result<Vec<String>, ClientError> {
+        let found: BundleSignatures = self.get_json(&format!("/signatures/{bundle}")).await?;
+        Ok(found.signatures)
     }
 
     /// Says something of a version from now on.

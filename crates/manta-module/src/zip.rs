@@ -13,12 +13,16 @@ pub use write::write;
 
 /// The manifest's name in an archive; it is the first entry.
 pub const MANIFEST_FILE: &str = "MANTA.json";
+/// The folder of an archive's signatures, which are of its manifest and so none of the bundle's files.
+pub const SIGNATURES_FOLDER: &str = "MANTA.signatures";
 /// Bytes of an archive.
 pub const ARCHIVE_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of all its files, unpacked.
 pub const UNPACKED_BYTES_MAX: u64 = 256 << 20;
-/// Entries, folders among them: the files of a bundle, their folders, and the manifest.
-pub const ENTRIES_MAX: usize = 2 * manta_types::limits::BUNDLE_FILES_MAX + 1;
+/// Entries, folders among them: the files of a bundle, their folders, the manifest
+/// and its signatures.
+pub const ENTRIES_MAX: usize =
+    2 * manta_types::limits::BUNDLE_FILES_MAX + manta_types::limits::SIGNATURES_PER_VERSION_MAX + 1;
 /// How many times larger than its packed form an entry may be.
 pub const RATIO_MAX: u64 = 100;
 

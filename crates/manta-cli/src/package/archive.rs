@@ -2,11 +2,12 @@
 //! archive ever is a path here; its parent believes nothing unseen.
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use manta_api::ErrorCode;
-use manta_module::zip::{ARCHIVE_BYTES_MAX, Archive, MANIFEST_FILE};
+use manta_module::zip::{ARCHIVE_BYTES_MAX, Archive, MANIFEST_FILE, SIGNATURES_FOLDER};
+use manta_types::limits::{SIGNATURE_BYTES_MAX, SIGNATURES_PER_VERSION_MAX};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,7 @@ pub(super) async fn open(path: &Path) -> Result<Package, Failure> {
     if !bundle.manifest.dependencies.is_empty() {
         return Err(refuse("names dependencies, and an archive holds no wheels".to_owned()));
     }
+    let signatures = signatures(&mut unpacked).map_err(refuse)?;
     let listed: BTreeSet<&String> = bundle.manifest.files.keys().collect();
     let held: BTreeSet<&String> = unpacked.keys().collect();
     if let Some(path) = held.difference(&listed).next() {
@@ -107,7 +109,26 @@ pub(super) async fn open(path: &Path) -> Result<Package, Failure> {
         }
         sources.insert(blob.digest, file.clone());
     }
-    Ok(Package::new(PackedModule { bundle, sources }, Some(folder)))
+    Ok(Package::new(PackedModule { bundle, sources }, signatures, Some(folder)))
+}
+
+/// Takes the signatures out of what was unpacked, as text; what is wrong with them is for whoever verifies them.
+fn signatures(unpacked: &mut BTreeMap<String, PathBuf>) -> Result<Vec<String>, String> {
+    let folder = format!("{SIGNATURES_FOLDER}/");
+    let names: Vec<String> = unpacked.keys().filter(|name| name.starts_with(&folder)).cloned().collect();
+    if names.len() > SIGNATURES_PER_VERSION_MAX {
+        return Err(format!("holds {} signatures; {SIGNATURES_PER_VERSION_MAX} are the limit", names.len()));
+    }
+    let mut signatures = Vec::new();
+    for name in names {
+        let Some(file) = unpacked.remove(&name) else { continue };
+        let unreadable = |error: io::Error| format!("holds the signature `{name}`, which cannot be read: {error}");
+        let mut text = String::new();
+        let file = std::fs::File::open(file).map_err(unreadable)?;
+        file.take(SIGNATURE_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(unreadable)?;
+        signatures.push(text);
+    }
+    Ok(signatures)
 }
 
 /// Lets a confined process unpack an archive into an empty folder.

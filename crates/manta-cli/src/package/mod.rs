@@ -5,7 +5,7 @@ mod difference;
 use std::path::Path;
 
 use manta_api::ErrorCode;
-use manta_module::{Bundle, BundleManifest};
+use manta_module::{Bundle, BundleManifest, Signature, Verified};
 use manta_types::Blob;
 
 pub(crate) use archive::{UNZIPPER, unzipper_main};
@@ -46,13 +46,26 @@ impl SourceArgs {
 pub(crate) struct Package {
     /// The bundle, and where its files lie.
     pub(crate) packed: PackedModule,
+    /// Signatures that came with it, as text; nothing in them is proved.
+    pub(crate) signatures: Vec<String>,
     _folder: Option<tempfile::TempDir>,
 }
 
 impl Package {
     /// A package whose files lie in a folder that is to go with it.
-    pub(crate) fn new(packed: PackedModule, folder: Option<tempfile::TempDir>) -> Self {
-        Self { packed, _folder: folder }
+    pub(crate) fn new(packed: PackedModule, signatures: Vec<String>, folder: Option<tempfile::TempDir>) -> Self {
+        Self { packed, signatures, _folder: folder }
+    }
+
+    /// Adds a signature of it; of one key the newest stays.
+    pub(crate) fn sign(&mut self, signature: &Verified<Signature>) -> Result<(), Failure> {
+        let kept = manta_module::keep(&mut self.signatures, signature);
+        kept.map(drop).map_err(|error| Failure::new(ErrorCode::TooLarge, error.to_string()))
+    }
+
+    /// Refuses a package of which a signature is none, or is one of something else.
+    pub(crate) fn check_signatures(&self) -> Result<(), Failure> {
+        self.signatures.iter().try_for_each(|text| check_signature(text, &self.packed.bundle).map(drop))
     }
 
     /// Its manifest.
@@ -70,6 +83,16 @@ impl Package {
         }
         Err(std::io::Error::other(format!("`{}` changed while it was read", source.display())))
     }
+}
+
+/// A signature of a bundle, once it is proved to be one.
+pub(crate) fn check_signature(text: &str, bundle: &Bundle) -> Result<Verified<Signature>, Failure> {
+    let verified = Signature::parse(text).and_then(|signature| signature.verify(bundle.into()));
+    verified.map_err(|error| {
+        let (name, version) = (&bundle.manifest.name, &bundle.manifest.version);
+        let message = format!("module `{name}` {version} has a signature that is none: {error}");
+        Failure::new(ErrorCode::Untrusted, message).hint("fetch the module again where it was published")
+    })
 }
 
 /// Whether a text names a package's archive, not a module's code or name.
@@ -92,7 +115,7 @@ pub(crate) async fn open(source: &str, args: &SourceArgs) -> Result<Package, Fai
     let (module, interpreter) = trace::module(&python, source, name, version, folder.path()).await?;
     let (declared, network) = (module.dependencies.as_ref(), Network::from_environment());
     let resolved = resolve(&module.name, declared, interpreter.as_ref(), network).await?;
-    Ok(Package::new(pack_module(&module, resolved)?, None))
+    Ok(Package::new(pack_module(&module, resolved)?, Vec::new(), None))
 }
 
 /// The same, or a published module by `NAME@VERSION`.

@@ -1,7 +1,7 @@
 //! A directory as a registry, to be kept in git: code lies there as files, so that a change of it reads as one.
 //!
 //! ```text
-//! NAME/marks.json               what is said of versions: yanked, deprecated, tags
+//! NAME/marks.json               what is said of versions: yanked, deprecated, tags, signatures
 //! NAME/VERSION/MANTA.json       the manifest of the bundle
 //! NAME/VERSION/files/…          its files
 //! ```
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::unknown;
 use crate::bundle::{PackedModule, name_file};
-use crate::package::{Package, bundle};
+use crate::package::{Package, bundle, check_signature};
 use crate::report::Failure;
 
 /// The folder of its locks and wheels, by their digests.
@@ -43,6 +43,8 @@ struct Marks {
     deprecated: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     tags: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    signatures: BTreeMap<String, Vec<String>>,
 }
 
 impl Directory {
@@ -199,6 +201,11 @@ impl Directory {
                 marks.tags.insert(tag.clone(), version.clone());
             }
             ModuleMark::Untag(tag) => marks.tags.retain(|one, of| one != tag || *of != version),
+            ModuleMark::Sign(text) => {
+                let signature = check_signature(text, &self.manifest(name, &version)?)?;
+                let kept = manta_module::keep(marks.signatures.entry(version.clone()).or_default(), &signature);
+                kept.map_err(|error| Failure::new(ErrorCode::TooLarge, error.to_string()))?;
+            }
         }
         let path = self.folder(name)?.join(MARKS);
         let failed = |error: std::io::Error| Failure::file("cannot be written:", &path, &error);
@@ -224,6 +231,7 @@ impl Directory {
             yanked: marks.yanked.get(version).cloned(),
             deprecated: marks.deprecated.get(version).cloned(),
             tags: tags.collect(),
+            signatures: marks.signatures.get(version).cloned().unwrap_or_default(),
             about: module_about(&bundle.manifest),
         })
     }

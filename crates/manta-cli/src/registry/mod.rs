@@ -86,16 +86,22 @@ impl Registry {
         }
     }
 
-    /// Publishes a package.
+    /// Publishes a package with its signatures; each that is none is refused, and none of them before the package is checked.
     pub(crate) async fn publish(&self, package: &Package) -> Result<ModuleVersionView, Failure> {
-        match self {
+        package.check_signatures()?;
+        let mut published = match self {
             Self::Manager(client) => {
                 send_package(client, package).await?;
                 let bundle = package.packed.bundle.blob.digest;
-                Ok(client.publish(bundle, &publisher(), &Client::new_key()).await?)
+                client.publish(bundle, &publisher(), &Client::new_key()).await?
             }
-            Self::Directory(directory) => directory.publish(package, &publisher()),
+            Self::Directory(directory) => directory.publish(package, &publisher())?,
+        };
+        for signature in &package.signatures {
+            let mark = ModuleMark::Sign(signature.clone());
+            published = self.mark(&published.name, &published.version, mark).await?;
         }
+        Ok(published)
     }
 
     /// Says something of a version from now on.
@@ -132,7 +138,8 @@ impl Registry {
     /// A version with its files.
     pub(crate) async fn fetch(&self, version: &ModuleVersionView) -> Result<Package, Failure> {
         let folder = temporary()?;
-        Ok(Package::new(self.fetch_into(version, folder.path()).await?, Some(folder)))
+        let packed = self.fetch_into(version, folder.path()).await?;
+        Ok(Package::new(packed, version.signatures.clone(), Some(folder)))
     }
 
     /// A version with its files, which are fetched into a folder where they are elsewhere; each is proved by its digest.

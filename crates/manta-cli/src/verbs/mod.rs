@@ -12,6 +12,7 @@ pub(crate) mod doctor;
 mod doctor_engines;
 pub(crate) mod events;
 pub(crate) mod image;
+pub(crate) mod key;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod manager_data;
@@ -60,6 +61,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
         Verb::Image(verb) => image::main(verb, form),
         Verb::Module(verb) => module::main(verb, form),
+        Verb::Key(verb) => key::main(verb, form),
         Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),
         Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),
     }

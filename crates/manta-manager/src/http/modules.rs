@@ -3,11 +3,12 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use manta_api::{
-    ErrorCode, MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView, Problem,
-    PublishRequest,
+    BundleSignatures, ErrorCode, MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView,
+    Problem, PublishRequest,
 };
-use manta_module::{BundleManifest, VersionRange};
+use manta_module::{BundleManifest, Signature, Signed, Verified, VersionRange};
 use manta_store::{BlobStore, ModuleRecord};
+use manta_types::limits::SIGNATURES_PER_VERSION_MAX;
 use manta_types::name::{self, nearest};
 use manta_types::{Blob, Digest};
 use semver::Version;
@@ -112,6 +113,7 @@ pub(super) async fn publish(app: App, mut call: Call) -> Answer {
         yanked: None,
         deprecated: None,
         tags: Vec::new(),
+        signatures: Vec::new(),
     };
     let (name, version) = (record.name.clone(), record.version.clone());
     if keys::done_before(&app, idempotency.as_ref()).await?.is_none() {
@@ -133,11 +135,19 @@ pub(super) async fn mark(app: App, mut call: Call) -> Answer {
     check_mark(&mark)?;
     app.space.admit(body.len() as u64)?;
     let asked = (name.clone(), version.clone());
-    let there =
-        app.handle.ask(move |view| exactly(view.modules, &asked.0, &asked.1).map(|record| record.version.clone()));
-    let version = there.await??;
+    let there = app.handle.ask(move |view| {
+        exactly(view.modules, &asked.0, &asked.1).map(|record| (record.version.clone(), record.bundle.digest))
+    });
+    let (version, bundle) = there.await??;
     if keys::done_before(&app, idempotency.as_ref()).await?.is_none() {
-        let marked = ModuleChange::Mark { name: name.clone(), version: version.clone(), mark };
+        let (name, version) = (name.clone(), version.clone());
+        let marked = match mark {
+            ModuleMark::Sign(text) => {
+                let signature = signature(&text, Signed { module: &name, version: &version, bundle })?;
+                ModuleChange::Sign { name, version, signature: Box::new(signature) }
+            }
+            mark => ModuleChange::Mark { name, version, mark },
+        };
         change(&app, marked, idempotency).await?;
     }
     shown(&app, name, version, StatusCode::OK).await
@@ -154,6 +164,10 @@ async fn change(app: &App, wanted: ModuleChange, idempotency: Option<keys::Idemp
                 "version {version} of module `{name}` is published already{by}, as bundle {digest}: it stays so"
             );
             Err(Problem::new(ErrorCode::Conflict, sentence).hint("publish what changed under a version of its own"))
+        }
+        Err(Refused::Registry(RegistryRefusal::Signatures)) => {
+            let sentence = format!("the version has {SIGNATURES_PER_VERSION_MAX} signatures, which is the limit");
+            Err(Problem::new(ErrorCode::TooLarge, sentence))
         }
         Err(_) => Err(Problem::new(ErrorCode::NotFound, "there is no such version any more")),
     }
@@ -185,6 +199,29 @@ fn publishable(bundle: &Digest, blobs: &dyn BlobStore) -> Result<(BundleManifest
         }
     }
     Ok((manifest, bytes.len() as u64))
+}
+
+/// The signatures of a bundle, for the node that is to run it; none where it is not published.
+pub(super) async fn signatures(app: App, call: Call) -> Answer {
+    let bundle: Digest = call
+        .param("bundle")
+        .parse()
+        .map_err(|error: manta_types::digest::DigestError| Problem::new(ErrorCode::BadRequest, error.to_string()))?;
+    let found = app
+        .handle
+        .ask(move |view| view.modules.of_bundle(&bundle).map(|record| record.signatures.clone()).unwrap_or_default());
+    json(StatusCode::OK, &BundleSignatures { signatures: found.await? })
+}
+
+/// A signature that somebody brought for a version, once it is proved to be one of it.
+fn signature(text: &str, module: Signed<'_>) -> Result<Verified<Signature>, Problem> {
+    let verified = Signature::parse(text).and_then(|signature| signature.verify(module));
+    verified.map_err(|error| {
+        let (name, version) = (clip(module.module), clip(module.version));
+        tracing::warn!(module = name, version, %error, "a signature was refused");
+        let problem = Problem::new(ErrorCode::Untrusted, format!("module `{name}` {version} is not signed: {error}"));
+        problem.hint("sign it with `manta module sign NAME@VERSION --key NAME`")
+    })
 }
 
 /// What listings show of a module.
@@ -259,6 +296,7 @@ fn version_view(record: &ModuleRecord) -> Result<ModuleVersionView, Problem> {
         yanked: record.yanked.clone(),
         deprecated: record.deprecated.clone(),
         tags: record.tags.clone(),
+        signatures: record.signatures.clone(),
         about: serde_json::from_str(&record.about).map_err(internal)?,
     })
 }

@@ -1,8 +1,9 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
 use manta_api::{
-    AttemptView, GlobalView, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView, NodeView, PlanRequest,
-    PlanView, Problem, PublishRequest, ReplayView, ResultView, SwarmSubmission, SwarmView, WhyView, version,
+    AttemptView, BundleSignatures, GlobalView, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView,
+    NodeView, PlanRequest, PlanView, Problem, PublishRequest, ReplayView, ResultView, SwarmSubmission, SwarmView,
+    WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -57,6 +58,7 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<PlanView>(parts);
     parts = add::<PublishRequest>(parts);
     parts = add::<MarkRequest>(parts);
+    parts = add::<BundleSignatures>(parts);
     parts = add::<ModuleView>(parts);
     parts = add::<ModuleVersionView>(parts);
     parts = add::<ModuleUseView>(parts);

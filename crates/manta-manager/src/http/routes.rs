@@ -88,7 +88,7 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 38] = {
+pub(super) static ROUTES: [Route; 39] = {
     use Content::{Bytes, Events, Json, List, Nothing};
     [
         route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
@@ -138,7 +138,10 @@ pub(super) static ROUTES: [Route; 38] = {
         route!(GET "/v1/clusters/{cluster}/modules/{name}/users" USER, modules::users, "The swarms that pin a version of a module",
             Nothing => List("ModuleUseView")),
         route!(change POST "/v1/clusters/{cluster}/modules/{name}/marks" USER, modules::mark,
-            "Say something of a version from now on: yanked, deprecated, a tag", Json("MarkRequest") => Json("ModuleVersionView")),
+            "Say something of a version from now on: yanked, deprecated, a tag, a signature",
+            Json("MarkRequest") => Json("ModuleVersionView")),
+        route!(GET "/v1/clusters/{cluster}/signatures/{bundle}" NODE, modules::signatures, "The signatures of a bundle",
+            Nothing => Json("BundleSignatures")),
         route!(GET "/v1/clusters/{cluster}/nodes" USER, nodes::list, "All nodes, by name", Nothing => List("NodeView")),
         route!(change POST "/v1/clusters/{cluster}/nodes/{name}/drain" USER, nodes::drain, "Take a node out of use: what runs may end, nothing new comes",
             Nothing => Json("NodeView"), ["deadline_ms"]),

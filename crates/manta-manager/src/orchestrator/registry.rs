@@ -1,11 +1,12 @@
 //! The registry: which versions of modules are published, for ever, and what is said of them.
 //!
 //! Its changes are made in the service loop, like all others, so that of two publishers of one version one is first.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use manta_api::{ModuleMark, version};
-use manta_module::{Candidate, NoVersion, VersionRange, resolve};
+use manta_module::{Candidate, NoVersion, Signature, Verified, VersionRange, resolve};
 use manta_store::ModuleRecord;
+use manta_types::Digest;
 use semver::Version;
 
 use crate::ManagerError;
@@ -24,6 +25,15 @@ pub enum ModuleChange {
         /// What is said.
         mark: ModuleMark,
     },
+    /// One is signed.
+    Sign {
+        /// The module.
+        name: String,
+        /// The version.
+        version: String,
+        /// By this signature of it.
+        signature: Box<Verified<Signature>>,
+    },
 }
 
 impl ModuleChange {
@@ -39,8 +49,12 @@ impl ModuleChange {
                     ModuleMark::Undeprecate => "took back the deprecation of",
                     ModuleMark::Tag(_) => "tagged",
                     ModuleMark::Untag(_) => "took a tag off",
+                    ModuleMark::Sign(_) => "signed",
                 };
                 format!("{did} module `{name}` {version}")
+            }
+            Self::Sign { name, version, signature } => {
+                format!("signed module `{name}` {version} with the key {}", signature.statement().signer.short())
             }
         }
     }
@@ -53,12 +67,16 @@ pub enum RegistryRefusal {
     Published(Box<ModuleRecord>),
     /// There is no such version.
     Unknown,
+    /// It has as many signatures as a version may have.
+    Signatures,
 }
 
 /// All published versions, by name and in the order of SemVer.
 #[derive(Debug, Default)]
 pub struct Registry {
     modules: BTreeMap<String, BTreeMap<Version, ModuleRecord>>,
+    /// The version that a bundle is; its manifest names one, so it is no other.
+    by_bundle: HashMap<Digest, (String, Version)>,
     total: usize,
 }
 
@@ -106,6 +124,12 @@ impl Registry {
         self.modules.get(name)?.get(&Version::parse(version).ok()?)
     }
 
+    /// The version that a bundle is published as.
+    pub fn of_bundle(&self, bundle: &Digest) -> Option<&ModuleRecord> {
+        let (name, version) = self.by_bundle.get(bundle)?;
+        self.modules.get(name)?.get(version)
+    }
+
     /// The version that a tag means.
     pub fn tagged(&self, name: &str, tag: &str) -> Option<&ModuleRecord> {
         self.versions(name).find(|record| record.tags.iter().any(|one| one == tag))
@@ -140,6 +164,7 @@ impl Registry {
                 None => vec![(**record).clone()],
             },
             ModuleChange::Mark { name, version, mark } => self.marked(name, version, mark)?,
+            ModuleChange::Sign { name, version, signature } => self.signed(name, version, signature)?,
         };
         for record in &changed {
             // Who publishes has shown that it is one, and whoever marks names one that is.
@@ -150,8 +175,24 @@ impl Registry {
     }
 
     fn put(&mut self, version: Version, record: ModuleRecord) {
+        self.by_bundle.insert(record.bundle.digest, (record.name.clone(), version.clone()));
         let versions = self.modules.entry(record.name.clone()).or_default();
         self.total += usize::from(versions.insert(version, record).is_none());
+    }
+
+    /// A version with one more signature; of one key the newest stays.
+    fn signed(
+        &self,
+        name: &str,
+        version: &str,
+        fresh: &Verified<Signature>,
+    ) -> Result<Vec<ModuleRecord>, RegistryRefusal> {
+        let mut record = self.get(name, version).ok_or(RegistryRefusal::Unknown)?.clone();
+        match manta_module::keep(&mut record.signatures, fresh) {
+            Ok(true) => Ok(vec![record]),
+            Ok(false) => Ok(Vec::new()),
+            Err(_) => Err(RegistryRefusal::Signatures),
+        }
     }
 
     fn marked(&self, name: &str, version: &str, mark: &ModuleMark) -> Result<Vec<ModuleRecord>, RegistryRefusal> {
@@ -164,6 +205,8 @@ impl Registry {
             ModuleMark::Deprecate(instead) => record.deprecated = Some(instead.clone()),
             ModuleMark::Undeprecate => record.deprecated = None,
             ModuleMark::Untag(tag) => record.tags.retain(|one| one != tag),
+            // Only a signature that was verified is kept, as a change of its own.
+            ModuleMark::Sign(_) => {}
             ModuleMark::Tag(tag) => {
                 if let Some(former) = self.tagged(name, tag).filter(|former| former.version != record.version) {
                     let mut former = former.clone();
@@ -203,7 +246,9 @@ pub fn allows_this_release(range: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use manta_types::{Blob, Digest};
+    use manta_module::{SecretKey, Signed};
+    use manta_types::Blob;
+    use manta_types::limits::SIGNATURES_PER_VERSION_MAX;
 
     fn record(name: &str, version: &str, number: u8) -> ModuleRecord {
         ModuleRecord {
@@ -216,6 +261,7 @@ mod tests {
             yanked: None,
             deprecated: None,
             tags: vec![],
+            signatures: vec![],
         }
     }
 
@@ -268,6 +314,37 @@ mod tests {
         assert_eq!(chosen(&registry, "1.10.0").unwrap(), "1.10.0", "who names it exactly gets it");
         let none = chosen(&registry, "^3").unwrap_err().to_string();
         assert_eq!(none, "no version of module `w` is ^3; there are 2.1.0, 2.0.0, 1.10.0 (yanked), 1.2.0, 1.0.0");
+    }
+
+    fn sign(registry: &mut Registry, seed: u16, signed_ms: u64) -> Result<usize, RegistryRefusal> {
+        let record = registry.get("w", "1.0.0").unwrap();
+        let module = Signed { module: "w", version: "1.0.0", bundle: record.bundle.digest };
+        let mut secret = [0; 32];
+        secret[..2].copy_from_slice(&seed.to_le_bytes());
+        let made = Signature::make(&SecretKey::from_seed(&secret), module, signed_ms, None);
+        let (name, version) = ("w".to_owned(), "1.0.0".to_owned());
+        let signature = Box::new(made.verify(module).unwrap());
+        registry.make(&ModuleChange::Sign { name, version, signature }).map(|changed| changed.len())
+    }
+
+    #[test]
+    fn a_key_has_one_signature_of_a_version_the_newest_and_a_version_so_many() {
+        let mut registry = Registry::default();
+        publish(&mut registry, "1.0.0", 1).unwrap();
+        assert_eq!(
+            [sign(&mut registry, 0, 5), sign(&mut registry, 0, 5), sign(&mut registry, 0, 4)],
+            [Ok(1), Ok(0), Ok(0)]
+        );
+        assert_eq!(sign(&mut registry, 0, 6), Ok(1), "a newer one takes its place");
+        for seed in 1..1_000 {
+            let room = usize::from(seed) < SIGNATURES_PER_VERSION_MAX;
+            assert_eq!(sign(&mut registry, seed, 5), if room { Ok(1) } else { Err(RegistryRefusal::Signatures) });
+        }
+        assert_eq!(sign(&mut registry, 0, 7), Ok(1), "who has signed may sign again");
+        let record = registry.of_bundle(&Digest::from_bytes([1; 32])).unwrap();
+        assert_eq!((record.version.as_str(), record.signatures.len()), ("1.0.0", SIGNATURES_PER_VERSION_MAX));
+        let newest = Signature::parse(&record.signatures[0]).unwrap();
+        assert_eq!(newest.statement().signed_ms, 7);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::harness::{Manager, tcp, unix};
 use crate::node::{connect_as, hello};
 
 /// Every route of the document: who gets past the guard.
-const MATRIX: [(&str, &str, &[&str]); 37] = [
+const MATRIX: [(&str, &str, &[&str]); 38] = [
     ("GET", "/healthz", &["nobody", "wrong", "user", "node"]),
     ("POST", "/v1/clusters/{cluster}/blobs/missing", &["user", "node"]),
     ("PUT", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
@@ -20,6 +20,7 @@ const MATRIX: [(&str, &str, &[&str]); 37] = [
     ("GET", "/v1/clusters/{cluster}/modules/{name}/chosen", &["user"]),
     ("GET", "/v1/clusters/{cluster}/modules/{name}/users", &["user"]),
     ("POST", "/v1/clusters/{cluster}/modules/{name}/marks", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/signatures/{bundle}", &["node"]),
     ("POST", "/v1/clusters/{cluster}/swarms", &["user"]),
     ("POST", "/v1/clusters/{cluster}/swarms/plan", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms", &["user"]),
@@ -72,7 +73,9 @@ async fn every_route_lets_in_only_whom_the_table_names() {
         ("node", Some(manager.node.clone())),
     ];
     for (method, path, allowed) in MATRIX {
-        let path = path.replace("{cluster}", "default").replace("{digest}", &"0".repeat(64)).replace("{id}", "none");
+        let digest = "0".repeat(64);
+        let path = path.replace("{cluster}", "default").replace("{digest}", &digest).replace("{bundle}", &digest);
+        let path = path.replace("{id}", "none");
         for (who, token) in &tokens {
             let bearer = token.as_ref().map(|token| format!("Bearer {token}"));
             let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();

@@ -30,7 +30,7 @@ fn manifest(files: &BTreeMap<String, Vec<u8>>) -> BundleManifest {
 
 fn archive(files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::new();
-    write(&mut out, &manifest(files), |path| Ok(files[path].clone())).unwrap();
+    write(&mut out, &manifest(files), &[], |path| Ok(files[path].clone())).unwrap();
     out
 }
 
@@ -288,7 +288,7 @@ fn whatever_lies_outside_the_entries_is_refused() {
 #[test]
 fn a_file_with_the_manifests_name_is_not_written() {
     let files = files(&[("worker.py", "x"), ("manta.JSON", "{}")]);
-    let failed = write(&mut Vec::new(), &manifest(&files), |path| Ok(files[path].clone())).unwrap_err();
+    let failed = write(&mut Vec::new(), &manifest(&files), &[], |path| Ok(files[path].clone())).unwrap_err();
     assert!(failed.to_string().contains("`manta.JSON` has the name of the archive's own manifest"), "{failed}");
 }
 

@@ -4,8 +4,8 @@ use std::io::Write;
 use flate2::Crc;
 
 use super::{
-    ARCHIVE_BYTES_MAX, ArchiveError, CENTRAL, END, FLAG_UTF8, HOST_UNIX, LOCAL, MANIFEST_FILE, REGULAR, STORED,
-    VERSION_NEEDED, of_entry, whole,
+    ARCHIVE_BYTES_MAX, ArchiveError, CENTRAL, END, FLAG_UTF8, HOST_UNIX, LOCAL, MANIFEST_FILE, REGULAR,
+    SIGNATURES_FOLDER, STORED, VERSION_NEEDED, of_entry, whole,
 };
 use crate::BundleManifest;
 use crate::path::fold;
@@ -14,13 +14,14 @@ use crate::path::fold;
 const DATE: u16 = 1 << 5 | 1;
 const MODE: u32 = REGULAR | 0o644;
 
-/// Writes a bundle: its manifest, then its files as the manifest lists them; `content` gives the bytes of one of them.
+/// Writes a bundle: its manifest, its signatures, then its files as the manifest lists them; `content` gives the bytes of one.
 ///
 /// # Errors
 /// When a file has the manifest's name, the archive would be too large, or reading or writing fails.
 pub fn write(
     out: &mut impl Write,
     manifest: &BundleManifest,
+    signatures: &[String],
     mut content: impl FnMut(&str) -> std::io::Result<Vec<u8>>,
 ) -> Result<(), ArchiveError> {
     let size = manifest.total_bytes();
@@ -29,16 +30,22 @@ pub fn write(
             "would hold {size} bytes of files; {ARCHIVE_BYTES_MAX} are the limit: publish the folder itself"
         )));
     }
-    let manifests = fold(MANIFEST_FILE);
-    if let Some(path) = manifest.files.keys().find(|path| fold(path) == manifests) {
-        return Err(of_entry(path, "has the name of the archive's own manifest; rename the file"));
+    let reserved = [fold(MANIFEST_FILE), fold(SIGNATURES_FOLDER)];
+    let is_reserved = |path: &&String| reserved.iter().any(|name| fold(path).split('/').next() == Some(name));
+    if let Some(path) = manifest.files.keys().find(is_reserved) {
+        return Err(of_entry(path, "has the name of the archive's own manifest or signatures; rename it"));
     }
     let (mut directory, mut offset) = (Vec::new(), 0);
     offset += entry(out, &mut directory, offset, MANIFEST_FILE, &manifest.canonical_bytes())?;
+    for (number, signature) in signatures.iter().enumerate() {
+        let name = format!("{SIGNATURES_FOLDER}/{number}.json");
+        offset += entry(out, &mut directory, offset, &name, signature.as_bytes())?;
+    }
     for path in manifest.files.keys() {
         offset += entry(out, &mut directory, offset, path, &content(path)?)?;
     }
-    let count = u16::try_from(manifest.files.len() + 1).map_err(|_| whole("would hold more than 65535 entries"))?;
+    let count = u16::try_from(manifest.files.len() + signatures.len() + 1)
+        .map_err(|_| whole("would hold more than 65535 entries"))?;
     let mut end = Vec::new();
     put(&mut end, &[Field::Long(END), Field::Short(0), Field::Short(0), Field::Short(count), Field::Short(count)]);
     put(&mut end, &[Field::Long(length(directory.len())?), Field::Long(offset), Field::Short(0)]);

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use manta_api::version::SCHEMA_VERSION;
-use manta_module::{BundleManifest, Target};
+use manta_module::{BundleManifest, Signature, Target};
 use serde_json::json;
 
 use super::packages;
@@ -12,7 +12,7 @@ use crate::package::{self, Package, SourceArgs};
 use crate::registry::RegistryArgs;
 use crate::report::{Failure, Form};
 use crate::table::Table;
-use crate::text::{bytes, count, one_line};
+use crate::text::{bytes, count, iso, one_line};
 
 /// Options of `manta module inspect`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +37,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
             "tree": package.manifest().tree_digest(),
             "bytes": package.manifest().total_bytes(),
             "manifest": package.manifest(),
+            "signatures": package.signatures,
         }))?,
         Form::Text => out::put(&render(&package, out::width()))?,
     }
@@ -66,6 +67,9 @@ fn render(package: &Package, width: Option<usize>) -> String {
     line("resources", &resources(manifest));
     line("isolation", manifest.isolation.as_deref().unwrap_or_default());
     line("size", &format!("{} in {}", bytes(manifest.total_bytes()), count(manifest.files.len(), "file")));
+    for text in &package.signatures {
+        line("signed", &signed(text));
+    }
     let mut files: Vec<_> = manifest.files.iter().collect();
     files.sort_by_key(|(path, blob)| (std::cmp::Reverse(blob.size), *path));
     let mut table = Table::new(&["SIZE", "FILE", "DIGEST"]);
@@ -79,6 +83,17 @@ fn render(package: &Package, width: Option<usize>) -> String {
         text.push_str(&packages);
     }
     text
+}
+
+/// By which key it claims to be signed; `manta module verify` proves it.
+fn signed(text: &str) -> String {
+    match Signature::parse(text) {
+        Ok(signature) => {
+            let statement = signature.statement();
+            format!("by the key {} at {}", statement.signer.short(), iso(statement.signed_ms))
+        }
+        Err(error) => error.to_string(),
+    }
 }
 
 fn resources(manifest: &BundleManifest) -> String {

@@ -15,6 +15,7 @@ pub(crate) mod package;
 mod packages;
 pub(crate) mod publish;
 pub(crate) mod show;
+pub(crate) mod sign;
 pub(crate) mod test;
 
 /// Verbs of modules.
@@ -32,6 +33,10 @@ pub(crate) enum Verb {
     Diff(diff::Args),
     /// Publish a version of a module, for ever.
     Publish(publish::Args),
+    /// Say with a key of yours that a module is what it is: an archive, or a published version.
+    Sign(sign::Args),
+    /// Say who signed a module and what that is worth: valid, expired, revoked, unknown.
+    Verify(sign::VerifyArgs),
     /// List the modules that are published.
     Ls(ls::Args),
     /// List those that a text is in.
@@ -65,6 +70,8 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
         Verb::Test(args) => super::block_on(test::main(args)),
         Verb::Diff(args) => super::block_on(diff::main(args, form)),
         Verb::Publish(args) => super::block_on(publish::main(args, form)),
+        Verb::Sign(args) => super::block_on(sign::main(args, form)),
+        Verb::Verify(args) => super::block_on(sign::verify(args, form)),
         Verb::Ls(args) => super::block_on(ls::main(args, form)),
         Verb::Search(args) => super::block_on(ls::search(args, form)),
         Verb::Show(args) => super::block_on(show::main(args, form)),

@@ -8,6 +8,7 @@ use manta_api::version::SCHEMA_VERSION;
 use manta_module::zip::{self, ArchiveError};
 use serde_json::json;
 
+use super::sign::SignArgs;
 use crate::out;
 use crate::package::{self, Package, SourceArgs};
 use crate::report::{Failure, Form};
@@ -25,11 +26,15 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     source: SourceArgs,
+
+    #[command(flatten)]
+    sign: SignArgs,
 }
 
 /// Packs the module and writes its archive, whole or not at all.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
-    let package = package::open(&args.path, &args.source).await?;
+    let mut package = package::open(&args.path, &args.source).await?;
+    args.sign.sign(&mut package)?;
     let manifest = package.manifest();
     let named = || PathBuf::from(format!("{}-{}.zip", manifest.name, manifest.version));
     let output = args.output.clone().unwrap_or_else(named);
@@ -69,10 +74,12 @@ pub(super) fn write(package: &Package, output: &Path) -> Result<u64, Failure> {
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::Builder::new().prefix(".manta-").tempfile_in(folder).map_err(failed)?;
     let mut buffered = std::io::BufWriter::new(file);
-    zip::write(&mut buffered, manifest, |path| package.read(path)).map_err(|error| match error {
-        ArchiveError::Io(error) => failed(error),
-        other => Failure::new(ErrorCode::InvalidSwarm, other.to_string()),
-    })?;
+    zip::write(&mut buffered, manifest, &package.signatures, |path| package.read(path)).map_err(
+        |error| match error {
+            ArchiveError::Io(error) => failed(error),
+            other => Failure::new(ErrorCode::InvalidSwarm, other.to_string()),
+        },
+    )?;
     let mut file = buffered.into_inner().map_err(|error| failed(error.into_error()))?;
     file.flush().and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     let size = file.as_file().metadata().map_err(failed)?.len();

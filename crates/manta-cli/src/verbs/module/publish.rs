@@ -5,6 +5,7 @@ use manta_api::ModuleVersionView;
 use manta_api::version::SCHEMA_VERSION;
 use serde_json::json;
 
+use super::sign::SignArgs;
 use crate::out;
 use crate::package::{self, SourceArgs};
 use crate::registry::{Registry, RegistryArgs, split};
@@ -19,6 +20,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     source: SourceArgs,
+
+    #[command(flatten)]
+    sign: SignArgs,
 
     #[command(flatten)]
     registry: RegistryArgs,
@@ -42,7 +46,8 @@ pub(crate) struct AddArgs {
 /// Publishes a module; a version that exists stays what it is.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let registry = args.registry.open()?;
-    let package = package::open(&args.module, &args.source).await?;
+    let mut package = package::open(&args.module, &args.source).await?;
+    args.sign.sign(&mut package)?;
     told(&registry.publish(&package).await?, form)
 }
 

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use manta_api::ModuleVersionView;
 use manta_api::version::SCHEMA_VERSION;
+use manta_module::Signature;
 use serde_json::json;
 
 use crate::out;
@@ -28,12 +29,21 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         out::put_json(&json!({"schema_version": SCHEMA_VERSION, "name": args.name, "versions": versions}))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(&["VERSION", "TAGS", "NOTES", "SIZE", "BUNDLE", "PUBLISHED", "BY"]);
+    let mut table = Table::new(&["VERSION", "TAGS", "NOTES", "SIZE", "BUNDLE", "PUBLISHED", "BY", "SIGNED"]);
     for version in &versions {
         let size = format!("{} in {}", bytes(version.about.bytes), count(one(version.about.files), "file"));
         let published = if version.published_ms == 0 { "-".to_owned() } else { iso(version.published_ms) };
         let (tags, by) = (one_line(&version.tags.join(", "), 24), one_line(&version.publisher, 40));
-        table.row(vec![version.version.clone(), tags, notes(version), size, version.bundle.short(), published, by]);
+        table.row(vec![
+            version.version.clone(),
+            tags,
+            notes(version),
+            size,
+            version.bundle.short(),
+            published,
+            by,
+            signed(version),
+        ]);
     }
     out::put(&table.render(out::width()))?;
     Ok(ExitCode::SUCCESS)
@@ -123,6 +133,16 @@ fn notes(version: &ModuleVersionView) -> String {
         (None, None) => version.about.description.clone().unwrap_or_default(),
     };
     one_line(&words, 48)
+}
+
+/// The keys by which a version claims to be signed; `manta module verify` proves it.
+fn signed(version: &ModuleVersionView) -> String {
+    let keys: Vec<String> = version
+        .signatures
+        .iter()
+        .filter_map(|text| Some(Signature::parse(text).ok()?.statement().signer.short()))
+        .collect();
+    if keys.is_empty() { "-".to_owned() } else { one_line(&keys.join(", "), 40) }
 }
 
 fn one(files: u64) -> usize {
