@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod error;
 pub mod module;
 pub mod plan;
+pub mod policy;
 pub mod submission;
 pub mod version;
 pub mod view;

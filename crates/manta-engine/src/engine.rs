@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_types::{
-    AttemptId, Cause, Event, NodeDuty, NodeName, SwarmEvent, SwarmId, SwarmSpec, SwarmState, TaskIndex, Timestamp,
-    limits,
+    AttemptId, Cause, Digest, Event, NodeDuty, NodeName, SignedBy, SwarmEvent, SwarmId, SwarmSpec, SwarmState,
+    TaskIndex, Timestamp, limits,
 };
 
 use crate::fleet::Fleet;
@@ -183,6 +183,11 @@ impl Engine {
         }
         self.fleet.insert(node);
         self.watch_lease(&name);
+    }
+
+    /// Makes known who signed a bundle before a restart.
+    pub fn restore_signatures(&mut self, bundle: Digest, signatures: Vec<SignedBy>) {
+        self.fleet.note_signed(bundle, signatures);
     }
 
     /// Forgets swarms, in whole lines, and names those that are gone: a line, which is a swarm and all that go on after it,

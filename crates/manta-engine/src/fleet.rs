@@ -1,9 +1,9 @@
 //! All nodes, by name, and those that can be used in the order of their load.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use manta_types::{NodeName, NodeState, Timestamp};
+use manta_types::{Digest, NodeName, NodeState, SignedBy, Timestamp};
 
-use crate::node::Node;
+use crate::node::{Node, Signatures};
 
 /// The nodes that ever joined.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(crate) struct Fleet {
     usable: BTreeSet<(bool, u64, usize)>,
     /// Rises when a node can do what it could not do before.
     version: u64,
+    /// Who signed what.
+    signatures: Signatures,
     /// Whether revoked nodes are awaited.
     #[cfg(feature = "planted-bugs")]
     pub(crate) await_revoked: bool,
@@ -58,7 +60,8 @@ impl Fleet {
     }
 
     /// Makes a node known, in place of what was known under its name.
-    pub(crate) fn insert(&mut self, node: Node) {
+    pub(crate) fn insert(&mut self, mut node: Node) {
+        node.signatures = Signatures::clone(&self.signatures);
         let name = node.name().clone();
         let at = *self.index.entry(name.clone()).or_insert(self.nodes.len());
         if let Some(before) = self.nodes.get(at) {
@@ -102,6 +105,16 @@ impl Fleet {
     /// Changes all nodes in a way that leaves their order as it is.
     pub(crate) fn for_each(&mut self, change: impl FnMut(&mut Node)) {
         self.nodes.iter_mut().for_each(change);
+    }
+
+    /// Notes who signed a bundle: nodes that refused it may think otherwise now.
+    pub(crate) fn note_signed(&mut self, bundle: Digest, signatures: Vec<SignedBy>) {
+        std::sync::Arc::make_mut(&mut self.signatures).insert(bundle, signatures);
+        for node in &mut self.nodes {
+            node.signatures = Signatures::clone(&self.signatures);
+            node.refused.remove(&bundle);
+        }
+        self.version += 1;
     }
 
     /// Notes that a node may offer more than before.

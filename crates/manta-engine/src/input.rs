@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use manta_types::event::{Outputs, Published, Timings};
 use manta_types::{
-    AttemptFailure, AttemptId, Cause, Checkpoint, Event, NodeDuty, NodeName, Runtime, SwarmId, SwarmSpec, Timestamp,
+    AttemptFailure, AttemptId, Cause, Checkpoint, Digest, Event, NodeDuty, NodeName, Policy, Runtime, SignedBy,
+    SwarmId, SwarmSpec, Timestamp,
 };
 
 /// The time of a step.
@@ -40,6 +41,8 @@ pub struct NodeDescription {
     pub tmp_bytes: u64,
     /// GPUs: the memory of each in bytes, 0 where it is not told.
     pub gpus: Vec<u64>,
+    /// What its site allows there; the node itself has the last word.
+    pub policy: Policy,
 }
 
 /// An attempt that a node still has when it connects.
@@ -174,6 +177,13 @@ pub enum Input {
         /// How long it took.
         timings: Timings,
     },
+    /// A bundle has these signatures now, all of them sound; policies are judged by them from now on.
+    Signed {
+        /// The bundle.
+        bundle: Digest,
+        /// By whom.
+        signatures: Vec<SignedBy>,
+    },
     /// Time went on.
     Tick,
 }
@@ -198,6 +208,7 @@ impl Input {
             Self::NodeHeard { node: name } => node(name, "heard"),
             Self::Progressed { node: name, .. } => node(name, "progress"),
             Self::Succeeded { node: name, .. } | Self::Failed { node: name, .. } => node(name, "report"),
+            Self::Signed { .. } => user("sign"),
             Self::Tick => Cause::Time,
         }
     }

@@ -1,12 +1,16 @@
 //! What the engine knows of a node: what it offers, what it is used for, when it was last heard, and what it has.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use manta_types::state::{DutyChange, NodeChange};
-use manta_types::{AttemptId, NodeDuty, NodeName, NodeState, SwarmId, Timestamp, limits};
+use manta_types::{AttemptId, Digest, NodeDuty, NodeName, NodeState, SignedBy, SwarmId, Timestamp, limits};
 
 use crate::NodeDescription;
 use crate::queue::Queue;
+
+/// Who signed each bundle, as far as anybody did.
+pub(crate) type Signatures = Arc<BTreeMap<Digest, Vec<SignedBy>>>;
 
 /// A node, as decisions see it.
 #[derive(Debug)]
@@ -24,6 +28,10 @@ pub struct Node {
     pub(crate) live: BTreeMap<AttemptId, SwarmId>,
     /// Slots that wait for a place at it.
     pub(crate) queue: Queue,
+    /// Who signed what; all nodes share it.
+    pub(crate) signatures: Signatures,
+    /// Bundles that its policy refused though nobody foresaw it, with its words; until it connects again or they are signed.
+    pub(crate) refused: BTreeMap<Digest, String>,
 }
 
 impl Node {
@@ -38,6 +46,8 @@ impl Node {
             alarm: None,
             live: BTreeMap::new(),
             queue: Queue::default(),
+            signatures: Signatures::default(),
+            refused: BTreeMap::new(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Which nodes a task runs on, and why the others cannot.
 use std::collections::BTreeSet;
 
-use manta_types::{Method, NodeDuty, NodeLimit, NodeName, NodeState, TaskIndex, TaskRunState, TaskSpec, Timestamp};
+use manta_types::{
+    Code, Method, NodeDuty, NodeLimit, NodeName, NodeState, TaskIndex, TaskRunState, TaskSpec, Timestamp,
+};
 
 use crate::division;
 use crate::fleet::Fleet;
@@ -57,7 +59,27 @@ pub(crate) fn static_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
         let why = format!("has no image `{}` (it has: {})", task.image, has.images.join(", "));
         return Some(Obstacle::new(why, format!("another node has image `{}`", task.image)));
     }
-    runtime_cause(task, node).or_else(|| resource_cause(task, node))
+    let cause = runtime_cause(task, node).or_else(|| policy_cause(task, node));
+    cause.or_else(|| resource_cause(task, node))
+}
+
+/// What the node's policy says of a task, as far as it can be told from here; what has an end is taken to hold.
+pub(crate) fn policy_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
+    let (name, version) = (&task.module, &task.version);
+    if let Some(words) = node.refused.get(&task.bundle) {
+        let change = format!("the site of {} allows it, and the node starts again", node.name());
+        return Some(Obstacle::new(format!("refused it: {words}"), change));
+    }
+    let code = Code {
+        name,
+        version,
+        bundle: task.bundle,
+        image: &task.image,
+        datasets: &task.datasets,
+        signatures: node.signatures.get(&task.bundle).map(Vec::as_slice).unwrap_or_default(),
+    };
+    let refusal = node.description.policy.judge(&code, None).err()?;
+    Some(Obstacle::new(format!("refuses module `{name}` {version} by its policy: {refusal}"), refusal.change))
 }
 
 /// Why none of the module's locks is for what the task's image is on that node; what is unknown is left to the node.

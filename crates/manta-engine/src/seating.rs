@@ -1,6 +1,6 @@
 //! What a slot needs: a place at a node for its next attempt, or doubt about the attempt that it has.
 use manta_types::event::{AttemptStateName, SwarmEvent as E};
-use manta_types::{AttemptState, NodeDuty, NodeName, TaskIndex, Timestamp, limits};
+use manta_types::{AttemptState, NodeDuty, NodeName, TaskIndex, TaskSpec, Timestamp, limits};
 
 use crate::fleet::Fleet;
 use crate::node::Node;
@@ -85,7 +85,7 @@ impl Seat<'_> {
         if here.is_some() {
             return Some(self.queue(self.slot.node.clone(), None));
         }
-        Some(match away(own, self.now) {
+        Some(match away(spec, own, self.now) {
             Away::ForEver(reason) => self.excuse(reason.to_owned()),
             Away::Given(reason) if self.others_remain() => self.excuse(reason),
             Away::Given(_) => self.queue(self.slot.node.clone(), None),
@@ -165,12 +165,15 @@ enum Away {
     Until(Timestamp),
 }
 
-fn away(node: Option<&Node>, now: Timestamp) -> Away {
+fn away(spec: &TaskSpec, node: Option<&Node>, now: Timestamp) -> Away {
     let Some(node) = node else { return Away::ForEver("is not known any more") };
     match node.duty() {
         NodeDuty::Revoked => Away::ForEver("revoked"),
         NodeDuty::Draining | NodeDuty::Drained => Away::Given("drained".to_owned()),
-        NodeDuty::Active if node.is_usable() => Away::Given("does not offer what it needs any more".to_owned()),
+        NodeDuty::Active if node.is_usable() => Away::Given(match placement::policy_cause(spec, node) {
+            Some(obstacle) => obstacle.why,
+            None => "does not offer what it needs any more".to_owned(),
+        }),
         NodeDuty::Active if now < node.grace_ends() => Away::Until(node.grace_ends()),
         NodeDuty::Active => Away::Given(format!("lost {} s ago", (now - node.last_heard).as_secs())),
     }

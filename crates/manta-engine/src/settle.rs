@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use manta_types::event::SwarmEvent as E;
 use manta_types::state::DutyChange;
-use manta_types::{Cause, NodeName, NodeState, SwarmId, TaskRunState, Timestamp};
+use manta_types::{Cause, Digest, NodeName, NodeState, SignedBy, SwarmId, TaskRunState, Timestamp};
 
 use crate::engine::Work;
 use crate::placement::is_eligible;
@@ -40,6 +40,15 @@ impl Engine {
                 }
                 Alarm::Slot(id, task, slot) => self.mark_slot(id, (task, slot), &Cause::Time),
             }
+        }
+    }
+
+    /// Notes who signed a bundle; whatever waits for a node that takes it is looked at again.
+    pub(crate) fn note_signed(&mut self, bundle: Digest, signatures: Vec<SignedBy>, cause: &Cause) {
+        self.fleet.note_signed(bundle, signatures);
+        let names: Vec<NodeName> = self.fleet.names().cloned().collect();
+        for name in names {
+            self.look_at_node(&name, cause);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use manta_types::event::{AttemptStateName, Failure, SwarmEvent as E};
 use manta_types::state::DutyChange;
 use manta_types::{
-    AttemptId, AttemptState, NodeDuty, NodeName, NodeState, SwarmId, SwarmState, TaskRunState, Timestamp,
+    AttemptId, AttemptState, NodeDuty, NodeName, NodeState, OutcomeClass, SwarmId, SwarmState, TaskRunState, Timestamp,
 };
 
 use crate::engine::Work;
@@ -80,12 +80,16 @@ impl Engine {
                 self.finish(Report { node, attempt, epoch }, |_, _| event, work);
             }
             Input::Failed { node, attempt, epoch, failure, results, timings } => {
+                if failure.class == OutcomeClass::Policy {
+                    self.note_refusal(&node, attempt, &failure.message);
+                }
                 let event = |run: &TaskRun, swarm: &SwarmRun| {
                     let retry_after_ms = retry_after(swarm, run, attempt, &failure);
                     E::AttemptFailed { attempt, failure: Failure::from(failure), results, timings, retry_after_ms }
                 };
                 self.finish(Report { node, attempt, epoch }, event, work);
             }
+            Input::Signed { bundle, signatures } => self.note_signed(bundle, signatures, &work.cause),
             Input::Tick => {}
         }
     }
@@ -167,6 +171,7 @@ impl Engine {
         }
         self.fleet.change(&name, |node| {
             (node.description, node.connected) = (description, true);
+            node.refused.clear();
             node.heard(now);
         });
         self.fleet.note_news();
@@ -193,6 +198,16 @@ impl Engine {
             }
         }
         self.look_at_node(&name, &work.cause);
+    }
+
+    /// A node refused an attempt by its policy: its bundle is not offered to it again before something changed.
+    fn note_refusal(&mut self, name: &NodeName, attempt: AttemptId, words: &str) {
+        let Some(swarm) = self.swarm_of(attempt) else { return };
+        let bundle = swarm.attempts.get(&attempt).map(|place| swarm.spec.tasks[place.task].bundle);
+        let is_its_own = swarm.attempt(attempt).is_some_and(|(_, found)| found.node == *name);
+        if let Some(bundle) = bundle.filter(|_| is_its_own) {
+            self.fleet.change(name, |node| node.refused.insert(bundle, words.to_owned()));
+        }
     }
 
     /// Attempts on a node that fell silent are alive again, in the phase in which they were last heard.

@@ -13,6 +13,7 @@ mod manifest;
 mod pack;
 mod path;
 mod range;
+mod sbom;
 mod signature;
 mod wheel;
 pub mod zip;
@@ -25,5 +26,6 @@ pub use manifest::{BundleManifest, Entry, MANIFEST_VERSION, ManifestError, Modul
 pub use pack::{Bundle, BundleMeta, pack};
 pub use path::{PATH_BYTES_MAX, PATH_DEPTH_MAX, PathProblem, check_path};
 pub use range::{Candidate, NoVersion, RangeError, VersionRange, resolve};
+pub use sbom::sbom;
 pub use signature::{Signature, SignatureError, Signed, Statement, Verified, keep};
 pub use wheel::{WheelName, WheelNameProblem, normalised};

@@ -26,6 +26,7 @@ use crate::layer::Layers;
 use crate::light::Values;
 use crate::link::Link;
 use crate::outbox::Outbox;
+use crate::policy::Site;
 use crate::remote::Remote;
 use crate::session::Session;
 use crate::state::StateStore;
@@ -60,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) runtime: PathBuf,
     /// What an attempt gets that asks for nothing.
     pub(crate) defaults: Resources,
+    /// What the site allows here.
+    pub(crate) site: Site,
     pub(crate) bundles: Bundles,
     pub(crate) layers: Layers,
     pub(crate) values: Values,
@@ -236,6 +239,7 @@ async fn start_up(
         zygotes,
         runtime,
         defaults: Resources::defaults(host::memory_bytes(), settings.slots, settings.bounds),
+        site: Site::new(settings.policy.clone()),
         bundles,
         layers,
         values: Values::new(cache, tier == Tier::Full),

@@ -11,6 +11,7 @@ use manta_module::{BundleManifest, ManifestError};
 use manta_types::Digest;
 
 use crate::cache::{Cache, CacheError, Directories, Hold, Pin};
+use crate::policy::{Admitted, Described};
 use crate::supervisor::blocking;
 
 /// Files of a bundle that are fetched at once.
@@ -53,13 +54,16 @@ impl Bundles {
         Ok(Self { cache, laid_out: Directories::open(root, bytes_max, |_| None)? })
     }
 
-    /// The bundle of that digest, fetched and laid out first where this node lacks it.
-    pub(crate) async fn get(&self, digest: Digest) -> Result<Bundle, BundleError> {
-        let manifest = blocking({
-            let pin = self.cache.fetch(digest).await?;
-            move || read_manifest(&pin)
-        });
-        let manifest = manifest.await?;
+    /// What a bundle is: its manifest, fetched where this node lacks it, and nothing else of it.
+    pub(crate) async fn describe(&self, digest: Digest) -> Result<Described, BundleError> {
+        let pin = self.cache.fetch(digest).await?;
+        let manifest = blocking(move || read_manifest(&pin)).await?;
+        Ok(Described { digest, manifest })
+    }
+
+    /// A bundle that the site allows, fetched and laid out first where this node lacks it.
+    pub(crate) async fn get(&self, admitted: Admitted) -> Result<Bundle, BundleError> {
+        let Described { digest, manifest } = admitted.into_bundle();
         if let Some(hold) = self.laid_out.hold(digest) {
             return Ok(Bundle { manifest, dir: hold.path(), _hold: hold });
         }
@@ -150,13 +154,17 @@ mod tests {
         Bundles::open(&dir.join("bundles"), cache, BYTES_MAX).unwrap()
     }
 
+    async fn get(bundles: &Bundles, digest: Digest) -> Result<Bundle, BundleError> {
+        bundles.get(Admitted::unjudged(bundles.describe(digest).await?)).await
+    }
+
     #[tokio::test]
     async fn attempts_that_want_one_bundle_at_once_find_it_whole() {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest();
         let bundles = bundles(dir.path(), &[&manifest.canonical_bytes(), b"one", b"two"]);
         let digest = manifest.digest();
-        let (one, other) = tokio::join!(bundles.get(digest), bundles.get(digest));
+        let (one, other) = tokio::join!(get(&bundles, digest), get(&bundles, digest));
         let (one, other) = (one.unwrap(), other.unwrap());
         assert_eq!((&one.dir, &one.manifest), (&other.dir, &manifest));
         assert_eq!(fs::read(one.dir.join("sub/a.py")).unwrap(), b"two");
@@ -169,10 +177,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest();
         let goods: [&[u8]; 3] = [&manifest.canonical_bytes(), b"one", b"two"];
-        let left = bundles(dir.path(), &goods).get(manifest.digest()).await.unwrap().dir.join("sub/a.py");
+        let left = get(&bundles(dir.path(), &goods), manifest.digest()).await.unwrap().dir.join("sub/a.py");
         fs::remove_file(&left).unwrap();
         fs::write(&left, b"").unwrap();
-        bundles(dir.path(), &goods).get(manifest.digest()).await.unwrap();
+        get(&bundles(dir.path(), &goods), manifest.digest()).await.unwrap();
         assert_eq!(fs::read(&left).unwrap(), b"two");
     }
 
@@ -181,8 +189,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest();
         let bundles = bundles(dir.path(), &[&manifest.canonical_bytes(), b"one", b"{}"]);
-        assert!(matches!(bundles.get(manifest.digest()).await, Err(BundleError::Blob(_))));
-        assert!(matches!(bundles.get(digest_of(b"{}")).await, Err(BundleError::Manifest(_))));
+        assert!(matches!(get(&bundles, manifest.digest()).await, Err(BundleError::Blob(_))));
+        assert!(matches!(get(&bundles, digest_of(b"{}")).await, Err(BundleError::Manifest(_))));
         assert_eq!(fs::read_dir(dir.path().join("bundles")).unwrap().count(), 0);
     }
     #[tokio::test]
@@ -193,15 +201,15 @@ mod tests {
         let goods: Vec<&[u8]> = contents.iter().map(Vec::as_slice).chain([&b"one"[..], b"two"]).collect();
         let bundles = bundles(dir.path(), &goods);
         let there = || all.each_ref().map(|one| dir.path().join("bundles").join(one.digest().to_string()).is_dir());
-        let first = bundles.get(all[0].digest()).await.unwrap();
-        let others = [bundles.get(all[1].digest()).await.unwrap(), bundles.get(all[2].digest()).await.unwrap()];
+        let first = get(&bundles, all[0].digest()).await.unwrap();
+        let others = [get(&bundles, all[1].digest()).await.unwrap(), get(&bundles, all[2].digest()).await.unwrap()];
         assert_eq!(there(), [true, true, true, false], "all are in use");
         drop(others);
-        let last = bundles.get(all[3].digest()).await.unwrap();
+        let last = get(&bundles, all[3].digest()).await.unwrap();
         assert_eq!(there(), [true, false, false, true]);
         assert_eq!(fs::read(first.dir.join("sub/a.py")).unwrap(), b"two");
         drop((first, last));
-        bundles.get(all[1].digest()).await.unwrap();
+        get(&bundles, all[1].digest()).await.unwrap();
         assert_eq!(there(), [false, true, false, false]);
         assert_eq!(fs::read_dir(dir.path().join("bundles")).unwrap().count(), 1, "nothing is left beside");
     }

@@ -67,6 +67,16 @@ pub enum NodeError {
         /// Why.
         reason: String,
     },
+    /// The site's policy cannot be used.
+    #[error("the policy {place} cannot be used: {problem}")]
+    Policy {
+        /// Its file, with the line where that is known.
+        place: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        cure: String,
+    },
     /// The manager does not want this node.
     #[error("the manager at {manager} refused this node: {reason}")]
     Refused {
@@ -100,7 +110,7 @@ impl NodeError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NoContainment { .. } | Self::Python { .. } | Self::Engine { .. } => ErrorCode::NoContainment,
-            Self::DatasetName(_) | Self::Gpus { .. } => ErrorCode::BadArgument,
+            Self::DatasetName(_) | Self::Gpus { .. } | Self::Policy { .. } => ErrorCode::BadArgument,
             Self::DatasetPath { .. } => ErrorCode::DatasetPath,
             Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
             Self::DataDir { .. } | Self::Runtime(_) => ErrorCode::Storage,
@@ -112,7 +122,9 @@ impl NodeError {
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoContainment { cure, .. } | Self::DatasetPath { cure, .. } => Some(cure.clone()),
+            Self::NoContainment { cure, .. } | Self::DatasetPath { cure, .. } | Self::Policy { cure, .. } => {
+                Some(cure.clone())
+            }
             Self::DataDirLocked { .. } => Some("stop the other agent, or give this one its own directory".to_owned()),
             Self::Engine { service, .. } => Some(format!(
                 "start {service} (`systemctl start {service}.socket`) and let this user use it, name its socket with \

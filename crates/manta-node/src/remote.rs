@@ -63,6 +63,11 @@ impl Remote {
         persist(|| async { Ok(self.client.replay_inputs(replay, &self.node).await?) }).await
     }
 
+    /// The signatures of a bundle, not yet verified. Tries for as long as the manager cannot be reached.
+    pub(crate) async fn signatures(&self, bundle: Digest) -> Result<Vec<String>, RemoteError> {
+        persist(|| async { Ok(self.client.bundle_signatures(bundle).await?) }).await
+    }
+
     /// Those of the blobs that the manager lacks. Tries for as long as it cannot be reached.
     pub(crate) async fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, RemoteError> {
         persist(|| async { Ok(self.client.blobs_missing(digests).await?) }).await

@@ -7,6 +7,7 @@ use manta_api::node::manager_message::Kind as Said;
 use manta_api::node::node_gateway_client::NodeGatewayClient;
 use manta_api::node::node_message::Kind;
 use manta_api::node::{Dataset, Goodbye, Gpu, Heartbeat, Hello, ManagerMessage, NodeMessage, Welcome};
+use manta_api::policy::PolicyForm;
 use manta_api::version::{NODE_PROTOCOL, PRODUCT};
 use manta_client::{Connector, Endpoint, Token};
 use manta_types::NodeId;
@@ -194,6 +195,7 @@ impl Session {
             platform: node.images.runtime().map(|runtime| runtime.platform.to_string()).unwrap_or_default(),
             process: self.process.to_string(),
             dial,
+            policy: policy(node),
         }
     }
 
@@ -331,4 +333,13 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = deeper.source();
     }
     words
+}
+
+/// The site's policy as the manager is told it; nothing where there are no rules.
+fn policy(node: &Node) -> String {
+    let policy = node.site.policy();
+    if policy.is_empty() {
+        return String::new();
+    }
+    serde_json::to_string(&PolicyForm::from(policy.clone())).expect("texts and numbers: always JSON")
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use manta_client::{Endpoint, Token};
 use manta_image::{Installer, Store};
 use manta_sandbox::Tier;
-use manta_types::{ClusterId, NodeName, limits};
+use manta_types::{ClusterId, NodeName, Policy, limits};
 
 use crate::{GpuSource, Warm};
 
@@ -82,6 +82,8 @@ pub struct Settings {
     pub on_allowed_probe: OnAllowedProbe,
     /// What bounds every attempt here.
     pub bounds: Bounds,
+    /// Whose code may run here, and on what.
+    pub policy: Policy,
     /// Whether and how tasks are started warm.
     pub warm: Warm,
     /// Whether `data_dir` is removed after an orderly exit.

@@ -16,6 +16,8 @@ pub enum OutcomeClass {
     Image,
     /// A dataset is missing, unreadable or corrupt.
     Dataset,
+    /// The node's own policy does not allow it.
+    Policy,
     /// The node went away or lost its agent.
     LostNode,
     /// Our own fault or the host's.
@@ -24,12 +26,13 @@ pub enum OutcomeClass {
 
 impl OutcomeClass {
     /// Every class, in the order of the documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UserError,
         Self::ResourceLimit,
         Self::Timeout,
         Self::Image,
         Self::Dataset,
+        Self::Policy,
         Self::LostNode,
         Self::Platform,
     ];
@@ -42,6 +45,7 @@ impl OutcomeClass {
             Self::Timeout => "timeout",
             Self::Image => "image",
             Self::Dataset => "dataset",
+            Self::Policy => "policy",
             Self::LostNode => "lost_node",
             Self::Platform => "platform",
         }

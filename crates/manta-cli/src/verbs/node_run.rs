@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use manta_image::Store;
 use manta_node::{EngineChoice, GpuSource, NodeError, OnAllowedProbe, Settings, Warm};
 use manta_sandbox::{ContainerEngine, Launcher, Tier};
-use manta_types::NodeName;
+use manta_types::{NodeName, Policy};
 
 use crate::connection::{endpoint, parse_cluster, read_token, variable};
 use crate::data::parse_label;
@@ -99,6 +99,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=SIZE")]
     limit: Vec<String>,
 
+    /// What this site allows: signers, bundles, images, datasets; read once, at the start [default: policy.toml in the data
+    /// directory, where there is one].
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
     /// The cluster to join.
     #[arg(long, value_name = "NAME", default_value = "default")]
     cluster: String,
@@ -123,7 +128,8 @@ pub(crate) struct Args {
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         let failure = Self::new(error.code(), error.to_string());
-        Self { hint: error.hint(), ..failure }
+        let exit = if matches!(error, NodeError::Policy { .. }) { 2 } else { failure.exit };
+        Self { hint: error.hint(), exit, ..failure }
     }
 }
 
@@ -202,6 +208,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         },
         warm: warm(args)?,
         bounds: bounds::read(&args.limit)?,
+        policy: policy(args.policy.as_deref(), &data_dir)?,
         ephemeral: args.ephemeral,
         name,
     })
@@ -211,6 +218,15 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
 fn images(args: &Args) -> Result<Store, Failure> {
     let beside = || args.data_dir.as_ref().filter(|_| crate::home::data().is_none()).map(|data| data.join("images"));
     image::open(args.images.clone().or_else(beside).as_deref())
+}
+
+/// The policy that is named, or the one in the data directory; without either, everything is allowed.
+fn policy(named: Option<&Path>, data_dir: &Path) -> Result<Policy, Failure> {
+    let own = data_dir.join(manta_node::POLICY_FILE);
+    match named.or_else(|| Some(own.as_path()).filter(|own| own.exists())) {
+        Some(path) => Ok(manta_node::read_policy(path)?),
+        None => Ok(Policy::default()),
+    }
 }
 
 fn warm(args: &Args) -> Result<Warm, Failure> {

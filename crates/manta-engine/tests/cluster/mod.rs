@@ -132,6 +132,7 @@ impl Cluster {
             memory_bytes: 8 << 30,
             tmp_bytes: 8 << 30,
             gpus: Vec::new(),
+            policy: manta_types::Policy::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Between the node protocol's messages and the manager's own types; what a node sends is checked here.
 use manta_api::node::{self as wire, manager_message, node_message};
+use manta_api::policy::{POLICY_BYTES_MAX, PolicyForm};
 use manta_engine::{Command, Held, Offer};
 use manta_types::event::{AttemptStateName, StartWay, Timings};
 use manta_types::name::{check_component, check_name};
@@ -70,6 +71,15 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
     if hello.held.len() > HELD_MAX {
         return Err(format!("node `{name}` holds {} attempts; {HELD_MAX} are the limit", hello.held.len()));
     }
+    if hello.policy.len() > POLICY_BYTES_MAX {
+        let (has, most) = (hello.policy.len(), POLICY_BYTES_MAX);
+        return Err(format!("node `{name}` has a policy of {has} bytes; {most} are the limit"));
+    }
+    let policy = match hello.policy.as_str() {
+        "" => PolicyForm::default(),
+        text => serde_json::from_str(text)
+            .map_err(|error| format!("the policy of node `{name}` cannot be read: {error}"))?,
+    };
     let current = hello.held.iter().filter(|held| held.generation == 0 || held.generation == generation);
     let held = current.map(|held| Ok(Held { attempt: attempt(&held.attempt)?, epoch: held.epoch }));
     let held = held.collect::<Result<_, String>>()?;
@@ -94,6 +104,7 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
         notes: clip_all(hello.notes),
         agent_version: clip(hello.agent_version, 64),
         python_version: clip(hello.python_version, 64),
+        policy,
         platform: clip(hello.platform, 64),
     };
     Ok(Introduction { name, id, profile, held, greeting })

@@ -14,7 +14,7 @@ use manta_types::{Checkpoint, NodeDuty, NodeId, NodeName, SwarmId, SwarmSpec, Ti
 use super::change::Change;
 use super::nodes::{Greeting, KnownNode, NodeProfile, NodeTable};
 use super::recover::Recovered;
-use super::registry::Registry;
+use super::registry::{Registry, signatures};
 use super::turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
 
 /// The longest sleep of an idle loop.
@@ -278,6 +278,10 @@ impl Core {
             let changed = self.modules.make(wanted).map_err(Refused::Registry)?;
             if !changed.is_empty() {
                 tracing::info!("{}", wanted.done());
+            }
+            for record in changed.iter().filter(|record| !record.signatures.is_empty()) {
+                let (bundle, signatures) = (record.bundle.digest, signatures(record));
+                self.decide(Input::Signed { bundle, signatures }, turn);
             }
             turn.transaction.modules.extend(changed);
         }

@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use manta_api::policy::PolicyForm;
 use manta_engine::NodeDescription;
 use manta_store::NodeRecord;
 use manta_types::{NodeDuty, NodeId, NodeName, Runtime};
@@ -52,6 +53,9 @@ pub struct NodeProfile {
     /// The host's processor and C library; empty where the node did not tell.
     #[serde(default)]
     pub platform: String,
+    /// What its site allows there.
+    #[serde(default)]
+    pub policy: PolicyForm,
 }
 
 /// A GPU of a node.
@@ -88,6 +92,7 @@ impl NodeProfile {
             // Scratch is memory, but where tasks have no file system of their own.
             tmp_bytes: if self.tier == "reduced" { u64::MAX } else { self.memory_bytes },
             gpus: self.gpus.iter().map(|gpu| gpu.memory_bytes).collect(),
+            policy: self.policy.clone().into(),
         }
     }
 }

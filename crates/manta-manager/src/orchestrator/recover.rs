@@ -10,7 +10,7 @@ use manta_types::{ClusterId, Event, NodeName, SwarmSpec, limits};
 
 use super::ended::Ended;
 use super::nodes::KnownNode;
-use super::registry::Registry;
+use super::registry::{Registry, signatures};
 use crate::ManagerError;
 
 /// Events read at once; bounds the time for which other readers wait.
@@ -58,7 +58,11 @@ pub fn recover(
     if !open.is_empty() {
         tracing::info!(swarms = open.len(), nodes = nodes.len(), "swarms go on from what is stored");
     }
-    let modules = Registry::new(store.modules(cluster)?)?;
+    let records = store.modules(cluster)?;
+    for record in records.iter().filter(|record| !record.signatures.is_empty()) {
+        engine.restore_signatures(record.bundle.digest, signatures(record));
+    }
+    let modules = Registry::new(records)?;
     Ok(Recovered { engine, nodes, modules, ended: Ended::new(ended) })
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use manta_api::{ModuleMark, version};
 use manta_module::{Candidate, NoVersion, Signature, Verified, VersionRange, resolve};
 use manta_store::ModuleRecord;
-use manta_types::Digest;
+use manta_types::{Digest, SignedBy};
 use semver::Version;
 
 use crate::ManagerError;
@@ -224,6 +224,16 @@ impl Registry {
         }
         Ok(changed)
     }
+}
+
+/// Who signed a version. Each signature was verified when it was taken, and lies under its row's checksum; nodes verify again.
+pub(super) fn signatures(record: &ModuleRecord) -> Vec<SignedBy> {
+    let read = record.signatures.iter().filter_map(|text| Signature::parse(text).ok());
+    read.map(|signature| {
+        let statement = signature.statement();
+        SignedBy { key: statement.signer, expires_ms: statement.expires_ms }
+    })
+    .collect()
 }
 
 /// Whether what a version says of itself allows this release of Manta.

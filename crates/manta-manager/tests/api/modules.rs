@@ -2,7 +2,7 @@
 use http::{Method, StatusCode, header};
 use manta_api::ModuleMark;
 use manta_client::Client;
-use manta_module::{BundleMeta, Entry, ModuleResources, Target, pack};
+use manta_module::{BundleMeta, Entry, ModuleResources, SecretKey, Signature, Signed, Target, pack};
 use manta_types::Digest;
 use serde_json::json;
 
@@ -152,5 +152,33 @@ async fn a_module_for_another_release_is_neither_chosen_nor_run() {
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     let sentence = refused.json()["detail"].as_str().unwrap().to_owned();
     assert!(sentence.contains("module `worker` 1.1.0 needs manta >=99, and this is manta"), "{sentence}");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signatures_are_verified_when_they_come_and_stay_with_their_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let client = manager.client();
+    let bundle = stored(&manager, "1.0.0", "x = 1", None).await;
+    client.publish(bundle, "ada", &Client::new_key()).await.unwrap();
+    let module = Signed { module: "worker", version: "1.0.0", bundle };
+    let sign = |module, signed_ms| Signature::make(&SecretKey::from_seed(&[1; 32]), module, signed_ms, None).text();
+    let mark =
+        async |text: String| client.mark_module("worker", "1.0.0", ModuleMark::Sign(text), &Client::new_key()).await;
+    let replayed = sign(Signed { version: "0.9.0", ..module }, 5);
+    let tampered = sign(module, 5).replace("\"signed_ms\":5", "\"signed_ms\":6");
+    for bad in [replayed, tampered, "x".repeat(64 << 10), "{}".to_owned()] {
+        let refused = mark(bad).await.unwrap_err();
+        assert_eq!((refused.code(), refused.exit()), ("MANTA-0210", 4), "{refused}");
+    }
+    assert!(client.module_version("worker", None).await.unwrap().signatures.is_empty());
+    assert_eq!(mark(sign(module, 5)).await.unwrap().signatures, [sign(module, 5)]);
+    assert_eq!(mark(sign(module, 7)).await.unwrap().signatures, [sign(module, 7)], "of one key the newest stays");
+    assert_eq!(mark(sign(module, 6)).await.unwrap().signatures, [sign(module, 7)]);
+    manager.stop().await.unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let told = manager.client().module("worker").await.unwrap();
+    assert_eq!(told[0].signatures, [sign(module, 7)]);
     manager.stop().await.unwrap();
 }

@@ -15,6 +15,7 @@ use crate::gpu::Claim;
 use crate::image::Environment;
 use crate::layer::{Layer, LayerError};
 use crate::logs::AttemptLog;
+use crate::policy::Admitted;
 
 /// What an attempt runs on.
 pub(crate) struct Prepared<'a> {
@@ -34,10 +35,11 @@ pub(crate) async fn prepare<'a>(
     order: &Order,
     log: &AttemptLog,
 ) -> Result<Prepared<'a>, AttemptFailure> {
+    let admitted = admit(node, order).await?;
     let environment = node.images.resolve(&order.image).await.map_err(|words| failure(OutcomeClass::Image, words))?;
     let gpus = gpus(node, order, log).await?;
     let datasets = order.datasets.iter().map(|name| dataset(node, name)).collect::<Result<_, _>>()?;
-    let bundle = node.bundles.get(order.bundle).await.map_err(|error| bundle_failure(&error))?;
+    let bundle = node.bundles.get(admitted).await.map_err(|error| bundle_failure(&error))?;
     let layer = layer(node, order, &environment, &bundle, log).await?;
     Ok(Prepared { environment, bundle, layer, datasets, gpus })
 }
@@ -95,6 +97,12 @@ fn installed(layer: &Layer, took: Duration) -> String {
     let named = layer.installed.distributions.iter().map(|own| format!("{} {}", own.name, own.version));
     let (named, count) = (named.collect::<Vec<_>>().join(", "), layer.installed.distributions.len());
     format!("installed {count} packages of the module's lock in {:.1} s: {named}", took.as_secs_f64())
+}
+
+/// The bundle, of which its manifest alone is fetched, once the site's policy allows it.
+async fn admit(node: &Node, order: &Order) -> Result<Admitted, AttemptFailure> {
+    let described = node.bundles.describe(order.bundle).await.map_err(|error| bundle_failure(&error))?;
+    node.site.admit(node, described, order).await
 }
 
 /// The GPUs that the task asks for; who has to wait for them says so.

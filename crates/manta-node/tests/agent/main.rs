@@ -8,6 +8,7 @@ mod cases;
 mod manager;
 mod module;
 mod node;
+mod policy;
 mod process;
 mod restarts;
 
@@ -40,5 +41,5 @@ fn main() -> ExitCode {
 }
 
 fn all() -> impl Iterator<Item = &'static cases::Case> {
-    cases::ALL.iter().chain(restarts::ALL)
+    cases::ALL.iter().chain(restarts::ALL).chain(policy::ALL)
 }

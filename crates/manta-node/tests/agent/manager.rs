@@ -45,6 +45,8 @@ type Blobs = Arc<Mutex<HashMap<String, Vec<u8>>>>;
 pub(crate) struct Manager {
     pub(crate) blobs: Blobs,
     pub(crate) inputs: Arc<Mutex<AttemptInputs>>,
+    /// What is sent as the signatures of any bundle.
+    pub(crate) signatures: Arc<Mutex<Vec<String>>>,
     /// Whether what may be read is told, and whether values are taken; a request waits while not.
     pub(crate) gates: Gates,
     /// What sessions that begin from now on are told.
@@ -76,6 +78,7 @@ impl Manager {
         let (doors_in, doors) = mpsc::unbounded_channel();
         let generation = Arc::new(AtomicU64::new(1));
         let (blobs, inputs) = (Blobs::default(), Arc::new(Mutex::new(empty_inputs())));
+        let signatures = Arc::new(Mutex::new(Vec::new()));
         let gateway = tonic::service::Routes::new(NodeGatewayServer::new(Gateway {
             doors: doors_in,
             generation: Arc::clone(&generation),
@@ -92,11 +95,16 @@ impl Manager {
                     .route("/v1/clusters/default/attempts/{id}/inputs", get(get_inputs))
                     .route("/v1/clusters/default/replays/{id}/inputs", get(get_inputs))
                     .with_state((Arc::clone(&inputs), inputs_gate)),
+            )
+            .merge(
+                Router::new()
+                    .route("/v1/clusters/default/signatures/{bundle}", get(get_signatures))
+                    .with_state(Arc::clone(&signatures)),
             );
         let listener = UnixListener::bind(socket).unwrap();
         let routes = gateway.into_axum_router().merge(http);
         let runs = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { blobs, inputs, gates, generation, doors, _runs: runs }
+        Self { blobs, inputs, signatures, gates, generation, doors, _runs: runs }
     }
 
     /// Keeps a blob.
@@ -306,6 +314,10 @@ async fn put_blob(
 async fn get_inputs(State((inputs, gate)): State<(Arc<Mutex<AttemptInputs>>, Gate)>) -> axum::Json<AttemptInputs> {
     opened(gate).await;
     axum::Json(inputs.lock().unwrap().clone())
+}
+
+async fn get_signatures(State(signatures): State<Arc<Mutex<Vec<String>>>>) -> axum::Json<serde_json::Value> {
+    axum::Json(serde_json::json!({"signatures": *signatures.lock().unwrap()}))
 }
 
 fn empty_inputs() -> AttemptInputs {

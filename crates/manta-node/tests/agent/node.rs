@@ -90,6 +90,7 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         image_names: BTreeMap::new(),
         isolation_min: Tier::Reduced,
         bounds: Bounds::default(),
+        policy: manta_types::Policy::default(),
         warm: Warm::Off,
         cache_bytes_max: 1 << 30,
         // One run of the suite serves all tests.

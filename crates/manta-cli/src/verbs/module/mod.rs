@@ -14,6 +14,7 @@ pub(crate) mod mark;
 pub(crate) mod package;
 mod packages;
 pub(crate) mod publish;
+pub(crate) mod sbom;
 pub(crate) mod show;
 pub(crate) mod sign;
 pub(crate) mod test;
@@ -31,6 +32,8 @@ pub(crate) enum Verb {
     Test(test::Args),
     /// Show what differs between two modules: manifest, dependencies, code.
     Diff(diff::Args),
+    /// Print what a module is made of, as CycloneDX 1.6.
+    Sbom(sbom::Args),
     /// Publish a version of a module, for ever.
     Publish(publish::Args),
     /// Say with a key of yours that a module is what it is: an archive, or a published version.
@@ -69,6 +72,7 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
         Verb::Check(args) => super::block_on(check::main(args, form)),
         Verb::Test(args) => super::block_on(test::main(args)),
         Verb::Diff(args) => super::block_on(diff::main(args, form)),
+        Verb::Sbom(args) => super::block_on(sbom::main(args)),
         Verb::Publish(args) => super::block_on(publish::main(args, form)),
         Verb::Sign(args) => super::block_on(sign::main(args, form)),
         Verb::Verify(args) => super::block_on(sign::verify(args, form)),

@@ -50,6 +50,10 @@ pub(crate) struct VerifyArgs {
     #[arg(value_name = "ARCHIVE|NAME@VERSION")]
     module: String,
 
+    /// A node's policy file: the signers that it trusts, and those that it revoked.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<std::path::PathBuf>,
+
     /// A publisher's public key that you trust, beside your own; repeat it for each.
     #[arg(long, value_name = "NAME=KEY")]
     signer: Vec<String>,
@@ -117,7 +121,12 @@ struct Judged {
 
 /// Says of each signature what it is worth here; succeeds where one is valid and none was tampered with.
 pub(crate) async fn verify(args: VerifyArgs, form: Form) -> Result<ExitCode, Failure> {
-    let signers = signers(&args.signer)?;
+    let mut signers = match &args.policy {
+        Some(path) => manta_node::read_policy(path)?.signers,
+        None => Vec::new(),
+    };
+    // What the policy says of a key comes first: a key that it revoked stays so.
+    signers.extend(trusted(&args.signer)?);
     let package = package::find(&args.module, &SourceArgs::default(), &args.registry).await?;
     let module = Signed::from(&package.packed.bundle);
     let judged: Vec<Judged> = package.signatures.iter().map(|text| judge(text, module, &signers)).collect();
@@ -183,7 +192,7 @@ fn render(judged: &[Judged]) -> Table {
 }
 
 /// Those whom this user trusts: the user's own keys, and whom the command line names.
-fn signers(named: &[String]) -> Result<Vec<Signer>, Failure> {
+fn trusted(named: &[String]) -> Result<Vec<Signer>, Failure> {
     let mut signers = Vec::new();
     for option in named {
         let refuse = |why: String| Failure::usage(format!("--signer `{}` {why}", one_line(option, 120)));

@@ -179,5 +179,6 @@ fn describe(index: usize) -> Result<NodeDescription> {
         memory_bytes: 8 << 30,
         tmp_bytes: 8 << 30,
         gpus: Vec::new(),
+        policy: manta_types::Policy::default(),
     })
 }

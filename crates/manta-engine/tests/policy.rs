@@ -1,0 +1,77 @@
+//! Nodes whose policy refuses a module: foreseen where it can be, remembered where it could not.
+mod cluster;
+
+use cluster::{Cluster, any, name, swarm, task};
+use manta_engine::{Input, NodeDescription};
+use manta_types::{Digest, Fingerprint, OutcomeClass, Policy, SignedBy, Signer};
+
+const BUNDLE: Digest = Digest::from_bytes([1; 32]);
+
+fn key(number: u8) -> Fingerprint {
+    Fingerprint::new(Digest::from_bytes([number; 32]))
+}
+
+fn strict(node: &str) -> NodeDescription {
+    let signer = Signer { name: "ada".to_owned(), key: key(1), expires_ms: None, is_revoked: false, line: 2 };
+    let policy = Policy {
+        file: "policy.toml".to_owned(),
+        require_signature: Some(1),
+        signers: vec![signer],
+        ..Policy::default()
+    };
+    NodeDescription { policy, ..Cluster::describe(node) }
+}
+
+fn signed(number: u8) -> Input {
+    Input::Signed { bundle: BUNDLE, signatures: vec![SignedBy { key: key(number), expires_ms: None }] }
+}
+
+#[test]
+fn a_task_goes_where_a_policy_takes_it_and_waits_with_the_rule_until_it_is_signed() {
+    let mut cluster = Cluster::new(0);
+    cluster.input(Input::NodeConnected { node: strict("node-1"), held: Vec::new() });
+    let spec = swarm(vec![any(task("worker", &[]))]);
+    let refusals = cluster.engine.validate(&spec).unwrap_err();
+    let words =
+        "node-1 refuses module `worker` 1.0.0 by its policy: nobody signed it (policy.toml:1, `require_signature`)";
+    assert!(refusals[0].message.contains(words), "{refusals:?}");
+    let id = cluster.submit(spec);
+    assert!(cluster.take_offers().is_empty());
+    let waiting = cluster.engine.waiting(cluster.now.monotonic, id);
+    assert!(waiting[0].nodes[0].cause.contains("policy.toml:1"), "{waiting:?}");
+    assert!(waiting[0].would_change.iter().any(|change| change.contains("ada signs it")), "{waiting:?}");
+    cluster.input(signed(9));
+    assert!(cluster.take_offers().is_empty(), "a stranger's signature changes nothing");
+    cluster.input(signed(1));
+    assert_eq!(cluster.take_offers().len(), 1);
+}
+
+#[test]
+fn of_several_nodes_those_that_take_it_run_it() {
+    let mut cluster = Cluster::new(2);
+    cluster.input(Input::NodeConnected { node: strict("node-3"), held: Vec::new() });
+    cluster.submit(swarm(vec![task("worker", &[])]));
+    let nodes: Vec<_> = cluster.take_offers().into_iter().map(|offer| offer.node).collect();
+    assert_eq!(nodes, [name("node-1"), name("node-2")]);
+}
+
+#[test]
+fn a_node_that_refuses_by_itself_is_passed_over_until_it_connects_again() {
+    let mut cluster = Cluster::new(2);
+    let id = cluster.submit(swarm(vec![any(task("worker", &[]))]));
+    let first = cluster.take_offers().remove(0);
+    cluster.fail(&first, OutcomeClass::Policy);
+    cluster.pass(2, &["node-1", "node-2"]);
+    let second = cluster.take_offers().remove(0);
+    assert_ne!(second.node, first.node, "another node first");
+    cluster.fail(&second, OutcomeClass::Policy);
+    cluster.pass(5, &["node-1", "node-2"]);
+    assert!(cluster.take_offers().is_empty(), "both said no");
+    let waiting = cluster.engine.waiting(cluster.now.monotonic, id);
+    assert!(waiting[0].nodes[0].cause.contains("refused it"), "{waiting:?}");
+    assert_eq!(second.number, 0, "no try of the user's code");
+    cluster.connect(first.node.as_str());
+    let again = cluster.take_offers();
+    assert_eq!(again.iter().map(|offer| &offer.node).collect::<Vec<_>>(), [&first.node]);
+    cluster.finish_all();
+}
