@@ -1,7 +1,7 @@
 //! What a node is told of an attempt, and when the next one follows.
 use std::sync::Arc;
 
-use manta_types::{AttemptFailure, AttemptId, limits};
+use manta_types::{AttemptFailure, AttemptId, OutcomeClass, limits};
 
 use crate::random::hash;
 use crate::swarm::{Attempt, SwarmRun, TaskRun};
@@ -50,6 +50,10 @@ pub(crate) fn retry_after(
     };
     if made > allowed {
         return None;
+    }
+    if failure.class == OutcomeClass::Policy {
+        // That node is not asked again before something changed, so there is nothing to wait for.
+        return Some(0);
     }
     let doubled = limits::RETRY_BACKOFF.saturating_mul(1 << (made - 1).min(16));
     u64::try_from(doubled.min(limits::RETRY_BACKOFF_MAX).as_millis()).ok()
