@@ -173,9 +173,15 @@ impl History {
             SwarmEvent::SwarmSucceeded { reason } => self.end("succeeded", reason, None),
             SwarmEvent::SwarmFailed { reason, attempt } => self.end("failed", reason, attempt),
             SwarmEvent::SwarmStopped { reason } => self.end("stopped", reason, None),
-            SwarmEvent::SwarmContinued { .. } | SwarmEvent::SwarmPaused { .. } | SwarmEvent::SwarmResumed { .. } => {
-                vec![Notice::Attention(message)]
-            }
+            SwarmEvent::SwarmContinued { .. }
+            | SwarmEvent::SwarmPaused { .. }
+            | SwarmEvent::SwarmResumed { .. }
+            | SwarmEvent::RolloutStarted { .. }
+            | SwarmEvent::RolloutStepped { .. }
+            | SwarmEvent::RolloutHeld { .. }
+            | SwarmEvent::RolloutResumed { .. }
+            | SwarmEvent::RolloutPromoted { .. }
+            | SwarmEvent::RolloutEnded { .. } => vec![Notice::Attention(message)],
             SwarmEvent::SwarmAdmitted
             | SwarmEvent::TaskRunReady { .. }
             | SwarmEvent::AttemptProgressed { .. }

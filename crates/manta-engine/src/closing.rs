@@ -10,6 +10,13 @@ pub(crate) struct Verdict {
     reason: String,
 }
 
+impl Verdict {
+    /// Why the task run fails, where it does.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        (!self.succeeded).then_some(self.reason.as_str())
+    }
+}
+
 /// Whether and how a running task run closes now.
 pub(crate) fn verdict(swarm: &SwarmRun, run: &TaskRun, now: Timestamp) -> Option<Verdict> {
     let policy = &swarm.spec.tasks[run.task].policy;

@@ -1,5 +1,6 @@
 //! Events in words, the same in the API, the command line and the log.
 use manta_types::event::{AttemptStateName, SwarmEvent as E, Timings};
+use manta_types::rollout::percent;
 use manta_types::{Event, SwarmSpec};
 
 use crate::swarm::count;
@@ -62,8 +63,30 @@ pub fn describe(spec: &SwarmSpec, event: &Event) -> Described {
         E::SwarmStopped { reason } => format!("stopped: {reason}"),
         E::SwarmPaused { reason } => format!("paused: {reason}"),
         E::SwarmResumed { reason, .. } => format!("goes on: {reason}"),
+        what => of(rollout(what)),
     };
     Described { task, node, message }
+}
+
+/// What happened to a rollout of a task.
+fn rollout(what: &E) -> String {
+    match what {
+        E::RolloutStarted { rollout, reason, .. } => format!("rollout {rollout} started: {reason}"),
+        E::RolloutStepped { rollout, step, share, unfit, reason, .. } => {
+            let unfit: String =
+                unfit.iter().take(3).map(|unfit| format!("; {} cannot run it: {}", unfit.node, unfit.cause)).collect();
+            let step = step + 1;
+            format!("rollout {rollout} goes to {} of its nodes (step {step}): {reason}{unfit}", percent(*share))
+        }
+        E::RolloutHeld { rollout, reason, .. } => format!("rollout {rollout} is held: {reason}"),
+        E::RolloutResumed { rollout, reason, .. } => format!("rollout {rollout} goes on: {reason}"),
+        E::RolloutPromoted { rollout, full, reason, .. } => {
+            let to = if *full { "all nodes" } else { "its next step" };
+            format!("rollout {rollout} will go to {to}: {reason}")
+        }
+        E::RolloutEnded { rollout, outcome, reason, .. } => format!("rollout {rollout} {outcome}: {reason}"),
+        other => other.kind().to_owned(),
+    }
 }
 
 /// How an attempt was started, and why not more quickly, as a clause.

@@ -35,6 +35,7 @@ impl RestoreError {
             SwarmEvent::SwarmContinued { checkpoint } if !checkpoint.fits(swarm.spec.tasks.len()) => {
                 format!("what event {} carries over does not fit its {} tasks", event.seq, swarm.spec.tasks.len())
             }
+            what if !swarm.knows_rollout(what) => format!("event {} is of a rollout that does not go on", event.seq),
             _ => return Ok(()),
         };
         Err(Self { swarm: swarm.id, problem })

@@ -2,14 +2,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use manta_types::rollout::percent;
 use manta_types::{
-    AttemptFailure, AttemptId, AttemptState, NodeName, SwarmId, SwarmState, TaskIndex, TaskRunState, TaskSpec,
-    Timestamp, Usage, limits,
+    AttemptFailure, AttemptId, AttemptState, NodeName, RolloutState, SwarmId, SwarmState, TaskIndex, TaskRunState,
+    TaskSpec, Timestamp, Usage, limits,
 };
 
 use crate::Engine;
 use crate::placement::{self, Obstacle};
-use crate::swarm::{Attempt, Slot, SlotOutcome, SwarmRun, TaskRun, count};
+use crate::swarm::{Attempt, Rollout, Slot, SlotOutcome, SwarmRun, TaskRun, count};
 
 /// Nodes that a text lists by name; the rest is counted.
 const NODES_TOLD: usize = 20;
@@ -53,6 +54,8 @@ pub struct Try {
     pub state: AttemptState,
     /// How it failed, where it did.
     pub failure: Option<AttemptFailure>,
+    /// The module's version that it ran.
+    pub version: String,
 }
 
 /// An event in a chain of causes, and what it follows from where that is no event.
@@ -115,7 +118,7 @@ impl Engine {
         let mut explanation = Explanation { iteration: swarm.iteration, ..blank(swarm) };
         explanation.state = swarm.state.name();
         explanation.reason = match swarm.state {
-            SwarmState::Running => running(swarm, &waiting),
+            SwarmState::Running => format!("{}{}", running(swarm, &waiting), rolling(swarm)),
             SwarmState::Pending => self.turn(swarm.id).unwrap_or_else(|| swarm.reason.clone()),
             _ => swarm.reason.clone(),
         };
@@ -125,6 +128,10 @@ impl Engine {
             state if state.is_final() => Vec::new(),
             _ => united(waiting.iter().flat_map(|waiting| waiting.would_change.iter().cloned())),
         };
+        for held in going(swarm).filter(|rollout| rollout.state == RolloutState::Held) {
+            let place = format!("{}/{}", swarm.id, swarm.spec.tasks[held.task].alias);
+            explanation.would_change.push(format!("somebody lets it go on: manta rollout promote {place}"));
+        }
         if swarm.state == SwarmState::Failed {
             let failed = swarm.task_runs.iter().find(|run| run.state == TaskRunState::Failed);
             explanation.nodes = failed.map(|run| self.nodes_of(swarm, run, now)).unwrap_or_default();
@@ -147,7 +154,8 @@ impl Engine {
         explanation.state = run.state.name();
         explanation.reason.clone_from(&run.reason);
         explanation.nodes = self.nodes_of(swarm, run, now);
-        explanation.tries = run.slots.iter().flat_map(|slot| &slot.attempts).map(tried).collect();
+        explanation.tries =
+            run.slots.iter().flat_map(|slot| &slot.attempts).map(|attempt| tried(run, attempt)).collect();
         if run.state == TaskRunState::Failed {
             explanation.failure = run.slots.iter().find_map(Slot::last_failure).map(cloned);
         }
@@ -185,7 +193,7 @@ impl Engine {
             state: attempt.state.name(),
             failure: attempt.failure.clone(),
             usage: attempt.timings.usage,
-            tries: slot.attempts.iter().map(tried).collect(),
+            tries: slot.attempts.iter().map(|attempt| tried(run, attempt)).collect(),
             ..blank(swarm)
         };
         explanation.reason = match (&attempt.failure, &attempt.outputs) {
@@ -286,7 +294,7 @@ impl Engine {
         let Some(node) = self.fleet.get(name) else {
             return Obstacle::new("is not known any more".to_owned(), None);
         };
-        if let Some(obstacle) = placement::cause(&swarm.spec.tasks[run.task], node, now) {
+        if let Some(obstacle) = placement::cause(run.task_of(slot), node, now) {
             return obstacle;
         }
         if !node.has_room() {
@@ -354,6 +362,20 @@ fn running(swarm: &SwarmRun, waiting: &[Waiting]) -> String {
     format!("iteration {iteration}: {runs}{}", told.join("; ")).trim_end_matches("; ").trim_end_matches(": ").to_owned()
 }
 
+fn going(swarm: &SwarmRun) -> impl Iterator<Item = &Rollout> {
+    swarm.rollouts.iter().filter(|rollout| !rollout.state.is_final())
+}
+
+/// What is being rolled out in a swarm, as further clauses.
+fn rolling(swarm: &SwarmRun) -> String {
+    let told = going(swarm).map(|rollout| {
+        let (alias, version) = (&swarm.spec.tasks[rollout.task].alias, &rollout.to.version);
+        let share = percent(rollout.share());
+        format!("; version {version} of `{alias}` runs on {share} of its nodes, {}: {}", rollout.state, rollout.reason)
+    });
+    told.collect()
+}
+
 /// What is done about a failed attempt: another one, or no more.
 fn follow_up(spec: &TaskSpec, slot: &Slot, attempt: &Attempt) -> String {
     let is_last = slot.attempts.last().is_some_and(|last| last.id == attempt.id);
@@ -385,9 +407,10 @@ const fn state_in_words(state: AttemptState) -> &'static str {
     }
 }
 
-fn tried(attempt: &Attempt) -> Try {
+fn tried(run: &TaskRun, attempt: &Attempt) -> Try {
     let Attempt { id, node, epoch, state, failure, .. } = attempt;
-    Try { attempt: *id, node: node.clone(), epoch: *epoch, state: *state, failure: failure.clone() }
+    let version = run.version_of(attempt).to_owned();
+    Try { attempt: *id, node: node.clone(), epoch: *epoch, state: *state, failure: failure.clone(), version }
 }
 
 fn cloned((_, failure): (&Attempt, &AttemptFailure)) -> AttemptFailure {
@@ -457,8 +480,12 @@ impl fmt::Display for Explanation {
         }
         if self.tries.len() > 1 {
             f.write_str("\nattempts:")?;
+            let versions: BTreeSet<&str> = self.tries.iter().map(|tried| tried.version.as_str()).collect();
             for tried in &self.tries {
                 write!(f, "\n  {} on {}: {}", tried.attempt, tried.node, tried.state)?;
+                if versions.len() > 1 {
+                    write!(f, " (version {})", tried.version)?;
+                }
                 if let Some(failure) = &tried.failure {
                     write!(f, ": {}: {}", failure.class, hanging(&failure.message))?;
                 }

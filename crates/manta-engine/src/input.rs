@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use manta_types::event::{Outputs, Published, Timings};
 use manta_types::{
-    AttemptFailure, AttemptId, Cause, Checkpoint, Digest, Event, NodeDuty, NodeName, Policy, Runtime, SignedBy,
-    SwarmId, SwarmSpec, Timestamp,
+    AttemptFailure, AttemptId, Cause, Checkpoint, Digest, Event, NodeDuty, NodeName, Policy, Runtime, SignedBy, SwarmId,
+    SwarmSpec, TaskIndex, Timestamp,
 };
+
+use crate::RolloutOrder;
 
 /// The time of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,15 @@ pub enum Input {
         swarm: SwarmId,
         /// In whose words.
         reason: String,
+    },
+    /// A person starts or changes a rollout of a task.
+    Rollout {
+        /// Whose task.
+        swarm: SwarmId,
+        /// Which task.
+        task: TaskIndex,
+        /// What is asked.
+        order: RolloutOrder,
     },
     /// A person takes a node out of use: it gets no new work, and what runs may end.
     Drain {
@@ -199,6 +210,7 @@ impl Input {
             Self::Stop { .. } => user("stop"),
             Self::Pause { .. } => user("pause"),
             Self::Resume { .. } => user("resume"),
+            Self::Rollout { order, .. } => order.cause(),
             Self::Drain { .. } => user("drain"),
             Self::ResumeNode { .. } => user("resume"),
             Self::Revoke { .. } => user("revoke"),
@@ -235,7 +247,7 @@ pub struct Offer {
     pub number: u32,
     /// A hash of (swarm, iteration, alias, node), 63 bits.
     pub seed: u64,
-    /// What was asked for.
+    /// What was asked for, with the versions of modules that this attempt runs.
     pub spec: Arc<SwarmSpec>,
 }
 

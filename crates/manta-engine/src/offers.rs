@@ -21,6 +21,7 @@ pub(crate) fn offered(swarm: &SwarmRun, run: &TaskRun, attempt: &Attempt) -> Off
         attempt.node.as_str().as_bytes(),
     ];
     let slot = &run.slots[swarm.attempts[&attempt.id].slot];
+    let spec = run.spec_of(attempt.is_renewed);
     Offer {
         node: attempt.node.clone(),
         attempt: attempt.id,
@@ -31,7 +32,7 @@ pub(crate) fn offered(swarm: &SwarmRun, run: &TaskRun, attempt: &Attempt) -> Off
         iteration: run.iteration,
         number: slot.tries,
         seed: hash(&parts) >> 1,
-        spec: Arc::clone(&swarm.spec),
+        spec: Arc::clone(spec),
     }
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn retry_after(
 ) -> Option<u64> {
     let slot = &run.slots[swarm.attempts[&attempt].slot];
     let (made, allowed) = if failure.class.counts_as_try() {
-        (slot.tries + 1, swarm.spec.tasks[run.task].policy.retries)
+        (slot.tries + 1 - slot.pardoned, swarm.spec.tasks[run.task].policy.retries)
     } else {
         (slot.lost + 1, limits::LOST_ATTEMPTS_MAX - 1)
     };

@@ -314,7 +314,7 @@ pub(crate) fn part(share: f64, of: usize) -> usize {
 }
 
 /// The stable order of nodes for a task: by a hash of swarm, iteration, alias and node.
-fn rank(swarm: &SwarmRun, spec: &TaskSpec, iteration: u32, node: &NodeName) -> u64 {
+pub(crate) fn rank(swarm: &SwarmRun, spec: &TaskSpec, iteration: u32, node: &NodeName) -> u64 {
     hash(&[&swarm.state_of.bytes(), &iteration.to_le_bytes(), spec.alias.as_bytes(), node.as_str().as_bytes()])
 }
 

@@ -11,6 +11,7 @@ use crate::{Command, Engine, closing, offers};
 
 impl Engine {
     pub(crate) fn emit(&mut self, id: SwarmId, what: E, work: &mut Work) {
+        self.abandon_rollouts(id, &what, work);
         self.prepare(id, &what);
         let swarm = self.swarms.get_mut(&id).expect("events are emitted for known swarms");
         let cause = work.links.get(&id).map_or_else(|| work.cause.clone(), |seq| Cause::Event { seq: *seq });

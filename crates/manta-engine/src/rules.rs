@@ -6,7 +6,7 @@ use crate::fleet::Fleet;
 use crate::placement::{self, Placement};
 use crate::swarm::{SlotPlace, SwarmRun, TaskRun, count};
 use crate::timers::Alarm;
-use crate::{Now, closing, seating};
+use crate::{Now, closing, rollout, seating};
 
 /// What follows in a swarm.
 #[derive(Debug, PartialEq)]
@@ -43,6 +43,9 @@ pub(crate) fn next(swarm: &mut SwarmRun, fleet: &Fleet, now: Now) -> Option<Deci
             return None;
         }
     }
+    if let Some(decision) = rollout::overdue(swarm, now.monotonic) {
+        return Some(decision);
+    }
     if let Some(failed) = swarm.agenda.fatal {
         return Some(Decision::Happen(fail(swarm, &swarm.task_runs[failed])));
     }
@@ -70,7 +73,7 @@ pub(crate) fn next(swarm: &mut SwarmRun, fleet: &Fleet, now: Now) -> Option<Deci
             return Some(leave_ready(swarm, run, fleet));
         }
     }
-    (swarm.agenda.open == 0).then(|| Decision::happen(leave_iteration(swarm, now)))
+    (swarm.agenda.open == 0).then(|| Decision::happen(leave_iteration(swarm, fleet, now)))
 }
 
 fn next_of_slots(swarm: &mut SwarmRun, fleet: &Fleet, now: Timestamp) -> Option<Decision> {
@@ -113,7 +116,8 @@ fn leave_ready(swarm: &SwarmRun, run: &TaskRun, fleet: &Fleet) -> Decision {
     match placement::place(swarm, task, fleet) {
         Placement::Chosen { nodes, movable } => {
             let globals_revision = swarm.revision;
-            Decision::happen(E::TaskRunStarted { iteration, task, nodes, movable, globals_revision })
+            let renewed = rollout::renewed(swarm, task, &nodes, fleet);
+            Decision::happen(E::TaskRunStarted { iteration, task, nodes, movable, globals_revision, renewed })
         }
         Placement::Skipped(reason) => Decision::happen(E::TaskRunSkipped { iteration, task, reason }),
         Placement::Wait { watch } => Decision::Seek { task, slot: None, watch },
@@ -122,7 +126,11 @@ fn leave_ready(swarm: &SwarmRun, run: &TaskRun, fleet: &Fleet) -> Decision {
 
 fn leave_running(swarm: &mut SwarmRun, task: TaskIndex, now: Timestamp) -> Option<Decision> {
     let run = &swarm.task_runs[task];
-    if let Some(verdict) = closing::verdict(swarm, run, now) {
+    let verdict = closing::verdict(swarm, run, now);
+    if let Some(events) = rollout::rescue(swarm, run, verdict.as_ref().and_then(closing::Verdict::failure)) {
+        return Some(Decision::Happen(events));
+    }
+    if let Some(verdict) = verdict {
         return Some(Decision::Happen(closing::close(swarm, run, verdict)));
     }
     let due = closing::deadline(swarm, run).filter(|due| run.alarm != Some(*due))?;
@@ -143,26 +151,34 @@ fn fail(swarm: &SwarmRun, run: &TaskRun) -> Vec<E> {
     events
 }
 
-fn leave_iteration(swarm: &SwarmRun, now: Now) -> E {
+fn leave_iteration(swarm: &SwarmRun, fleet: &Fleet, now: Now) -> E {
     let iteration = swarm.iteration.unwrap_or_default();
     if swarm.iteration_state == Some(IterationState::Open) {
         return E::IterationFinished { iteration, elapsed_ms: now.wall_ms.saturating_sub(swarm.iteration_started_ms) };
     }
-    let done = iteration + 1;
+    let last = last_words(swarm, iteration + 1);
+    if let Some(event) = rollout::between(swarm, fleet, last.is_none()) {
+        return event;
+    }
+    last.unwrap_or_else(|| E::IterationStarted { iteration: iteration + 1, requests: swarm.requests.clone() })
+}
+
+/// How a swarm ends after so many iterations, where it does.
+fn last_words(swarm: &SwarmRun, done: u32) -> Option<E> {
     let ended = |why: &str| E::SwarmSucceeded { reason: format!("{why} after {}", count(done as usize, "iteration")) };
     if let Some(task) = &swarm.stop_asked {
-        return ended(&format!("stopped by task `{task}`"));
+        return Some(ended(&format!("stopped by task `{task}`")));
     }
     let wanted = match swarm.spec.iterations_max {
         Some(most) => done < most.get(),
         None => !swarm.requests.is_empty(),
     };
     if !wanted {
-        return ended("done");
+        return Some(ended("done"));
     }
     if done >= limits::ITERATIONS_MAX {
         let reason = format!("the limit of {} iterations is reached", limits::ITERATIONS_MAX);
-        return E::SwarmFailed { reason, attempt: None };
+        return Some(E::SwarmFailed { reason, attempt: None });
     }
-    E::IterationStarted { iteration: done, requests: swarm.requests.clone() }
+    None
 }

@@ -75,7 +75,7 @@ impl Seat<'_> {
         if let Some(due) = self.slot.retry_at.filter(|due| self.now < *due) {
             return Some(self.wake(due));
         }
-        let spec = &self.swarm.spec.tasks[self.run.task];
+        let spec = self.run.task_of(self.slot);
         let own = self.fleet.get(&self.slot.node);
         let is_free = self.run.places.get(&self.slot.node).is_none_or(|slot| *slot == self.index);
         let here = own.filter(|node| is_free && placement::is_eligible(spec, node));
@@ -95,7 +95,7 @@ impl Seat<'_> {
 
     /// Where it waits already; else another node first after an attempt, or where its own is full and the other is not.
     fn find_anywhere(&self, here: Option<&Node>) -> Decision {
-        let spec = &self.swarm.spec.tasks[self.run.task];
+        let spec = self.run.task_of(self.slot);
         let waits_at = self.slot.waits_at.as_ref().and_then(|name| self.fleet.get(name));
         if let Some(node) = waits_at.filter(|node| placement::is_eligible(spec, node)) {
             return self.queue(node.name().clone(), None);
@@ -115,10 +115,11 @@ impl Seat<'_> {
     }
 
     fn elsewhere(&self) -> Option<&Node> {
-        if self.run.nowhere == Some(self.fleet.version()) {
+        // Where two versions run, what one looks for may be what the other has not found.
+        if self.run.renewed.is_none() && self.run.nowhere == Some(self.fleet.version()) {
             return None;
         }
-        placement::replacement(&self.swarm.spec.tasks[self.run.task], self.run, self.fleet)
+        placement::replacement(self.run.task_of(self.slot), self.run, self.fleet)
     }
 
     /// Whether some other slot may still succeed or has, so that this one, which is open, can be excused.
@@ -138,7 +139,7 @@ impl Seat<'_> {
     /// Whether its node is gone for ever, and every other that is known and could run it has a slot of this task run
     /// already; not where all hangs on this slot, for another node may yet join.
     fn is_revoked_and_none_is_left(&self) -> bool {
-        let spec = &self.swarm.spec.tasks[self.run.task];
+        let spec = self.run.task_of(self.slot);
         let is_taken = |node: &Node| self.run.places.contains_key(node.name());
         let is_unfit = |node: &Node| placement::static_cause(spec, node).is_some();
         (self.others_remain() || self.run.counts.failed > 0)

@@ -9,7 +9,7 @@ use manta_types::{Cause, Digest, NodeName, NodeState, SignedBy, SwarmId, TaskRun
 use crate::engine::Work;
 use crate::placement::is_eligible;
 use crate::rules::Decision;
-use crate::swarm::SlotPlace;
+use crate::swarm::{Slot, SlotPlace, SwarmRun, TaskRun};
 use crate::timers::Alarm;
 use crate::{DutyChanged, Engine, rules, seating};
 
@@ -38,6 +38,7 @@ impl Engine {
                         self.mark(id, &Cause::Time);
                     }
                 }
+                Alarm::Rollout(id, _) => self.mark(id, &Cause::Time),
                 Alarm::Slot(id, task, slot) => self.mark_slot(id, (task, slot), &Cause::Time),
             }
         }
@@ -82,11 +83,14 @@ impl Engine {
             let run = &swarm.task_runs[*task];
             let concerns = match watch {
                 Some(watched) => watched == name,
-                None => is_revoked || is_eligible(&swarm.spec.tasks[*task], node),
+                None => {
+                    let specs = [Some(&run.spec), run.renewed.as_ref()];
+                    is_revoked || specs.into_iter().flatten().any(|spec| is_eligible(&spec.tasks[*task], node))
+                }
             };
             if concerns {
                 let own = run.places.get(name).filter(|slot| run.stranded.contains(slot));
-                let told = if is_revoked { run.stranded.len() } else { 1 };
+                let told = if is_revoked || run.renewed.is_some() { run.stranded.len() } else { 1 };
                 let slots = own.into_iter().chain(&run.stranded).take(told).copied();
                 found.push((*id, *task, slots.collect::<BTreeSet<_>>()));
             }
@@ -180,6 +184,7 @@ impl Engine {
                 node: name.clone(),
                 epoch: run.slots[slot.1].epoch + 1,
                 reason: seating::reason(&run.slots[slot.1]),
+                version: brought(swarm, run, &run.slots[slot.1]),
             };
             self.emit(id, offer, work);
         }
@@ -195,7 +200,7 @@ impl Engine {
             waits_for_room.is_some_and(|at| !at.has_room())
                 && !swarm.is_at_its_limit()
                 && !run.places.contains_key(name)
-                && is_eligible(&swarm.spec.tasks[slot.0], node)
+                && is_eligible(run.task_of(&run.slots[slot.1]), node)
         };
         if let Some((_, id, slot)) = self.movers.iter().take(MOVERS_SEEN_MAX).find(suits).copied() {
             self.enqueue(id, slot, name);
@@ -215,4 +220,10 @@ impl Engine {
             }
         }
     }
+}
+
+/// The version that a slot's next attempt runs, where a rollout brought it.
+fn brought(swarm: &SwarmRun, run: &TaskRun, slot: &Slot) -> Option<String> {
+    let task = run.task_of(slot);
+    (task.bundle != swarm.submitted.tasks[run.task].bundle).then(|| task.version.clone())
 }

@@ -61,6 +61,7 @@ impl Engine {
                 }
             }
             Input::Resume { swarm, reason } => self.resume(swarm, reason, work),
+            Input::Rollout { swarm, task, order } => self.order_rollout(swarm, task, order, work),
             Input::Drain { node, deadline, reason } => {
                 self.change_duty(&node, DutyChange::Drain, deadline, reason, work);
             }

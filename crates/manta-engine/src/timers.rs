@@ -12,6 +12,8 @@ pub(crate) enum Alarm {
     Drain(NodeName),
     /// A task run's deadline.
     Deadline(SwarmId, TaskIndex),
+    /// The deadline of a task's rollout.
+    Rollout(SwarmId, TaskIndex),
     /// A slot's next attempt, or the end of its node's grace.
     Slot(SwarmId, TaskIndex, usize),
 }

@@ -40,7 +40,7 @@ impl Engine {
         if refusals.is_empty() { Ok(()) } else { Err(refusals) }
     }
 
-    fn refuse(&self, task: &TaskSpec) -> Option<Refusal> {
+    pub(crate) fn refuse(&self, task: &TaskSpec) -> Option<Refusal> {
         let alias = task.alias.clone();
         if self.fleet.is_empty() {
             let message = format!("task `{alias}` has nowhere to run: no node has joined this cluster");

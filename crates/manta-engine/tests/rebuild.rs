@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use cluster::{Cluster, any as any_node, drain, name, outputs, swarm, task};
-use manta_engine::{Input, Offer, SwarmRun};
+use cluster::{Cluster, any as any_node, drain, name, outputs, pin, swarm, task};
+use manta_engine::{Input, Offer, Rollout, RolloutOrder, SwarmRun};
 use manta_types::event::{AttemptStateName, Outputs, SwarmEvent as E};
 use manta_types::{
-    Cause, NodeName, NodeState, OnFailure, OutcomeClass, Quorum, SwarmId, SwarmSpec, SwarmState, limits,
+    AttemptId, Cause, Digest, Event, NodeName, NodeState, OnFailure, OutcomeClass, Quorum, RolloutPlan, RolloutState,
+    SwarmId, SwarmSpec, SwarmState, limits,
 };
 use proptest::prelude::*;
 
@@ -32,6 +33,8 @@ enum Happening {
     Resume(usize),
     Stop(usize),
     Continue(usize),
+    RollOut(usize, usize, u8),
+    Order(usize, usize, RolloutOrder),
     Restart,
 }
 
@@ -57,7 +60,19 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (0..3usize).prop_map(H::Resume),
         1 => (0..9usize).prop_map(H::Stop),
         2 => (0..3usize).prop_map(H::Continue),
+        4 => (0..3usize, 0..4usize, 2..5u8).prop_map(|(swarm, task, version)| H::RollOut(swarm, task, version)),
+        3 => (0..3usize, 0..4usize, order()).prop_map(|(swarm, task, order)| H::Order(swarm, task, order)),
         2 => Just(H::Restart),
+    ]
+}
+
+fn order() -> impl Strategy<Value = RolloutOrder> {
+    prop_oneof![
+        Just(RolloutOrder::Hold),
+        Just(RolloutOrder::Resume),
+        any::<bool>().prop_map(|full| RolloutOrder::Promote { full }),
+        Just(RolloutOrder::Revert),
+        Just(RolloutOrder::Back),
     ]
 }
 
@@ -137,9 +152,21 @@ fn happen(cluster: &mut Cluster, ids: &mut Vec<SwarmId>, happening: &Happening) 
         Happening::Continue(index) => {
             let failed = cluster.swarm(id(*index));
             if let Some(checkpoint) = failed.checkpoint() {
-                let spec = failed.spec().as_ref().clone();
+                let spec = failed.submitted().as_ref().clone();
                 ids.push(cluster.submit_continuing(spec, checkpoint));
             }
+        }
+        Happening::RollOut(index, task, version) => {
+            let gates = vec!["failures<=30%".parse().unwrap()];
+            let deadline_ms = (*version == 4).then_some(5000);
+            let plan = RolloutPlan { steps: vec![0.3, 1.0], gates, deadline_ms, ..RolloutPlan::at_once() };
+            let to = Box::new(pin(&cluster.swarm(id(*index)).spec().tasks[*task], *version));
+            let order = RolloutOrder::Start { to, plan: Box::new(plan) };
+            drop(cluster.input(Input::Rollout { swarm: id(*index), task: *task, order }));
+        }
+        Happening::Order(index, task, order) => {
+            let (swarm, order) = (id(*index), order.clone());
+            drop(cluster.input(Input::Rollout { swarm, task: *task, order }));
         }
         Happening::Restart => {
             cluster.restart();
@@ -215,7 +242,7 @@ proptest! {
             for event in &cluster.events[read..] {
                 let swarm = rebuilt.entry(event.swarm).or_insert_with(|| {
                     let live = cluster.swarm(event.swarm);
-                    SwarmRun::before_history(live.id(), live.spec().clone(), live.created_ms())
+                    SwarmRun::before_history(live.id(), live.submitted().clone(), live.created_ms())
                 });
                 swarm.follow(event).unwrap();
             }
@@ -243,14 +270,29 @@ proptest! {
             let (subject, kind) = (&event.subject, event.what.kind());
             let of_attempt = kind.starts_with("attempt_");
             let of_run = of_attempt || kind.starts_with("task_run_") || kind == "node_excused";
+            let of_run = of_run || kind.starts_with("rollout_");
             prop_assert_eq!(of_attempt, subject.attempt.is_some() && kind != "swarm_failed", "{}", kind);
             prop_assert_eq!(of_run, subject.task.is_some() && kind != "swarm_failed", "{}", kind);
             prop_assert_eq!(of_attempt || kind == "node_excused", subject.node.is_some() && kind != "swarm_failed");
-            prop_assert!(subject.iteration.is_some() || kind == "swarm_admitted" || kind == "swarm_stopped");
+            let may_be_early = matches!(kind, "swarm_admitted" | "swarm_stopped") || kind.starts_with("rollout_");
+            prop_assert!(subject.iteration.is_some() || may_be_early);
             match event.cause {
                 Cause::Event { seq } => prop_assert!(seq < event.seq, "a cause comes first"),
                 ref cause => prop_assert!(*cause != Cause::Unknown),
             }
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_rollout_changes_what_a_node_runs(happenings in proptest::collection::vec(happening(), 0..80)) {
+        let (cluster, _) = play(&happenings);
+        let mut pins = Pins::default();
+        for event in &cluster.events {
+            pins.follow(&cluster, event);
+        }
+        for offer in &cluster.offered {
+            let wanted = pins.offered[&offer.attempt];
+            prop_assert_eq!(offer.spec.tasks[offer.task].bundle, wanted, "attempt {} on {}", offer.attempt, offer.node);
         }
     }
 
@@ -283,6 +325,73 @@ proptest! {
     }
 }
 
+/// The versions of a task run, and which of its slots run the one that is rolled out.
+struct Ran {
+    old: Digest,
+    new: Option<Digest>,
+    renewed: Vec<bool>,
+}
+
+/// Which version each slot is to run, told from the events alone and by rules of this test's own.
+#[derive(Default)]
+struct Pins {
+    /// What runs everywhere, and what is being rolled out.
+    tasks: BTreeMap<(SwarmId, usize), (Digest, Option<Digest>)>,
+    /// The newest task run of each task.
+    runs: BTreeMap<(SwarmId, usize), Ran>,
+    shares: BTreeMap<(SwarmId, usize), f64>,
+    offered: BTreeMap<AttemptId, Digest>,
+}
+
+impl Pins {
+    fn follow(&mut self, cluster: &Cluster, event: &Event) {
+        let submitted = cluster.swarm(event.swarm).submitted();
+        let of = |task: usize| (event.swarm, task);
+        let at_first = |task: usize| (submitted.tasks[task].bundle, None);
+        match &event.what {
+            E::SwarmContinued { checkpoint } => {
+                for carried in &checkpoint.pins {
+                    self.tasks.insert(of(carried.task), (carried.pin.bundle, None));
+                }
+            }
+            E::RolloutStarted { task, to, .. } => {
+                self.tasks.entry(of(*task)).or_insert(at_first(*task)).1 = Some(to.bundle);
+            }
+            E::RolloutStepped { task, share, .. } => {
+                let before = self.shares.insert(of(*task), *share);
+                assert!(before.is_none_or(|before| before < *share), "a share that does not rise");
+            }
+            E::RolloutEnded { task, outcome, .. } => {
+                self.shares.remove(&of(*task));
+                let pins = self.tasks.get_mut(&of(*task)).unwrap();
+                let to = pins.1.take().unwrap();
+                match outcome {
+                    RolloutState::Completed => pins.0 = to,
+                    // What begins after it runs the version of before, in this iteration too.
+                    RolloutState::Reverted => {
+                        if let Some(ran) = self.runs.get_mut(&of(*task)) {
+                            ran.renewed.fill(false);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            E::TaskRunStarted { task, nodes, renewed, .. } => {
+                let (old, new) = *self.tasks.entry(of(*task)).or_insert(at_first(*task));
+                assert!(renewed.is_empty() || (new.is_some() && self.shares.contains_key(&of(*task))));
+                assert!(renewed.iter().all(|node| nodes.contains(node)), "the new version runs beside the others");
+                let renewed = nodes.iter().map(|node| renewed.contains(node)).collect();
+                self.runs.insert(of(*task), Ran { old, new, renewed });
+            }
+            E::AttemptOffered { attempt, task, slot, .. } => {
+                let ran = &self.runs[&of(*task)];
+                self.offered.insert(*attempt, if ran.renewed[*slot] { ran.new.unwrap() } else { ran.old });
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Everything but the monotonic instants, which a restart anchors anew: the public face and the counts.
 fn without_waits(swarm: &manta_engine::SwarmRun) -> String {
     let runs: Vec<_> = swarm
@@ -292,17 +401,25 @@ fn without_waits(swarm: &manta_engine::SwarmRun) -> String {
             let slots: Vec<_> = run
                 .slots
                 .iter()
-                .map(|slot| (&slot.node, slot.epoch, slot.tries, slot.lost, &slot.outcome, &slot.attempts))
+                .map(|slot| {
+                    (&slot.node, slot.epoch, slot.tries, slot.lost, &slot.outcome, &slot.attempts, slot.is_renewed)
+                })
                 .collect();
             format!("{:?} {} {} {:?} {:?}", run.state, run.reason, run.movable, slots, run.globals)
         })
         .collect();
     let (state, reason, seq) = (swarm.state(), swarm.reason(), swarm.seq());
     let iteration = swarm.iteration_state();
+    let rollouts = swarm.rollouts().iter().map(|rollout| {
+        let Rollout { number, state, reason, step, holder, nodes, iterations, figures, .. } = rollout;
+        format!("{number} {state} {reason} {step:?} {holder:?} {nodes:?} {iterations} {figures:?}")
+    });
+    let rollouts: Vec<_> = rollouts.collect();
     format!(
-        "{state} {reason} {seq} {iteration:?} {:?} {:?} {:?} {runs:#?}",
+        "{state} {reason} {seq} {iteration:?} {:?} {:?} {:?} {:?} {rollouts:#?} {runs:#?}",
         swarm.iteration(),
         swarm.finished_ms(),
-        swarm.globals()
+        swarm.globals(),
+        swarm.spec()
     )
 }

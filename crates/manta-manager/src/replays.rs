@@ -302,7 +302,7 @@ pub(crate) fn outcome(
     failure: Option<manta_types::AttemptFailure>,
     timings: manta_types::event::Timings,
 ) -> AttemptOutcome {
-    let manta_types::event::Outputs { results, globals, next_iterations, stop_swarm } = outputs;
+    let manta_types::event::Outputs { results, globals, next_iterations, stop_swarm, .. } = outputs;
     AttemptOutcome { results, globals, next_iterations, stop_swarm, failure: failure.map(Into::into), timings }
 }
 

@@ -2,7 +2,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Failure, GlobalWrite, NextIteration, Outputs, Timings};
-use crate::{AttemptId, Blob, NodeName, SwarmId, TaskIndex, TaskRunState};
+use crate::{AttemptId, Blob, NodeName, Pin, SwarmId, TaskIndex, TaskRunState};
 
 /// What a swarm takes over from the one that it continues, complete in itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,13 +34,30 @@ pub struct Checkpoint {
     /// The choice of iteration 0 of tasks that are `fixed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fixed: Vec<FixedChoice>,
+    /// The versions that rollouts brought, where they are not those of the submission.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<CarriedPin>,
+    /// The versions to which rollouts can be taken back, latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<CarriedPin>,
+}
+
+/// A version of a task's module.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CarriedPin {
+    /// The task's position in the graph.
+    pub task: TaskIndex,
+    /// The version.
+    pub pin: Pin,
 }
 
 impl Checkpoint {
     /// Whether it can be taken up by a swarm of so many tasks: all that it names is there, and what it carries has closed.
     pub fn fits(&self, tasks: usize) -> bool {
         let mut runs = self.closed.iter().chain(&self.previous);
-        runs.all(|run| run.task < tasks && run.state.is_final()) && self.fixed.iter().all(|choice| choice.task < tasks)
+        runs.all(|run| run.task < tasks && run.state.is_final())
+            && self.fixed.iter().all(|choice| choice.task < tasks)
+            && self.pins.iter().chain(&self.before).all(|carried| carried.task < tasks)
     }
 
     /// The values that it names, each with its name.
@@ -175,6 +192,8 @@ mod tests {
             requests: vec![NextIteration { task: None, nodes: None }],
             stop_asked: Some("a".to_owned()),
             fixed: vec![FixedChoice { task: 0, nodes: vec![node] }],
+            pins: Vec::new(),
+            before: Vec::new(),
         };
         let event = SwarmEvent::SwarmContinued { checkpoint: Box::new(checkpoint) };
         let text = serde_json::to_string(&event).unwrap();

@@ -2,13 +2,15 @@
 //!
 //! The JSON form of these types is both what the store keeps and what the API shows (see ADR 0003), so a variant or a
 //! field is only ever added, and unknown kinds are kept and shown.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::state::AttemptChange;
 use crate::{
-    Allowance, AttemptFailure, AttemptId, AttemptState, Blob, LimitReached, NodeName, OutcomeClass, SwarmId, TaskIndex,
-    TaskRunState, Usage,
+    Allowance, AttemptFailure, AttemptId, AttemptState, Blob, Figure, Holder, LimitReached, NodeName, OutcomeClass,
+    Pin, RolloutPlan, RolloutState, SwarmId, TaskIndex, TaskRunState, Usage,
 };
 
 /// One entry of a swarm's history.
@@ -180,6 +182,9 @@ pub struct Outputs {
     /// Whether it asked that the swarm end after this iteration.
     #[serde(default)]
     pub stop_swarm: bool,
+    /// The newest finite value of each metric that it logged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// What can happen in a swarm's life.
@@ -216,6 +221,9 @@ pub enum SwarmEvent {
         movable: bool,
         /// The revision of the globals that its attempts read.
         globals_revision: u64,
+        /// Those of the nodes that run the version which is being rolled out.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        renewed: Vec<NodeName>,
     },
     /// A node was told to try; the lease epoch of a slot rises with every offer.
     AttemptOffered {
@@ -227,6 +235,9 @@ pub enum SwarmEvent {
         epoch: u32,
         /// Why this attempt exists: `first`, `retry after user_error`, `node-3 lost`.
         reason: String,
+        /// The module's version that it runs, where a rollout brought it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
     },
     /// An attempt went on to another phase.
     AttemptProgressed { attempt: AttemptId, state: AttemptStateName },
@@ -278,6 +289,73 @@ pub enum SwarmEvent {
         /// How long it was held, in milliseconds.
         paused_ms: u64,
     },
+    /// Another version of a task's module is to run, on more and more of its nodes. Rollouts of a swarm count from 1.
+    RolloutStarted {
+        rollout: u32,
+        task: usize,
+        /// The version that the task runs everywhere so far.
+        from: String,
+        to: Box<Pin>,
+        plan: Box<RolloutPlan>,
+        /// Whether it is the way back from a rollout that completed.
+        #[serde(default)]
+        back: bool,
+        reason: String,
+    },
+    /// From the next iteration on, this share of the task's nodes runs the new version.
+    RolloutStepped {
+        rollout: u32,
+        task: usize,
+        /// From 0.
+        step: u32,
+        /// In (0, 1].
+        share: f64,
+        /// Nodes that run the task and cannot run the new version, with the cause.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unfit: Vec<UnfitNode>,
+        /// How the gates of the step before were judged.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        figures: Vec<Figure>,
+        reason: String,
+    },
+    /// It stays at its step until somebody or something lets it go on.
+    RolloutHeld {
+        rollout: u32,
+        task: usize,
+        holder: Holder,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        figures: Vec<Figure>,
+        reason: String,
+    },
+    /// A person lets it go on as its gates say.
+    RolloutResumed { rollout: u32, task: usize, reason: String },
+    /// A person wants its next step, or its last, at the next boundary of iterations, whatever its gates say.
+    RolloutPromoted {
+        rollout: u32,
+        task: usize,
+        #[serde(default)]
+        full: bool,
+        reason: String,
+    },
+    /// It is over. Where it was reverted, every attempt that begins from now on runs the version of before.
+    RolloutEnded {
+        rollout: u32,
+        task: usize,
+        /// `completed`, `reverted` or `abandoned`.
+        outcome: RolloutState,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        figures: Vec<Figure>,
+        reason: String,
+    },
+}
+
+/// A node that a version cannot run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfitNode {
+    /// The node.
+    pub node: NodeName,
+    /// Why.
+    pub cause: String,
 }
 
 /// A live phase of an attempt, as written in events.
@@ -379,6 +457,12 @@ impl SwarmEvent {
             Self::SwarmStopped { .. } => "swarm_stopped",
             Self::SwarmPaused { .. } => "swarm_paused",
             Self::SwarmResumed { .. } => "swarm_resumed",
+            Self::RolloutStarted { .. } => "rollout_started",
+            Self::RolloutStepped { .. } => "rollout_stepped",
+            Self::RolloutHeld { .. } => "rollout_held",
+            Self::RolloutResumed { .. } => "rollout_resumed",
+            Self::RolloutPromoted { .. } => "rollout_promoted",
+            Self::RolloutEnded { .. } => "rollout_ended",
         }
     }
 

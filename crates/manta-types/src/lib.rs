@@ -32,25 +32,28 @@ pub mod limits;
 pub mod name;
 pub mod outcome;
 pub mod policy;
+pub mod rollout;
 pub mod runtime;
 pub mod spec;
 pub mod state;
 pub mod time;
 pub mod usage;
 
-pub use checkpoint::{CarriedGlobal, CarriedOutcome, CarriedRun, CarriedSlot, Checkpoint, FixedChoice};
+pub use checkpoint::{CarriedGlobal, CarriedOutcome, CarriedPin, CarriedRun, CarriedSlot, Checkpoint, FixedChoice};
 pub use digest::{Blob, Digest};
 pub use event::{Cause, Event, GlobalWrite, NextIteration, Published, Subject, SwarmEvent};
 pub use ids::{AttemptId, ClusterId, NodeId, ReplayId, SwarmId};
 pub use name::{NameError, NodeName};
 pub use outcome::{AttemptFailure, OutcomeClass};
 pub use policy::{Code, Fingerprint, Policy, PolicyRefusal, SignedBy, Signer, Standing};
+pub use rollout::{Comparison, Figure, Gate, GateVerdict, Holder, Pin, PlanError, RolloutPlan};
 pub use runtime::{Library, Platform, PythonVersion, Runtime, RuntimeError};
 pub use spec::{
     FailurePolicy, Method, NodeLimit, OnDisconnect, OnFailure, Quorum, Resources, SwarmSpec, TaskIndex, TaskSpec,
 };
 pub use state::{
-    AttemptState, IllegalTransition, IterationState, LeaseState, NodeDuty, NodeState, SwarmState, TaskRunState,
+    AttemptState, IllegalTransition, IterationState, LeaseState, NodeDuty, NodeState, RolloutState, SwarmState,
+    TaskRunState,
 };
 pub use time::Timestamp;
 pub use usage::{Allowance, AttemptLimit, LimitReached, Usage};

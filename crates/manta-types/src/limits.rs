@@ -19,6 +19,16 @@ pub const RETRIES_MAX: u32 = 1_000;
 pub const ITERATIONS_MAX: u32 = 1_000_000;
 /// The highest priority of a swarm; the lowest is its negative.
 pub const PRIORITY_MAX: i32 = 100;
+/// Steps of one rollout.
+pub const ROLLOUT_STEPS_MAX: usize = 100;
+/// Gates of one rollout.
+pub const ROLLOUT_GATES_MAX: usize = 20;
+/// Rollouts of one swarm; each is kept as long as the swarm is.
+pub const ROLLOUTS_PER_SWARM_MAX: usize = 1_000;
+/// The longest that one step of a rollout may be given.
+pub const ROLLOUT_DEADLINE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// Metrics of one attempt whose newest values its node reports with its end; further names are in the log alone.
+pub const METRICS_PER_ATTEMPT_MAX: usize = 100;
 /// Results that one attempt may publish.
 pub const RESULTS_PER_ATTEMPT_MAX: usize = 10_000;
 /// Results of a failed attempt that are kept for people: those that it published last.

@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Blob, Digest, NodeName, Runtime};
 
 /// Position of a task in [`SwarmSpec::tasks`].
@@ -94,19 +96,25 @@ impl Default for FailurePolicy {
 }
 
 /// What an attempt may use; `None` takes the node's default.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Resources {
     /// Processor cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,
     /// Memory in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     /// Scratch in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tmp_bytes: Option<u64>,
     /// Processes and threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
     /// GPUs.
     pub gpu_count: u32,
     /// Bytes on each of them that it may use, beside others; `None`: it has them alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_bytes: Option<u64>,
 }
 

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use manta_types::event::{GlobalWrite, NextIteration, Outputs, SwarmEvent as E, Timings};
 use manta_types::state::{AttemptChange, IterationChange, SwarmChange, TaskRunChange};
-use manta_types::{AttemptFailure, AttemptId, Event, IterationState, NodeName, SwarmState, TaskIndex, Timestamp};
+use manta_types::{
+    AttemptFailure, AttemptId, Event, IterationState, NodeName, RolloutState, SwarmState, TaskIndex, Timestamp,
+};
 
+use super::rollout::Beginning;
 use super::{Attempt, GlobalValue, Place, Slot, SlotOutcome, SwarmRun, TaskRun};
 
 impl SwarmRun {
@@ -27,10 +30,14 @@ impl SwarmRun {
                 self.change_run(*task, TaskRunChange::Skip, reason);
                 self.note_closed(*task);
             }
-            E::TaskRunStarted { task, nodes, movable, .. } => self.start(*task, nodes, *movable, at),
+            E::TaskRunStarted { task, nodes, movable, renewed, .. } => {
+                self.start(*task, nodes, *movable, at);
+                self.renew(*task, renewed);
+            }
             E::AttemptOffered { attempt, iteration, task, slot, node, epoch, .. } => {
                 let place = Place { iteration: *iteration, task: *task, slot: *slot };
-                self.offer(Attempt::offered(*attempt, node.clone(), *epoch), place);
+                let is_renewed = self.task_runs[*task].slots[*slot].is_renewed;
+                self.offer(Attempt::offered(*attempt, node.clone(), *epoch, is_renewed), place);
             }
             E::AttemptProgressed { attempt, state } => self.change_attempt(*attempt, state.change()),
             E::AttemptAccepted { attempt, outputs, timings } => self.accept(*attempt, outputs, timings),
@@ -56,7 +63,10 @@ impl SwarmRun {
                 self.write(globals);
                 self.note_closed(*task);
             }
-            E::IterationFinished { .. } => self.change_iteration(IterationChange::Finish),
+            E::IterationFinished { .. } => {
+                self.change_iteration(IterationChange::Finish);
+                self.note_iteration();
+            }
             E::SwarmSucceeded { reason } => self.end(SwarmChange::Succeed, reason, event.time_ms),
             E::SwarmFailed { reason, .. } => self.end(SwarmChange::Fail, reason, event.time_ms),
             E::SwarmStopped { reason } => self.end(SwarmChange::Stop, reason, event.time_ms),
@@ -68,8 +78,54 @@ impl SwarmRun {
                 self.change(SwarmChange::Resume, reason);
                 let paused = self.paused_at.take().map_or(Duration::ZERO, |since| at - since);
                 self.stand_still(paused);
+                self.let_rollouts_stand_still(paused);
                 self.look_at_everything();
             }
+            what => self.apply_to_rollout(what, event.time_ms, at),
+        }
+    }
+
+    fn apply_to_rollout(&mut self, what: &E, time_ms: u64, at: Timestamp) {
+        match what {
+            E::RolloutStarted { rollout, task, to, plan, back, reason, .. } => {
+                // What begins in a pause waits no longer than what began before it.
+                let at = self.paused_at.unwrap_or(at);
+                let beginning = Beginning { number: *rollout, back: *back, reason, time_ms, at };
+                self.start_rollout(*task, to, plan, beginning);
+            }
+            E::RolloutStepped { task, step, share, unfit, figures, reason, .. } => {
+                self.note_figures(*task, figures);
+                self.step_rollout(*task, (*step, *share), unfit, at);
+                self.going(*task).go_on(reason);
+            }
+            E::RolloutHeld { task, holder, figures, reason, .. } => {
+                self.note_figures(*task, figures);
+                self.hold_rollout(*task, *holder, reason);
+            }
+            E::RolloutResumed { task, reason, .. } => self.resume_rollout(*task, reason),
+            E::RolloutPromoted { task, full, reason, .. } => self.promote_rollout(*task, *full, reason),
+            E::RolloutEnded { task, outcome, figures, reason, .. } => {
+                self.note_figures(*task, figures);
+                self.end_rollout(*task, *outcome, reason, time_ms);
+                if *outcome == RolloutState::Reverted {
+                    self.take_back(*task, at);
+                }
+            }
+            other => unreachable!("{} is not of a rollout", other.kind()),
+        }
+    }
+
+    /// The slots whose nodes run the version that is being rolled out.
+    fn renew(&mut self, task: TaskIndex, nodes: &[NodeName]) {
+        self.note_renewed(task, nodes);
+        if nodes.is_empty() {
+            return;
+        }
+        let target = self.rollout_of(task).map(|rollout| Arc::clone(&rollout.target));
+        let run = &mut self.task_runs[task];
+        run.renewed = target;
+        for slot in run.slots.iter_mut().filter(|slot| nodes.contains(&slot.node)) {
+            slot.is_renewed = true;
         }
     }
 
@@ -78,7 +134,8 @@ impl SwarmRun {
             self.change(SwarmChange::Start, "running");
         }
         let tasks = 0..self.spec.tasks.len();
-        let fresh = tasks.map(|task| TaskRun::new(iteration, task, Arc::clone(&self.globals))).collect();
+        let fresh = tasks.map(|task| TaskRun::new(iteration, task, Arc::clone(&self.globals), Arc::clone(&self.spec)));
+        let fresh = fresh.collect();
         self.previous = std::mem::replace(&mut self.task_runs, fresh);
         self.attempts.retain(|_, place| place.iteration + 1 >= iteration);
         (self.iteration, self.iteration_started_ms) = (Some(iteration), time_ms);
@@ -127,6 +184,8 @@ impl SwarmRun {
         let Place { task, slot, .. } = self.attempts[&attempt];
         let done = named(self.slot_of(attempt), attempt);
         (done.outputs, done.timings) = (Some(outputs.clone()), timings.clone());
+        let is_renewed = done.is_renewed;
+        self.note_accepted(task, is_renewed, &outputs.metrics);
         self.task_runs[task].settle(slot, SlotOutcome::Accepted);
         self.agenda.runs.insert(task);
         self.requests.extend(outputs.next_iterations.iter().cloned());
@@ -143,7 +202,9 @@ impl SwarmRun {
         *tries += 1;
         slot.retry_at = retry_at;
         let done = named(slot, attempt);
-        (done.failure, done.timings) = (Some(failure), timings.clone());
+        let is_renewed = done.is_renewed;
+        (done.failure, done.timings) = (Some(failure.clone()), timings.clone());
+        self.note_failed(task, is_renewed, &failure);
         if retry_at.is_none() {
             self.task_runs[task].settle(index, SlotOutcome::Failed);
             self.agenda.runs.insert(task);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use manta_types::event::Failure;
 use manta_types::state::{AttemptChange, TaskRunChange};
 use manta_types::{
-    AttemptFailure, CarriedGlobal, CarriedOutcome, CarriedRun, CarriedSlot, Checkpoint, FixedChoice, SwarmId,
-    SwarmState, TaskRunState,
+    AttemptFailure, CarriedGlobal, CarriedOutcome, CarriedPin, CarriedRun, CarriedSlot, Checkpoint, FixedChoice,
+    SwarmId, SwarmState, TaskRunState,
 };
 
 use super::{Attempt, GlobalValue, Slot, SlotOutcome, SwarmRun, TaskRun};
@@ -46,7 +46,16 @@ impl SwarmRun {
             stop_asked: stopping.map(|(task, _)| self.spec.tasks[task].alias.clone()),
             fixed: self.fixed.iter().map(|(task, nodes)| FixedChoice { task: *task, nodes: nodes.clone() }).collect(),
             closed,
+            pins: self.brought(),
+            before: self.before.clone(),
         })
+    }
+
+    /// The versions that rollouts brought, where they are not those of the submission.
+    fn brought(&self) -> Vec<CarriedPin> {
+        let tasks = self.spec.tasks.iter().zip(&self.submitted.tasks).enumerate();
+        let other = tasks.filter(|(_, (now, then))| now.bundle != then.bundle);
+        other.map(|(task, (now, _))| CarriedPin { task, pin: now.pin() }).collect()
     }
 
     /// Whether attempts at its tasks may yet read what nodes keep: it is not over, or a new swarm can go on where it stopped.
@@ -76,6 +85,10 @@ impl SwarmRun {
         self.revision = checkpoint.revision;
         (self.continues, self.state_of) = (Some(checkpoint.from), checkpoint.state_of);
         self.fixed = checkpoint.fixed.iter().map(|choice| (choice.task, choice.nodes.clone())).collect();
+        for carried in &checkpoint.pins {
+            self.pin(carried.task, &carried.pin);
+        }
+        self.before.clone_from(&checkpoint.before);
         self.carried = Some(Box::new(checkpoint.clone()));
     }
 
@@ -92,7 +105,7 @@ impl SwarmRun {
     }
 
     fn taken_up(&self, iteration: u32, carried: CarriedRun) -> TaskRun {
-        let mut run = TaskRun::new(iteration, carried.task, Arc::clone(&self.globals));
+        let mut run = TaskRun::new(iteration, carried.task, Arc::clone(&self.globals), Arc::clone(&self.spec));
         let path: &[TaskRunChange] = match carried.state {
             TaskRunState::Succeeded => {
                 &[TaskRunChange::MakeReady, TaskRunChange::Start, TaskRunChange::Close, TaskRunChange::Succeed]

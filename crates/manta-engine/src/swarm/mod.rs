@@ -2,6 +2,7 @@
 mod agenda;
 mod apply;
 mod continued;
+mod rollout;
 mod subject;
 mod task_run;
 
@@ -10,12 +11,13 @@ use std::sync::Arc;
 
 use manta_types::event::{GlobalWrite, NextIteration};
 use manta_types::{
-    AttemptId, Blob, Checkpoint, IterationState, NodeName, OnFailure, SwarmId, SwarmSpec, SwarmState, TaskIndex,
-    TaskRunState, Timestamp,
+    AttemptId, Blob, CarriedPin, Checkpoint, IterationState, NodeName, OnFailure, SwarmId, SwarmSpec, SwarmState,
+    TaskIndex, TaskRunState, Timestamp,
 };
 
 pub(crate) use agenda::{Agenda, SlotPlace};
 pub(crate) use apply::count;
+pub use rollout::Rollout;
 pub(crate) use task_run::Counts;
 pub use task_run::{Attempt, Slot, SlotOutcome, TaskRun};
 
@@ -45,6 +47,9 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SwarmRun {
     pub(crate) id: SwarmId,
+    /// What was submitted.
+    pub(crate) submitted: Arc<SwarmSpec>,
+    /// The same with the versions that rollouts have brought.
     pub(crate) spec: Arc<SwarmSpec>,
     pub(crate) state: SwarmState,
     pub(crate) reason: String,
@@ -77,6 +82,12 @@ pub struct SwarmRun {
     pub(crate) carried: Option<Box<Checkpoint>>,
     /// Since when it is held.
     pub(crate) paused_at: Option<Timestamp>,
+    /// All rollouts, oldest first.
+    pub(crate) rollouts: Vec<Rollout>,
+    /// Those that go on, by task: their positions.
+    pub(crate) rolling: BTreeMap<TaskIndex, usize>,
+    /// The versions to which rollouts can be taken back, latest last.
+    pub(crate) before: Vec<CarriedPin>,
     /// What has to be looked at.
     pub(crate) agenda: Agenda,
 }
@@ -88,6 +99,7 @@ impl SwarmRun {
         let globals = spec.globals.iter().map(|(name, blob)| (name.clone(), submitted(blob))).collect();
         Self {
             id,
+            submitted: Arc::clone(&spec),
             spec,
             state: SwarmState::Validating,
             reason: "being checked".to_owned(),
@@ -110,6 +122,9 @@ impl SwarmRun {
             state_of: id,
             carried: None,
             paused_at: None,
+            rollouts: Vec::new(),
+            rolling: BTreeMap::new(),
+            before: Vec::new(),
             agenda: Agenda::default(),
         }
     }
@@ -119,9 +134,14 @@ impl SwarmRun {
         self.id
     }
 
-    /// What was asked for.
+    /// What was asked for, with the versions of modules that rollouts have brought.
     pub const fn spec(&self) -> &Arc<SwarmSpec> {
         &self.spec
+    }
+
+    /// What was asked for.
+    pub const fn submitted(&self) -> &Arc<SwarmSpec> {
+        &self.submitted
     }
 
     /// Its state.

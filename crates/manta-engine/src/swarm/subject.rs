@@ -27,6 +27,14 @@ impl SwarmRun {
             | E::AttemptLost { attempt, .. }
             | E::AttemptCancelled { attempt, .. }
             | E::SwarmFailed { attempt: Some(attempt), .. } => self.subject_of(*attempt),
+            E::RolloutStarted { task, .. }
+            | E::RolloutStepped { task, .. }
+            | E::RolloutHeld { task, .. }
+            | E::RolloutResumed { task, .. }
+            | E::RolloutPromoted { task, .. }
+            | E::RolloutEnded { task, .. } => {
+                Subject { iteration: self.iteration, task: Some(*task), ..Subject::default() }
+            }
             E::SwarmContinued { checkpoint } => Subject { iteration: Some(checkpoint.iteration), ..Subject::default() },
             E::SwarmAdmitted
             | E::SwarmSucceeded { .. }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use manta_types::event::{Outputs, Timings};
 use manta_types::state::{AttemptChange, LeaseChange};
-use manta_types::{AttemptFailure, AttemptId, AttemptState, LeaseState, NodeName, TaskIndex, TaskRunState, Timestamp};
+use manta_types::{
+    AttemptFailure, AttemptId, AttemptState, LeaseState, NodeName, SwarmSpec, TaskIndex, TaskRunState, TaskSpec,
+    Timestamp,
+};
 
 use super::Globals;
 
@@ -42,14 +45,17 @@ pub struct Attempt {
     pub failure: Option<AttemptFailure>,
     /// How long its phases took.
     pub timings: Timings,
+    /// Whether it runs the version that was being rolled out.
+    pub is_renewed: bool,
 }
 
 impl Attempt {
-    pub(crate) fn offered(id: AttemptId, node: NodeName, epoch: u32) -> Self {
+    pub(crate) fn offered(id: AttemptId, node: NodeName, epoch: u32, is_renewed: bool) -> Self {
         Self {
             id,
             node,
             epoch,
+            is_renewed,
             state: AttemptState::Offered,
             lease: LeaseState::Held,
             phase: AttemptState::Offered,
@@ -61,7 +67,7 @@ impl Attempt {
 
     /// One that is only remembered.
     pub(crate) fn ended(id: AttemptId, node: NodeName, epoch: u32, how: AttemptChange) -> Self {
-        let mut attempt = Self::offered(id, node, epoch);
+        let mut attempt = Self::offered(id, node, epoch, false);
         attempt.change(how);
         attempt
     }
@@ -91,8 +97,12 @@ pub struct Slot {
     pub epoch: u32,
     /// Attempts that ran user code and failed.
     pub tries: u32,
+    /// Those of them that do not count against its retries: of a version that was taken back.
+    pub(crate) pardoned: u32,
     /// Attempts lost to other trouble.
     pub lost: u32,
+    /// Whether its attempts run the version that is being rolled out.
+    pub is_renewed: bool,
     /// All attempts, oldest first.
     pub attempts: Vec<Attempt>,
     /// How it ended.
@@ -106,7 +116,18 @@ pub struct Slot {
 impl Slot {
     pub(crate) fn new(node: NodeName) -> Self {
         let (attempts, outcome) = (Vec::new(), SlotOutcome::Open);
-        Self { node, epoch: 0, tries: 0, lost: 0, attempts, outcome, retry_at: None, waits_at: None }
+        Self {
+            node,
+            epoch: 0,
+            tries: 0,
+            pardoned: 0,
+            lost: 0,
+            is_renewed: false,
+            attempts,
+            outcome,
+            retry_at: None,
+            waits_at: None,
+        }
     }
 
     /// The attempt that may still deliver.
@@ -146,6 +167,10 @@ pub struct TaskRun {
     pub movable: bool,
     /// What its attempts read.
     pub globals: Arc<Globals>,
+    /// The swarm with the versions that it runs.
+    pub(crate) spec: Arc<SwarmSpec>,
+    /// The same with the version that is being rolled out, where it has a part in it.
+    pub(crate) renewed: Option<Arc<SwarmSpec>>,
     pub(crate) started: Option<Timestamp>,
     /// How many of its slots are where.
     pub(crate) counts: Counts,
@@ -162,7 +187,7 @@ pub struct TaskRun {
 }
 
 impl TaskRun {
-    pub(crate) fn new(iteration: u32, task: TaskIndex, globals: Arc<Globals>) -> Self {
+    pub(crate) fn new(iteration: u32, task: TaskIndex, globals: Arc<Globals>, spec: Arc<SwarmSpec>) -> Self {
         let (state, reason) = (TaskRunState::Waiting, "waits for its predecessors".to_owned());
         Self {
             iteration,
@@ -172,6 +197,8 @@ impl TaskRun {
             slots: Vec::new(),
             movable: false,
             globals,
+            spec,
+            renewed: None,
             started: None,
             counts: Counts::default(),
             blockers: 0,
@@ -217,6 +244,21 @@ impl TaskRun {
             self.places.remove(&waited);
         }
         self.places.entry(held.node.clone()).or_insert(slot);
+    }
+
+    /// The swarm with the versions that an attempt of it runs.
+    pub(crate) fn spec_of(&self, is_renewed: bool) -> &Arc<SwarmSpec> {
+        self.renewed.as_ref().filter(|_| is_renewed).unwrap_or(&self.spec)
+    }
+
+    /// Its task, as the attempts of a slot run it.
+    pub(crate) fn task_of(&self, slot: &Slot) -> &TaskSpec {
+        &self.spec_of(slot.is_renewed).tasks[self.task]
+    }
+
+    /// The module's version that an attempt of it runs.
+    pub fn version_of(&self, attempt: &Attempt) -> &str {
+        &self.spec_of(attempt.is_renewed).tasks[self.task].version
     }
 
     pub(crate) fn is_running(&self) -> bool {

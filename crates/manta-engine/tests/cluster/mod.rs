@@ -12,8 +12,8 @@ use std::time::Duration;
 use manta_engine::{Command, DutyChanged, Engine, Input, NodeDescription, Now, Offer, Step, Submit, SwarmRun};
 use manta_types::event::{AttemptStateName, Outputs, Published, SwarmEvent};
 use manta_types::{
-    AttemptFailure, Blob, Checkpoint, Digest, Event, FailurePolicy, Method, NodeLimit, NodeName, OutcomeClass, SwarmId,
-    SwarmSpec, SwarmState, TaskSpec, Timestamp,
+    AttemptFailure, Blob, Checkpoint, Digest, Event, FailurePolicy, Method, NodeLimit, NodeName, OutcomeClass, Pin,
+    SwarmId, SwarmSpec, SwarmState, TaskSpec, Timestamp,
 };
 use uuid::Uuid;
 
@@ -22,6 +22,7 @@ pub struct Cluster {
     pub now: Now,
     pub events: Vec<Event>,
     pub offers: Vec<Offer>,
+    pub offered: Vec<Offer>,
     pub commands: Vec<Command>,
     pub duties: Vec<DutyChanged>,
 }
@@ -53,6 +54,12 @@ pub fn task(alias: &str, after: &[usize]) -> TaskSpec {
         labels: BTreeMap::new(),
         policy: FailurePolicy::default(),
     }
+}
+
+/// Another version of a task's module, told by a number.
+pub fn pin(task: &TaskSpec, version: u8) -> Pin {
+    let bundle = Digest::from_bytes([version; 32]);
+    Pin { bundle, version: format!("{version}.0.0"), ..task.pin() }
 }
 
 pub fn any(mut task: TaskSpec) -> TaskSpec {
@@ -98,7 +105,7 @@ impl Cluster {
     pub fn empty(engine: Engine) -> Self {
         let now = Now { monotonic: Timestamp::from_ms(1 << 40), wall_ms: 1_700_000_000_000 };
         let (events, offers, commands, duties) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { engine, now, events, offers, commands, duties }
+        Self { engine, now, events, offers, offered: Vec::new(), commands, duties }
     }
 
     /// An engine in which two swarms may run at once.
@@ -114,7 +121,9 @@ impl Cluster {
         }
         for swarm in self.engine.swarms() {
             let events: Vec<Event> = self.events.iter().filter(|event| event.swarm == swarm.id()).cloned().collect();
-            engine.restore_swarm(self.now, swarm.id(), Arc::clone(swarm.spec()), swarm.created_ms(), &events).unwrap();
+            engine
+                .restore_swarm(self.now, swarm.id(), Arc::clone(swarm.submitted()), swarm.created_ms(), &events)
+                .unwrap();
         }
         self.engine = engine;
         self.offers.clear();
@@ -146,6 +155,7 @@ impl Cluster {
         for command in &step.commands {
             if let Command::Offer(offer) = command {
                 self.offers.push((**offer).clone());
+                self.offered.push((**offer).clone());
             }
         }
         self.commands.extend(step.commands.iter().cloned());

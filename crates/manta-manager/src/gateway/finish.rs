@@ -1,5 +1,5 @@
 //! The end of an attempt, as a node reports it: taken at its word only where every value is stored and every rule is kept.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use manta_api::node as wire;
@@ -58,7 +58,20 @@ fn outputs(report: wire::AttemptFinished) -> Result<Outputs, String> {
         globals: published("global", report.globals, limits::GLOBALS_PER_SWARM_MAX)?,
         next_iterations: report.next_iterations.into_iter().map(next_iteration).collect::<Result<_, _>>()?,
         stop_swarm: report.stop_swarm,
+        metrics: metrics(report.metrics)?,
     })
+}
+
+fn metrics(sent: Vec<wire::Metric>) -> Result<BTreeMap<String, f64>, String> {
+    const MOST: usize = limits::METRICS_PER_ATTEMPT_MAX;
+    if sent.len() > MOST {
+        return Err(format!("{} metrics, {MOST} are the limit", sent.len()));
+    }
+    let bad = |metric: &&wire::Metric| !metric.value.is_finite() || metric.name.len() > limits::NAME_BYTES_MAX;
+    if sent.iter().any(|metric| bad(&metric)) {
+        return Err("a metric has no finite value, or too long a name".to_owned());
+    }
+    Ok(sent.into_iter().map(|metric| (metric.name, metric.value)).collect())
 }
 
 fn published(what: &'static str, sent: Vec<wire::Published>, most: usize) -> Result<Vec<Published>, String> {

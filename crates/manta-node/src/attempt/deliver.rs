@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use manta_api::node::{AttemptFinished, Blob, Failure, LimitReached, NextIteration, Published, Timings, Usage};
+use manta_api::node::{AttemptFinished, Blob, Failure, LimitReached, Metric, NextIteration, Published, Timings, Usage};
 use manta_types::limits::{FAILED_RESULTS_BYTES_MAX, FAILED_RESULTS_MAX, NODE_MESSAGE_BYTES_MAX};
 use manta_types::{AttemptFailure, AttemptLimit, NodeName, OutcomeClass, crash_point};
 use tokio::time::Instant;
@@ -171,6 +171,8 @@ fn report(order: &Order, staged: &Staged, verdict: Result<(), AttemptFailure>, t
             report.globals = staged.globals.iter().map(|(name, pin)| published(name, pin)).collect();
             report.next_iterations = staged.next_iterations.iter().map(next_iteration).collect();
             report.stop_swarm = staged.stop_swarm;
+            let metrics = staged.metrics.iter();
+            report.metrics = metrics.map(|(name, value)| Metric { name: name.clone(), value: *value }).collect();
         }
         Err(failed) => {
             let failed = Failure { limits: Some(order.allowance()), ..failure_to_wire(failed) };

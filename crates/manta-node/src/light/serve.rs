@@ -179,6 +179,7 @@ impl<'a> Server<'a> {
             Call::Metrics { values, step } => {
                 let text: Vec<String> =
                     values.iter().map(|(name, value)| format!("{name}={}", number(*value))).collect();
+                values.iter().for_each(|(name, value)| self.staged.note_metric(name, *value));
                 log.data("metrics", &text.join(" "), &json!({"values": values, "step": step})).await;
             }
             Call::Progress { done, total } => {

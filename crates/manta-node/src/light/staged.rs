@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use manta_types::NodeName;
-use manta_types::limits::{FAILED_RESULTS_BYTES_MAX, FAILED_RESULTS_MAX};
+use manta_types::limits::{FAILED_RESULTS_BYTES_MAX, FAILED_RESULTS_MAX, METRICS_PER_ATTEMPT_MAX, NAME_BYTES_MAX};
 
 use crate::cache::Pin;
 
@@ -22,6 +22,8 @@ pub(crate) struct Staged {
     pub(crate) next_iterations: BTreeMap<Option<String>, Option<BTreeSet<NodeName>>>,
     /// Asked for by `stop_swarm`.
     pub(crate) stop_swarm: bool,
+    /// The newest value of each metric that it logged; of so many names at most, and finite.
+    pub(crate) metrics: BTreeMap<String, f64>,
     /// Where each result stands: a task may publish a name as often as it likes, and each time costs the same.
     places: HashMap<String, usize>,
     /// Bytes of all values.
@@ -63,6 +65,20 @@ impl Staged {
         let asked = self.next_iterations.entry(task).or_default();
         if let Some(nodes) = nodes {
             asked.get_or_insert_default().extend(nodes);
+        }
+    }
+
+    /// Notes a metric's newest value; one that is not finite leaves none.
+    pub(crate) fn note_metric(&mut self, name: &str, value: Option<f64>) {
+        let Some(value) = value.filter(|value| value.is_finite()) else {
+            self.metrics.remove(name);
+            return;
+        };
+        let has_room = self.metrics.len() < METRICS_PER_ATTEMPT_MAX && name.len() <= NAME_BYTES_MAX;
+        match self.metrics.get_mut(name) {
+            Some(known) => *known = value,
+            None if has_room => drop(self.metrics.insert(name.to_owned(), value)),
+            None => {}
         }
     }
 

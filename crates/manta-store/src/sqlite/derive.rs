@@ -68,7 +68,13 @@ impl Derivation<'_> {
             | SwarmEvent::SwarmFailed { .. }
             | SwarmEvent::SwarmStopped { .. }
             | SwarmEvent::SwarmPaused { .. }
-            | SwarmEvent::SwarmResumed { .. } => Ok(()),
+            | SwarmEvent::SwarmResumed { .. }
+            | SwarmEvent::RolloutStarted { .. }
+            | SwarmEvent::RolloutStepped { .. }
+            | SwarmEvent::RolloutHeld { .. }
+            | SwarmEvent::RolloutResumed { .. }
+            | SwarmEvent::RolloutPromoted { .. }
+            | SwarmEvent::RolloutEnded { .. } => Ok(()),
         }
     }
 

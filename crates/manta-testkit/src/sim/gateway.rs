@@ -173,6 +173,7 @@ pub(crate) fn outputs(report: &wire::AttemptFinished) -> Outputs {
     Outputs {
         results: report.results.iter().map(published).collect(),
         globals: report.globals.iter().map(published).collect(),
+        metrics: report.metrics.iter().map(|metric| (metric.name.clone(), metric.value)).collect(),
         next_iterations: report.next_iterations.iter().map(next).collect(),
         stop_swarm: report.stop_swarm,
     }

@@ -6,6 +6,7 @@ mod iteration;
 mod lease;
 mod node;
 mod reference;
+mod rollout;
 mod swarm;
 mod task_run;
 
@@ -15,6 +16,7 @@ pub use iteration::{IterationChange, IterationState};
 pub use lease::{LeaseChange, LeaseState};
 pub use node::{NodeChange, NodeState};
 pub use reference::reference;
+pub use rollout::{RolloutChange, RolloutState};
 pub use swarm::{SwarmChange, SwarmState};
 pub use task_run::{TaskRunChange, TaskRunState};
 
@@ -109,6 +111,9 @@ mod tests {
         }
         for state in LeaseState::ALL.iter().filter(|state| state.is_final()) {
             assert!(LeaseChange::ALL.iter().all(|change| state.next(*change).is_err()), "{state}");
+        }
+        for state in RolloutState::ALL.iter().filter(|state| state.is_final()) {
+            assert!(RolloutChange::ALL.iter().all(|change| state.next(*change).is_err()), "{state}");
         }
         assert!(DutyChange::ALL.iter().all(|change| NodeDuty::Revoked.next(*change).is_err()));
     }
@@ -259,6 +264,28 @@ drained + revoke = revoked
     }
 
     #[test]
+    fn every_pair_of_rollout_and_change_is_as_the_table_says() {
+        let (states, changes) = (RolloutState::ALL, RolloutChange::ALL);
+        let rows = table(states, changes, RolloutState::next, RolloutState::name, RolloutChange::name);
+        assert_eq!(
+            rows,
+            "\
+running + step = running
+running + hold = held
+running + complete = completed
+running + revert = reverted
+running + abandon = abandoned
+held + step = running
+held + hold = held
+held + resume = running
+held + complete = completed
+held + revert = reverted
+held + abandon = abandoned
+"
+        );
+    }
+
+    #[test]
     fn names_read_back() {
         assert!(AttemptState::ALL.iter().all(|state| AttemptState::from_name(state.name()) == Some(*state)));
         assert!(SwarmState::ALL.iter().all(|state| SwarmState::from_name(state.name()) == Some(*state)));
@@ -266,6 +293,7 @@ drained + revoke = revoked
         assert!(IterationState::ALL.iter().all(|state| IterationState::from_name(state.name()) == Some(*state)));
         assert!(LeaseState::ALL.iter().all(|state| LeaseState::from_name(state.name()) == Some(*state)));
         assert!(NodeState::ALL.iter().all(|state| NodeState::from_name(state.name()) == Some(*state)));
+        assert!(RolloutState::ALL.iter().all(|state| RolloutState::from_name(state.name()) == Some(*state)));
         assert!(NodeDuty::ALL.iter().all(|duty| NodeDuty::from_name(duty.name()) == Some(*duty)));
     }
 }

@@ -3,7 +3,8 @@ use std::fmt::Write;
 
 use super::{
     AttemptChange, AttemptState, DutyChange, IllegalTransition, IterationChange, IterationState, LeaseChange,
-    LeaseState, NodeChange, NodeDuty, NodeState, SwarmChange, SwarmState, TaskRunChange, TaskRunState,
+    LeaseState, NodeChange, NodeDuty, NodeState, RolloutChange, RolloutState, SwarmChange, SwarmState, TaskRunChange,
+    TaskRunState,
 };
 
 /// One kind of entity: its states, what can happen to it, and what becomes of it then.
@@ -81,6 +82,17 @@ pub fn reference() -> String {
     }
     .write(&mut page);
     Machine {
+        title: "Rollout",
+        about: "Another version of a task's module, on its way to the task's nodes. `held` stays at its step.",
+        picture: "running ⇄ held ─► completed | reverted | abandoned",
+        states: RolloutState::ALL,
+        changes: RolloutChange::ALL,
+        next: RolloutState::next,
+        state_name: RolloutState::name,
+        change_name: RolloutChange::name,
+    }
+    .write(&mut page);
+    Machine {
         title: "Node",
         about: "Whether a node can be heard. `joining` is known from before a restart of the manager.",
         picture: "joining ─► online ⇄ unreachable ─► gone",
@@ -137,6 +149,7 @@ mod tests {
             + TaskRunState::ALL.len()
             + AttemptState::ALL.len()
             + LeaseState::ALL.len()
+            + RolloutState::ALL.len()
             + NodeState::ALL.len()
             + NodeDuty::ALL.len();
         assert_eq!(rows, states);

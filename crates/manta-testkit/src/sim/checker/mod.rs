@@ -337,7 +337,7 @@ impl Checker {
         for swarm in core.engine().swarms() {
             let (id, history) = (swarm.id(), &self.histories[&swarm.id()]);
             let now = manta_engine::Now { monotonic: Timestamp::from_ms(1 << 40), wall_ms: 0 };
-            let spec = Arc::clone(swarm.spec());
+            let spec = Arc::clone(swarm.submitted());
             if let Err(error) = engine.restore_swarm(now, id, spec, swarm.created_ms(), history.events()) {
                 return self.breaks("durable", || error.to_string());
             }
