@@ -8,6 +8,7 @@ pub mod error;
 pub mod module;
 pub mod plan;
 pub mod policy;
+pub mod rollout;
 pub mod submission;
 pub mod version;
 pub mod view;
@@ -33,6 +34,7 @@ pub use module::{
     PublishRequest,
 };
 pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
+pub use rollout::{RollbackRequest, RolloutRequest, RolloutView};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{
     AttemptInputs, DistributionView, EventView, GlobalView, GpuView, InputResult, IterationView, LogLine, MissingInput,

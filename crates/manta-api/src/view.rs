@@ -69,6 +69,9 @@ pub struct TaskRunView {
     pub nodes: u32,
     /// Nodes whose attempt was accepted.
     pub accepted: u32,
+    /// How many of its nodes run which version of the module.
+    #[serde(default)]
+    pub versions: BTreeMap<String, u32>,
     /// How many of its attempts that ended were started in which way: `standby`, `fork`, `cold`.
     #[serde(default)]
     pub starts: BTreeMap<String, u32>,
@@ -199,6 +202,9 @@ pub struct ResultView {
     pub attempt: AttemptId,
     /// Whether it counts; results of failed attempts are kept for people only.
     pub accepted: bool,
+    /// The module's version that published it.
+    #[serde(default)]
+    pub version: String,
     /// The encoded value.
     #[schema(value_type = Object)]
     pub blob: Blob,

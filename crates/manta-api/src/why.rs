@@ -74,6 +74,9 @@ pub struct TryView {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub failure: Option<Failure>,
+    /// The module's version that it ran.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// An event in a chain of causes.

@@ -7,7 +7,7 @@ use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
     change, demo, deploy, doctor, events, image, key, logs, ls, manager_data, manager_run, module, new, node_duty,
-    node_ls, node_run, plan, replay, results, run, show, why,
+    node_ls, node_run, plan, replay, results, rollout, run, show, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -55,6 +55,11 @@ pub(crate) enum Verb {
     Resume(change::Args),
     /// Let a swarm that failed go on as a new one, from the task that failed.
     Retry(change::Args),
+    /// Bring another version of a task's module to a running swarm, step by step.
+    #[command(subcommand)]
+    Rollout(rollout::Verb),
+    /// Run the version again that a task ran before its last rollout that completed.
+    Rollback(rollout::back::Args),
     /// End a swarm.
     Stop(change::Args),
     /// Say what this machine can contain, what is missing for more, and whether containment holds.

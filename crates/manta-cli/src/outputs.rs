@@ -37,6 +37,8 @@ pub(crate) struct ResultOut {
     pub(crate) name: String,
     /// Whether it counts.
     pub(crate) accepted: bool,
+    /// The module's version that published it.
+    pub(crate) version: String,
     /// What it is.
     #[serde(flatten)]
     pub(crate) value: ValueOut,
@@ -94,9 +96,9 @@ pub(crate) async fn fetch(client: &Client, id: SwarmId, which: Which, save: Opti
         Which::Last => result.accepted && Some(result.iteration) == last,
         Which::Of(iteration) => result.iteration == iteration,
     };
-    for ResultView { iteration, task, node, name, accepted, blob, .. } in results.into_iter().filter(wanted) {
+    for ResultView { iteration, task, node, name, accepted, version, blob, .. } in results.into_iter().filter(wanted) {
         let value = tell(client, blob, save).await?;
-        outputs.results.push(ResultOut { iteration, task, node, name, accepted, value });
+        outputs.results.push(ResultOut { iteration, task, node, name, accepted, version, value });
     }
     Ok(outputs)
 }

@@ -13,6 +13,7 @@ mod endpoint;
 mod error;
 mod follow;
 mod modules;
+mod rollouts;
 mod sse;
 mod swarms;
 mod token;

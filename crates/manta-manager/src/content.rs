@@ -107,6 +107,29 @@ pub(crate) async fn look_again(
     looked.await.map_err(internal)?
 }
 
+/// Looks for everything that the bundle of a module names, and holds it.
+///
+/// # Errors
+/// A problem for the client, where something is not stored or the module is not for this release.
+pub(crate) async fn look_for(app: &App, module: ModuleRef) -> Result<(), Problem> {
+    let blobs = Arc::clone(&app.blobs);
+    let modules = SwarmSubmission {
+        name: String::new(),
+        max_iteration: None,
+        priority: 0,
+        attempts_max: None,
+        globals: BTreeMap::new(),
+        modules: vec![module],
+        tasks: Vec::new(),
+    };
+    let looked = tokio::task::spawn_blocking(move || look(&modules, &BTreeMap::new(), blobs.as_ref()));
+    let content = looked.await.map_err(internal)??;
+    match &content.unfit {
+        Some(sentence) => Err(Problem::new(ErrorCode::InvalidSwarm, sentence.clone())),
+        None => content.is_stored(),
+    }
+}
+
 /// Looks for everything that a submission names.
 fn look(
     submission: &SwarmSubmission,

@@ -3,11 +3,12 @@ use std::collections::BTreeMap;
 
 use manta_api::{
     AttemptInputs, EventView, GlobalView, GpuView, InputResult, LinkView, MissingInput, NodeView, ResultView,
-    SwarmView, TaskRunView, TryView, WaitingNode, WaitingView, WhyView, version,
+    RolloutView, SwarmView, TaskRunView, TryView, WaitingNode, WaitingView, WhyView, version,
 };
-use manta_engine::{Explanation, Inputs, Node, NodeReason, SwarmRun, TaskRun, Waiting, describe};
+use manta_engine::{Explanation, Inputs, Node, NodeReason, Rollout, SwarmRun, TaskRun, Waiting, describe};
 use manta_store::{GlobalRecord, ResultRecord};
-use manta_types::{AttemptId, Event, NodeName, SwarmSpec};
+use manta_types::event::UnfitNode;
+use manta_types::{AttemptId, Event, NodeName, Pin, RolloutPlan, SwarmSpec, TaskIndex};
 
 use crate::orchestrator::{Gpu, View};
 
@@ -59,6 +60,7 @@ pub(crate) fn why(explanation: Explanation, notes: Vec<String>) -> WhyView {
         epoch: tried.epoch,
         state: tried.state.name().to_owned(),
         failure: tried.failure.map(Into::into),
+        version: tried.version,
     };
     let link = |link: manta_engine::Link| {
         let manta_engine::Link { seq, time_ms, message, cause } = link;
@@ -86,6 +88,79 @@ pub(crate) fn why(explanation: Explanation, notes: Vec<String>) -> WhyView {
     }
 }
 
+/// A rollout as it is now.
+pub(crate) fn rollout(view: &View<'_>, swarm: &SwarmRun, rollout: &Rollout) -> RolloutView {
+    let left = rollout.due().filter(|_| !rollout.state.is_final()).map(|due| due - view.now.monotonic);
+    let planned =
+        planned_rollout(swarm, rollout.task, &rollout.to, (&rollout.plan, rollout.back), rollout.unfit.clone());
+    RolloutView {
+        number: rollout.number,
+        from: rollout.from.version.clone(),
+        from_bundle: rollout.from.bundle,
+        state: rollout.state.name().to_owned(),
+        reason: rollout.reason.clone(),
+        holder: rollout.holder.map(|holder| holder.name().to_owned()),
+        step: rollout.step.map(|(step, _)| step),
+        share: rollout.share(),
+        figures: rollout.figures.clone(),
+        iterations: rollout.iterations,
+        deadline_left_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        nodes: rollout.nodes.iter().map(ToString::to_string).collect(),
+        started_ms: rollout.started_ms,
+        ended_ms: rollout.ended_ms,
+        ..planned
+    }
+}
+
+/// A rollout that would begin now.
+pub(crate) fn planned_rollout(
+    swarm: &SwarmRun,
+    task: TaskIndex,
+    to: &Pin,
+    (plan, back): (&RolloutPlan, bool),
+    unfit: Vec<UnfitNode>,
+) -> RolloutView {
+    let spec = &swarm.spec().tasks[task];
+    let told = |unfit: UnfitNode| WaitingNode { node: unfit.node.to_string(), cause: unfit.cause, change: None };
+    RolloutView {
+        swarm: swarm.id(),
+        swarm_name: swarm.spec().name.clone(),
+        task: spec.alias.clone(),
+        number: u32::try_from(swarm.rollouts().len() + 1).unwrap_or(u32::MAX),
+        module: to.module.clone(),
+        from: spec.version.clone(),
+        from_bundle: spec.bundle,
+        to: to.version.clone(),
+        to_bundle: to.bundle,
+        state: "planned".to_owned(),
+        reason: format!("would bring version {} in place of {}", to.version, spec.version),
+        holder: None,
+        back,
+        step: None,
+        share: 0.0,
+        steps: plan.steps.clone(),
+        gates: plan.gates.clone(),
+        figures: Vec::new(),
+        every: plan.every,
+        iterations: 0,
+        hold_each: plan.hold_each,
+        deadline_left_ms: plan.deadline_ms,
+        nodes: Vec::new(),
+        unfit: unfit.into_iter().map(told).collect(),
+        started_ms: 0,
+        ended_ms: None,
+    }
+}
+
+/// How many of its attempts run which version.
+fn versions(run: &TaskRun) -> BTreeMap<String, u32> {
+    let mut versions = BTreeMap::new();
+    for attempt in run.slots.iter().filter_map(|slot| slot.attempts.last()) {
+        *versions.entry(run.version_of(attempt).to_owned()).or_default() += 1;
+    }
+    versions
+}
+
 fn task_run(spec: &SwarmSpec, run: &TaskRun) -> TaskRunView {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     TaskRunView {
@@ -94,6 +169,7 @@ fn task_run(spec: &SwarmSpec, run: &TaskRun) -> TaskRunView {
         state: run.state.name().to_owned(),
         nodes: count(run.slots.len()),
         accepted: count(run.accepted().count()),
+        versions: versions(run),
         starts: starts(run),
         memory_bytes_peak: memory_peak(run),
         reason: run.reason.clone(),
@@ -196,11 +272,14 @@ pub(crate) fn event(spec: &SwarmSpec, event: &Event) -> EventView {
     }
 }
 
-/// A published value.
-pub(crate) fn result(spec: &SwarmSpec, record: ResultRecord) -> ResultView {
+/// A published value, with the module's version that published it: that of the submission, unless a rollout brought another.
+pub(crate) fn result(submitted: &SwarmSpec, brought: &BTreeMap<AttemptId, String>, record: ResultRecord) -> ResultView {
+    let task = submitted.tasks.get(record.task);
+    let version = brought.get(&record.attempt).or_else(|| task.map(|task| &task.version));
     ResultView {
+        version: version.cloned().unwrap_or_default(),
         iteration: record.iteration,
-        task: spec.tasks.get(record.task).map_or_else(|| record.task.to_string(), |task| task.alias.clone()),
+        task: task.map_or_else(|| record.task.to_string(), |task| task.alias.clone()),
         node: record.node.to_string(),
         name: record.name,
         attempt: record.attempt,

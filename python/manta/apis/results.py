@@ -28,6 +28,8 @@ class RunResult:
         Counted from 0.
     accepted : bool
         Whether it counts; what a failed attempt published does not.
+    version : str
+        The module's version that published it; empty where that is not told.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class RunResult:
         self.node = str(told["node"])
         self.iteration = int(told["iteration"])
         self.accepted = bool(told.get("accepted", True))
+        self.version = str(told.get("version", ""))
         self._told = told
         self._read = read
 

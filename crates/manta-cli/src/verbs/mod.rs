@@ -25,6 +25,7 @@ pub(crate) mod node_run;
 pub(crate) mod plan;
 pub(crate) mod replay;
 pub(crate) mod results;
+pub(crate) mod rollout;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod why;
@@ -62,6 +63,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Image(verb) => image::main(verb, form),
         Verb::Module(verb) => module::main(verb, form),
         Verb::Key(verb) => key::main(verb, form),
+        Verb::Rollout(verb) => rollout::main(verb, form),
+        Verb::Rollback(args) => block_on(rollout::back::main(args, form)),
         Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),
         Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),
     }

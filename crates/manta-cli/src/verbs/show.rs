@@ -63,13 +63,25 @@ fn render(swarm: &SwarmView, width: Option<usize>) -> String {
         }
     }
     if !swarm.task_runs.is_empty() {
-        let mut table = Table::new(&["TASK", "STATE", "NODES", "ACCEPTED", "STARTS", "MEMORY", "REASON"]);
+        let mut table = Table::new(&["TASK", "STATE", "NODES", "ACCEPTED", "VERSIONS", "STARTS", "MEMORY", "REASON"]);
         for run in &swarm.task_runs {
             let (nodes, accepted) = (run.nodes.to_string(), run.accepted.to_string());
             let starts: Vec<String> = run.starts.iter().map(|(way, count)| format!("{count} {way}")).collect();
+            let versions: Vec<String> =
+                run.versions.iter().map(|(version, nodes)| format!("{version} ×{nodes}")).collect();
+            let versions = clean(&versions.join(", "));
             let (task, reason) = (one_line(&run.task, 32), one_line(&run.reason, 80));
             let memory = run.memory_bytes_peak.map(bytes).unwrap_or_default();
-            table.row(vec![task, run.state.clone(), nodes, accepted, clean(&starts.join(", ")), memory, reason]);
+            table.row(vec![
+                task,
+                run.state.clone(),
+                nodes,
+                accepted,
+                versions,
+                clean(&starts.join(", ")),
+                memory,
+                reason,
+            ]);
         }
         text.push('\n');
         text.push_str(&table.render(width));

@@ -16,6 +16,7 @@ mod plan;
 mod problem;
 mod range;
 mod replays;
+mod rollouts;
 mod routes;
 mod stream;
 mod swarms;

@@ -57,17 +57,19 @@ pub(super) async fn show(app: App, call: Call) -> Answer {
 
 pub(super) async fn choose(app: App, call: Call) -> Answer {
     let (name, wanted) = (call.param("name").to_owned(), call.query::<String>("version")?);
-    let chosen = app.handle.ask(move |view| {
-        known(view.modules, &name)?;
-        if let Some(tagged) = wanted.as_deref().and_then(|wanted| view.modules.tagged(&name, wanted)) {
-            return version_view(tagged);
-        }
-        let wanted = wanted.as_deref().map_or(Ok(VersionRange::Newest), VersionRange::parse);
-        let wanted = wanted.map_err(|error| Problem::new(ErrorCode::BadRequest, format!("`version` {error}")))?;
-        let chosen = view.modules.resolve(&name, &wanted);
-        version_view(chosen.map_err(|error| Problem::new(ErrorCode::NotFound, error.to_string()))?)
-    });
-    json(StatusCode::OK, &chosen.await??)
+    let found = app.handle.ask(move |view| version_view(chosen(view.modules, &name, wanted.as_deref())?));
+    json(StatusCode::OK, &found.await??)
+}
+
+/// The version that a version, a range or a tag means; without one, the newest.
+pub(super) fn chosen<'a>(modules: &'a Registry, name: &str, wanted: Option<&str>) -> Result<&'a ModuleRecord, Problem> {
+    known(modules, name)?;
+    if let Some(tagged) = wanted.and_then(|wanted| modules.tagged(name, wanted)) {
+        return Ok(tagged);
+    }
+    let wanted = wanted.map_or(Ok(VersionRange::Newest), VersionRange::parse);
+    let wanted = wanted.map_err(|error| Problem::new(ErrorCode::BadRequest, format!("`version` {error}")))?;
+    modules.resolve(name, &wanted).map_err(|error| Problem::new(ErrorCode::NotFound, error.to_string()))
 }
 
 pub(super) async fn users(app: App, call: Call) -> Answer {
@@ -75,17 +77,21 @@ pub(super) async fn users(app: App, call: Call) -> Answer {
     let users = app.handle.ask_of_all(move |view| {
         let mut users: Vec<ModuleUseView> = Vec::new();
         for swarm in view.engine.swarms() {
-            for task in swarm.spec().tasks.iter().filter(|task| task.module == name) {
-                let same = |user: &&mut ModuleUseView| user.swarm == swarm.id() && user.bundle == task.bundle;
+            let tasks = swarm.spec().tasks.iter().map(|task| (&task.alias, task.pin()));
+            // What is being rolled out runs beside what ran before.
+            let going = swarm.rollouts().iter().filter(|rollout| !rollout.state.is_final());
+            let going = going.map(|rollout| (&swarm.spec().tasks[rollout.task].alias, rollout.to.clone()));
+            for (alias, pin) in tasks.chain(going).filter(|(_, pin)| pin.module == name) {
+                let same = |user: &&mut ModuleUseView| user.swarm == swarm.id() && user.bundle == pin.bundle;
                 match users.iter_mut().rev().take_while(|user| user.swarm == swarm.id()).find(same) {
-                    Some(user) => user.tasks.push(task.alias.clone()),
+                    Some(user) => user.tasks.push(alias.clone()),
                     None => users.push(ModuleUseView {
                         swarm: swarm.id(),
                         name: swarm.spec().name.clone(),
                         state: swarm.state().to_string(),
-                        tasks: vec![task.alias.clone()],
-                        version: task.version.clone(),
-                        bundle: task.bundle,
+                        tasks: vec![alias.clone()],
+                        version: pin.version,
+                        bundle: pin.bundle,
                     }),
                 }
             }

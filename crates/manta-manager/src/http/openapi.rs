@@ -2,8 +2,8 @@
 use http::Method;
 use manta_api::{
     AttemptView, BundleSignatures, GlobalView, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView,
-    NodeView, PlanRequest, PlanView, Problem, PublishRequest, ReplayView, ResultView, SwarmSubmission, SwarmView,
-    WhyView, version,
+    NodeView, PlanRequest, PlanView, Problem, PublishRequest, ReplayView, ResultView, RollbackRequest, RolloutRequest,
+    RolloutView, SwarmSubmission, SwarmView, WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -56,6 +56,9 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<ReplayView>(parts);
     parts = add::<PlanRequest>(parts);
     parts = add::<PlanView>(parts);
+    parts = add::<RolloutRequest>(parts);
+    parts = add::<RollbackRequest>(parts);
+    parts = add::<RolloutView>(parts);
     parts = add::<PublishRequest>(parts);
     parts = add::<MarkRequest>(parts);
     parts = add::<BundleSignatures>(parts);

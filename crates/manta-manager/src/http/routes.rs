@@ -15,7 +15,7 @@ use manta_types::limits::NODE_MESSAGE_BYTES_MAX;
 use super::auth::guard;
 use super::call::{Answering, Call, handle};
 use super::problem::respond;
-use super::{attempts, blobs, events, logs, modules, nodes, plan, replays, swarms, why};
+use super::{attempts, blobs, events, logs, modules, nodes, plan, replays, rollouts, swarms, why};
 use crate::app::App;
 use crate::gateway::Gateway;
 use crate::tokens::Role;
@@ -88,7 +88,7 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 39] = {
+pub(super) static ROUTES: [Route; 47] = {
     use Content::{Bytes, Events, Json, List, Nothing};
     [
         route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
@@ -126,6 +126,23 @@ pub(super) static ROUTES: [Route; 39] = {
             Nothing => List("ResultView")),
         route!(GET "/v1/clusters/{cluster}/swarms/{id}/globals" USER, swarms::globals, "A swarm's globals as they are now",
             Nothing => List("GlobalView")),
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts" USER, rollouts::start,
+            "Roll out another version of a task's module", Json("RolloutRequest") => Json("RolloutView")),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/rollouts" USER, rollouts::list, "A swarm's rollouts, oldest first",
+            Nothing => List("RolloutView")),
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/hold" USER, rollouts::hold, "Let a task's rollout stay at its step",
+            Nothing => Json("RolloutView")),
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/resume" USER, rollouts::resume, "Let a held rollout go on as its gates say",
+            Nothing => Json("RolloutView")),
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/promote" USER, rollouts::promote,
+            "Let a rollout take its next step, or its last, whatever its gates say", Nothing => Json("RolloutView"), ["full"]),
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/revert" USER, rollouts::revert, "Take a rollout back",
+            Nothing => Json("RolloutView")),
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollback" USER, rollouts::back,
+            "Run the version again that a task ran before its last rollout that completed",
+            Json("RollbackRequest") => Json("RolloutView")),
+        route!(GET "/v1/clusters/{cluster}/rollouts" USER, rollouts::list_all, "All rollouts of all swarms",
+            Nothing => List("RolloutView")),
         route!(change POST "/v1/clusters/{cluster}/modules" USER, modules::publish,
             "Publish a version of a module, for ever; its bundle is stored", Json("PublishRequest") => Json("ModuleVersionView")),
         route!(GET "/v1/clusters/{cluster}/modules" USER, modules::list, "All modules, or those that a text is in, by name",

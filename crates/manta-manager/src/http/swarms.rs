@@ -1,4 +1,5 @@
 //! Swarms: deploy, list, show, stop, pause, resume, and what they left.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -6,10 +7,11 @@ use manta_api::{ErrorCode, Problem, SwarmView};
 use manta_engine::SwarmRun;
 use manta_store::KeyRecord;
 use manta_types::name::nearest;
-use manta_types::{SwarmId, SwarmSpec, SwarmState};
+use manta_types::{AttemptId, SwarmEvent, SwarmId, SwarmSpec, SwarmState};
 
 use super::call::{Answer, Call, clip, json};
 use super::history::rebuild;
+use super::stream::PAGE;
 use crate::ManagerError;
 use crate::app::App;
 use crate::orchestrator::{Change, Refused, View};
@@ -21,7 +23,12 @@ const ID_PREFIX_MIN: usize = 6;
 /// A swarm that a request names.
 pub(super) struct Found {
     pub(super) id: SwarmId,
+    /// What was submitted: its history begins with that.
     pub(super) spec: Arc<SwarmSpec>,
+    /// The same with the versions that rollouts have brought since.
+    pub(super) present: Arc<SwarmSpec>,
+    /// Whether a rollout has had a part in it.
+    is_rolled: bool,
     pub(super) created_ms: u64,
     /// Its last event.
     pub(super) seq: u64,
@@ -97,11 +104,31 @@ async fn change(app: &App, call: Call, wanted: SwarmState, change: fn(SwarmId) -
 }
 
 pub(super) async fn results(app: App, call: Call) -> Answer {
-    let Found { id, spec, .. } = find(&app, call.param("id")).await?;
+    let Found { id, spec, is_rolled, .. } = find(&app, call.param("id")).await?;
     let cluster = app.cluster.clone();
     let records = app.store.run(move |store| store.results(&cluster, id)).await?.map_err(ManagerError::from)?;
-    let views: Vec<_> = records.into_iter().map(|record| view::result(&spec, record)).collect();
-    json(StatusCode::OK, &views)
+    let brought = if is_rolled { brought(&app, id).await? } else { BTreeMap::new() };
+    let views = records.into_iter().map(|record| view::result(&spec, &brought, record));
+    json(StatusCode::OK, &views.collect::<Vec<_>>())
+}
+
+/// The versions that rollouts brought to attempts, as the swarm's history tells.
+async fn brought(app: &App, id: SwarmId) -> Result<BTreeMap<AttemptId, String>, ManagerError> {
+    let (mut brought, mut after) = (BTreeMap::new(), 0);
+    loop {
+        let cluster = app.cluster.clone();
+        let page = app.store.run(move |store| store.events(&cluster, id, after, PAGE)).await??;
+        let is_last = page.len() < PAGE;
+        for event in page {
+            after = event.seq;
+            if let SwarmEvent::AttemptOffered { attempt, version: Some(version), .. } = event.what {
+                brought.insert(attempt, version);
+            }
+        }
+        if is_last {
+            return Ok(brought);
+        }
+    }
 }
 
 pub(super) async fn globals(app: App, call: Call) -> Answer {
@@ -169,7 +196,9 @@ fn look_up(view: &View<'_>, wanted: &str) -> Result<Found, Problem> {
 pub(super) fn found(swarm: &SwarmRun) -> Found {
     Found {
         id: swarm.id(),
-        spec: Arc::clone(swarm.spec()),
+        spec: Arc::clone(swarm.submitted()),
+        present: Arc::clone(swarm.spec()),
+        is_rolled: !swarm.rollouts().is_empty() || !Arc::ptr_eq(swarm.spec(), swarm.submitted()),
         created_ms: swarm.created_ms(),
         seq: swarm.seq(),
         is_over: swarm.is_over(),

@@ -1,14 +1,14 @@
 //! What users ask of swarms, nodes and modules: changes that may have been made already, each once under its idempotency key.
 use std::time::Duration;
 
-use manta_engine::{Engine, Input};
+use manta_engine::{Engine, Input, RolloutOrder};
 use manta_types::state::{DutyChange, SwarmChange};
-use manta_types::{NodeDuty, NodeName, SwarmId, SwarmState};
+use manta_types::{NodeDuty, NodeName, SwarmId, SwarmState, TaskIndex};
 
 use super::registry::ModuleChange;
 
 /// A change that a user asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// A swarm is to end.
     Stop(SwarmId),
@@ -16,6 +16,8 @@ pub enum Change {
     Pause(SwarmId),
     /// A held swarm is to go on.
     Resume(SwarmId),
+    /// A rollout of a swarm's task is to begin or to change.
+    Rollout(SwarmId, TaskIndex, RolloutOrder),
     /// A node is to get nothing new; what runs there may go on for so long, or as long as it takes.
     Drain(NodeName, Option<Duration>),
     /// A node is to be used again.
@@ -30,7 +32,7 @@ impl Change {
     /// The swarm that it changes.
     pub const fn swarm(&self) -> Option<SwarmId> {
         match self {
-            Self::Stop(swarm) | Self::Pause(swarm) | Self::Resume(swarm) => Some(*swarm),
+            Self::Stop(swarm) | Self::Pause(swarm) | Self::Resume(swarm) | Self::Rollout(swarm, ..) => Some(*swarm),
             Self::Drain(..) | Self::ResumeNode(_) | Self::Revoke(_) | Self::Module(_) => None,
         }
     }
@@ -41,6 +43,7 @@ impl Change {
             Self::Stop(swarm) => format!("stopped swarm `{swarm}`"),
             Self::Pause(swarm) => format!("paused swarm `{swarm}`"),
             Self::Resume(swarm) => format!("resumed swarm `{swarm}`"),
+            Self::Rollout(swarm, _, order) => format!("did a {} of swarm `{swarm}`", order.verb()),
             Self::Drain(node, _) => format!("drained node `{node}`"),
             Self::ResumeNode(node) => format!("took node `{node}` into use"),
             Self::Revoke(node) => format!("revoked node `{node}`"),
@@ -67,8 +70,8 @@ impl Change {
             }
             Self::ResumeNode(name) => node(name, DutyChange::Resume, |duty| duty == NodeDuty::Active),
             Self::Revoke(name) => node(name, DutyChange::Revoke, |duty| duty == NodeDuty::Revoked),
-            // The registry itself says.
-            Self::Module(_) => true,
+            // The registry and the engine say why not.
+            Self::Module(_) | Self::Rollout(..) => true,
         }
     }
 
@@ -78,6 +81,7 @@ impl Change {
             Self::Stop(swarm) => Input::Stop { swarm, reason: "stopped by a user".to_owned() },
             Self::Pause(swarm) => Input::Pause { swarm, reason: "paused by a user".to_owned() },
             Self::Resume(swarm) => Input::Resume { swarm, reason: "resumed by a user".to_owned() },
+            Self::Rollout(swarm, task, order) => Input::Rollout { swarm, task, order },
             Self::Drain(node, deadline) => Input::Drain { node, deadline, reason: "drained by a user".to_owned() },
             Self::ResumeNode(node) => Input::ResumeNode { node, reason: "taken into use by a user".to_owned() },
             Self::Revoke(node) => Input::Revoke { node, reason: "revoked by a user".to_owned() },

@@ -205,7 +205,7 @@ impl Core {
             return;
         }
         let known = self.engine.swarm(failed);
-        let checkpoint = known.and_then(|swarm| swarm.checkpoint().map(|at| (Arc::clone(swarm.spec()), at)));
+        let checkpoint = known.and_then(|swarm| swarm.checkpoint().map(|at| (Arc::clone(swarm.submitted()), at)));
         match checkpoint {
             #[cfg(feature = "planted-bugs")]
             Some((spec, mut checkpoint)) if self.bugs.retry_from_nothing => {
@@ -273,6 +273,10 @@ impl Core {
     ) -> ChangeOutcome {
         if !change.fits(&self.engine) {
             return Err(Refused::Stays);
+        }
+        if let Change::Rollout(swarm, task, order) = &change {
+            let checked = self.engine.check_rollout(*swarm, *task, order);
+            checked.map_err(|refusal| Refused::Rollout(Box::new(refusal)))?;
         }
         if let Change::Module(wanted) = &change {
             let changed = self.modules.make(wanted).map_err(Refused::Registry)?;

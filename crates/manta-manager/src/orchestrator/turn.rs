@@ -1,7 +1,7 @@
 //! One turn of the service loop: what it changes, and what follows once that is durable.
 use std::collections::BTreeMap;
 
-use manta_engine::{Command, Now, Refusal};
+use manta_engine::{Command, Now, Refusal, RolloutRefusal};
 use manta_store::{AttemptRecord, KeyRecord, Transaction};
 use manta_types::{AttemptId, NodeId, NodeName, SwarmId};
 
@@ -48,6 +48,8 @@ pub enum Refused {
     NotFailed,
     /// The swarm or the node is not there, or what it is now is final.
     Stays,
+    /// The rollout stays as it is.
+    Rollout(Box<RolloutRefusal>),
     /// The registry of modules stays as it is.
     Registry(RegistryRefusal),
 }

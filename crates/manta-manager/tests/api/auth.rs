@@ -7,7 +7,7 @@ use crate::harness::{Manager, tcp, unix};
 use crate::node::{connect_as, hello};
 
 /// Every route of the document: who gets past the guard.
-const MATRIX: [(&str, &str, &[&str]); 38] = [
+const MATRIX: [(&str, &str, &[&str]); 46] = [
     ("GET", "/healthz", &["nobody", "wrong", "user", "node"]),
     ("POST", "/v1/clusters/{cluster}/blobs/missing", &["user", "node"]),
     ("PUT", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
@@ -37,6 +37,14 @@ const MATRIX: [(&str, &str, &[&str]); 38] = [
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/logs", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/results", &["user"]),
     ("GET", "/v1/clusters/{cluster}/swarms/{id}/globals", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/swarms/{id}/rollouts", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/swarms/{id}/rollouts", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/hold", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/resume", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/promote", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/revert", &["user"]),
+    ("POST", "/v1/clusters/{cluster}/swarms/{id}/rollback", &["user"]),
+    ("GET", "/v1/clusters/{cluster}/rollouts", &["user"]),
     ("GET", "/v1/clusters/{cluster}/nodes", &["user"]),
     ("GET", "/v1/clusters/{cluster}/attempts/{id}", &["user"]),
     ("POST", "/v1/clusters/{cluster}/attempts/{id}/replay", &["user"]),
