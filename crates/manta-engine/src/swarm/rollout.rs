@@ -288,6 +288,8 @@ impl SwarmRun {
         if let Some(rollout) = self.rollout_mut(task).filter(|_| own) {
             let shown = if is_renewed { &mut rollout.new } else { &mut rollout.old };
             (shown.ended, shown.failed) = (shown.ended + 1, shown.failed + 1);
+            // A gate may be lost by it, whether or not it is tried again.
+            self.agenda.runs.insert(task);
         }
     }
 

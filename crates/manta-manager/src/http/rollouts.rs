@@ -68,20 +68,20 @@ pub(super) async fn back(app: App, mut call: Call) -> Answer {
 }
 
 pub(super) async fn hold(app: App, call: Call) -> Answer {
-    order(&app, &call, RolloutOrder::Hold).await
+    order(&app, call, RolloutOrder::Hold).await
 }
 
 pub(super) async fn resume(app: App, call: Call) -> Answer {
-    order(&app, &call, RolloutOrder::Resume).await
+    order(&app, call, RolloutOrder::Resume).await
 }
 
 pub(super) async fn promote(app: App, call: Call) -> Answer {
     let full = call.query::<bool>("full")?.unwrap_or(false);
-    order(&app, &call, RolloutOrder::Promote { full }).await
+    order(&app, call, RolloutOrder::Promote { full }).await
 }
 
 pub(super) async fn revert(app: App, call: Call) -> Answer {
-    order(&app, &call, RolloutOrder::Revert).await
+    order(&app, call, RolloutOrder::Revert).await
 }
 
 pub(super) async fn list(app: App, call: Call) -> Answer {
@@ -101,7 +101,7 @@ fn all(view: &View<'_>, swarm: &SwarmRun) -> Vec<RolloutView> {
     swarm.rollouts().iter().map(|rollout| view::rollout(view, swarm, rollout)).collect()
 }
 
-async fn order(app: &App, call: &Call, order: RolloutOrder) -> Answer {
+async fn order(app: &App, call: Call, order: RolloutOrder) -> Answer {
     let (id, alias) = (call.param("id"), call.param("task"));
     let idempotency = call.idempotency(format!("{order:?} {id} {alias}"))?;
     let found = find(app, id).await?;

@@ -73,7 +73,16 @@ impl World {
         let outputs = Outputs { results: vec![Published { name: "w".to_owned(), blob }], ..Outputs::default() };
         let (node, reason) = (NodeName::new("node").unwrap(), "first".to_owned());
         let history = [
-            SwarmEvent::AttemptOffered { attempt, iteration: 0, task: 0, slot: 0, node, epoch: 1, reason },
+            SwarmEvent::AttemptOffered {
+                attempt,
+                iteration: 0,
+                task: 0,
+                slot: 0,
+                node,
+                epoch: 1,
+                reason,
+                version: None,
+            },
             SwarmEvent::AttemptAccepted { attempt, outputs, timings: Timings::default() },
             SwarmEvent::SwarmSucceeded { reason: "done".to_owned() },
         ];

@@ -96,7 +96,7 @@ pub fn offered(attempt: u128, slot: usize, epoch: u32) -> SwarmEvent {
 /// An offer of slot `slot` of task 0, to `node-<slot>`.
 pub fn offered_in(iteration: u32, attempt: u128, slot: usize, epoch: u32) -> SwarmEvent {
     let (attempt, node, reason) = (attempt_id(attempt), node_name(slot as u128), "first".to_owned());
-    SwarmEvent::AttemptOffered { attempt, iteration, task: 0, slot, node, epoch, reason }
+    SwarmEvent::AttemptOffered { attempt, iteration, task: 0, slot, node, epoch, reason, version: None }
 }
 
 /// The acceptance of an attempt with results.
@@ -140,7 +140,14 @@ pub fn every_kind() -> Vec<SwarmEvent> {
         SwarmEvent::SwarmAdmitted,
         SwarmEvent::IterationStarted { iteration, requests: vec![next.clone()] },
         SwarmEvent::TaskRunReady { iteration, task },
-        SwarmEvent::TaskRunStarted { iteration, task, nodes: vec![node_name(0)], movable: true, globals_revision: 0 },
+        SwarmEvent::TaskRunStarted {
+            iteration,
+            task,
+            nodes: vec![node_name(0)],
+            movable: true,
+            globals_revision: 0,
+            renewed: vec![],
+        },
         offered(1, 0, 1),
         progressed(AttemptStateName::Preparing),
         progressed(AttemptStateName::Running),

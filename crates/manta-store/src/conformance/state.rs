@@ -417,6 +417,8 @@ pub fn a_continued_swarm_has_the_globals_it_takes_over(bench: &mut dyn Bench) {
         requests: Vec::new(),
         stop_asked: None,
         fixed: Vec::new(),
+        pins: vec![],
+        before: vec![],
     };
     let continued = SwarmEvent::SwarmContinued { checkpoint: Box::new(checkpoint) };
     commit(bench, &new_swarm(1, [SwarmEvent::SwarmAdmitted, continued]));
