@@ -143,8 +143,11 @@ fn read(file: File, path: &Path) -> Result<Key, Failure> {
     Ok(Key { name, created_ms, expires_ms, path: path.to_owned(), secret })
 }
 
-/// All keys of this user, by name, each as it is or why it cannot be used.
-pub(crate) fn all() -> Result<Vec<(String, Result<Key, Failure>)>, Failure> {
+/// A key's name, and the key or why it cannot be used.
+pub(crate) type Named = (String, Result<Key, Failure>);
+
+/// All keys of this user, by name.
+pub(crate) fn all() -> Result<Vec<Named>, Failure> {
     let names = names(&folder()?)?;
     Ok(names.into_iter().map(|name| (name.clone(), open(&name))).collect())
 }

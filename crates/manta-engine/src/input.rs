@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use manta_types::event::{Outputs, Published, Timings};
 use manta_types::{
-    AttemptFailure, AttemptId, Cause, Checkpoint, Digest, Event, NodeDuty, NodeName, Policy, Runtime, SignedBy, SwarmId,
-    SwarmSpec, TaskIndex, Timestamp,
+    AttemptFailure, AttemptId, Cause, Checkpoint, Digest, Event, NodeDuty, NodeName, Policy, Runtime, SignedBy,
+    SwarmId, SwarmSpec, TaskIndex, Timestamp,
 };
 
 use crate::RolloutOrder;

@@ -157,7 +157,7 @@ fn happen(cluster: &mut Cluster, ids: &mut Vec<SwarmId>, happening: &Happening) 
             }
         }
         Happening::RollOut(index, task, version) => {
-            let gates = vec!["failures<=30%".parse().unwrap()];
+            let gates = vec!["failures<=30%".parse().expect("a gate")];
             let deadline_ms = (*version == 4).then_some(5000);
             let plan = RolloutPlan { steps: vec![0.3, 1.0], gates, deadline_ms, ..RolloutPlan::at_once() };
             let to = Box::new(pin(&cluster.swarm(id(*index)).spec().tasks[*task], *version));
@@ -363,8 +363,8 @@ impl Pins {
             }
             E::RolloutEnded { task, outcome, .. } => {
                 self.shares.remove(&of(*task));
-                let pins = self.tasks.get_mut(&of(*task)).unwrap();
-                let to = pins.1.take().unwrap();
+                let pins = self.tasks.get_mut(&of(*task)).expect("a task with pins");
+                let to = pins.1.take().expect("a rollout goes on");
                 match outcome {
                     RolloutState::Completed => pins.0 = to,
                     // What begins after it runs the version of before, in this iteration too.
@@ -385,7 +385,8 @@ impl Pins {
             }
             E::AttemptOffered { attempt, task, slot, .. } => {
                 let ran = &self.runs[&of(*task)];
-                self.offered.insert(*attempt, if ran.renewed[*slot] { ran.new.unwrap() } else { ran.old });
+                self.offered
+                    .insert(*attempt, if ran.renewed[*slot] { ran.new.expect("a new version") } else { ran.old });
             }
             _ => {}
         }

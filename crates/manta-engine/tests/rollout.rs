@@ -19,7 +19,7 @@ fn looping(iterations: u32) -> SwarmSpec {
 }
 
 fn plan(steps: &[f64], gates: &[&str]) -> RolloutPlan {
-    let gates = gates.iter().map(|gate| gate.parse::<Gate>().unwrap()).collect();
+    let gates = gates.iter().map(|gate| gate.parse::<Gate>().expect("a gate")).collect();
     RolloutPlan { steps: steps.to_vec(), gates, ..RolloutPlan::at_once() }
 }
 
@@ -29,12 +29,12 @@ fn start(cluster: &mut Cluster, id: SwarmId, version: u8, plan: RolloutPlan) {
 }
 
 fn order(cluster: &mut Cluster, id: SwarmId, order: RolloutOrder) {
-    cluster.engine.check_rollout(id, WORKER, &order).unwrap();
+    cluster.engine.check_rollout(id, WORKER, &order).expect("it may begin");
     cluster.input(Input::Rollout { swarm: id, task: WORKER, order });
 }
 
 fn last(cluster: &Cluster, id: SwarmId) -> &Rollout {
-    cluster.swarm(id).rollouts().last().unwrap()
+    cluster.swarm(id).rollouts().last().expect("a rollout")
 }
 
 fn version(offer: &Offer) -> &str {

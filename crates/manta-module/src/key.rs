@@ -145,7 +145,7 @@ mod tests {
         let mut text = PREFIX.to_owned();
         write_hex(&mut text, &identity).unwrap();
         assert!(matches!(text.parse::<PublicKey>(), Err(KeyError::Weak(_))), "the neutral element");
-        let none = format!("{PREFIX}{}", format!("02{}", "0".repeat(62)));
+        let none = format!("{PREFIX}02{}", "0".repeat(62));
         assert!(matches!(none.parse::<PublicKey>(), Err(KeyError::NoPoint(_))), "no point of the curve");
     }
 }

@@ -60,7 +60,7 @@ async fn carry_out(node: &Node, order: &Distribute) {
     }
     for bundle in &order.bundles {
         let fetched = match bundle.parse::<Digest>() {
-            Ok(digest) => node.bundles.get(digest).await.map(drop).map_err(|error| error.to_string()),
+            Ok(digest) => fetch(node, digest).await,
             Err(error) => Err(error.to_string()),
         };
         match fetched {
@@ -69,6 +69,13 @@ async fn carry_out(node: &Node, order: &Distribute) {
         }
         tell(node, &order.swarm, ready, String::new());
     }
+}
+
+/// Lays a bundle out that the site allows.
+async fn fetch(node: &Node, digest: Digest) -> Result<(), String> {
+    let described = node.bundles.describe(digest).await.map_err(|error| error.to_string())?;
+    let admitted = node.site.allow(node, described).await.map_err(|refused| refused.message)?;
+    node.bundles.get(admitted).await.map(drop).map_err(|error| error.to_string())
 }
 
 fn tell(node: &Node, swarm: &str, ready: u32, failure: String) {

@@ -125,7 +125,7 @@ impl Handle {
     /// Says what happened, without waiting for it to be durable.
     pub(crate) async fn report(&self, input: Input) -> Result<(), ManagerError> {
         let (done, _) = oneshot::channel();
-        self.send(Message::Step { input, done }).await
+        self.send(Message::Step { input: Box::new(input), done }).await
     }
 
     /// Lets go of swarms that have ended, in whole lines, and waits until they are gone.

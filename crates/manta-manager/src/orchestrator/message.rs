@@ -36,7 +36,7 @@ pub(crate) enum Message {
     /// What a node has to say of itself is this now.
     Note { node: NodeName, notes: Vec<String> },
     /// Something happened; `done` is told once it is durable.
-    Step { input: Input, done: oneshot::Sender<()> },
+    Step { input: Box<Input>, done: oneshot::Sender<()> },
     /// Swarms that have ended go; `done` is told once they are gone.
     Purge { swarms: BTreeSet<SwarmId>, done: oneshot::Sender<()> },
     /// Keys of no swarm that were used before this moment go; `done` is told once they are gone.

@@ -120,7 +120,7 @@ impl Orchestrator {
                 }
             }
             Message::Note { node, notes } => self.core.note(&node, notes, turn),
-            Message::Step { input, done } => self.core.step(input, done, turn),
+            Message::Step { input, done } => self.core.step(*input, done, turn),
             Message::Purge { swarms, done } => {
                 let gone = self.core.purge(&swarms, done, turn);
                 self.watches.forget(gone);

@@ -31,7 +31,7 @@ pub(crate) struct Described {
     pub(crate) manifest: BundleManifest,
 }
 
-/// A bundle that the site allows for one attempt: only [`Site::admit`] makes one, and nothing else can be laid out.
+/// A bundle that the site allows: only [`Site`] makes one, and nothing else can be laid out.
 #[derive(Debug)]
 pub(crate) struct Admitted(Described);
 
@@ -69,24 +69,26 @@ impl Site {
         described: Described,
         order: &Order,
     ) -> Result<Admitted, AttemptFailure> {
+        let manifest = &described.manifest;
+        let is_as_asked =
+            order.image == manifest.image && order.datasets.iter().all(|name| manifest.datasets.contains(name));
+        if !self.policy.is_empty() && !is_as_asked {
+            let why = "the offer asks for another image or more datasets than the module itself";
+            let change = "the manager offers what the module asks for";
+            return Err(refusal(node, &described, why, change, self.policy.file.clone()));
+        }
+        self.allow(node, described).await
+    }
+
+    /// Judges a bundle as such, for whatever attempt: by its manifest and its signatures.
+    ///
+    /// # Errors
+    /// As those of [`Site::admit`].
+    pub(crate) async fn allow(&self, node: &Node, described: Described) -> Result<Admitted, AttemptFailure> {
         if self.policy.is_empty() {
             return Ok(Admitted(described));
         }
         let Described { digest, manifest } = &described;
-        let refuse = |why: &str, change: &str, place: String| {
-            let (name, version) = (&manifest.name, &manifest.version);
-            let message = format!(
-                "`{}` refuses module `{name}` {version} by its policy: {why}; it runs here where {change}",
-                node.name
-            );
-            tracing::warn!(module = name, version, bundle = %digest, place, why, "the policy refused an attempt");
-            let location = Some(place);
-            AttemptFailure { location, ..AttemptFailure::new(OutcomeClass::Policy, message) }
-        };
-        if order.image != manifest.image || order.datasets.iter().any(|name| !manifest.datasets.contains(name)) {
-            let why = "the offer asks for another image or more datasets than the module itself";
-            return Err(refuse(why, "the manager offers what the module asks for", self.policy.file.clone()));
-        }
         let judge = |signatures: &[SignedBy]| self.judge(manifest, *digest, signatures);
         let known = self.known(digest);
         let mut judged = judge(known.as_deref().unwrap_or_default());
@@ -99,7 +101,7 @@ impl Site {
         }
         match judged {
             Ok(()) => Ok(Admitted(described)),
-            Err(refusal) => Err(refuse(&refusal.to_string(), &refusal.change, refusal.place.clone())),
+            Err(found) => Err(refusal(node, &described, &found.to_string(), &found.change, found.place)),
         }
     }
 
@@ -150,6 +152,15 @@ fn sound(told: &[String], module: Signed<'_>) -> Vec<SignedBy> {
         verified.inspect_err(|error| tracing::warn!(module = module.module, %error, "a signature is none")).ok()
     });
     verified.map(|signature| signature.signed_by()).collect()
+}
+
+/// What the policy does not allow, and with which change it would.
+fn refusal(node: &Node, module: &Described, why: &str, change: &str, place: String) -> AttemptFailure {
+    let (name, version) = (&module.manifest.name, &module.manifest.version);
+    let message =
+        format!("`{}` refuses module `{name}` {version} by its policy: {why}; it runs here where {change}", node.name);
+    tracing::warn!(module = name, version, bundle = %module.digest, place, why, "the policy refused a module");
+    AttemptFailure { location: Some(place), ..AttemptFailure::new(OutcomeClass::Policy, message) }
 }
 
 #[cfg(test)]
