@@ -14,7 +14,7 @@ ROLLING = """
     class Rolling(Swarm):
         def __init__(self):
             super().__init__(max_iteration=100000)
-            self.worker = Task(Module("roller", version="1.0.0"), retries=0)
+            self.worker = Task(Module("roller", version="1.0.0"), alias="worker", retries=0)
 
         def execute(self):
             return self.worker()
