@@ -16,7 +16,7 @@ from manta.light._arrow_messages import unpacked_bytes
 from manta.light._datasets import open_dataset
 from manta.light._memory import open_value, seal_value
 from manta.light._values import Encoded, decode, encode
-from manta.light._values._arrays import NARROW
+from manta.light._values._arrays import NARROW, json_to_dtype
 from manta.light.errors import DataCorruptionError, MantaError, ResourceExhaustionError, ValueNotCarried
 
 ARRAYS = hnp.arrays(
@@ -45,6 +45,19 @@ def test_narrow_numbers_keep_their_type_and_bits(name: str) -> None:
     for value in (array, array.reshape(2, 2), array[:0], array[1]):
         found = back({"x": value})["x"]
         assert type(found) is type(value) and found.dtype == value.dtype and found.tobytes() == value.tobytes()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"base": "bfloat16", "shape": [2]},
+        {"names": ["a"], "formats": ["bfloat16"], "offsets": [0], "itemsize": 8},
+    ],
+)
+def test_a_field_of_narrow_numbers_is_refused_as_no_writer_makes_one(form: Any) -> None:
+    library("ml_dtypes")
+    with pytest.raises(ValueError, match="unknown dtype 'bfloat16'"):
+        json_to_dtype(form)
 
 
 @given(ARRAYS)

@@ -117,7 +117,8 @@ def json_to_dtype(form: Any, depth: int = 0) -> "np.dtype[Any]":
         raise ValueError("a dtype is nested more than 8 deep")
     try:
         if isinstance(form, str):
-            if form in NARROW:
+            # A field of such numbers is not what any writer writes.
+            if form in NARROW and depth == 0:
                 return _narrow_dtype(form)
             if not _SIMPLE.fullmatch(form):
                 raise ValueError(f"unknown dtype {form[:64]!r}")
