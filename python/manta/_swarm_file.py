@@ -8,8 +8,9 @@ import importlib.util
 import inspect
 import re
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from manta import _codes
@@ -135,11 +136,20 @@ def _import_file(path: Path) -> ModuleType:
         sys.modules[top] = package
     sys.path.insert(0, str(base.parent))
     inner = path.relative_to(base).with_suffix("").parts
-    return importlib.import_module(".".join([top, *inner]))
+    importlib.import_module(".".join([top, *inner[:-1]]))
+    return _execute(".".join([top, *inner]), path, None)
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles a file as it is now: caches go by its length and whole seconds of its time, which an edit can keep."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _execute(name: str, path: Path, search: list[str] | None) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=search)
+    loader = _FromSource(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader, submodule_search_locations=search)
     if spec is None or spec.loader is None:
         raise AuthoringError(_codes.SWARM_FILE, f"`{path}` is no Python file", where=place(path, 1))
     module = importlib.util.module_from_spec(spec)

@@ -259,6 +259,19 @@ def test_a_swarm_file_may_import_relatively_and_from_beside_it(tree: Tree) -> No
     assert trace(root, "plain/swarm.py")["modules"][0]["root"] == str(root / "pkg/worker.py")
 
 
+@pytest.mark.parametrize("first", ["", "from . import other\n"])
+def test_an_edit_within_a_second_that_keeps_the_length_is_seen(
+    tree: Tree, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    root = tree({**{f"pkg/{name}": text for name, text in FILES.items()}, "pkg/other.py": ""})
+    for name in ("FedOne", "FedTwo"):
+        file = root / "pkg" / "swarm.py"
+        file.write_text(first + textwrap.dedent(SWARM).replace("FedAvg", name))
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+        assert trace(root, "pkg/swarm.py")["name"] == name
+
+
 def test_an_error_in_the_file_is_shown_with_the_users_frames(tree: Tree, capfd: pytest.CaptureFixture[str]) -> None:
     told = refused(capfd, tree({"swarm.py": "def f():\n    return 1 / 0\nprint('x')\nf()\n"}))
     assert (told["code"], told["where"]) == ("MANTA-0107", "swarm.py:2")

@@ -47,9 +47,10 @@ def stopped(manta):
 
 
 def everything(api, swarm):
-    """Return all that the API shows of a swarm, values included."""
+    """Return all that the API shows of a swarm, values included, but what nodes that are not connected hold of it."""
     results = [(entry, api.value(entry["blob"])) for entry in api.results(swarm)]
-    return [api.swarm(swarm), api.events(swarm), results, api.globals(swarm)]
+    shown = {name: value for name, value in api.swarm(swarm).items() if name != "distribution"}
+    return [shown, api.events(swarm), results, api.globals(swarm)]
 
 
 def content(directory):
