@@ -238,6 +238,9 @@ def _decoded(data: bytes) -> tuple[str, str | None]:
             return " ".join(re.findall(r"\b[a-z]{3,}\b", plain)[:7]), None
         first = encode(value).to_bytes()
         second = encode(decode(first)).to_bytes()
+        if first != second and b'"dataframe"' in first:
+            # A missing number of a DataFrame is NaN of whatever payload, which pandas and Arrow do not keep.
+            first, second = second, encode(decode(second)).to_bytes()
         wrong = None if first == second else "it does not survive the way out and back"
         return f"value {_shape_of(value)}", wrong
     finally:
