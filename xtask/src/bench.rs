@@ -7,27 +7,27 @@ use crate::failure::Failure;
 use crate::venv::{self, Packages};
 use crate::{digits, say, toolchain};
 
+const SCENARIOS: [&str; 5] = ["demo", "engine", "modules", "sandbox", "values"];
+
 /// Hands the arguments to `manta-bench`, with everything set up that it needs.
 pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::usage("`cargo xtask bench` needs the name of a scenario").hint(
-            "`demo`, `engine`, `modules`, `sandbox` and `values` are there; try `cargo xtask bench demo --json`",
-        ));
-    }
+    let scenario = match arguments.first() {
+        Some(name) if SCENARIOS.contains(&name.as_str()) => name.as_str(),
+        Some(name) => return Err(Failure::usage(format!("there is no scenario `{name}`")).hint(there_are())),
+        None => return Err(Failure::usage("`cargo xtask bench` needs the name of a scenario").hint(there_are())),
+    };
     toolchain::check(checkout)?;
-    let is_modules = arguments.first().is_some_and(|first| first == "modules");
     // Another interpreter may have packages that are too large to set up here, as torch.
     let python = match std::env::var_os("MANTA_PYTHON") {
         Some(python) => python.into(),
-        None => venv::ready(checkout, if is_modules { Packages::Dev } else { Packages::Demo })?,
+        None => venv::ready(checkout, if scenario == "modules" { Packages::Dev } else { Packages::Demo })?,
     };
-    if arguments[0] == "values" {
+    if scenario == "values" {
         let mut bench = command::command(checkout, &python);
         bench.arg("python/bench/values.py").args(&arguments[1..]).env("PYTHONPATH", checkout.path("python"));
         return command::run(&mut bench, "the bench of values");
     }
-    let is_demo = arguments.iter().any(|argument| argument == "demo");
-    let digits = if is_demo { Some(digits::ready(checkout, &python)?) } else { None };
+    let digits = if scenario == "demo" { Some(digits::ready(checkout, &python)?) } else { None };
     let manta = binary::build(checkout, Build::Release)?;
     say::step(format!("manta-bench {}", arguments.join(" ")));
     let mut bench = toolchain::cargo(checkout);
@@ -40,4 +40,8 @@ pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failu
         bench.env("MANTA_HOME", home);
     }
     command::run(&mut bench, "manta-bench")
+}
+
+fn there_are() -> String {
+    format!("the scenarios are {}; try `cargo xtask bench demo --json`", SCENARIOS.join(", "))
 }
