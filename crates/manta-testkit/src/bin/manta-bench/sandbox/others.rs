@@ -42,13 +42,15 @@ pub(super) fn bubblewrap(image: &HostImage, program: &str) -> Option<Command> {
     let mut command = Command::new(bwrap);
     command.args(["--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]);
     command.args(["--setenv", "OPENBLAS_NUM_THREADS", "1"]);
+    // First, as a checkout may lie below it.
+    command.args(["--tmpfs", "/tmp"]);
     for mount in image.mounts() {
         command.arg("--ro-bind").arg(&mount.source).arg(&mount.target);
     }
     for link in image.links() {
         command.arg("--symlink").arg(&link.to).arg(&link.path);
     }
-    command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--"]);
+    command.args(["--proc", "/proc", "--dev", "/dev", "--"]);
     command.arg(image.python()).args(["-s", "-B", "-c", program]);
     Some(command)
 }
