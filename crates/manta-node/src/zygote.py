@@ -20,4 +20,4 @@ def run(argv: "list[str]") -> None:
 
 
 if __name__ == "__main__":
-    _zygote.serve(run, sys.argv[1:], rehearse=_boot.rehearse)
+    _zygote.serve(run, ["manta.light._datasets", *sys.argv[1:]], rehearse=_boot.rehearse)

@@ -1,17 +1,21 @@
-"""What the node offers to the task that it runs."""
+"""What the node offers to the task that it runs.
+
+The readers of datasets are imported by their first use: a task without a dataset starts sooner.
+"""
 
 import io
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping
 
 from . import _attempt
 from ._async import twin
-from ._dataset_source import Source
-from ._datasets import Dataset, open_dataset, read_numpy
 from ._memory import open_value, publish
 from ._names import check_name, did_you_mean, quoted
 from .errors import DatasetNotAuthorized, DatasetUnavailable
+
+if TYPE_CHECKING:
+    from ._datasets import Dataset
 
 __all__ = ["Local", "Resources"]
 
@@ -72,7 +76,7 @@ class Local:
     ({'mean': 2.0}, {'runs': 5})
     """
 
-    def get_dataset(self, name: str) -> Dataset:
+    def get_dataset(self, name: str) -> "Dataset":
         """Return a dataset in the form that its files have.
 
         Parameters
@@ -96,6 +100,8 @@ class Local:
         DataCorruptionError
             If the files are damaged.
         """
+        from ._datasets import open_dataset
+
         path, file_name = self._locate(name)
         return open_dataset(name, path, file_name)
 
@@ -121,6 +127,8 @@ class Local:
         DataCorruptionError
             If it cannot be read.
         """
+        from ._dataset_source import Source
+
         path = self._file(name)
         with Source(name, path, "file").reading():
             return open(path, "rb")
@@ -143,6 +151,8 @@ class Local:
         DataCorruptionError
             If it is neither, or damaged.
         """
+        from ._datasets import read_numpy
+
         return read_numpy(name, self._file(name))
 
     def list_dir(self, name: str) -> List[str]:
@@ -172,6 +182,8 @@ class Local:
         DataCorruptionError
             If the file cannot be read, or is no text of that encoding.
         """
+        from ._dataset_source import Source
+
         path = self._file(name)
         with Source(name, path, f"text in {encoding}").reading(), open(path, encoding=encoding) as file:
             for line in file:

@@ -2,7 +2,6 @@
 
 import array
 import collections
-import dataclasses
 import enum
 import io
 import os
@@ -42,7 +41,7 @@ def conversion_for(value: Any) -> Tuple[str, Optional[str]]:
     """
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    special = _numpy_case(value) or conversion_for_tensor(value) or _class_case(value, name)
+    special = _numpy_case(value) or conversion_for_tensor(value) or _class_case(value, kind, name)
     if special is not None:
         return special
     for types_, what, conversion in _KNOWN:
@@ -62,10 +61,10 @@ def conversion_for(value: Any) -> Tuple[str, Optional[str]]:
     return f"{name} has no form in the value format", "a dict of its fields"
 
 
-def _class_case(value: Any, name: str) -> Optional[Tuple[str, Optional[str]]]:
+def _class_case(value: Any, kind: type, name: str) -> Optional[Tuple[str, Optional[str]]]:
     if isinstance(value, enum.Enum):
         return f"{name} is an Enum, whose class the reader may not have", "value.value"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if hasattr(kind, "__dataclass_fields__"):  # as `dataclasses` tells, which takes long to import
         return f"{name} is a dataclass, whose class the reader may not have", "dataclasses.asdict(value)"
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return f"{name} is a named tuple, whose class the reader may not have", "value._asdict()"
