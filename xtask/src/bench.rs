@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::venv::{self, Packages};
 use crate::{digits, say, toolchain};
 
-const SCENARIOS: [&str; 5] = ["demo", "engine", "modules", "sandbox", "values"];
+const SCENARIOS: [&str; 6] = ["demo", "engine", "fleet", "modules", "sandbox", "values"];
 
 /// Hands the arguments to `manta-bench`, with everything set up that it needs.
 pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 
 mod demo;
 mod engine;
+mod fleet;
 mod manager;
 mod module;
 mod modules;
@@ -41,8 +42,9 @@ fn run(arguments: &[String]) -> Result<()> {
         ["sandbox", "starts"] => sandbox::starts()?,
         ["modules", "registry"] => registry::measure()?,
         ["engine", rest @ ..] => engine::measure(rest)?,
+        ["fleet", rest @ ..] => fleet::measure(rest)?,
         other => bail!(
-            "there is no bench `{}`; `demo`, `engine`, `modules`, `modules layers`, `modules registry`, `sandbox`, `sandbox probes` and `sandbox starts` are there",
+            "there is no bench `{}`; `demo`, `engine`, `fleet`, `modules`, `modules layers`, `modules registry`, `sandbox`, `sandbox probes` and `sandbox starts` are there",
             other.join(" ")
         ),
     };

@@ -3,7 +3,7 @@ use anyhow::{Context, Result, bail};
 use manta_api::node::node_gateway_client::NodeGatewayClient;
 use manta_api::node::{self as wire, manager_message, node_message};
 use manta_api::version;
-use manta_client::Connector;
+use manta_client::{Connector, Token};
 use manta_types::limits;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -45,13 +45,17 @@ pub(crate) fn hello(name: &str, id: &str, slots: u32) -> wire::Hello {
 impl Node {
     /// Opens a session over a connection of its own.
     pub(crate) async fn connect(manager: &Manager, hello: wire::Hello) -> Result<Self> {
-        let endpoint = manager.endpoint()?;
-        let channel = Endpoint::from_shared(endpoint.origin())?;
-        let channel = channel.connect_with_connector(Connector::new(&endpoint)).await?;
+        Self::dial(&manager.endpoint()?, &manager.token("node-token")?, hello).await
+    }
+
+    /// The same for a manager that may be down.
+    pub(crate) async fn dial(at: &manta_client::Endpoint, token: &Token, hello: wire::Hello) -> Result<Self> {
+        let channel = Endpoint::from_shared(at.origin())?;
+        let channel = channel.connect_with_connector(Connector::new(at)).await?;
         let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
         outbound.send(wire::NodeMessage { kind: Some(node_message::Kind::Hello(hello)) }).await?;
         let mut request = Request::new(ReceiverStream::new(messages));
-        let bearer = format!("Bearer {}", manager.token("node-token")?.expose());
+        let bearer = format!("Bearer {}", token.expose());
         request.metadata_mut().insert("authorization", bearer.parse()?);
         let mut client = NodeGatewayClient::new(channel).max_decoding_message_size(64 << 20);
         let inbound = client.session(request).await?.into_inner();

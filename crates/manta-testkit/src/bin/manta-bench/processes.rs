@@ -59,7 +59,16 @@ pub(crate) fn anonymous(pid: u32) -> u64 {
 
 /// Processor time of this process's ended children in milliseconds (ticks are 10 ms: measure many at once).
 pub(crate) fn children_cpu_ms() -> f64 {
-    let fields = stat_fields("/proc/self/stat").unwrap_or_default();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(13) + ticks(14)) * 10.0
+    ticks_ms("/proc/self/stat", [13, 14])
+}
+
+/// Processor time of a process in milliseconds, by the same ticks.
+pub(crate) fn cpu_ms(pid: u32) -> f64 {
+    ticks_ms(&format!("/proc/{pid}/stat"), [11, 12])
+}
+
+fn ticks_ms(path: &str, fields: [usize; 2]) -> f64 {
+    let stat = stat_fields(path).unwrap_or_default();
+    let ticks = |at: usize| stat.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    fields.map(ticks).iter().sum::<f64>() * 10.0
 }

@@ -3,7 +3,7 @@ mod commits;
 mod decisions;
 mod queue;
 mod redispatch;
-mod restart;
+pub(crate) mod restart;
 
 use std::future::Future;
 

@@ -54,7 +54,7 @@ async fn restarts(tasks: usize, finished: usize) -> Result<Samples> {
 }
 
 /// Lets so many swarms run to their end.
-async fn finish(manager: &Manager, module: &Value, count: usize) -> Result<()> {
+pub(crate) async fn finish(manager: &Manager, module: &Value, count: usize) -> Result<()> {
     if count == 0 {
         return Ok(());
     }
