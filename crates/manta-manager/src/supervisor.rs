@@ -59,6 +59,8 @@ impl Supervisor {
         F: Future<Output = Result<(), ManagerError>> + Send + 'static,
     {
         let supervisor = self.clone();
+        // A future that another one awaits lies in it twice: where it was moved from, and where it is awaited.
+        let service = Box::pin(service);
         let guarded = async move {
             let mut guard = PanicGuard { supervisor: supervisor.clone(), name, kind, ended: false };
             let outcome = service.await;
@@ -106,6 +108,7 @@ where
     F: Future + Send + 'static,
 {
     fn execute(&self, request: F) {
+        let request = Box::pin(request);
         self.track(Kind::Session, async move {
             request.await;
         });

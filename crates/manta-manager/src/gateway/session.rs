@@ -78,7 +78,8 @@ impl NodeSession {
                 None => break Ok(()),
             };
             self.handle.heard(&self.node);
-            match self.take(message).await {
+            // In a place of its own: a session mostly waits, and what it needs for a message is many times larger.
+            match Box::pin(self.take(message)).await {
                 Ok(Next::Read) => {}
                 Ok(Next::End) => break Ok(()),
                 Ok(Next::Cut(words)) => {
