@@ -30,11 +30,12 @@ class Cluster:
         """The environment that makes `manta` commands speak to this manager."""
         return {"MANTA_MANAGER": self.url, "MANTA_TOKEN_FILE": str(self.data_dir / "token")}
 
-    def start_manager(self, listen="127.0.0.1:0"):
+    def start_manager(self, listen="127.0.0.1:0", options=()):
         """Start the manager and wait until it answers."""
         address = self.data_dir / "address"
         address.unlink(missing_ok=True)
-        self.manager = self._manta.start("manager", "run", "--data-dir", self.data_dir, "--listen", listen)
+        arguments = ["--data-dir", self.data_dir, "--listen", listen, *options]
+        self.manager = self._manta.start("manager", "run", *arguments)
 
         def look():
             assert self.manager.process.poll() is None, f"the manager ended:\n{self.manager.text()}"

@@ -10,8 +10,9 @@ use manta_types::limits;
 use serde_json::json;
 
 use crate::connection::{ADDRESS_DEFAULT, parse_cluster};
+use crate::logging::LogArgs;
 use crate::report::{Failure, Form};
-use crate::{embedded, logging, out, shutdown};
+use crate::{embedded, out, shutdown};
 
 /// The file in the data directory that tells where the manager listens.
 const ADDRESS_FILE: &str = "address";
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = SWARMS_RUNNING_MAX)]
     swarms_running_max: NonZeroUsize,
 
+    #[command(flatten)]
+    log: LogArgs,
+
     /// Remove the data directory at the end.
     #[arg(long, hide = true)]
     ephemeral: bool,
@@ -68,7 +72,7 @@ impl From<ManagerError> for Failure {
 /// Runs a manager until a signal or the end of its lifeline.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let ended = shutdown::listen(args.lifeline.into())?;
-    logging::start(if args.lifeline { "warn" } else { "info" });
+    args.log.start(if args.lifeline { "warn" } else { "info" }, None);
     let data_dir = std::path::absolute(&args.data_dir)
         .map_err(|error| Failure::file("the data directory cannot be used:", &args.data_dir, &error))?;
     let settings = Settings {

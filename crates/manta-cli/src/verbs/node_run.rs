@@ -11,9 +11,10 @@ use manta_types::{NodeName, Policy};
 
 use crate::connection::{endpoint, parse_cluster, read_token, variable};
 use crate::data::parse_label;
+use crate::logging::LogArgs;
 use crate::report::Failure;
 use crate::verbs::image;
-use crate::{bounds, logging, python, shutdown};
+use crate::{bounds, python, shutdown};
 
 /// What `--warm` may be.
 const WARM: [&str; 3] = ["auto", "on", "off"];
@@ -108,6 +109,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "default")]
     cluster: String,
 
+    #[command(flatten)]
+    log: LogArgs,
+
     /// Where verdicts on this machine's containment are kept [default: in the data directory].
     #[arg(long, hide = true)]
     verdicts: Option<PathBuf>,
@@ -142,7 +146,8 @@ pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
     let (lifeline, shared) = (args.lifeline.into(), args.shared.clone());
     super::block_on(async move {
         let ended = shutdown::listen(lifeline)?;
-        logging::start(if lifeline == shutdown::Lifeline::Stdin { "warn" } else { "info" });
+        let level = if lifeline == shutdown::Lifeline::Stdin { "warn" } else { "info" };
+        args.log.start(level, Some(settings.name.as_str()));
         manta_node::run(settings, engine, ended).await?;
         if let Some(shared) = &shared {
             crate::embedded::leave(shared);
