@@ -8,6 +8,7 @@ pub mod error;
 pub mod module;
 pub mod plan;
 pub mod policy;
+pub mod ready;
 pub mod rollout;
 pub mod submission;
 pub mod version;
@@ -34,6 +35,7 @@ pub use module::{
     PublishRequest,
 };
 pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
+pub use ready::{Obstacle, ReadyView};
 pub use rollout::{RollbackRequest, RolloutRequest, RolloutView};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{

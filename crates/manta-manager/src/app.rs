@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::distribution::Distributions;
 use crate::http::Partials;
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::orchestrator::Handle;
 use crate::replays::Replays;
 use crate::settings::Listen;
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) uploads: Semaphore,
     pub(crate) partials: Partials,
     pub(crate) space: Arc<Space>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// A clonable handle on the shared parts.

@@ -15,9 +15,11 @@ mod gateway;
 mod http;
 mod keys;
 mod logs;
+mod metrics;
 mod open;
 pub mod orchestrator;
 mod reach;
+mod ready;
 mod replays;
 mod run;
 #[cfg(test)]

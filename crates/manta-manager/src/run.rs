@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::distribution::Distributions;
 use crate::http;
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::open::Opened;
 use crate::orchestrator::{Orchestrator, recover};
 use crate::serve;
@@ -62,11 +63,13 @@ async fn serve_until(
     let engine = Engine::new(seed()?).with_swarms_running_max(settings.swarms_running_max);
     let generation = store.run(|store| store.generation()).await??;
     let recovered = store.run(move |store| recover(store.as_mut(), &cluster, now, engine)).await??;
+    let metrics: Arc<Metrics> = Arc::default();
     let (orchestrator, handle, remembering) = Orchestrator::new(
         recovered,
         store.clone(),
         settings.cluster.clone(),
         Arc::clone(&clock),
+        Arc::clone(&metrics),
         supervisor.stopping(),
     );
     manta_types::crash_point!("manager.recovered");
@@ -82,6 +85,7 @@ async fn serve_until(
         blobs,
         logs: Logs::new(logs, settings.cluster.clone(), Arc::clone(&space)),
         space,
+        metrics,
         replays: Arc::default(),
         distributions: Distributions::default(),
         clock,

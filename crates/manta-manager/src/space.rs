@@ -67,6 +67,11 @@ impl Space {
         room.is_low().then(|| format!("{} free, {} needed", mebibytes(room.free), mebibytes(room.reserve)))
     }
 
+    /// Bytes that may still be written.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.look().free
+    }
+
     /// The room as of a moment ago; a change for the worse or the better is logged once.
     fn look(&self) -> Room {
         let now = self.clock.now().monotonic;

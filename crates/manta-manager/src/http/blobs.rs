@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
 use manta_api::{ErrorCode, Problem};
 use manta_store::{BlobError, BlobRead, BlobStore, BlobStream, BlobWriter};
@@ -18,6 +18,7 @@ use super::problem::internal;
 use super::range::{Part, part};
 use crate::ManagerError;
 use crate::app::App;
+use crate::metrics::{Direction, Metrics};
 
 /// Bytes that are read or written in one go on a blocking thread.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -76,7 +77,11 @@ pub(super) async fn get(app: App, call: Call) -> Answer {
             let reader = blocking(move || blobs.open(&digest)).await?.ok_or_else(|| not_stored(&digest))?;
             let reader = seek(reader, first).await?;
             let length = last - first + 1;
-            let mut response = described(&digest, Body::from_stream(chunks(reader, length)), length);
+            if first > 0 {
+                app.metrics.resumed();
+            }
+            let chunks = counted(chunks(reader, length), Arc::clone(&app.metrics));
+            let mut response = described(&digest, Body::from_stream(chunks), length);
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             response.headers_mut().insert(header::CONTENT_RANGE, text(format!("bytes {first}-{last}/{size}")));
             Ok(response)
@@ -95,8 +100,16 @@ async fn whole(app: &App, digest: Digest) -> Answer {
         let (piece, stream) = piece(stream, Arc::clone(&blobs)).await.map_err(std::io::Error::other)?;
         Ok::<_, std::io::Error>(piece.map(|piece| (piece, (stream, blobs))))
     });
-    let first = stream::iter(first.map(Ok));
-    Ok(described(&digest, Body::from_stream(first.chain(rest)), size))
+    let pieces = stream::iter(first.map(Ok)).chain(rest);
+    Ok(described(&digest, Body::from_stream(counted(pieces, Arc::clone(&app.metrics))), size))
+}
+
+/// Counts what leaves.
+fn counted<E>(
+    pieces: impl Stream<Item = Result<Bytes, E>> + Send,
+    metrics: Arc<Metrics>,
+) -> impl Stream<Item = Result<Bytes, E>> + Send {
+    pieces.inspect_ok(move |piece| metrics.transferred(Direction::Out, piece.len()))
 }
 
 /// The next piece of a blob, read where reading may block; a blob that proves damaged is set aside.
@@ -147,7 +160,10 @@ async fn take(app: App, call: Call) -> Answer {
             (blocking(move || blobs.begin()).await?, 0)
         }
         first => match app.partials.take(&digest, first) {
-            Some(partial) => (partial.writer, partial.received),
+            Some(partial) => {
+                app.metrics.resumed();
+                (partial.writer, partial.received)
+            }
             None => return Err(not_there(&app, &digest, first)),
         },
     };
@@ -164,6 +180,7 @@ async fn take(app: App, call: Call) -> Answer {
             }
         };
         received += bytes.len() as u64;
+        app.metrics.transferred(Direction::In, bytes.len());
         if received > limits::BLOB_BYTES_MAX {
             return Err(too_large());
         }

@@ -4,6 +4,7 @@ mod auth;
 mod blobs;
 mod call;
 mod events;
+mod health;
 mod history;
 mod host;
 mod logs;

@@ -1,8 +1,6 @@
-//! Nodes, and whether the manager serves at all.
+//! Nodes: which there are, and what they are used for.
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::Response;
 use http::StatusCode;
 use manta_api::{ErrorCode, Problem};
 use manta_types::NodeName;
@@ -12,11 +10,6 @@ use super::call::{Answer, Call, clip, json};
 use crate::app::App;
 use crate::orchestrator::{Change, Refused};
 use crate::{keys, view};
-
-pub(super) async fn health(app: App, _call: Call) -> Answer {
-    let text = app.space.shortage().map_or("ok\n".to_owned(), |shortage| format!("disk full: {shortage}\n"));
-    Ok(Response::new(Body::from(text)))
-}
 
 pub(super) async fn list(app: App, _call: Call) -> Answer {
     let nodes = app.handle.ask(|view| view.engine.nodes().map(|node| view::node(view, node)).collect::<Vec<_>>());

@@ -2,8 +2,8 @@
 use http::Method;
 use manta_api::{
     AttemptView, BundleSignatures, GlobalView, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView,
-    NodeView, PlanRequest, PlanView, Problem, PublishRequest, ReplayView, ResultView, RollbackRequest, RolloutRequest,
-    RolloutView, SwarmSubmission, SwarmView, WhyView, version,
+    NodeView, PlanRequest, PlanView, Problem, PublishRequest, ReadyView, ReplayView, ResultView, RollbackRequest,
+    RolloutRequest, RolloutView, SwarmSubmission, SwarmView, WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -48,6 +48,7 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<SwarmSubmission>(parts);
     parts = add::<SwarmView>(parts);
     parts = add::<NodeView>(parts);
+    parts = add::<ReadyView>(parts);
     parts = add::<LogLine>(parts);
     parts = add::<ResultView>(parts);
     parts = add::<GlobalView>(parts);
@@ -143,6 +144,10 @@ fn bodies(content: Content) -> Vec<(&'static str, utoipa::openapi::Content)> {
         Content::Json(name) => vec![("application/json", of(named(name)))],
         Content::List(name) => vec![("application/json", of(list(name)))],
         Content::Events(name) => vec![("application/json", of(list(name))), ("text/event-stream", of(named(name)))],
+        Content::Metrics => {
+            let text = ObjectBuilder::new().schema_type(Type::String).build();
+            vec![("application/openmetrics-text", of(RefOr::T(text.into())))]
+        }
         Content::Bytes => {
             let bytes = ObjectBuilder::new().schema_type(Type::String).content_media_type("application/octet-stream");
             vec![("application/octet-stream", of(RefOr::T(bytes.build().into())))]

@@ -15,7 +15,7 @@ use manta_types::limits::NODE_MESSAGE_BYTES_MAX;
 use super::auth::guard;
 use super::call::{Answering, Call, handle};
 use super::problem::respond;
-use super::{attempts, blobs, events, logs, modules, nodes, plan, replays, rollouts, swarms, why};
+use super::{attempts, blobs, events, health, logs, modules, nodes, plan, replays, rollouts, swarms, why};
 use crate::app::App;
 use crate::gateway::Gateway;
 use crate::tokens::Role;
@@ -49,6 +49,8 @@ pub(super) enum Content {
     /// The same, or a stream of server-sent events.
     Events(&'static str),
     Bytes,
+    /// The text form of OpenMetrics.
+    Metrics,
 }
 
 /// A row of the table.
@@ -88,10 +90,14 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 47] = {
-    use Content::{Bytes, Events, Json, List, Nothing};
+pub(super) static ROUTES: [Route; 49] = {
+    use Content::{Bytes, Events, Json, List, Metrics, Nothing};
     [
-        route!(GET "/healthz" Access::Open, nodes::health, "Whether the manager serves", Nothing => Nothing),
+        route!(GET "/healthz" Access::Open, health::live, "Whether the manager serves", Nothing => Nothing),
+        route!(GET "/readyz" Access::Open, health::ready, "Whether the manager can take work: 200, or 503 with what stands in the way",
+            Nothing => Json("ReadyView")),
+        route!(GET "/metrics" USER, health::metrics, "What the manager counts, in the form that Prometheus reads",
+            Nothing => Metrics),
         route!(POST "/v1/clusters/{cluster}/blobs/missing" BOTH, blobs::missing, "Which blobs are not stored",
             Json("Digests") => Json("Missing")),
         route!(PUT "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::put, "Store a blob", Bytes => Nothing),
@@ -238,9 +244,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_health_check_is_open() {
+    fn only_the_checks_of_health_are_open() {
         let open: Vec<_> = ROUTES.iter().filter(|row| row.access == Access::Open).map(|row| row.path).collect();
-        assert_eq!(open, ["/healthz"]);
+        assert_eq!(open, ["/healthz", "/readyz"]);
     }
 
     #[test]

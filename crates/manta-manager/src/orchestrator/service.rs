@@ -1,5 +1,6 @@
 //! The service loop: takes what waits, lets the core decide, commits it all at once, then lets it be known.
 use std::sync::Arc;
+use std::time::Instant;
 
 use manta_store::{CommitError, StateStore, Transaction};
 use manta_types::crash::{self, Side};
@@ -16,6 +17,7 @@ use super::recover::Recovered;
 use super::turn::{Effect, Recall, Sealed, Turn};
 use crate::ManagerError;
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::threads::Owned;
 
 /// Messages that may wait for the loop; senders wait beyond that.
@@ -33,6 +35,7 @@ pub(crate) struct Orchestrator {
     store: Owned<Box<dyn StateStore>>,
     cluster: ClusterId,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 }
 
@@ -43,6 +46,7 @@ impl Orchestrator {
         store: Owned<Box<dyn StateStore>>,
         cluster: ClusterId,
         clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> (Self, Handle, Remembering) {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
@@ -63,7 +67,7 @@ impl Orchestrator {
             stop: stop.clone(),
         };
         let sessions = Sessions::default();
-        (Self { core, sessions, inbox, heard, watches, store, cluster, clock, stop }, handle, remembering)
+        (Self { core, sessions, inbox, heard, watches, store, cluster, clock, metrics, stop }, handle, remembering)
     }
 
     /// Serves until told to stop; the turn at hand is finished first.
@@ -152,8 +156,13 @@ impl Orchestrator {
         if let Some(transaction) = sealed.transaction {
             let cluster = self.cluster.clone();
             crash_point!("manager.turn.before_commit");
-            self.store.run(move |store| commit(store.as_mut(), &cluster, &transaction)).await??;
+            let begun = Instant::now();
+            let committed = move |store: &mut Box<dyn StateStore>| {
+                commit(store.as_mut(), &cluster, &transaction).map(|()| transaction.events)
+            };
+            let events = self.store.run(committed).await??;
             crash_point!("manager.turn.durable");
+            self.metrics.committed(begun.elapsed(), &events, self.core.engine());
         }
         for effect in sealed.effects {
             match effect {

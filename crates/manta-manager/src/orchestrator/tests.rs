@@ -54,7 +54,8 @@ fn world(store: impl StateStore + 'static) -> World {
         ended: Ended::default(),
     };
     let parts = (Arc::clone(&clock) as Arc<dyn Clock>, stop.clone());
-    let (service, handle, _) = Orchestrator::new(recovered, store, ClusterId::default(), parts.0, parts.1);
+    let (service, handle, _) =
+        Orchestrator::new(recovered, store, ClusterId::default(), parts.0, Arc::default(), parts.1);
     World { service, handle, clock, stop }
 }
 

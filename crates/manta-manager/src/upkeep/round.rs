@@ -120,6 +120,7 @@ impl World {
             store.clone(),
             ClusterId::default(),
             Arc::clone(&time),
+            Arc::default(),
             stop.clone(),
         );
         tokio::spawn(service.serve());

@@ -7,8 +7,10 @@ use crate::harness::{Manager, tcp, unix};
 use crate::node::{connect_as, hello};
 
 /// Every route of the document: who gets past the guard.
-const MATRIX: [(&str, &str, &[&str]); 46] = [
+const MATRIX: [(&str, &str, &[&str]); 48] = [
     ("GET", "/healthz", &["nobody", "wrong", "user", "node"]),
+    ("GET", "/readyz", &["nobody", "wrong", "user", "node"]),
+    ("GET", "/metrics", &["user"]),
     ("POST", "/v1/clusters/{cluster}/blobs/missing", &["user", "node"]),
     ("PUT", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),
     ("GET", "/v1/clusters/{cluster}/blobs/{digest}", &["user", "node"]),

@@ -116,6 +116,10 @@ async fn a_full_disk_is_said_and_work_goes_on_when_there_is_space_again() {
     std::fs::write(&filler, vec![1; 13 << 20]).unwrap();
     let full = |text: &str| text.starts_with("disk full: ");
     wait_for_health(&manager, full).await;
+    let unready = manager.raw(Method::GET, "/readyz", &[], Bytes::new()).await;
+    assert_eq!(unready.status, StatusCode::SERVICE_UNAVAILABLE, "{unready:?}");
+    let obstacles = &unready.json()["obstacles"];
+    assert_eq!((obstacles.as_array().unwrap().len(), obstacles[0]["what"].as_str()), (1, Some("disk")), "{obstacles}");
     let refused = manager.submit(&submission).await;
     assert_eq!((refused.status, refused.code().as_str()), (StatusCode::INSUFFICIENT_STORAGE, "MANTA-0701"));
     let sentence = refused.json()["detail"].as_str().unwrap().to_owned();
@@ -129,6 +133,8 @@ async fn a_full_disk_is_said_and_work_goes_on_when_there_is_space_again() {
 
     std::fs::remove_file(&filler).unwrap();
     wait_for_health(&manager, |text| text == "ok\n").await;
+    let ready = manager.raw(Method::GET, "/readyz", &[], Bytes::new()).await;
+    assert_eq!((ready.status, &ready.json()["ready"]), (StatusCode::OK, &json!(true)), "{ready:?}");
     node.finish(&offer, &[("weights", value)]).await;
     manager.wait_for_swarm(&id, "succeeded").await;
     assert_eq!(manager.submit(&submission).await.status, StatusCode::CREATED);

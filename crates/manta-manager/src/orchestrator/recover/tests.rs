@@ -106,7 +106,8 @@ fn serve(mut disk: MemoryStore, fails: u64) -> (Orchestrator, Handle, Rememberin
     let disk: Box<dyn StateStore> = Box::new(Faulty::new(disk, fails, Fault::Before));
     let (disk, _) = Owned::start("test-state", disk).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(HandClock::default());
-    let (service, handle, remembering) = Orchestrator::new(recovered, disk, cluster, clock, stop.clone());
+    let (service, handle, remembering) =
+        Orchestrator::new(recovered, disk, cluster, clock, Arc::default(), stop.clone());
     (service, handle, remembering, stop)
 }
 

@@ -1,0 +1,87 @@
+//! Whether the manager can take work and keep it: the engine takes its turns, each durable before it answers, the store answers,
+//! and there is room. A commit that failed needs no check of its own: it ends the manager.
+use std::time::Duration;
+
+use manta_api::Obstacle;
+use manta_store::StateStore;
+
+use crate::ManagerError;
+use crate::orchestrator::Handle;
+use crate::space::Space;
+use crate::threads::Owned;
+
+/// How long a part may take to answer before it counts as stuck.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// What stands in the way now; nothing where the manager is ready.
+pub(crate) async fn obstacles(handle: &Handle, store: &Owned<Box<dyn StateStore>>, space: &Space) -> Vec<Obstacle> {
+    let turn = handle.ask(|_| ());
+    let look = async { store.run(|store| store.generation()).await?.map(drop).map_err(ManagerError::Store) };
+    let (turned, looked) = tokio::join!(answer("engine", turn), answer("store", look));
+    let full = |shortage| Obstacle { what: "disk".to_owned(), message: format!("full: {shortage}") };
+    [turned, looked, space.shortage().map(full)].into_iter().flatten().collect()
+}
+
+async fn answer(what: &str, asked: impl Future<Output = Result<(), ManagerError>>) -> Option<Obstacle> {
+    let message = match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(Ok(())) => return None,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("did not answer within {} s", ANSWER_WITHIN.as_secs()),
+    };
+    Some(Obstacle { what: what.to_owned(), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, mpsc};
+
+    use manta_engine::Engine;
+    use manta_store::MemoryStore;
+    use manta_types::ClusterId;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::clock::{Clock, RealClock};
+    use crate::orchestrator::{Ended, Orchestrator, Recovered, Registry};
+
+    async fn names(handle: &Handle, store: &Owned<Box<dyn StateStore>>, space: &Space) -> Vec<String> {
+        obstacles(handle, store, space).await.into_iter().map(|obstacle| obstacle.what).collect()
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_stuck_is_named_until_it_goes_on() {
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+        let dir = tempfile::tempdir().unwrap();
+        let space = Space::new(dir.path().to_owned(), Arc::clone(&clock));
+        let (store, _) = Owned::start("test-state", Box::new(MemoryStore::default()) as Box<dyn StateStore>).unwrap();
+        let (engine, nodes) = (Engine::new(1), BTreeMap::new());
+        let recovered = Recovered { engine, nodes, modules: Registry::default(), ended: Ended::default() };
+        let (cluster, stop) = (ClusterId::default(), CancellationToken::new());
+        let (service, handle, _) =
+            Orchestrator::new(recovered, store.clone(), cluster, clock, Arc::default(), stop.clone());
+        assert_eq!(names(&handle, &store, &space).await, ["engine"], "no turn is taken yet");
+
+        let serving = tokio::spawn(service.serve());
+        assert!(names(&handle, &store, &space).await.is_empty());
+
+        let (release, held) = mpsc::channel::<()>();
+        let holding = tokio::spawn({
+            let store = store.clone();
+            async move { store.run(move |_| held.recv().is_ok()).await }
+        });
+        while !names(&handle, &store, &space).await.contains(&"store".to_owned()) {}
+        let changed = tokio::spawn({
+            let handle = handle.clone();
+            async move { handle.forget_keys(1).await }
+        });
+        while names(&handle, &store, &space).await != ["engine", "store"] {}
+
+        release.send(()).unwrap();
+        assert!(holding.await.unwrap().unwrap());
+        changed.await.unwrap().unwrap();
+        assert!(names(&handle, &store, &space).await.is_empty());
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+    }
+}
