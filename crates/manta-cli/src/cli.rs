@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    change, demo, deploy, doctor, events, image, key, logs, ls, manager_data, manager_run, module, new, node_duty,
-    node_ls, node_run, plan, replay, results, rollout, run, show, why,
+    change, demo, deploy, doctor, events, export, image, key, logs, ls, manager_data, manager_run, module, new,
+    node_duty, node_ls, node_run, plan, replay, results, rollout, run, show, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -47,6 +47,8 @@ pub(crate) enum Verb {
     Events(events::Args),
     /// Print a swarm's log lines.
     Logs(logs::Args),
+    /// Send a swarm's metrics to TensorBoard, MLflow or Weights & Biases.
+    Export(export::Args),
     /// List what a swarm published.
     Results(results::Args),
     /// Hold a swarm: what runs may end, nothing new starts.

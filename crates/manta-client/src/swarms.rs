@@ -27,6 +27,8 @@ pub struct LogFilter {
     pub level: Option<String>,
     /// Only this attempt's.
     pub attempt: Option<AttemptId>,
+    /// Only from here: `log`, `stdout`, `stderr`, `metrics`, `progress`, `platform`.
+    pub source: Option<String>,
 }
 
 impl LogFilter {
@@ -43,6 +45,7 @@ impl LogFilter {
         add("iteration", self.iteration.map(|iteration| iteration.to_string()).as_deref());
         add("level", self.level.as_deref());
         add("attempt", self.attempt.map(|attempt| attempt.to_string()).as_deref());
+        add("source", self.source.as_deref());
         query
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod deploy;
 pub(crate) mod doctor;
 mod doctor_engines;
 pub(crate) mod events;
+pub(crate) mod export;
 pub(crate) mod image;
 pub(crate) mod key;
 pub(crate) mod logs;
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Ls(args) => block_on(ls::main(args, form)),
         Verb::Show(args) => block_on(show::main(args, form)),
         Verb::Logs(args) => block_on(logs::main(args, form)),
+        Verb::Export(args) => block_on(export::main(args, form)),
         Verb::Results(args) => block_on(results::main(args, form)),
         Verb::Replay(args) => block_on(replay::main(args, form)),
         Verb::Why(args) => block_on(why::main(args, form)),
