@@ -49,6 +49,10 @@ pub(super) fn pytest(session: &mut Session<'_>) -> Result<(), Failure> {
     session.pytest("python/tests")
 }
 
+pub(super) fn docs(session: &mut Session<'_>) -> Result<(), Failure> {
+    session.pytest("tests/docs")
+}
+
 pub(super) fn e2e(session: &mut Session<'_>) -> Result<(), Failure> {
     session.pytest("tests/e2e")
 }

@@ -31,7 +31,7 @@ const EVERYTHING: Needs = Needs { python: true, digits: true, binary: true };
 /// How many of [`ALL`], from the first, `--quick` runs.
 const QUICK: usize = 7;
 
-pub(super) const ALL: [Stage; 16] = [
+pub(super) const ALL: [Stage; 17] = [
     Stage { name: "tidy", about: "layout, sizes and layers", needs: NOTHING, run: rust_stages::tidy },
     Stage { name: "fmt", about: "rustfmt finds nothing to change", needs: NOTHING, run: rust_stages::fmt },
     Stage { name: "clippy", about: "lints, warnings are errors", needs: NOTHING, run: rust_stages::clippy },
@@ -49,6 +49,7 @@ pub(super) const ALL: [Stage; 16] = [
     Stage { name: "pytest", about: "the Python tests", needs: EVERYTHING, run: python_stages::pytest },
     Stage { name: "fuzz", about: "damaged values, for a minute", needs: PYTHON, run: fuzz_values },
     Stage { name: "wheel", about: "the wheel builds, installs and runs", needs: PYTHON, run: python_stages::wheel },
+    Stage { name: "docs", about: "links, commands and snippets of all pages", needs: BINARY, run: python_stages::docs },
     Stage { name: "e2e", about: "whole clusters of real processes", needs: EVERYTHING, run: python_stages::e2e },
     Stage { name: "spec", about: "every claim of the specification", needs: EVERYTHING, run: python_stages::spec },
     Stage { name: "security", about: "attacks from inside a task", needs: EVERYTHING, run: python_stages::security },
