@@ -2,14 +2,17 @@
 
 import json
 import math
+import re
 import urllib.error
 import urllib.request
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from harness.cluster import Cluster
+from harness.manta import ROOT
 from harness.waiting import wait_until
 
+GUIDE = ROOT / "docs" / "guides" / "metrics.md"
 CHAIN = """
     class Chain(Swarm):
         def __init__(self):
@@ -55,6 +58,22 @@ def total(found, name, **labels):
     return math.fsum(matching)
 
 
+def documented():
+    """Return the metrics that the guide lists, each with its labels."""
+    rows = re.findall(r"^\| `(manta_\w+)` \| \w+ \|([^|]*)\|", GUIDE.read_text(), re.MULTILINE)
+    assert len(rows) > 10
+    return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+
+
+def told(found):
+    """Return the metrics among samples, each with its labels."""
+    metrics = {}
+    for sample, *pairs in found:
+        name = re.sub(r"_seconds_(bucket|count|sum)$", "_seconds", sample)
+        metrics.setdefault(name, set()).update({label for label, _ in pairs} - {"le"})
+    return metrics
+
+
 def test_numbers_move_as_a_swarm_runs(manta):
     cluster = Cluster(manta).start("node-1", "node-2")
     before = samples(cluster)
@@ -78,6 +97,7 @@ def test_numbers_move_as_a_swarm_runs(manta):
     assert total(after, "manta_commit_duration_seconds_count") > total(before, "manta_commit_duration_seconds_count")
     for state in ("waiting", "ready", "running", "closing"):
         assert total(after, "manta_tasks", state=state) == 0
+    assert told(after) == documented()
     cluster.kill_node("node-2")
     wait_until(30, lambda: None if total(samples(cluster), "manta_nodes", state="online") == 1 else "node-2 is online")
 

@@ -4,6 +4,7 @@
 mod bounds;
 mod bundle;
 mod cli;
+mod collector;
 mod compare;
 mod connection;
 #[cfg(feature = "crash-points")]

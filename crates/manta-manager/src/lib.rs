@@ -31,6 +31,7 @@ mod submit;
 mod supervisor;
 mod threads;
 mod tokens;
+mod traces;
 mod upkeep;
 mod view;
 
@@ -41,5 +42,5 @@ pub use http::{about as module_about, openapi};
 pub use open::{Opened, open};
 pub use orchestrator::allows_this_release;
 pub use run::run;
-pub use settings::{Bound, Keep, Listen, Settings, bind};
+pub use settings::{Bound, Collector, Keep, Listen, Settings, bind};
 pub use tokens::{NODE_TOKEN_FILE, TOKEN_FILE};

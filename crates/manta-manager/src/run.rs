@@ -20,6 +20,7 @@ use crate::settings::{Bound, Listen, Settings};
 use crate::space::Space;
 use crate::supervisor::{Kind, Supervisor};
 use crate::threads::{Ended, Owned};
+use crate::traces::Traces;
 use crate::upkeep::Upkeep;
 
 /// How long connections may take to end in order.
@@ -93,6 +94,11 @@ async fn serve_until(
         uploads: App::upload_permits(),
         partials: http::Partials::default(),
     });
+    if let Some(collector) = settings.collector.clone() {
+        let (ended, stop) = (app.handle.watches().subscribe_ended(), supervisor.stopping());
+        let traces = Traces { collector, ended, store: app.store.clone(), cluster: settings.cluster.clone(), stop };
+        supervisor.spawn("traces", Kind::Session, traces.serve());
+    }
     supervisor.spawn("orchestrator", Kind::Essential, orchestrator.serve());
     supervisor.spawn("remembering", Kind::Session, remembering.serve());
     let upkeep = Upkeep {

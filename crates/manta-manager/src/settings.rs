@@ -26,6 +26,17 @@ pub struct Settings {
     pub keep: Keep,
     /// How many swarms may run at once; the others wait for their turn. At least one.
     pub swarms_running_max: usize,
+    /// Where the traces of swarms go as they end; nowhere where absent.
+    pub collector: Option<Collector>,
+}
+
+/// A collector of traces, which speaks OTLP over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collector {
+    /// The address that takes traces.
+    pub url: String,
+    /// Headers of each request: names and values.
+    pub headers: Vec<(String, String)>,
 }
 
 /// How long swarms that have ended are kept, with their histories, results and logs.

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::connection::{ADDRESS_DEFAULT, parse_cluster};
 use crate::logging::LogArgs;
 use crate::report::{Failure, Form};
-use crate::{embedded, out, shutdown};
+use crate::{collector, embedded, out, shutdown};
 
 /// The file in the data directory that tells where the manager listens.
 const ADDRESS_FILE: &str = "address";
@@ -82,6 +82,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         ephemeral: args.ephemeral,
         keep: Keep { days: args.keep_days, swarms: args.keep_swarms },
         swarms_running_max: args.swarms_running_max.get(),
+        collector: collector::from_environment()?,
     };
     let opened = manta_manager::open(&settings)?;
     let bound = manta_manager::bind(&settings.listen).await?;

@@ -31,5 +31,5 @@ pub use turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId
 
 pub(crate) use handle::Handle;
 pub(crate) use message::Connect;
-pub(crate) use publish::{Session, Watches, session_channel};
+pub(crate) use publish::{EndedSwarm, Session, Watches, session_channel};
 pub(crate) use service::Orchestrator;

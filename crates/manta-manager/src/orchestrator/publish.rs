@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use manta_api::node::ManagerMessage;
 use manta_engine::Command;
-use manta_types::SwarmId;
-use tokio::sync::{mpsc, watch};
+use manta_types::{SwarmId, SwarmSpec};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::turn::SessionId;
@@ -95,13 +95,37 @@ impl Sessions {
     }
 }
 
-/// A rising number per swarm that anyone may wait on: the last durable event, or the last stored log line.
-#[derive(Debug, Default)]
+/// Swarms whose end may wait to be read by each of those who wait for ends; beyond, the oldest are not told.
+const ENDED_MAX: usize = 1024;
+
+/// A swarm that is over, and what was submitted.
+pub(crate) type EndedSwarm = (SwarmId, Arc<SwarmSpec>);
+
+/// A rising number per swarm that anyone may wait on: the last durable event, or the last stored log line; and ends of swarms.
+#[derive(Debug)]
 pub(crate) struct Watches {
     swarms: Mutex<BTreeMap<SwarmId, watch::Sender<u64>>>,
+    ended: broadcast::Sender<EndedSwarm>,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        Self { swarms: Mutex::default(), ended: broadcast::channel(ENDED_MAX).0 }
+    }
 }
 
 impl Watches {
+    /// The end of a swarm is durable.
+    pub(crate) fn end(&self, swarm: SwarmId, submitted: &Arc<SwarmSpec>) {
+        // Nobody may be waiting for ends.
+        let _ = self.ended.send((swarm, Arc::clone(submitted)));
+    }
+
+    /// Waits for ends, from now on.
+    pub(crate) fn subscribe_ended(&self) -> broadcast::Receiver<EndedSwarm> {
+        self.ended.subscribe()
+    }
+
     /// Raises a swarm's number.
     pub(crate) fn raise(&self, swarm: SwarmId, number: u64) {
         let mut swarms = self.swarms.lock().unwrap_or_else(PoisonError::into_inner);

@@ -163,6 +163,11 @@ impl Orchestrator {
             let events = self.store.run(committed).await??;
             crash_point!("manager.turn.durable");
             self.metrics.committed(begun.elapsed(), &events, self.core.engine());
+            for event in events.iter().filter(|event| event.what.is_final()) {
+                if let Some(swarm) = self.core.engine().swarm(event.swarm) {
+                    self.watches.end(event.swarm, swarm.submitted());
+                }
+            }
         }
         for effect in sealed.effects {
             match effect {

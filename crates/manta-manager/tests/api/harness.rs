@@ -58,7 +58,8 @@ pub(crate) fn unix(dir: &Path) -> Listen {
 
 pub(crate) fn settings(data_dir: PathBuf, listen: Listen) -> Settings {
     let (cluster, keep) = (ClusterId::default(), Keep::default());
-    Settings { data_dir, listen, cluster, ephemeral: false, keep, swarms_running_max: limits::SWARMS_RUNNING_MAX }
+    let swarms_running_max = limits::SWARMS_RUNNING_MAX;
+    Settings { data_dir, listen, cluster, ephemeral: false, keep, swarms_running_max, collector: None }
 }
 
 impl Manager {
