@@ -94,6 +94,14 @@ pub enum StartError {
         /// What would help.
         cure: String,
     },
+    /// All was ready, and the program cannot be run.
+    #[error("the sandbox failed to start the program `{program}`: {cause}")]
+    Program {
+        /// Its path inside.
+        program: String,
+        /// The system's reason.
+        cause: String,
+    },
     /// A step on the way failed.
     #[error("the sandbox failed to {step}: {cause}")]
     Step {

@@ -70,6 +70,10 @@ pub struct SandboxSpec {
     pub argv: Vec<String>,
     /// The whole environment; nothing is inherited.
     pub env: Vec<(String, String)>,
+    /// Absolute path inside of the directory that the program begins in; `None` is the scratch. Only where paths are mapped, and
+    /// for cold starts.
+    #[serde(default)]
+    pub directory: Option<String>,
     /// Read-only files and directories.
     pub mounts: Vec<Mount>,
     /// Devices beside those that every task has; a task that has any starts cold.
@@ -245,6 +249,12 @@ impl SandboxSpec {
         if self.template.is_some() && !self.devices.is_empty() {
             return refuse("a task that has devices of its own starts cold; leave its template out".to_owned());
         }
+        if let Some(directory) = &self.directory
+            && (self.template.is_some() || !self.tier.maps_paths() || !directory.starts_with('/'))
+        {
+            let problem = "needs to be an absolute path, a tier that maps paths, and a cold start";
+            return refuse(format!("the working directory `{directory}` {problem}"));
+        }
         check_mounts(&self.mounts)?;
         check_devices(&self.devices)?;
         check_links(&self.links)
@@ -321,6 +331,7 @@ mod tests {
             argv: vec!["/bin/true".to_owned()],
             env: Vec::new(),
             mounts: Vec::new(),
+            directory: None,
             devices: Vec::new(),
             links: Vec::new(),
             tmp: TmpLimits { bytes: 1 << 20, inodes: 64 },

@@ -33,6 +33,8 @@ use steps::{At, Outcome};
 pub(crate) struct Plan {
     pub(crate) argv: CStrings,
     pub(crate) env: CStrings,
+    /// Where the program begins, if not in its scratch.
+    pub(crate) directory: Option<CString>,
     pub(crate) fds: TaskFds,
     /// One byte is read from here before anything is done; its end without a byte means that the launcher is gone.
     pub(crate) go: OwnedFd,
@@ -119,6 +121,9 @@ fn wait_for_go(go: &OwnedFd) -> Outcome {
 fn become_task(plan: &Plan) -> Outcome {
     set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Go)?;
     umask(rustix::fs::Mode::from_raw_mode(0o022));
+    if let Some(directory) = &plan.directory {
+        rustix::process::chdir(directory).at(Step::WorkingDirectory)?;
+    }
     sys::start_session().at(Step::Session)?;
     plan.limits.apply().at(Step::ResourceLimits)?;
     for (fd, target) in [(&plan.fds.stdin, 0), (&plan.fds.stdout, 1), (&plan.fds.stderr, 2), (&plan.fds.light, 3)] {

@@ -137,6 +137,7 @@ mod tests {
             argv: vec!["/usr/bin/python3".to_owned()],
             env: vec![("SECRET".to_owned(), "x".to_owned())],
             mounts: Vec::new(),
+            directory: None,
             devices: Vec::new(),
             links: Vec::new(),
             tmp: TmpLimits { bytes: 1 << 20, inodes: 64 },

@@ -78,6 +78,7 @@ fn plan(program: &Program, fds: Vec<OwnedFd>, report: OwnedFd, landlock: bool) -
     Ok(Plan {
         argv: CStrings::new(texts(program.argv.clone())?),
         env: CStrings::new(texts(program.env.iter().map(|(name, value)| format!("{name}={value}")).collect())?),
+        directory: program.directory.clone().map(CString::new).transpose()?,
         fds: TaskFds { stdin: high(null()?)?, stdout: high(stdout)?, stderr: high(stderr)?, light: high(light)? },
         // Nobody holds this child back, and its parent sees itself how it ends.
         go: high(go.into())?,

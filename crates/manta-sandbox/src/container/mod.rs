@@ -29,6 +29,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::cgroup::{Controller, Group};
+use crate::child::Step;
 use crate::launcher::LauncherName;
 use crate::mounts::Source;
 use crate::rlimits::Enforced;
@@ -210,6 +211,7 @@ impl Containers {
         let program = Program {
             argv: spec.argv.clone(),
             env: spec.env.clone(),
+            directory: spec.directory.clone(),
             readable: root::readable(spec),
             limits: spec.limits,
             enforced: Enforced {
@@ -223,6 +225,9 @@ impl Containers {
         drop(fds);
         match line.receive().await {
             Ok(Some(FromEntry::Started { landlock_abi })) => Ok((line, group, landlock_abi)),
+            Ok(Some(FromEntry::Failed { step, cause })) if step == Step::Exec.purpose() => {
+                Err(StartError::Program { program: spec.argv[0].clone(), cause }.into())
+            }
             Ok(Some(FromEntry::Failed { step, cause })) => Err(StartError::Step { step, cause }.into()),
             Ok(_) => Err(self.api.failed(doing, "its first process ended before the task began")),
             Err(error) => Err(self.api.failed(doing, &error.to_string())),

@@ -23,6 +23,8 @@ pub(super) enum ToEntry {
 pub(super) struct Program {
     pub(super) argv: Vec<String>,
     pub(super) env: Vec<(String, String)>,
+    /// Where it begins, if not in its scratch.
+    pub(super) directory: Option<String>,
     /// What it may read, directories with all that is below them.
     pub(super) readable: Vec<String>,
     pub(super) limits: Limits,

@@ -115,7 +115,7 @@ pub(super) fn c_strings(texts: impl IntoIterator<Item = String>) -> Result<CStri
     texts.into_iter().map(c_string).collect::<Result<_, _>>().map(CStrings::new)
 }
 
-fn c_string(text: String) -> Result<CString, StartError> {
+pub(super) fn c_string(text: String) -> Result<CString, StartError> {
     CString::new(text)
         .map_err(|error| StartError::Spec { problem: format!("{:?} holds a zero byte", error.into_vec()) })
 }

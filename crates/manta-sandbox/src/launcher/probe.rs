@@ -176,6 +176,7 @@ pub(crate) fn trial_spec(tier: Tier) -> Result<SandboxSpec, StartError> {
         argv: vec![(*program).to_owned(), "-c".to_owned(), ":".to_owned()],
         env: Vec::new(),
         mounts: directories.iter().map(mount).collect(),
+        directory: None,
         devices: Vec::new(),
         links,
         tmp: TmpLimits { bytes: 1 << 20, inodes: 64 },

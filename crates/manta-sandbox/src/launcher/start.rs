@@ -243,6 +243,7 @@ impl Starter {
         Ok(Plan {
             argv: plan::c_strings(spec.argv.iter().cloned())?,
             env: plan::c_strings(plan::environment(spec, scratch))?,
+            directory: spec.directory.clone().map(plan::c_string).transpose()?,
             fds: TaskFds { stdin: high(stdin)?, stdout: high(stdout)?, stderr: high(stderr)?, light: high(light)? },
             go: high(go)?,
             report: high(report)?,
@@ -349,7 +350,7 @@ pub(super) fn describe(mounts: &[&Mount], program: &str, failure: Option<Failure
             },
             None => StartError::step(failure.step.purpose(), cause),
         },
-        Step::Exec => StartError::step(format!("start the program `{program}`"), cause),
+        Step::Exec => StartError::Program { program: program.to_owned(), cause: cause.to_string() },
         step => StartError::step(step.purpose(), cause),
     }
 }

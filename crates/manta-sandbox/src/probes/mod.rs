@@ -121,6 +121,7 @@ impl ProbeSuite {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
             mounts,
+            directory: None,
             devices: Vec::new(),
             links: root.links.to_vec(),
             tmp: TMP,

@@ -117,6 +117,7 @@ impl Bench {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
             mounts: self.image.mounts().to_vec(),
+            directory: None,
             devices: Vec::new(),
             links: self.image.links().to_vec(),
             tmp: TmpLimits { bytes: 32 << 20, inodes: 4096 },

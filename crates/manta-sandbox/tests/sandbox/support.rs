@@ -198,6 +198,7 @@ impl Lab {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
             mounts: template.map_or_else(|| self.image.mounts().to_vec(), |template| template.mounts),
+            directory: None,
             devices: Vec::new(),
             links: self.image.links().to_vec(),
             tmp: TmpLimits { bytes: 32 << 20, inodes: 4096 },

@@ -39,6 +39,7 @@ pub(super) fn spec_of(template: &Template, id: String) -> SandboxSpec {
         argv: template.argv.clone(),
         env: template.env.clone(),
         mounts: template.mounts.clone(),
+        directory: None,
         devices: Vec::new(),
         links: template.links.clone(),
         tmp: ZYGOTE_TMP,

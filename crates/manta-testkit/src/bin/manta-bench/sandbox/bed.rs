@@ -110,6 +110,7 @@ impl Bed {
             argv: [&self.python(), "-s", "-B", "-c", program].map(str::to_owned).to_vec(),
             env,
             mounts: self.mounts.clone(),
+            directory: None,
             devices: Vec::new(),
             links: self.image.links().to_vec(),
             tmp: TmpLimits { bytes: 64 << 20, inodes: 4096 },
