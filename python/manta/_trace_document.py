@@ -95,6 +95,8 @@ def _distinct_modules(vertices: list[Vertex]) -> list[Module]:
 
 
 def _module(module: Module) -> dict[str, Any]:
+    if module.python_program is None:
+        return _described(module)
     if module.path is None:
         return _published(module)
     told = module_metadata(module.path)
@@ -102,15 +104,7 @@ def _module(module: Module) -> dict[str, Any]:
     include = _included(module.path, told.get("include"))
     entry, problems = inspect_module(module.path, merged.entry, include)
     return {
-        "name": merged.name,
-        "version": merged.version,
-        "image": merged.image or "manta_light:latest",
-        "datasets": list(merged.datasets or ()),
-        "resources": merged.resources or {},
-        "isolation": merged.isolation,
-        "description": merged.description,
-        "requires_manta": merged.requires_manta,
-        "images": list(merged.images),
+        **_described(merged),
         "architectures": list(_arguments.names("architecture", told.get("architectures"))),
         "requires_python": requires_python(module.path),
         "dependencies": dependencies(module.path),
@@ -121,11 +115,25 @@ def _module(module: Module) -> dict[str, Any]:
     }
 
 
+def _described(module: Module) -> dict[str, Any]:
+    """Describe a module without its code, which is its image's own program."""
+    return {
+        "name": module.name,
+        "version": module.version,
+        "image": module.image or "manta_light:latest",
+        "datasets": list(module.datasets or ()),
+        "resources": module.resources or {},
+        "isolation": module.isolation,
+        "description": module.description,
+        "requires_manta": module.requires_manta,
+        "images": list(module.images),
+        "root": None,
+        "entry": {"image": True},
+    }
+
+
 def _published(module: Module) -> dict[str, Any]:
     """Describe a module of a registry; what the constructor was not given is the published module's own."""
-    if module.python_program is None:
-        message = "an image's own program cannot be run: this release runs modules of Python files only"
-        raise AuthoringError(_codes.NOT_OFFERED, message, hint="name the file or directory of a module")
     return {
         "published": str(module.python_program),
         "version": module.version,

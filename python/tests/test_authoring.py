@@ -136,8 +136,18 @@ def test_resources_get_their_units() -> None:
 
 
 def test_an_image_alone_makes_a_module_and_nothing_at_all_does_not() -> None:
-    assert Module(None, "acme/tool:1").path is None
+    assert Module(image="acme/tool:1").path is None
+    named = ["acme/tool:1", "tool", "tool>=2.0", "127.0.0.1:5000/a/tool@sha256:00"]
+    assert {Module(image=image).name for image in named} == {"tool"}
+    assert Module(None, "tool", name="other", version="1.0.0").name == "other"
     refused("0110", lambda: Module(None), "image")
+
+
+def test_a_module_that_runs_its_images_program_has_what_only_code_has_refused() -> None:
+    refused("0110", lambda: Module(image="pytorch"), "has no program of its own")
+    refused("0110", lambda: Module(image="tool", images=["numpy"]), "`manta_light:numpy`")
+    refused("0110", lambda: Module(image="tool", entry="Worker"), "has none")
+    refused("0110", lambda: Module(image="tool", version="^1.0"), "not a published one")
 
 
 def test_a_tasks_defaults_are_all_nodes_without_limit() -> None:

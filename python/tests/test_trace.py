@@ -175,6 +175,19 @@ def test_aliases_are_unique_and_follow_the_rules(tree: Tree) -> None:
     assert document["tasks"][0]["maximum"] == {"kind": "share", "share": 0.8}
 
 
+def test_a_module_without_code_is_its_images_own_program(tree: Tree) -> None:
+    swarm = """
+        from manta.apis import Module, Swarm, Task
+        class One(Swarm):
+            def __init__(self):
+                self.convert = Task(Module(image="team/tool:1", datasets=["scans"], resources={"cpu": 2}))
+    """
+    (module,) = trace(tree({"swarm.py": swarm}))["modules"]
+    assert (module["name"], module["image"], module["root"]) == ("tool", "team/tool:1", None)
+    assert (module["datasets"], module["resources"]) == (["scans"], {"cpu": 2.0})
+    assert module["entry"] == {"image": True}
+
+
 def test_one_module_used_by_two_tasks_stands_once(tree: Tree) -> None:
     swarm = """
         from manta.apis import Module, Swarm, Task

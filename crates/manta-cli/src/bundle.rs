@@ -25,7 +25,9 @@ pub(crate) struct PackedModule {
 /// Packs a module: names every file by its digest and checks every rule of bundles.
 pub(crate) fn pack_module(module: &TracedModule, resolved: Resolved) -> Result<PackedModule, Failure> {
     let mut found = Vec::new();
-    collect(&module.root, Path::new(""), &mut found)?;
+    if let Some(root) = &module.root {
+        collect(root, Path::new(""), &mut found)?;
+    }
     for included in &module.include {
         collect(included, Path::new(included.file_name().unwrap_or_default()), &mut found)?;
     }
@@ -54,7 +56,8 @@ pub(crate) fn pack_module(module: &TracedModule, resolved: Resolved) -> Result<P
         dependencies: resolved.dependencies,
     };
     let bundle = pack(meta, files).map_err(|error| {
-        let message = format!("module `{}` at `{}` cannot be packed: {error}", module.name, module.root.display());
+        let place = module.root.as_ref().map(|root| format!(" at `{}`", root.display())).unwrap_or_default();
+        let message = format!("module `{}`{place} cannot be packed: {error}", module.name);
         Failure::new(ErrorCode::InvalidSwarm, message)
     })?;
     Ok(PackedModule { bundle, sources })
@@ -153,10 +156,10 @@ mod tests {
             architectures: vec![],
             requires_python: None,
             dependencies: None,
-            root,
+            root: Some(root),
             include: vec![],
             problems: vec![],
-            entry: Entry { file: file.into(), target: Target::Call("main".into()) },
+            entry: Entry::Code { file: file.into(), target: Target::Call("main".into()) },
         }
     }
 
@@ -238,6 +241,16 @@ mod tests {
         let packed =
             pack_module(&module(folder.path().join("worker_v1.0.py"), "worker_v1.0.py"), Resolved::default()).unwrap();
         assert_eq!(packed.bundle.manifest.files.len(), 1);
+    }
+
+    #[test]
+    fn a_module_that_runs_its_images_program_holds_no_file() {
+        let (entry, image) = (Entry::Image, "team/model:1".to_owned());
+        let bare = TracedModule { root: None, entry, image, ..module(PathBuf::new(), "") };
+        assert_eq!(pack_module(&bare, Resolved::default()).unwrap().bundle.manifest.files.len(), 0);
+        let curated = TracedModule { image: "manta_light:numpy".into(), ..bare };
+        let failure = pack_module(&curated, Resolved::default()).unwrap_err();
+        assert!(failure.message.contains("has no program of its own"), "{failure:?}");
     }
 
     #[test]

@@ -100,8 +100,8 @@ pub(crate) struct TracedModule {
     /// What it says of its dependencies, where it has any.
     #[serde(default)]
     pub(crate) dependencies: Option<Declared>,
-    /// A folder or a file.
-    pub(crate) root: PathBuf,
+    /// A folder or a file; nothing where the image's own program is run.
+    pub(crate) root: Option<PathBuf>,
     /// Folders and files that go into the bundle beside those of the root, under their own names.
     #[serde(default)]
     pub(crate) include: Vec<PathBuf>,

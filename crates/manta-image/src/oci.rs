@@ -60,6 +60,12 @@ pub(crate) struct Execution {
     pub(crate) env: Option<Vec<String>>,
     #[serde(default)]
     pub(crate) labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub(crate) entrypoint: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) cmd: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) working_dir: Option<String>,
 }
 
 /// The layers, the lowest first.

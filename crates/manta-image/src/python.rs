@@ -33,7 +33,7 @@ pub(crate) fn find(root: &OwnedFd, path: &str) -> Option<Python> {
 }
 
 /// The real path inside of an executable file.
-fn resolve(root: &OwnedFd, path: &Path) -> Option<PathBuf> {
+pub(crate) fn resolve(root: &OwnedFd, path: &Path) -> Option<PathBuf> {
     let file = open_inside(root, path, OFlags::PATH)?;
     let file = std::fs::File::from(file);
     let metadata = file.metadata().ok().filter(|file| file.is_file() && file.permissions().mode() & 0o100 != 0);

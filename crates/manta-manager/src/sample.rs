@@ -16,7 +16,7 @@ pub(crate) fn bundle(file: &[u8]) -> Vec<u8> {
     let meta = BundleMeta {
         name: "worker".to_owned(),
         version: Some("1.0.0".to_owned()),
-        entry: Entry { file: "worker.py".to_owned(), target: Target::Call("main".to_owned()) },
+        entry: Entry::Code { file: "worker.py".to_owned(), target: Target::Call("main".to_owned()) },
         image: "latest".to_owned(),
         datasets: Vec::new(),
         resources: ModuleResources::default(),

@@ -14,6 +14,9 @@ pub const MANIFEST_VERSION: u32 = 1;
 /// Bytes of a manifest; far above what [`limits::BUNDLE_FILES_MAX`] ordinary paths need.
 const MANIFEST_BYTES_MAX: usize = 16 << 20;
 
+/// What names of curated images begin with: environments for modules, without a program of their own.
+const CURATED_PREFIX: &str = "manta_light:";
+
 /// What a module is: its name, its environment, its needs, and its files by digest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,14 +85,19 @@ pub struct ModuleResources {
     pub pids: Option<u32>,
 }
 
-/// Where a module's code begins: a file, and what in it is run.
+/// Where a module's code begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "EntryForm", into = "EntryForm")]
-pub struct Entry {
-    /// Path in the bundle.
-    pub file: String,
-    /// What is run.
-    pub target: Target,
+pub enum Entry {
+    /// In a file of the bundle.
+    Code {
+        /// Path in the bundle.
+        file: String,
+        /// What is run.
+        target: Target,
+    },
+    /// At the program that its image names; the bundle holds no code.
+    Image,
 }
 
 /// What of the entry file is run.
@@ -104,33 +112,44 @@ pub enum Target {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EntryForm {
-    file: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     call: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     class: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    image: bool,
 }
 
 impl TryFrom<EntryForm> for Entry {
     type Error = &'static str;
 
     fn try_from(form: EntryForm) -> Result<Self, Self::Error> {
-        let target = match (form.call, form.class) {
+        let EntryForm { file, call, class, image } = form;
+        let target = match (call, class) {
+            (None, None) if image && file.is_none() => return Ok(Self::Image),
             (Some(call), None) => Target::Call(call),
             (None, Some(class)) => Target::Class(class),
             _ => return Err("an entry names either a `call` or a `class`"),
         };
-        Ok(Self { file: form.file, target })
+        match file {
+            Some(file) if !image => Ok(Self::Code { file, target }),
+            _ => Err("an entry is either in a `file` or the program of an `image`"),
+        }
     }
 }
 
 impl From<Entry> for EntryForm {
     fn from(entry: Entry) -> Self {
-        let (call, class) = match entry.target {
+        let Entry::Code { file, target } = entry else {
+            return Self { file: None, call: None, class: None, image: true };
+        };
+        let (call, class) = match target {
             Target::Call(name) => (Some(name), None),
             Target::Class(name) => (None, Some(name)),
         };
-        Self { file: entry.file, call, class }
+        Self { file: Some(file), call, class, image: false }
     }
 }
 
@@ -184,6 +203,12 @@ pub enum ManifestError {
     /// The entry's function or class is not a Python name.
     #[error("the entry `{0}` is not a Python name")]
     EntryName(String),
+    /// Files or dependencies of a module that runs its image's program.
+    #[error("a module that runs its image's own program holds neither files nor dependencies")]
+    CodeBesideImage,
+    /// A module that runs the program of an image that has none.
+    #[error("the image `{0}` is an environment for modules and has no program of its own")]
+    NoProgram(String),
     /// A value that is not allowed there.
     #[error("`{field}` is `{value}`; {allowed}")]
     Value {
@@ -284,13 +309,25 @@ impl BundleManifest {
     }
 
     fn check_entry(&self) -> Result<(), ManifestError> {
-        if !self.files.contains_key(&self.entry.file) {
-            return Err(ManifestError::NoEntry(clip(&self.entry.file)));
+        let Entry::Code { file, target } = &self.entry else { return self.check_image_entry() };
+        if !self.files.contains_key(file) {
+            return Err(ManifestError::NoEntry(clip(file)));
         }
-        let (Target::Call(name) | Target::Class(name)) = &self.entry.target;
+        let (Target::Call(name) | Target::Class(name)) = target;
         let begins = name.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
         let plain = name.len() <= limits::NAME_BYTES_MAX && name.chars().all(|c| c.is_alphanumeric() || c == '_');
         if begins && plain { Ok(()) } else { Err(ManifestError::EntryName(clip(name))) }
+    }
+
+    fn check_image_entry(&self) -> Result<(), ManifestError> {
+        if !self.files.is_empty() || !self.dependencies.is_empty() {
+            return Err(ManifestError::CodeBesideImage);
+        }
+        let images = std::iter::once(&self.image).chain(&self.images);
+        match images.into_iter().find(|image| image.starts_with(CURATED_PREFIX)) {
+            Some(image) => Err(ManifestError::NoProgram(clip(image))),
+            None => Ok(()),
+        }
     }
 
     /// The manifest as RFC 8785 writes it; its digest names the bundle.
@@ -351,7 +388,25 @@ mod tests {
         let manifest = BundleManifest::parse(GOOD.as_bytes()).unwrap();
         assert_eq!(manifest.canonical_bytes(), GOOD.as_bytes());
         assert_eq!(manifest.digest(), digest_of(GOOD.as_bytes()));
-        assert_eq!(manifest.entry.target, Target::Call("main".into()));
+        let (file, target) = ("worker.py".to_owned(), Target::Call("main".to_owned()));
+        assert_eq!(manifest.entry, Entry::Code { file, target });
+    }
+
+    #[test]
+    fn a_module_may_begin_at_its_images_own_program_and_then_holds_no_code() {
+        let (entry, files) =
+            (r#""entry":{"call":"main","file":"worker.py"}"#, GOOD.split_once(r#""files":"#).unwrap().1);
+        let files = files.split_once(r#","image""#).unwrap().0;
+        let image = |name: &str| GOOD.replace(entry, r#""entry":{"image":true}"#).replace("manta_light:latest", name);
+        let bare = image("team/model:1").replace(files, "{}");
+        let manifest = BundleManifest::parse(bare.as_bytes()).unwrap();
+        assert_eq!((&manifest.entry, manifest.canonical_bytes()), (&Entry::Image, bare.clone().into_bytes()));
+        check(|_| image("team/model:1"), "holds neither files nor dependencies");
+        check(|_| image("manta_light:latest").replace(files, "{}"), "`manta_light:latest` is an environment");
+        for wrong in [r#"{"image":false}"#, r#"{"call":"main","image":true}"#, r#"{"file":"a.py","image":true}"#] {
+            check(|_| bare.replace(r#"{"image":true}"#, wrong), "either");
+        }
+        check(|_| GOOD.replace(r#""file":"worker.py""#, r#""file":"worker.py","image":true"#), "either in a `file`");
     }
 
     #[test]

@@ -94,7 +94,7 @@ mod tests {
         BundleMeta {
             name: "worker".into(),
             version: None,
-            entry: Entry { file: "worker.py".into(), target: Target::Call("main".into()) },
+            entry: Entry::Code { file: "worker.py".into(), target: Target::Call("main".into()) },
             image: "manta_light:latest".into(),
             datasets: vec!["digits".into()],
             resources: ModuleResources { cpu: Some(1.5), ..Default::default() },

@@ -146,7 +146,7 @@ mod tests {
         let meta = BundleMeta {
             name: "fl worker".into(),
             version: Some("1.1.0".into()),
-            entry: Entry { file: "worker.py".into(), target: Target::Call("main".into()) },
+            entry: Entry::Code { file: "worker.py".into(), target: Target::Call("main".into()) },
             image: "manta_light:numpy".into(),
             datasets: vec![],
             resources: ModuleResources::default(),

@@ -131,7 +131,7 @@ mod tests {
             manifest_version: MANIFEST_VERSION,
             name: "worker".to_owned(),
             version: "1.0.0".to_owned(),
-            entry: Entry { file: "__init__.py".to_owned(), target: Target::Call("main".to_owned()) },
+            entry: Entry::Code { file: "__init__.py".to_owned(), target: Target::Call("main".to_owned()) },
             image: "latest".to_owned(),
             datasets: Vec::new(),
             resources: ModuleResources::default(),

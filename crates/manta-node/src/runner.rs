@@ -1,4 +1,5 @@
 //! The sandbox as the agent uses it: what an attempt finds inside, and a hold that kills it when let go.
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use manta_sandbox::{
 };
 
 use crate::agent::Node;
-use crate::attempt::{Order, Prepared};
+use crate::attempt::{Begins, Order, Prepared};
 use crate::dataset::Dataset;
 use crate::gpu::Access;
 use crate::image::Environment;
@@ -17,6 +18,7 @@ use crate::layer::Layer;
 pub(crate) struct View<'a> {
     node: &'a Node,
     environment: &'a Environment<'a>,
+    begins: &'a Begins,
     code: &'a Path,
     layer: Option<&'a Layer>,
     datasets: &'a [&'a Dataset],
@@ -28,10 +30,15 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(node: &'a Node, prepared: &'a Prepared<'a>) -> Self {
-        let Prepared { environment, bundle, layer, datasets, gpus, .. } = prepared;
+        let Prepared { environment, bundle, begins, layer, datasets, gpus, .. } = prepared;
         let strict = bundle.manifest.isolation.as_deref() == Some("strict");
         let gpus = gpus.as_ref().map(|claim| node.gpus.access(claim));
-        Self { node, environment, code: &bundle.dir, layer: layer.as_ref(), datasets, gpus, strict }
+        Self { node, environment, begins, code: &bundle.dir, layer: layer.as_ref(), datasets, gpus, strict }
+    }
+
+    /// Whether the image's own program is run, and no module.
+    pub(crate) const fn is_program(&self) -> bool {
+        matches!(self.begins, Begins::Program(_))
     }
 
     /// Where the task finds its module.
@@ -54,6 +61,11 @@ impl<'a> View<'a> {
         if self.node.tier.maps_paths() { target.to_owned() } else { source.to_owned() }
     }
 
+    /// Where the task finds `manta.light`.
+    fn light(&self) -> PathBuf {
+        self.seen(&self.node.runtime, Path::new("/manta"))
+    }
+
     fn spec(&self, order: &Order, template: Option<String>) -> SandboxSpec {
         let node = self.node;
         let mut mounts = self.environment.mounts().to_vec();
@@ -65,15 +77,21 @@ impl<'a> View<'a> {
         let gpus = self.gpus.clone().unwrap_or_default();
         mounts.extend(gpus.mounts);
         links.extend(gpus.links);
-        let boot = self.seen(&node.runtime, Path::new("/manta")).join("boot.py");
-        let python = self.environment.python().display().to_string();
+        let (argv, directory) = match self.begins {
+            // Not `-I`, which would leave out the seed of hashes: there is nothing in this environment but what is named here.
+            Begins::Module { python } => {
+                let (python, boot) = (python.display().to_string(), self.light().join("boot.py").display().to_string());
+                (vec![python, "-s".to_owned(), "-B".to_owned(), boot], None)
+            }
+            Begins::Program(program) => (program.argv.clone(), program.directory.clone()),
+        };
         let resources = order.resources;
         SandboxSpec {
             id: order.name(),
             tier: node.tier,
-            // Not `-I`, which would leave out the seed of hashes: there is nothing in this environment but what is named here.
-            argv: vec![python, "-s".to_owned(), "-B".to_owned(), boot.display().to_string()],
+            argv,
             env: self.environment(order),
+            directory,
             mounts,
             devices: gpus.devices,
             links,
@@ -101,10 +119,37 @@ impl<'a> View<'a> {
             ("MKL_NUM_THREADS", &threads),
             ("MANTA_CODE", &code),
         ];
+        let mut fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        fixed.extend(self.told(order));
         let gpus = self.gpus.iter().flat_map(|access| &access.env);
         let free = gpus.chain(asked).filter(|(name, _)| fixed.iter().all(|(taken, _)| taken != name)).cloned();
-        let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let free: Vec<_> = free.collect();
         fixed.into_iter().chain(free).collect()
+    }
+
+    /// What a program of an image is told of its task, which a module learns from `manta.light`.
+    fn told(&self, order: &Order) -> Vec<(String, String)> {
+        if !self.is_program() {
+            return Vec::new();
+        }
+        let asked = self.environment.variables().iter().rev().find(|(name, _)| name == "PYTHONPATH");
+        let light = self.light().display().to_string();
+        let python_path = asked.map_or_else(|| light.clone(), |(_, path)| format!("{path}:{light}"));
+        let told = [
+            ("PYTHONPATH", python_path),
+            ("MANTA_SOCKET", "3".to_owned()),
+            ("MANTA_SWARM", order.swarm_name.clone()),
+            ("MANTA_TASK", order.task.clone()),
+            ("MANTA_NODE", self.node.name.to_string()),
+            ("MANTA_ITERATION", order.iteration.to_string()),
+        ];
+        let mut told: BTreeMap<String, String> =
+            told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        for dataset in self.datasets {
+            let path = self.dataset(dataset).display().to_string();
+            told.insert(format!("MANTA_DATASET_{}", variable(&dataset.name)), path);
+        }
+        told.into_iter().collect()
     }
 
     /// Waits until it is known whether this host contains tasks.
@@ -122,6 +167,9 @@ impl<'a> View<'a> {
     async fn template(&self, order: &Order) -> Result<Option<String>, String> {
         if self.strict || !self.node.zygotes.has_any() {
             return Ok(None);
+        }
+        if self.is_program() {
+            return Err("an image's own program starts cold".to_owned());
         }
         if self.gpus.is_some() {
             return Err("a task that has GPUs starts cold: a driver's state cannot be forked".to_owned());
@@ -147,7 +195,7 @@ impl<'a> View<'a> {
         match self.node.engine.start(self.spec(order, template), light, stdout, stderr).await {
             Ok(mut running) => {
                 running.start.instead = running.start.instead.or(why_cold);
-                Ok(Hold { node: self.node, running, ended: false })
+                Ok(Hold { node: self.node, running, is_program: self.is_program(), ended: false })
             }
             Err(error) => {
                 if matches!(error, SandboxError::LauncherGone) {
@@ -157,6 +205,11 @@ impl<'a> View<'a> {
             }
         }
     }
+}
+
+/// A name as a part of a variable's: letters in upper case, and all but letters and digits of ASCII as `_`.
+fn variable(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
 /// A read-only mount of what the agent owns.
@@ -171,6 +224,7 @@ pub const HASH_SEED: &str = "1";
 pub(crate) struct Hold<'a> {
     node: &'a Node,
     running: Running,
+    is_program: bool,
     ended: bool,
 }
 
@@ -178,6 +232,11 @@ impl Hold<'_> {
     /// How it was started.
     pub(crate) fn start(&self) -> &Start {
         &self.running.start
+    }
+
+    /// Whether the image's own program runs inside, and no module.
+    pub(crate) const fn is_program(&self) -> bool {
+        self.is_program
     }
 
     /// Waits for the end of everything inside.

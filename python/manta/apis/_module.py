@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ class Module:
     ----------
     python_program : str or path, optional
         A ``.py`` file or a directory with ``__init__.py``, beside the calling file or in the
-        working directory; or the name of a published module. None runs the image's own program.
+        working directory; or the name of a published module. None, the default, runs the own
+        program of ``image``: it succeeds if it exits with status 0.
     image : str, optional
         The environment, e.g. ``"manta_light:pytorch"`` or short ``"pytorch"``. Default:
         ``manta_light:latest``.
     datasets : sequence of str, optional
         The datasets that the code may open. It runs only where all of them are offered.
     name : str, optional
-        Default: the stem of the path.
+        Default: the stem of the path, or the last part of the image's name.
     version : str, optional
         A SemVer 2.0 version; of a published module, a range, too.
     entry : str, optional
@@ -55,7 +57,7 @@ class Module:
 
     def __init__(
         self,
-        python_program: str | os.PathLike[str] | None,
+        python_program: str | os.PathLike[str] | None = None,
         image: str | None = None,
         datasets: Iterable[str] | None = None,
         name: str | None = None,
@@ -82,8 +84,8 @@ class Module:
         self.resources = None if resources is None else _arguments.resources(resources)
         self.isolation = None if isolation is None else _arguments.choice("isolation", isolation, ("strict",))
         self.description = None if description is None else _arguments.text("description", description)
-        if python_program is None and image is None:
-            raise bad_argument("a module without `python_program` runs its image's program, so `image` is needed")
+        if python_program is None:
+            self._check_image_only()
 
     @property
     def name(self) -> str:
@@ -92,16 +94,27 @@ class Module:
             return self._name
         if self.path is not None:
             return self.path.stem if self.path.is_file() else self.path.name
-        return str(self.python_program or self.image)
+        return str(self.python_program or _short(self.image or ""))
 
     def __repr__(self) -> str:
         version = f", version={self.version!r}" if self.version else ""
         return f"Module({self.name!r}{version})"
 
     def _checked_version(self, version: str) -> str:
-        if self.path is None:
+        if self.path is None and self.python_program is not None:
             return _versions.exact_or_range("`version`", version)
-        return _versions.exact("the `version` of a module with code", version)
+        return _versions.exact("the `version` of a module that is not a published one", version)
+
+    def _check_image_only(self) -> None:
+        if self.image is None:
+            raise bad_argument("a module without `python_program` runs its image's program, so `image` is needed")
+        curated = next((image for image in (self.image, *self.images) if _versions.is_curated(image)), None)
+        if curated is not None:
+            message = f"the image `{curated}` is an environment for modules and has no program of its own"
+            raise bad_argument(message, hint="name the file or directory of a module, or an image that runs a program")
+        if self.entry is not None:
+            raise bad_argument("`entry` names a class of code, and a module without `python_program` has none")
+        _arguments.component("module", self.name)
 
 
 def _find(program: str | os.PathLike[str] | None, version: str | None) -> Path | None:
@@ -121,6 +134,11 @@ def _find(program: str | os.PathLike[str] | None, version: str | None) -> Path |
             raise bad_argument(message, hint=f'write "./{program}" for the directory, or rename one of them')
         return None
     return None if found is None else _paths.require(program)
+
+
+def _short(image: str) -> str:
+    """Return the last part of an image's name, without tag, version and digest."""
+    return re.split(r"[:@<>=]", image.rpartition("/")[2])[0] or image
 
 
 def _identifier(entry: object) -> str:

@@ -36,6 +36,11 @@ def version_range(what: str, text: str) -> str:
     return text
 
 
+def is_curated(image: str) -> bool:
+    """Return whether a full name is one of the images that come with the platform."""
+    return image.startswith("manta_light:")
+
+
 def image(value: str) -> str:
     """Return an image's full name: ``"pytorch"`` is short for ``"manta_light:pytorch"``."""
     if not isinstance(value, str) or not value.strip() or value != value.strip() or " " in value:

@@ -26,6 +26,9 @@ _ERRORS = {
     "unknown_node": UnknownTarget,
 }
 
+_SOCKET = "MANTA_SOCKET"
+"""Names the descriptor of the agent's socket, where a program of an image runs and no module."""
+
 _current: "Optional[Attempt]" = None
 
 
@@ -138,6 +141,8 @@ def bind(attempt: Optional[Attempt]) -> None:
 
 def bound() -> Optional[Attempt]:
     """Return the process's attempt, if it runs one."""
+    if _current is None and _SOCKET in os.environ:
+        bind(_connected())
     return _current
 
 
@@ -149,12 +154,21 @@ def current(what: str) -> Attempt:
     OutsideSandbox
         If this process runs none; names ``what`` was asked for.
     """
-    if _current is None:
+    attempt = bound()
+    if attempt is None:
         raise OutsideSandbox(
             f"{what} is only there while a task runs, and this process runs none",
             hint="to try a task without a platform: manta.testing.run_task(YourTask, datasets=..., globals=...)",
         )
-    return _current
+    return attempt
+
+
+def _connected() -> Optional[Attempt]:
+    """Return the attempt of an image's own program, unless the agent's socket did not come along to this process."""
+    try:
+        return Attempt(socket.socket(fileno=int(os.environ[_SOCKET])))
+    except (ValueError, OSError):
+        return None
 
 
 def _error_of(document: Dict[str, Any]) -> MantaError:

@@ -1,7 +1,7 @@
 //! Published modules that a swarm names, pinned: each becomes the one bundle that it means now.
 use manta_api::ModuleVersionView;
 use manta_client::Client;
-use manta_module::{Bundle, ModuleResources, Target, digest_of};
+use manta_module::{Bundle, Entry, ModuleResources, Target, digest_of};
 use manta_types::Blob;
 use serde::Deserialize;
 
@@ -48,8 +48,14 @@ impl PublishedModule {
         manifest.datasets = datasets.unwrap_or(manifest.datasets);
         manifest.resources = resources.unwrap_or(manifest.resources);
         manifest.isolation = isolation.or(manifest.isolation);
-        if let Some(class) = entry {
-            manifest.entry.target = Target::Class(class);
+        match (entry, &mut manifest.entry) {
+            (None, _) => {}
+            (Some(class), Entry::Code { target, .. }) => *target = Target::Class(class),
+            (Some(class), Entry::Image) => {
+                let name = &self.published;
+                let message = format!("module `{name}` runs its image's own program, which has no class `{class}`");
+                return Err(Failure::usage(message));
+            }
         }
         if manifest == bundle.manifest {
             return Ok(bundle);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use manta_api::{AttemptOutcome, AttemptView, ErrorCode};
 use manta_client::Client;
-use manta_module::BundleManifest;
+use manta_module::{BundleManifest, Entry};
 use manta_types::event::{Failure as AttemptFailure, NextIteration, Published};
 use manta_types::name::nearest;
 use manta_types::{Blob, OutcomeClass};
@@ -138,6 +138,11 @@ async fn fetch(client: &Client, attempt: &AttemptView, folder: &Path) -> Result<
     let manifest = BundleManifest::parse(&bytes).map_err(|error| {
         Failure::new(ErrorCode::DigestMismatch, format!("the attempt's bundle cannot be used: {error}"))
     })?;
+    if manifest.entry == Entry::Image {
+        let message =
+            format!("the attempt ran the own program of the image `{}`, which no Python here can", manifest.image);
+        return Err(Failure::usage(message).hint("leave --local out: a node runs it again in its image"));
+    }
     for (path, blob) in &manifest.files {
         save(client, *blob, &folder.join("code").join(path)).await?;
     }

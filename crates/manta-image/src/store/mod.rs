@@ -32,7 +32,7 @@ pub use record::{ImageRecord, LayerRecord};
 use manta_types::{PythonVersion, Runtime};
 use rustix::fs::{Mode, OFlags};
 
-use crate::{ImageError, ImageName, Platform, Sha256, Unpacker};
+use crate::{ImageError, ImageName, Platform, Program, Sha256, Unpacker, program};
 use disk::{private_dir, read_json, replace};
 
 /// Bytes of unpacked layers that a store keeps; the images that were used least recently go first.
@@ -116,6 +116,18 @@ impl Held {
     /// The directory that holds its files; never to be written to.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The program that it names to be run. Reads its configuration.
+    ///
+    /// # Errors
+    /// Why there is none that can be run, to follow the image's name in a sentence.
+    pub fn program(&self) -> Result<Program, String> {
+        let json = std::fs::read(self.root.with_file_name("config.json"));
+        let json = json.map_err(|error| format!("its configuration cannot be read: {error}"))?;
+        let root = rustix::fs::open(&self.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let root = root.map_err(|error| format!("its root directory cannot be read: {error}"))?;
+        program::find(&root, &json, self.record.settings.path())
     }
 
     /// Its Python and C library, where both can be told. Reads the library.

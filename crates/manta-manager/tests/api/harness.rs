@@ -164,7 +164,7 @@ fn meta(name: &str, datasets: &[&str]) -> BundleMeta {
     BundleMeta {
         name: name.to_owned(),
         version: Some("1.0.0".to_owned()),
-        entry: Entry { file: "worker.py".to_owned(), target: Target::Call("main".to_owned()) },
+        entry: Entry::Code { file: "worker.py".to_owned(), target: Target::Call("main".to_owned()) },
         image: "manta_light:latest".to_owned(),
         datasets: datasets.iter().map(|name| (*name).to_owned()).collect(),
         resources: ModuleResources::default(),

@@ -14,7 +14,7 @@ async fn stored(manager: &Manager, version: &str, code: &str, requires_manta: Op
     let meta = BundleMeta {
         name: "worker".to_owned(),
         version: Some(version.to_owned()),
-        entry: Entry { file: "worker.py".to_owned(), target: Target::Call("main".to_owned()) },
+        entry: Entry::Code { file: "worker.py".to_owned(), target: Target::Call("main".to_owned()) },
         image: "manta_light:latest".to_owned(),
         datasets: Vec::new(),
         resources: ModuleResources::default(),

@@ -11,7 +11,7 @@ fn manifest(files: &BTreeMap<String, Vec<u8>>) -> BundleManifest {
     let meta = BundleMeta {
         name: "worker".into(),
         version: Some("1.0.0".into()),
-        entry: EntryPoint { file: "worker.py".into(), target: Target::Call("main".into()) },
+        entry: EntryPoint::Code { file: "worker.py".into(), target: Target::Call("main".into()) },
         image: "manta_light:latest".into(),
         datasets: vec![],
         resources: ModuleResources::default(),

@@ -15,5 +15,5 @@ mod upload;
 
 pub(crate) use held::Attempts;
 pub(crate) use order::Order;
-pub(crate) use prepare::Prepared;
+pub(crate) use prepare::{Begins, Prepared};
 pub(crate) use replay::Replays;

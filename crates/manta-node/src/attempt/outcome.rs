@@ -34,18 +34,24 @@ pub(crate) struct Evidence {
     pub(crate) cut: Option<Cut>,
     /// How its process ended.
     pub(crate) exit: Exit,
+    /// Whether it was the image's own program, whose exit status tells how it went, and no module.
+    pub(crate) is_program: bool,
 }
 
-/// Judges an attempt. A task that said that `run()` ended well did well, however its process ended afterwards.
+/// Judges an attempt. A task that said that `run()` ended well did well, however its process ended afterwards; an image's own
+/// program that says nothing did well if it exited with 0.
 pub(crate) fn judge(evidence: Evidence, resources: &Resources) -> Result<(), AttemptFailure> {
-    let Evidence { said, cut, exit } = evidence;
+    let Evidence { said, cut, exit, is_program } = evidence;
     match (said, cut) {
         (Some(Ok(())), _) => Ok(()),
         (Some(Err(error)), _) => Err(raised(error, &exit, resources)),
         // A task at a limit may be torn down for so long that it seems to go on without its socket.
-        (None, Some(Cut::Violation(_))) if exit.oom || exit.scratch.is_some() => Err(died(&exit, resources)),
+        (None, Some(Cut::Violation(_))) if exit.oom || exit.scratch.is_some() => {
+            Err(died(&exit, resources, is_program))
+        }
         (None, Some(cut)) => Err(cut_short(cut)),
-        (None, None) => Err(died(&exit, resources)),
+        (None, None) if is_program && exit.how == ExitHow::Exited(0) => Ok(()),
+        (None, None) => Err(died(&exit, resources, is_program)),
     }
 }
 
@@ -177,7 +183,7 @@ fn cut_short(cut: Cut) -> AttemptFailure {
     }
 }
 
-fn died(exit: &Exit, resources: &Resources) -> AttemptFailure {
+fn died(exit: &Exit, resources: &Resources, is_program: bool) -> AttemptFailure {
     let at = |limit, words| AttemptFailure {
         reached: reached(limit, exit, resources).map(Box::new),
         ..failure(OutcomeClass::ResourceLimit, words)
@@ -193,6 +199,9 @@ fn died(exit: &Exit, resources: &Resources) -> AttemptFailure {
         return at(limit, format!("killed: {}", in_words(limit, exit, resources).unwrap_or_default()));
     }
     let (class, words) = match exit.how {
+        ExitHow::Exited(status) if is_program => {
+            (OutcomeClass::UserError, format!("the image's program exited with status {status}"))
+        }
         ExitHow::Exited(status) => (OutcomeClass::UserError, format!("exited with status {status} before run() ended")),
         ExitHow::Signaled(signal) => (OutcomeClass::UserError, format!("killed by signal {}", signal_name(signal))),
         ExitHow::Lost => (OutcomeClass::Platform, "its sandbox was lost: the launcher ended".to_owned()),
@@ -262,7 +271,7 @@ mod tests {
         exit: Exit,
         expected: (OutcomeClass, &str),
     ) -> Option<LimitReached> {
-        let failure = judge(Evidence { said, cut, exit }, &resources()).unwrap_err();
+        let failure = judge(Evidence { said, cut, exit, is_program: false }, &resources()).unwrap_err();
         assert_eq!((failure.class, failure.message.as_str()), expected);
         failure.reached.map(|reached| *reached)
     }
@@ -270,8 +279,23 @@ mod tests {
     #[test]
     fn a_run_that_ended_well_counts_however_its_process_ended() {
         for how in [ExitHow::Exited(0), ExitHow::Exited(1), ExitHow::Signaled(9)] {
-            assert_eq!(judge(Evidence { said: Some(Ok(())), cut: None, exit: exit(how) }, &resources()), Ok(()));
+            let evidence = Evidence { said: Some(Ok(())), cut: None, exit: exit(how), is_program: false };
+            assert_eq!(judge(evidence, &resources()), Ok(()));
         }
+    }
+
+    #[test]
+    fn an_images_program_is_judged_by_its_exit_status() {
+        let judged = |how, cut| {
+            let evidence = Evidence { said: None, cut, exit: exit(how), is_program: true };
+            judge(evidence, &resources()).map_err(|failure| (failure.class, failure.message))
+        };
+        assert_eq!(judged(ExitHow::Exited(0), None), Ok(()));
+        let failed = |words: &str| Err((OutcomeClass::UserError, words.to_owned()));
+        assert_eq!(judged(ExitHow::Exited(3), None), failed("the image's program exited with status 3"));
+        assert_eq!(judged(ExitHow::Signaled(11), None), failed("killed by signal 11 (SIGSEGV)"));
+        let (class, words) = judged(ExitHow::Exited(0), Some(Cut::Timeout(Duration::from_secs(2)))).unwrap_err();
+        assert_eq!((class, words.as_str()), (OutcomeClass::Timeout, "did not end within its timeout of 2 s"));
     }
 
     #[test]
@@ -290,8 +314,11 @@ mod tests {
             done(),
             (OutcomeClass::Dataset, "DataCorruptionError: x"),
         );
-        let failure =
-            judge(Evidence { said: raise("ValueError", "x"), cut: None, exit: done() }, &resources()).unwrap_err();
+        let failure = judge(
+            Evidence { said: raise("ValueError", "x"), cut: None, exit: done(), is_program: false },
+            &resources(),
+        )
+        .unwrap_err();
         assert_eq!((failure.traceback.as_str(), failure.location.as_deref()), ("trace", Some("worker.py:12")));
     }
 

@@ -1,7 +1,10 @@
 //! First step: everything that user code needs is on this node, or the attempt ends here.
+use std::path::PathBuf;
 use std::time::Duration;
 
 use manta_api::AttemptInputs;
+use manta_image::Program;
+use manta_module::Entry;
 use manta_types::{AttemptFailure, OutcomeClass};
 use tokio::time::Instant;
 
@@ -21,12 +24,24 @@ use crate::policy::Admitted;
 pub(crate) struct Prepared<'a> {
     pub(crate) environment: Environment<'a>,
     pub(crate) bundle: Bundle,
+    pub(crate) begins: Begins,
     /// The packages of its lock, where it has any.
     pub(crate) layer: Option<Layer>,
     /// Those that the task may open.
     pub(crate) datasets: Vec<&'a Dataset>,
     /// Those that are the attempt's, while it lasts.
     pub(crate) gpus: Option<Claim>,
+}
+
+/// What is started in the sandbox.
+pub(crate) enum Begins {
+    /// An interpreter of the image, which loads the bundle.
+    Module {
+        /// Where it is, as the task sees it.
+        python: PathBuf,
+    },
+    /// The image's own program.
+    Program(Program),
 }
 
 /// Fetches what is missing and checks what must be there.
@@ -40,8 +55,9 @@ pub(crate) async fn prepare<'a>(
     let gpus = gpus(node, order, log).await?;
     let datasets = order.datasets.iter().map(|name| dataset(node, name)).collect::<Result<_, _>>()?;
     let bundle = node.bundles.get(admitted).await.map_err(|error| bundle_failure(&error))?;
+    let begins = begins(order, &environment, &bundle).map_err(|words| failure(OutcomeClass::Image, words))?;
     let layer = layer(node, order, &environment, &bundle, log).await?;
-    Ok(Prepared { environment, bundle, layer, datasets, gpus })
+    Ok(Prepared { environment, bundle, begins, layer, datasets, gpus })
 }
 
 /// What the task may read. Its first question waits for it, and no user code runs before: its sandbox may start meanwhile.
@@ -51,6 +67,15 @@ pub(super) async fn inputs(node: &Node, order: &Order) -> Result<AttemptInputs, 
         Some(replay) => node.remote.replay_inputs(replay).await,
     };
     inputs.map_err(|error| failure(OutcomeClass::Platform, format!("the attempt's inputs cannot be fetched: {error}")))
+}
+
+/// What of the image is started for that module.
+fn begins(order: &Order, environment: &Environment<'_>, bundle: &Bundle) -> Result<Begins, String> {
+    let begins = match bundle.manifest.entry {
+        Entry::Code { .. } => environment.python().map(|python| Begins::Module { python: python.to_owned() }),
+        Entry::Image => environment.program().cloned().map(Begins::Program),
+    };
+    begins.map_err(|problem| format!("the image `{}` cannot be used: {problem}", order.image))
 }
 
 /// The packages of the module's lock that is for this image, installed where this node lacks them.

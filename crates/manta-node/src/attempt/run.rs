@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use manta_api::AttemptInputs;
-use manta_sandbox::{Exit, Start};
+use manta_sandbox::{Exit, SandboxError, Start, StartError};
 use manta_types::{AttemptFailure, OutcomeClass, Usage};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::Receiver;
@@ -63,6 +63,9 @@ pub(crate) async fn run(
     };
     let mut server = Server::new(grant(node, order, prepared, &inputs, &view, log, &note_start));
     let way = Some(launched.hold.start().clone());
+    if launched.hold.is_program() {
+        note_start();
+    }
     let evidence = attend(node, order, launched, &mut server, log, cancel).await;
     let first_line = first_line.get().copied();
     let staged = server.into_staged();
@@ -179,7 +182,13 @@ async fn launch<'a>(view: &View<'a>, order: &Order) -> Result<Launched<'a>, Atte
         ends().map_err(|e| platform("the sandbox's pipes cannot be made", &e))?;
     view.contained().await.map_err(|why| failure(OutcomeClass::Platform, why))?;
     let started = view.start(order, light, outputs).await;
-    let hold = started.map_err(|error| platform("the sandbox cannot be started", &error))?;
+    let hold = started.map_err(|error| match error {
+        SandboxError::Start(StartError::Program { program, cause }) => {
+            let words = format!("the program `{program}` of the image `{}` cannot be started: {cause}", order.image);
+            failure(OutcomeClass::Image, words)
+        }
+        error => platform("the sandbox cannot be started", &error),
+    })?;
     Ok(Launched { hold, channel, stdout, stderr })
 }
 
@@ -231,9 +240,10 @@ async fn watch(
     server: &mut Server<'_>,
     cancel: &CancellationToken,
 ) -> Evidence {
-    let kill = hold.killer();
+    let (kill, is_program) = (hold.killer(), hold.is_program());
     let mut cut = None;
     let mut ending = None;
+    let mut served = false;
     let exit = {
         let serving = server.serve(channel);
         let cut_off = node.link.cut_for(order.stop_after);
@@ -246,7 +256,12 @@ async fn watch(
             // In this order: after a pause of the agent itself all may be due, and a task that ended in time did so.
             tokio::select! {
                 biased;
-                how = &mut serving, if ending.is_none() => {
+                how = &mut serving, if !served => {
+                    served = true;
+                    if is_program && how == Ending::Closed {
+                        // It may well have no use for it.
+                        continue;
+                    }
                     if let (Ending::Violation(words), true) = (&how, open) {
                         cut = Some(Cut::Violation(words.clone()));
                         kill();
@@ -277,15 +292,17 @@ async fn watch(
             }
         };
         // The last words of a task that is gone may still be in its socket.
-        if ending.is_none() && cut.is_none() {
+        if !served && cut.is_none() {
             ending = timeout(DRAIN, &mut serving).await.ok();
         }
         exit
     };
     match ending {
-        Some(Ending::Finished(said)) => Evidence { said: Some(said), cut, exit },
-        Some(Ending::Violation(words)) => Evidence { said: None, cut: cut.or(Some(Cut::Violation(words))), exit },
-        Some(Ending::Closed) | None => Evidence { said: None, cut, exit },
+        Some(Ending::Finished(said)) => Evidence { said: Some(said), cut, exit, is_program },
+        Some(Ending::Violation(words)) => {
+            Evidence { said: None, cut: cut.or(Some(Cut::Violation(words))), exit, is_program }
+        }
+        Some(Ending::Closed) | None => Evidence { said: None, cut, exit, is_program },
     }
 }
 

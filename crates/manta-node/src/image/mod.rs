@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use manta_image::{ImageError, ImageName, Installed, Store};
+use manta_image::{ImageError, ImageName, Installed, Program, Store};
 use manta_sandbox::{HostImage, Link, Mount, Tier};
 use manta_types::Runtime;
 
@@ -161,10 +161,26 @@ impl Environment<'_> {
         }
     }
 
-    /// The interpreter, as the task sees it.
-    pub(crate) fn python(&self) -> &Path {
+    /// The image's own program, as its configuration names it.
+    ///
+    /// # Errors
+    /// Why it has none that can be run, to follow the image's name.
+    pub(crate) fn program(&self) -> Result<&Program, String> {
         match self {
-            Self::Host(curated) => curated.host().python(),
+            Self::Host(_) => {
+                Err("it is this node's own Python, which runs modules and no program of its own".to_owned())
+            }
+            Self::Stored(stored) => stored.program(),
+        }
+    }
+
+    /// The interpreter, as the task sees it.
+    ///
+    /// # Errors
+    /// Why it has none that runs tasks, to follow the image's name.
+    pub(crate) fn python(&self) -> Result<&Path, String> {
+        match self {
+            Self::Host(curated) => Ok(curated.host().python()),
             Self::Stored(stored) => stored.python(),
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! So the task's root stays the sandbox's own, with `/proc`, `/dev`, `/tmp`, `/code` and `/data` whatever the image has there.
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use manta_image::{Held, Seen};
+use manta_image::{Held, Program, Seen};
 use manta_sandbox::{Link, Mount, MountAccess};
 use manta_types::Runtime;
 
@@ -27,25 +27,21 @@ const PRELOADS_MAX: usize = 64;
 pub(crate) struct Stored {
     held: Held,
     seen: Arc<Seen>,
-    python: PathBuf,
+    program: Result<Program, String>,
     mounts: Vec<Mount>,
     links: Vec<Link>,
 }
 
 impl Stored {
-    /// Looks at an image's root directory and interpreter. Blocks.
+    /// Looks at an image's root directory and its program. Blocks.
     ///
     /// # Errors
-    /// Why no task can run in it.
+    /// Why nothing can run in it.
     pub(super) fn new(held: Held) -> Result<Self, String> {
-        let record = held.record();
-        let python = record.python().ok_or("it has no `python3` on its PATH, nor in /usr/bin")?.to_owned();
-        if let Some((major, minor)) = record.python_version().filter(|version| *version < VERSION_MIN) {
-            return Err(format!("it has Python {major}.{minor}, and tasks need 3.9 or newer"));
-        }
         let (mounts, links) = pieces(held.root())?;
         let seen = Arc::new(held.seen().map_err(|error| error.to_string())?);
-        Ok(Self { held, seen, python, mounts, links })
+        let program = held.program().and_then(reachable);
+        Ok(Self { held, seen, program, mounts, links })
     }
 
     pub(super) fn runtime(&self) -> Option<Runtime> {
@@ -73,8 +69,20 @@ impl Stored {
         }
     }
 
-    pub(crate) fn python(&self) -> &Path {
-        &self.python
+    /// Its interpreter, as a task sees it.
+    ///
+    /// # Errors
+    /// Why it has none that runs tasks.
+    pub(crate) fn python(&self) -> Result<&Path, String> {
+        let record = self.held.record();
+        if let Some((major, minor)) = record.python_version().filter(|version| *version < VERSION_MIN) {
+            return Err(format!("it has Python {major}.{minor}, and tasks need 3.9 or newer"));
+        }
+        record.python().ok_or_else(|| "it has no `python3` on its PATH, nor in /usr/bin".to_owned())
+    }
+
+    pub(super) fn program(&self) -> Result<&Program, String> {
+        self.program.as_ref().map_err(Clone::clone)
     }
 
     pub(crate) fn mounts(&self) -> &[Mount] {
@@ -105,6 +113,16 @@ fn preload_of(label: &str) -> Result<Vec<String>, String> {
         Some(name) => Err(format!("its label `{PRELOAD_LABEL}` names `{}`, which is no module", name.escape_debug())),
         None => Ok(names.into_iter().map(str::to_owned).collect()),
     }
+}
+
+/// Refuses a program whose file or directory is hidden by what tasks have in its place.
+fn reachable(program: Program) -> Result<Program, String> {
+    let directory = program.directory.as_deref().filter(|directory| Path::new(directory) != Path::new("/tmp"));
+    let hidden = [Some(program.argv[0].as_str()), directory].into_iter().flatten().find_map(|path| {
+        let own = OWN.into_iter().find(|own| Path::new(path).starts_with(Path::new("/").join(own)))?;
+        Some(format!("its program needs {path:?}, and `/{own}` is not the image's own inside a sandbox"))
+    });
+    hidden.map_or(Ok(program), Err)
 }
 
 /// Mounts and links that make a root directory of what is in another.
@@ -147,6 +165,17 @@ mod tests {
             assert!(preload_of(label).unwrap_err().contains("no module"), "{label}");
         }
         assert!(preload_of(&"a,".repeat(65)).unwrap_err().contains("more than 64"));
+    }
+
+    #[test]
+    fn a_program_that_lies_where_tasks_have_something_of_their_own_is_refused() {
+        let check = |program: &str, directory: Option<&str>| {
+            reachable(Program { argv: vec![program.to_owned()], directory: directory.map(str::to_owned) }).map(drop)
+        };
+        assert_eq!(check("/app/run", Some("/app")), Ok(()));
+        assert_eq!(check("/codes/run", Some("/tmp/")), Ok(()));
+        assert!(check("/code/run", None).unwrap_err().contains("`/code` is not the image's own"));
+        assert!(check("/app/run", Some("/data/x")).unwrap_err().contains(r#"needs "/data/x""#));
     }
 
     #[test]

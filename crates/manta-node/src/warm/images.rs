@@ -152,7 +152,7 @@ fn of_image(node: &Node, stored: &Stored, standbys: u32) -> Result<Template, Str
     let digits = stored.digest();
     let digits = digits.rsplit(':').next().expect("a text has a last part");
     let name = format!("image_{}", &digits[..digits.len().min(NAME_DIGITS)]);
-    let root = (stored.python(), stored.mounts(), stored.links());
+    let root = (stored.python()?, stored.mounts(), stored.links());
     let env = environment(stored.variables());
     Ok(Template { env, ..template(&node.name, root, &node.runtime, &name, &stored.preload()?, standbys) })
 }

@@ -17,7 +17,7 @@ pub(crate) fn publish(manager: &Manager, run: &str) -> String {
         manifest_version: MANIFEST_VERSION,
         name: "worker".to_owned(),
         version: "1.0.0".to_owned(),
-        entry: Entry { file: "worker.py".to_owned(), target: Target::Class("Worker".to_owned()) },
+        entry: Entry::Code { file: "worker.py".to_owned(), target: Target::Class("Worker".to_owned()) },
         image: "manta_light:latest".to_owned(),
         datasets: vec!["digits".to_owned()],
         resources: ModuleResources::default(),

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use manta_api::version::SCHEMA_VERSION;
-use manta_module::{BundleManifest, Signature, Target};
+use manta_module::{BundleManifest, Entry, Signature, Target};
 use serde_json::json;
 
 use super::packages;
@@ -56,8 +56,12 @@ fn render(package: &Package, width: Option<usize>) -> String {
     line("description", manifest.description.as_deref().unwrap_or_default());
     line("bundle", &package.packed.bundle.blob.digest.to_string());
     line("tree", &manifest.tree_digest().to_string());
-    let (Target::Call(name) | Target::Class(name)) = &manifest.entry.target;
-    line("entry", &format!("{name} in {}", manifest.entry.file));
+    match &manifest.entry {
+        Entry::Code { file, target: Target::Call(name) | Target::Class(name) } => {
+            line("entry", &format!("{name} in {file}"));
+        }
+        Entry::Image => line("entry", "the image's own program"),
+    }
     line("image", &manifest.image);
     line("images", &manifest.images.join(", "));
     line("architectures", &manifest.architectures.join(", "));

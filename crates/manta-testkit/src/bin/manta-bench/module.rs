@@ -11,7 +11,7 @@ pub(crate) async fn store(client: &Client, source: &str) -> Result<Value> {
     let meta = BundleMeta {
         name: "bench".to_owned(),
         version: Some("1.0.0".to_owned()),
-        entry: Entry { file: "bench.py".to_owned(), target: Target::Call("main".to_owned()) },
+        entry: Entry::Code { file: "bench.py".to_owned(), target: Target::Call("main".to_owned()) },
         image: "manta_light:latest".to_owned(),
         datasets: Vec::new(),
         resources: ModuleResources::default(),

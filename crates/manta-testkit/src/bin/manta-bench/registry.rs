@@ -147,7 +147,7 @@ async fn publish(client: &Client, number: usize) -> Result<std::time::Duration> 
     let meta = BundleMeta {
         name: name(number / VERSIONS_EACH),
         version: Some(format!("1.{}.0", number % VERSIONS_EACH)),
-        entry: Entry { file: "worker.py".to_owned(), target: Target::Call("main".to_owned()) },
+        entry: Entry::Code { file: "worker.py".to_owned(), target: Target::Call("main".to_owned()) },
         image: "manta_light:latest".to_owned(),
         datasets: Vec::new(),
         resources: ModuleResources::default(),

@@ -167,7 +167,7 @@ pub(crate) fn meta(name: &str) -> BundleMeta {
     BundleMeta {
         name: name.to_owned(),
         version: None,
-        entry: Entry { file: "task.py".to_owned(), target: Target::Call("main".to_owned()) },
+        entry: Entry::Code { file: "task.py".to_owned(), target: Target::Call("main".to_owned()) },
         image: "manta_light:latest".to_owned(),
         datasets: Vec::new(),
         resources: ModuleResources::default(),
