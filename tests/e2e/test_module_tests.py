@@ -19,6 +19,14 @@ def test_a_module_is_described_and_its_mistakes_are_told(manta):
     assert document["problems"] == [] and document["entry"]["file"] == "collect.py" and document["selects"]
     ended = manta("module", "check", "modules/no_entry.py")
     assert ended.code == 4 and "no_entry.py" in ended.err, ended.text
+    swarm = manta.swarm("""
+        class Other(Swarm):
+            def __init__(self):
+                super().__init__()
+                self.ok = Task(Module("modules/ok.py"))
+    """)
+    ended = manta("module", "check", "modules/collect.py", "--swarm", swarm)
+    assert ended.code == 4 and "runs this module" in ended.err, ended.text
 
 
 def test_a_modules_own_tests_are_found_and_run(manta):

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     python: Option<PathBuf>,
 }
 
-/// Reads the module and says what it is; whatever is wrong makes the exit code that of a mistake.
+/// Reads the module and says what it is; whatever is wrong with it is a refusal, and so is the exit code.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let mut command = python::command(&python::find(args.python.as_deref())?)?;
     command.args(["-m", "manta._module_check"]).arg(&args.module).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -54,7 +54,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     if problems.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(Failure::new(ErrorCode::BadRequest, problems.join("\n")))
+    Err(Failure::new(ErrorCode::InvalidSwarm, problems.join("\n")))
 }
 
 fn render(document: &Value) -> String {
