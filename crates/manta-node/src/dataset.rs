@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use manta_sandbox::Engine;
 use manta_types::name::check_component;
@@ -39,6 +40,27 @@ impl Dataset {
     /// Where a task finds it inside its sandbox.
     pub(crate) fn target(&self) -> PathBuf {
         Path::new("/data").join(&self.name)
+    }
+
+    /// A file of it that was changed after a moment: its path in the dataset, or its name where it is the dataset. Looks at
+    /// [`FILES_MEASURED_MAX`] files at most. Blocks.
+    pub(crate) fn changed_since(&self, moment: SystemTime) -> Option<PathBuf> {
+        let moment = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let is_changed = |metadata: &fs::Metadata| {
+            let seconds = u64::try_from(metadata.ctime()).unwrap_or_default();
+            Duration::new(seconds, u32::try_from(metadata.ctime_nsec()).unwrap_or_default()) >= moment
+        };
+        if self.form == Form::File {
+            let metadata = fs::metadata(&self.source).ok()?;
+            return is_changed(&metadata).then(|| self.file_name().into());
+        }
+        let mut changed = None;
+        for_each(vec![fs::read_dir(&self.source).ok()?], |entry, metadata| {
+            if changed.is_none() && metadata.is_file() && is_changed(metadata) {
+                changed = entry.path().strip_prefix(&self.source).ok().map(Path::to_owned);
+            }
+        });
+        changed
     }
 
     /// The name of its file or directory on the host, which tells its form.
@@ -116,22 +138,27 @@ fn explain(path: &Path, error: &io::Error) -> (String, String) {
 
 /// The size of what lies in a directory, which must be readable itself; what lies deeper is counted where it can be.
 fn measure(directory: &Path) -> io::Result<u64> {
-    let mut waiting = vec![fs::read_dir(directory)?];
-    let (mut bytes, mut seen) = (0, 0);
+    let mut bytes = 0;
+    for_each(vec![fs::read_dir(directory)?], |_, metadata| bytes += metadata.len());
+    Ok(bytes)
+}
+
+/// Gives all that is not a directory to `look`, down to the depths of a directory, but for what lies beyond so many entries.
+fn for_each(mut waiting: Vec<fs::ReadDir>, mut look: impl FnMut(&fs::DirEntry, &fs::Metadata)) {
+    let mut seen = 0;
     while let Some(entries) = waiting.pop() {
         for entry in entries.flatten() {
             seen += 1;
             if seen > FILES_MEASURED_MAX {
-                return Ok(bytes);
+                return;
             }
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => waiting.extend(fs::read_dir(entry.path()).ok()),
-                Ok(metadata) => bytes += metadata.len(),
+                Ok(metadata) => look(&entry, &metadata),
                 Err(_) => {}
             }
         }
     }
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -147,6 +174,22 @@ mod tests {
         assert_eq!((file.form, file.size), (Form::File, 5));
         let tree = inspect("digits", dir.path()).unwrap();
         assert_eq!((tree.form, tree.size), (Form::Directory, 5));
+    }
+
+    #[test]
+    fn a_file_that_was_changed_is_found_and_one_that_was_not_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        let part = dir.path().join("sub/part-7.npy");
+        fs::write(&part, b"12345").unwrap();
+        fs::write(dir.path().join("old"), b"").unwrap();
+        let datasets = [inspect("digits", dir.path()).unwrap(), inspect("digits", &part).unwrap()];
+        let (long_ago, later) = (SystemTime::UNIX_EPOCH, SystemTime::now() + Duration::from_secs(3600));
+        assert!(datasets.iter().all(|dataset| dataset.changed_since(long_ago).is_some()));
+        assert!(datasets.iter().all(|dataset| dataset.changed_since(later).is_none()));
+        fs::remove_file(dir.path().join("old")).unwrap();
+        assert_eq!(datasets[0].changed_since(long_ago).as_deref(), Some(Path::new("sub/part-7.npy")));
+        assert_eq!(datasets[1].changed_since(long_ago).as_deref(), Some(Path::new("part-7.npy")));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use manta_api::AttemptInputs;
-use manta_sandbox::{Exit, SandboxError, Start, StartError};
+use manta_sandbox::{Exit, ExitHow, SandboxError, Start, StartError};
+use manta_types::name::printable;
 use manta_types::{AttemptFailure, OutcomeClass, Usage};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::Receiver;
@@ -16,14 +17,23 @@ use super::Order;
 use super::outcome::{Cut, Evidence, failure, judge, usage};
 use super::prepare::{Prepared, inputs};
 use crate::agent::Node;
+use crate::dataset::Dataset;
 use crate::light::{Channel, Ending, Grant, Server, Staged};
 use crate::logs::{AttemptLog, Stream};
 use crate::runner::{Hold, View};
+use crate::supervisor::blocking;
 
 /// How long a task may take to go after it said that it is done.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long what a dead task left in its pipes is read.
 const DRAIN: Duration = Duration::from_millis(500);
+
+/// What ends a process that touches a page of a mapped file which has become shorter.
+const SIGBUS: i32 = 7;
+/// How much earlier than a change the time of its file may be: clocks of file systems are coarse.
+const CLOCK_STEP: Duration = Duration::from_secs(2);
+/// Characters of a file's path in a sentence.
+const FILE_CHARS_MAX: usize = 200;
 
 /// What a run left.
 pub(crate) struct Ran {
@@ -47,7 +57,7 @@ pub(crate) async fn run(
     started: impl Fn() + Send + Sync,
     cancel: &CancellationToken,
 ) -> Ran {
-    let begun = Instant::now();
+    let (begun, begun_at) = (Instant::now(), SystemTime::now());
     let first_line: OnceLock<Instant> = OnceLock::new();
     let view = View::new(node, prepared);
     let note_start = || {
@@ -67,12 +77,13 @@ pub(crate) async fn run(
         note_start();
     }
     let evidence = attend(node, order, launched, &mut server, log, cancel).await;
+    let damage = damage(&evidence, &prepared.datasets, begun_at).await;
     let first_line = first_line.get().copied();
     let staged = server.into_staged();
     Ran {
         usage: Some(usage(&evidence.exit, staged.bytes())),
         staged,
-        verdict: judge(evidence, &order.resources),
+        verdict: damage.map_or_else(|| judge(evidence, &order.resources), Err),
         way,
         start: first_line.map_or_else(|| begun.elapsed(), |first| first - begun),
         run: first_line.map_or(Duration::ZERO, |first| first.elapsed()),
@@ -107,6 +118,23 @@ async fn begin<'a>(
             Err(unusable.and_then(Result::err).unwrap_or_else(cancelled))
         }
     }
+}
+
+/// The failure of a task under which a file of its datasets was cut short: what it had mapped is gone, which no exception tells it.
+async fn damage(evidence: &Evidence, datasets: &[&Dataset], begun: SystemTime) -> Option<AttemptFailure> {
+    if evidence.said.is_some() || evidence.cut.is_some() || evidence.exit.how != ExitHow::Signaled(SIGBUS) {
+        return None;
+    }
+    let datasets: Vec<Dataset> = datasets.iter().map(|dataset| (*dataset).clone()).collect();
+    let since = begun.checked_sub(CLOCK_STEP)?;
+    let changed = move || datasets.iter().find_map(|set| Some((set.name.clone(), set.changed_since(since)?)));
+    let (name, file) = blocking(changed).await?;
+    let words = format!(
+        "DataCorruptionError: the dataset \"{name}\" ({}) was changed while it was open, and what the task had mapped of it is gone \
+         (SIGBUS); put a new version beside the old one, and offer it when it is whole",
+        printable(&file.to_string_lossy(), FILE_CHARS_MAX)
+    );
+    Some(failure(OutcomeClass::Dataset, words))
 }
 
 impl Ran {
