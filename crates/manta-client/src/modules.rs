@@ -25,17 +25,30 @@ impl Client {
     /// # Errors
     /// As for every call.
     pub async fn modules(&self, search: Option<&str>) -> Result<Vec<ModuleView>, ClientError> {
-        let search = search.map(|text| format!("&search={}", encode(text))).unwrap_or_default();
         let mut all: Vec<ModuleView> = Vec::new();
         loop {
-            let after = all.last().map(|last| format!("&after={}", encode(&last.name))).unwrap_or_default();
-            let page: Vec<ModuleView> = self.get_json(&format!("/modules?limit={PAGE}{search}{after}")).await?;
+            let page = self.modules_after(all.last().map(|last| last.name.as_str()), search, PAGE).await?;
             let is_last = page.len() < PAGE;
             all.extend(page);
             if is_last {
                 return Ok(all);
             }
         }
+    }
+
+    /// As many of them as fit a page, after the one of that name, or from the first on; the manager has a limit of its own.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn modules_after(
+        &self,
+        after: Option<&str>,
+        search: Option<&str>,
+        page: usize,
+    ) -> Result<Vec<ModuleView>, ClientError> {
+        let search = search.map(|text| format!("&search={}", encode(text))).unwrap_or_default();
+        let after = after.map(|name| format!("&after={}", encode(name))).unwrap_or_default();
+        self.get_json(&format!("/modules?limit={page}{search}{after}")).await
     }
 
     /// All versions of a module, the newest first.

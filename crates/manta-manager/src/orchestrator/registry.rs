@@ -74,10 +74,26 @@ pub enum RegistryRefusal {
 /// All published versions, by name and in the order of SemVer.
 #[derive(Debug, Default)]
 pub struct Registry {
-    modules: BTreeMap<String, BTreeMap<Version, ModuleRecord>>,
+    modules: BTreeMap<String, Module>,
     /// The version that a bundle is; its manifest names one, so it is no other.
     by_bundle: HashMap<Digest, (String, Version)>,
     total: usize,
+}
+
+/// A module.
+#[derive(Debug, Default)]
+struct Module {
+    versions: BTreeMap<Version, Published>,
+    /// The version that each tag means.
+    tags: BTreeMap<String, Version>,
+}
+
+/// A version, and what is asked of it again and again.
+#[derive(Debug)]
+struct Published {
+    record: ModuleRecord,
+    /// Whether it works with this release of Manta.
+    is_compatible: bool,
 }
 
 impl Registry {
@@ -106,12 +122,16 @@ impl Registry {
 
     /// All versions of a module, the newest first.
     pub fn versions(&self, name: &str) -> impl Iterator<Item = &ModuleRecord> {
-        self.modules.get(name).into_iter().flat_map(|versions| versions.values().rev())
+        self.modules
+            .get(name)
+            .into_iter()
+            .flat_map(|module| module.versions.values().rev())
+            .map(|published| &published.record)
     }
 
     /// How many versions of a module there are.
     pub fn count(&self, name: &str) -> usize {
-        self.modules.get(name).map_or(0, BTreeMap::len)
+        self.modules.get(name).map_or(0, |module| module.versions.len())
     }
 
     /// How many versions there are of all modules.
@@ -121,18 +141,22 @@ impl Registry {
 
     /// One version.
     pub fn get(&self, name: &str, version: &str) -> Option<&ModuleRecord> {
-        self.modules.get(name)?.get(&Version::parse(version).ok()?)
+        self.at(name, &Version::parse(version).ok()?)
     }
 
     /// The version that a bundle is published as.
     pub fn of_bundle(&self, bundle: &Digest) -> Option<&ModuleRecord> {
         let (name, version) = self.by_bundle.get(bundle)?;
-        self.modules.get(name)?.get(version)
+        self.at(name, version)
+    }
+
+    fn at(&self, name: &str, version: &Version) -> Option<&ModuleRecord> {
+        self.modules.get(name)?.versions.get(version).map(|published| &published.record)
     }
 
     /// The version that a tag means.
     pub fn tagged(&self, name: &str, tag: &str) -> Option<&ModuleRecord> {
-        self.versions(name).find(|record| record.tags.iter().any(|one| one == tag))
+        self.at(name, self.modules.get(name)?.tags.get(tag)?)
     }
 
     /// The version of a module that is meant by a range.
@@ -140,19 +164,19 @@ impl Registry {
     /// # Errors
     /// When there is none; lists what exists.
     pub fn resolve(&self, name: &str, wanted: &VersionRange) -> Result<&ModuleRecord, NoVersion> {
-        static NONE: BTreeMap<Version, ModuleRecord> = BTreeMap::new();
-        let versions = self.modules.get(name).unwrap_or(&NONE);
+        static NONE: BTreeMap<Version, Published> = BTreeMap::new();
+        let versions = self.modules.get(name).map_or(&NONE, |module| &module.versions);
         if let VersionRange::Exact(exact) = wanted
-            && let Some(record) = versions.get(exact).filter(|record| is_compatible(&record.about))
+            && let Some(published) = versions.get(exact).filter(|published| published.is_compatible)
         {
-            return Ok(record);
+            return Ok(&published.record);
         }
-        let newest_first = versions.iter().rev().map(|(version, record)| Candidate {
+        let newest_first = versions.iter().rev().map(|(version, published)| Candidate {
             version,
-            is_yanked: record.yanked.is_some(),
-            is_compatible: is_compatible(&record.about),
+            is_yanked: published.record.yanked.is_some(),
+            is_compatible: published.is_compatible,
         });
-        resolve(name, wanted, newest_first).map(|version| &versions[version])
+        resolve(name, wanted, newest_first).map(|version| &versions[version].record)
     }
 
     /// Makes a change; the records that are to be stored, none where everything is so already.
@@ -176,8 +200,13 @@ impl Registry {
 
     fn put(&mut self, version: Version, record: ModuleRecord) {
         self.by_bundle.insert(record.bundle.digest, (record.name.clone(), version.clone()));
-        let versions = self.modules.entry(record.name.clone()).or_default();
-        self.total += usize::from(versions.insert(version, record).is_none());
+        let module = self.modules.entry(record.name.clone()).or_default();
+        // A tag that moves is taken off one version and put on another, in either order.
+        module.tags.retain(|tag, tagged| *tagged != version || record.tags.contains(tag));
+        module.tags.extend(record.tags.iter().map(|tag| (tag.clone(), version.clone())));
+        let is_compatible = is_compatible(&record.about);
+        let before = module.versions.insert(version, Published { record, is_compatible });
+        self.total += usize::from(before.is_none());
     }
 
     /// A version with one more signature; of one key the newest stays.
@@ -302,6 +331,10 @@ mod tests {
         assert_eq!(mark(&mut registry, "1.0.0", ModuleMark::Tag("stable".into())), Ok(0));
         assert_eq!(mark(&mut registry, "1.1.0", ModuleMark::Tag("stable".into())), Ok(2));
         assert_eq!(registry.tagged("w", "stable").unwrap().version, "1.1.0");
+        let stored = registry.versions("w").cloned().collect::<Vec<_>>();
+        assert_eq!(Registry::new(stored).unwrap().tagged("w", "stable").unwrap().version, "1.1.0");
+        assert_eq!(mark(&mut registry, "1.1.0", ModuleMark::Untag("stable".into())), Ok(1));
+        assert_eq!(registry.tagged("w", "stable"), None);
         assert_eq!(mark(&mut registry, "3.0.0", ModuleMark::Unyank), Err(RegistryRefusal::Unknown));
     }
 

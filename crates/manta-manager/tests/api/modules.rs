@@ -76,6 +76,8 @@ async fn a_version_is_published_once_and_chosen_by_ranges_until_it_is_yanked() {
     let listed = manager.client().modules(Some("AVERAGES")).await.unwrap();
     assert_eq!((listed[0].newest.as_deref(), listed[0].versions), (Some("1.2.0"), 4));
     assert!(manager.client().modules(Some("nothing")).await.unwrap().is_empty());
+    assert_eq!(manager.client().modules_after(None, None, 1).await.unwrap().len(), 1);
+    assert_eq!(manager.client().modules_after(Some("worker"), None, 1).await.unwrap(), []);
     manager.stop().await.unwrap();
 }
 

@@ -25,7 +25,9 @@ const LARGE_BYTES: usize = 200 << 20;
 /// Versions of a small registry and of a large one, in modules of so many.
 const SMALL: usize = 100;
 const LARGE: usize = 10_000;
-const VERSIONS_EACH: usize = 100;
+const VERSIONS_EACH: usize = 10;
+/// Modules that a question lists: as many as the small registry has.
+const PAGE: usize = SMALL / VERSIONS_EACH;
 /// How much longer a question to the large one may take.
 const RATIO_AIM: f64 = 1.5;
 /// Questions of each kind.
@@ -114,10 +116,13 @@ async fn sizes() -> Result<Vec<Row>> {
         let (mut listing, mut choosing) = (Samples::default(), Samples::default());
         for question in 0..QUESTIONS {
             let begun = Instant::now();
-            client.modules(None).await?;
+            let (modules, pages) = (size / VERSIONS_EACH, (size / VERSIONS_EACH - PAGE).max(1));
+            let after = (question % pages > 0).then(|| name(question % pages));
+            let listed = client.modules_after(after.as_deref(), None, PAGE).await?;
+            ensure!(listed.len() == PAGE, "{} modules were listed, {PAGE} were asked for", listed.len());
             listing.add(begun.elapsed());
             let begun = Instant::now();
-            client.module_version(&name(question % (size / VERSIONS_EACH).max(1)), Some("^1")).await?;
+            client.module_version(&name(question % modules), Some("^1")).await?;
             choosing.add(begun.elapsed());
         }
         let now = [publishing, listing, choosing].map(|samples| samples.quantile(0.99) * 1000.0);
