@@ -1,18 +1,22 @@
 """Dependencies of modules: resolved when packed, installed on nodes by digest, and never mixed up."""
 
 import hashlib
+import json
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft7Validator
+from referencing import Registry, Resource
 
 from harness.api import of_kind
 from harness.cluster import Cluster
 from harness.containment import FULL, lacking_kernel_feature
 from harness.wheels import index_of, make_source, make_wheel
 
+CYCLONEDX = Path(__file__).resolve().parents[1] / "fixtures" / "cyclonedx"
 SHOW = """
     import tinypkg
 
@@ -208,3 +212,20 @@ def test_warm_starts_take_packages_along_and_leave_others_none(manta, index):
     (event,) = of_kind(cluster.api.events(swarm), "attempt_accepted")
     assert event["timings"]["start_way"] == "cold"
     assert "takes the place of the image's" in event["timings"]["start_instead"]
+
+
+def test_the_bill_of_materials_keeps_to_the_schema_of_its_standard(manta, index):
+    ended = manta("module", "sbom", module(manta, "show", "tinypkg<2"))
+    assert ended.code == 0, ended.text
+    (document,) = ended.documents()
+    assert {"file", "library", "container"} <= {component["type"] for component in document["components"]}
+    schemas = {path.name: json.loads(path.read_text()) for path in CYCLONEDX.glob("*.schema.json")}
+    registry = Registry().with_resources(
+        (f"http://cyclonedx.org/schema/{name}", Resource.from_contents(schema)) for name, schema in schemas.items()
+    )
+    validator = Draft7Validator(
+        schemas["bom-1.6.SNAPSHOT.schema.json"], registry=registry, format_checker=Draft7Validator.FORMAT_CHECKER
+    )
+    assert [error.message for error in validator.iter_errors(document)] == []
+    document["components"][0]["type"] = "nothing"
+    assert [error.message for error in validator.iter_errors(document)], "the schema refuses what is wrong"
