@@ -57,6 +57,12 @@ pub struct ModuleRef {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub runtimes: Vec<Runtime>,
+    /// As in the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_python: Option<String>,
+    /// As in the manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<String>,
 }
 
 /// Limits and needs of a module; what is absent takes the node's default.

@@ -98,6 +98,8 @@ fn reference(bundle: &manta_module::Bundle) -> ModuleRef {
         image: manifest.image.clone(),
         datasets: manifest.datasets.clone(),
         runtimes: manifest.dependencies.iter().map(manta_module::Locked::runtime).collect(),
+        requires_python: manifest.requires_python.clone(),
+        architectures: manifest.architectures.clone(),
         resources: ResourcesWire {
             cpu: asked.cpu,
             memory_bytes: asked.memory_bytes,

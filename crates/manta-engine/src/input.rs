@@ -33,6 +33,10 @@ pub struct NodeDescription {
     pub images: Vec<String>,
     /// What interpreter and machine an image is, for those of which it is known.
     pub runtimes: BTreeMap<String, Runtime>,
+    /// The version of an image's Python, for those of which it is known: `3.11.9`, or `3.11`.
+    pub pythons: BTreeMap<String, String>,
+    /// Its processor's architecture; empty where it is not told.
+    pub architecture: String,
     /// Attempts it runs at once; more are queued there.
     pub slots: u32,
     /// Processor cores.

@@ -1,6 +1,7 @@
 //! Which nodes a task runs on, and why the others cannot.
 use std::collections::BTreeSet;
 
+use manta_types::runtime::is_same_architecture;
 use manta_types::{
     Code, Method, NodeDuty, NodeLimit, NodeName, NodeState, TaskIndex, TaskRunState, TaskSpec, Timestamp,
 };
@@ -59,7 +60,8 @@ pub(crate) fn static_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
         let why = format!("has no image `{}` (it has: {})", task.image, has.images.join(", "));
         return Some(Obstacle::new(why, format!("another node has image `{}`", task.image)));
     }
-    let cause = runtime_cause(task, node).or_else(|| policy_cause(task, node));
+    let cause =
+        compatibility_cause(task, node).or_else(|| runtime_cause(task, node)).or_else(|| policy_cause(task, node));
     cause.or_else(|| resource_cause(task, node))
 }
 
@@ -80,6 +82,26 @@ pub(crate) fn policy_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
     };
     let refusal = node.description.policy.judge(&code, None).err()?;
     Some(Obstacle::new(format!("refuses module `{name}` {version} by its policy: {refusal}"), refusal.change))
+}
+
+/// Which entry of the module's line in the table of compatibility a node does not meet; what is unknown is left to the node.
+fn compatibility_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
+    let (has, name, version) = (&node.description, &task.module, &task.version);
+    let of_image = |(image, _): &(&String, &String)| image_matches(&task.image, std::slice::from_ref(*image));
+    if let Some(range) = &task.requires_python
+        && let Some((image, python)) = has.pythons.iter().find(of_image)
+        && !range.may_hold(python)
+    {
+        let why = format!("has Python {python} in its image `{image}`, and module `{name}` {version} needs {range}");
+        return Some(Obstacle::new(why, format!("another node has a Python {range} in `{image}`")));
+    }
+    let is_one = |wanted: &String| is_same_architecture(wanted, &has.architecture);
+    if !task.architectures.is_empty() && !has.architecture.is_empty() && !task.architectures.iter().any(is_one) {
+        let wanted = task.architectures.join(" or ");
+        let why = format!("has a processor of {}, and module `{name}` {version} needs {wanted}", has.architecture);
+        return Some(Obstacle::new(why, format!("another node has a processor of {wanted}")));
+    }
+    None
 }
 
 /// Why none of the module's locks is for what the task's image is on that node; what is unknown is left to the node.

@@ -126,3 +126,33 @@ fn what_needs_more_than_any_node_has_comes_with_the_best_node_s_figures() {
         refusals[2].message
     );
 }
+
+#[test]
+fn a_node_that_the_modules_line_of_compatibility_leaves_out_is_named_with_its_reason() {
+    let mut cluster = Cluster::new(0);
+    for (node, python, architecture) in [
+        ("node-1", "3.9.2", "x86_64"),
+        ("node-2", "3.12.1", "aarch64"),
+        ("node-3", "3.12.1", "x86_64"),
+        ("node-4", "", ""),
+    ] {
+        let pythons = [("latest".to_owned(), python.to_owned())].into();
+        let node = NodeDescription { pythons, architecture: architecture.to_owned(), ..Cluster::describe(node) };
+        cluster.input(Input::NodeConnected { node, held: Vec::new() });
+    }
+    let (requires_python, architectures) = (">=3.10,<3.14".parse().ok(), vec!["amd64".to_owned()]);
+    let fits = TaskSpec { requires_python, architectures, ..task("fits", &[]) };
+    let only = TaskSpec { specified: Some(vec![name("node-1")]), alias: "only".to_owned(), ..fits.clone() };
+    let plan = plan(&cluster, swarm(vec![fits, only]));
+    assert_eq!(plan.tasks[0].eligible, [name("node-3"), name("node-4")]);
+    let causes: Vec<_> = plan.tasks[0].ineligible.iter().map(|one| (one.node.as_str(), one.cause.as_str())).collect();
+    assert_eq!(
+        causes,
+        [
+            ("node-1", "has Python 3.9.2 in its image `latest`, and module `fits` 1.0.0 needs >=3.10,<3.14"),
+            ("node-2", "has a processor of aarch64, and module `fits` 1.0.0 needs amd64"),
+        ]
+    );
+    assert_eq!(plan.refusals.len(), 1, "{:?}", plan.refusals);
+    assert!(plan.refusals[0].message.contains("node-1 has Python 3.9.2"), "{}", plan.refusals[0].message);
+}

@@ -211,6 +211,8 @@ fn agree(module: &ModuleRef, manifest: &BundleManifest) -> Result<(), Problem> {
         ("image", module.image != manifest.image),
         ("datasets", module.datasets != manifest.datasets),
         ("resources", resources != manifest.resources),
+        ("requires_python", module.requires_python != manifest.requires_python),
+        ("architectures", module.architectures != manifest.architectures),
         ("runtimes", module.runtimes != manifest.dependencies.iter().map(Locked::runtime).collect::<Vec<_>>()),
     ];
     match differs.into_iter().find(|(_, differs)| *differs) {

@@ -1,7 +1,7 @@
 //! The bundle's manifest: its form, its canonical bytes and every rule that it keeps.
 use std::collections::BTreeMap;
 
-use manta_types::{Blob, Digest, NameError, limits, name};
+use manta_types::{Blob, Digest, NameError, PythonRange, limits, name};
 use serde::{Deserialize, Serialize};
 
 use crate::dependencies::{self, DependencyError, Locked};
@@ -281,7 +281,7 @@ impl BundleManifest {
             let allowed = "more than 0 and at most 4096 is needed";
             return Err(ManifestError::Value { field: "resources.cpu", value: cpu.to_string(), allowed });
         }
-        if let Some(range) = self.requires_python.as_deref().filter(|range| !is_python_range(range)) {
+        if let Some(range) = self.requires_python.as_deref().filter(|range| range.parse::<PythonRange>().is_err()) {
             let allowed = "versions of Python as PEP 440 writes them are needed, like `>=3.10`";
             return Err(ManifestError::Value { field: "requires_python", value: clip(range), allowed });
         }
@@ -361,10 +361,6 @@ impl BundleManifest {
     pub fn total_bytes(&self) -> u64 {
         self.files.values().fold(0, |sum, blob| sum.saturating_add(blob.size))
     }
-}
-
-fn is_python_range(text: &str) -> bool {
-    text.parse::<pep440_rs::VersionSpecifiers>().is_ok_and(|range| !range.is_empty())
 }
 
 /// The beginning of a text from outside, fit to stand in a sentence.

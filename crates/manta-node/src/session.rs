@@ -189,6 +189,7 @@ impl Session {
             notes: self.attempts.notes(),
             images: node.images.names(),
             image_digests: node.images.digests(),
+            image_pythons: node.images.pythons(),
             python_version: format!("{major}.{minor}.{patch}"),
             held: self.attempts.held(),
             gpus: gpus.collect(),

@@ -47,7 +47,7 @@ pub use name::{NameError, NodeName};
 pub use outcome::{AttemptFailure, OutcomeClass};
 pub use policy::{Code, Fingerprint, Policy, PolicyRefusal, SignedBy, Signer, Standing};
 pub use rollout::{Comparison, Figure, Gate, GateVerdict, Holder, Pin, PlanError, RolloutPlan};
-pub use runtime::{Library, Platform, PythonVersion, Runtime, RuntimeError};
+pub use runtime::{Library, Platform, PythonRange, PythonVersion, Runtime, RuntimeError};
 pub use spec::{
     FailurePolicy, Method, NodeLimit, OnDisconnect, OnFailure, Quorum, Resources, SwarmSpec, TaskIndex, TaskSpec,
 };

@@ -43,6 +43,8 @@ pub const STATE_NAMES_MAX: usize = 10_000;
 pub const BUNDLE_FILES_MAX: usize = 10_000;
 /// Bytes in one bundle.
 pub const BUNDLE_BYTES_MAX: u64 = 1 << 30;
+/// Processors' architectures that one module may name.
+pub const ARCHITECTURES_PER_MODULE_MAX: usize = 16;
 /// Runtimes that the dependencies of one module may be locked for.
 pub const LOCKS_PER_MODULE_MAX: usize = 32;
 /// Bytes of one lock of dependencies.

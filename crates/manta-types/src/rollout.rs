@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::Resources;
 use crate::state::names;
-use crate::{Digest, Runtime, SwarmSpec, TaskIndex, TaskSpec, limits};
+use crate::{Digest, PythonRange, Runtime, SwarmSpec, TaskIndex, TaskSpec, limits};
 
 /// A version of a module as a task runs it: all of a task that a rollout can change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,12 @@ pub struct Pin {
     /// What its dependencies are locked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runtimes: Vec<Runtime>,
+    /// The Pythons that it works with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_python: Option<PythonRange>,
+    /// The processors that it works with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<String>,
     /// Datasets that it may open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<String>,
@@ -40,6 +46,8 @@ impl TaskSpec {
             version: self.version.clone(),
             image: self.image.clone(),
             runtimes: self.runtimes.clone(),
+            requires_python: self.requires_python.clone(),
+            architectures: self.architectures.clone(),
             datasets: self.datasets.clone(),
             resources: self.resources,
         }
@@ -52,9 +60,11 @@ impl SwarmSpec {
     pub fn pinned(&self, task: TaskIndex, pin: &Pin) -> Self {
         let mut spec = self.clone();
         if let Some(task) = spec.tasks.get_mut(task) {
-            let Pin { bundle, module, version, image, runtimes, datasets, resources } = pin.clone();
+            let Pin { bundle, module, version, image, runtimes, requires_python, architectures, datasets, resources } =
+                pin.clone();
             (task.bundle, task.module, task.version, task.image) = (bundle, module, version, image);
-            (task.runtimes, task.datasets, task.resources) = (runtimes, datasets, resources);
+            (task.runtimes, task.requires_python, task.architectures) = (runtimes, requires_python, architectures);
+            (task.datasets, task.resources) = (datasets, resources);
         }
         spec
     }

@@ -2,6 +2,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use pep440_rs::{Version, VersionSpecifiers};
+
+/// The highest number that the third part of a Python's version is thought to have.
+const PATCH_MAX: u64 = 99;
+
 /// A Python, by its minor version, on a kind of machine: `3.11 on x86_64-manylinux_2_28`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +53,51 @@ impl FromStr for PythonVersion {
         let read = pair(text, '.').map(|(major, minor)| Self { major, minor });
         read.filter(|version| version.major == 3).ok_or_else(|| RuntimeError::Python(clip(text)))
     }
+}
+
+/// Versions of Python, as PEP 440 writes them, of which one is needed: `>=3.10,<3.14`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonRange {
+    /// As it was written: a manifest's digest depends on it.
+    text: String,
+    specifiers: VersionSpecifiers,
+}
+text_form!(PythonRange);
+
+impl PythonRange {
+    /// Whether a Python is one of them. Of `3.11` the rest is not known, so that any of 3.11 will do; a text that is no
+    /// version is nothing to judge by, and is one of them.
+    pub fn may_hold(&self, python: &str) -> bool {
+        let Ok(version) = python.parse::<Version>() else { return true };
+        let &[major, minor] = version.release() else { return self.specifiers.contains(&version) };
+        (0..=PATCH_MAX).any(|patch| self.specifiers.contains(&Version::new([major, minor, patch])))
+    }
+}
+
+impl fmt::Display for PythonRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for PythonRange {
+    type Err = RuntimeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let specifiers = text.parse::<VersionSpecifiers>().ok().filter(|specifiers| !specifiers.is_empty());
+        let specifiers = specifiers.ok_or_else(|| RuntimeError::Range(clip(text)))?;
+        Ok(Self { text: text.to_owned(), specifiers })
+    }
+}
+
+/// Whether two names of a processor's architecture mean the same: `amd64` and `x86_64`, `arm64` and `aarch64`.
+pub fn is_same_architecture(one: &str, other: &str) -> bool {
+    let usual = |name: &str| match name {
+        "amd64" => "x86_64".to_owned(),
+        "arm64" => "aarch64".to_owned(),
+        name => name.to_owned(),
+    };
+    usual(one) == usual(other)
 }
 
 /// A kind of machine: its processor and the oldest C library; its text is `x86_64-manylinux_2_28` or `x86_64-musllinux_1_2`.
@@ -123,6 +173,9 @@ pub enum RuntimeError {
     /// No version.
     #[error("`{0}` is no version of Python like 3.11")]
     Python(String),
+    /// No range of versions.
+    #[error("`{0}` names no versions of Python as PEP 440 writes them, like `>=3.10`")]
+    Range(String),
     /// No platform.
     #[error("`{0}` is no platform like x86_64-manylinux_2_28 or aarch64-musllinux_1_2")]
     Platform(String),
@@ -159,6 +212,34 @@ mod tests {
         for text in ["3", "2.7", "3.11.2", "3.x", "3.07"] {
             assert!(text.parse::<PythonVersion>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_range_holds_the_pythons_that_it_may_and_keeps_its_text() {
+        let range = |text: &str| text.parse::<PythonRange>().unwrap();
+        assert_eq!(range(">= 3.10, <3.14").to_string(), ">= 3.10, <3.14");
+        for (text, fits, does_not) in [
+            (">=3.10,<3.14", ["3.10", "3.10.0", "3.13.9"], ["3.9", "3.9.18", "3.14"]),
+            (">=3.11.4", ["3.11", "3.11.4", "3.12"], ["3.10", "3.11.3", "2.7"]),
+            ("==3.11.7", ["3.11", "3.11.7", "3.11.7"], ["3.12", "3.11.8", "3.10"]),
+            ("~=3.10", ["3.10", "3.12.1", "3.99"], ["3.9.9", "4.0.0", "3.9"]),
+        ] {
+            let range = range(text);
+            assert!(fits.iter().all(|python| range.may_hold(python)), "{text}");
+            assert!(!does_not.iter().any(|python| range.may_hold(python)), "{text}");
+        }
+        assert!(range(">=3.10").may_hold(""), "what is not known is left to who knows");
+        for text in ["", "three", "3.10+", ">=3,,"] {
+            assert!(text.parse::<PythonRange>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_architecture_has_two_names() {
+        for (one, other) in [("x86_64", "amd64"), ("arm64", "aarch64"), ("riscv64", "riscv64")] {
+            assert!(is_same_architecture(one, other) && is_same_architecture(other, one));
+        }
+        assert!(!is_same_architecture("x86_64", "aarch64"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Blob, Digest, NodeName, Runtime};
+use crate::{Blob, Digest, NodeName, PythonRange, Runtime};
 
 /// Position of a task in [`SwarmSpec::tasks`].
 pub type TaskIndex = usize;
@@ -133,6 +133,10 @@ pub struct TaskSpec {
     pub image: String,
     /// What the module's dependencies are locked for, one of which a node must have; none: it has no dependencies.
     pub runtimes: Vec<Runtime>,
+    /// The Pythons that the module works with, one of which its image must have; `None`: all.
+    pub requires_python: Option<PythonRange>,
+    /// The processors that the module works with, one of which a node must have; none: all.
+    pub architectures: Vec<String>,
     /// Datasets that the module may open; a node must offer all of them.
     pub datasets: Vec<String>,
     /// What an attempt needs and may use.

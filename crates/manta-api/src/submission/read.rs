@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use manta_types::name::nearest;
 use manta_types::{
-    FailurePolicy, Method, NodeLimit, NodeName, OnDisconnect, OnFailure, Quorum, Resources, SwarmSpec, TaskSpec, limits,
+    FailurePolicy, Method, NodeLimit, NodeName, OnDisconnect, OnFailure, PythonRange, Quorum, Resources, RuntimeError,
+    SwarmSpec, TaskSpec, limits,
 };
 
 use super::{Amount, ModuleRef, SwarmSubmission, TaskSubmission};
@@ -57,6 +58,12 @@ impl SwarmSubmission {
 }
 
 impl ModuleRef {
+    /// The Pythons that it works with.
+    pub(super) fn python_range(&self) -> Result<Option<PythonRange>, String> {
+        let read = self.requires_python.as_deref().map(str::parse).transpose();
+        read.map_err(|error: RuntimeError| format!("requires_python: {error}"))
+    }
+
     pub(super) fn refused(&self, problem: String) -> InvalidSubmission {
         InvalidSubmission { place: format!("module `{}`", clip(&self.name)), problem }
     }
@@ -77,6 +84,8 @@ impl TaskSubmission {
             version: module.version.clone(),
             image: module.image.clone(),
             runtimes: module.runtimes.clone(),
+            requires_python: module.python_range()?,
+            architectures: module.architectures.clone(),
             datasets: module.datasets.clone(),
             resources: self.resources(module),
             after: self.predecessors(index)?,

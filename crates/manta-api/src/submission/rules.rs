@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use manta_types::name::{check_component, check_name};
+use manta_types::name::{check_component, check_label, check_name};
 use manta_types::{Method, NodeLimit, OnDisconnect, Quorum, SwarmSpec, TaskSpec, limits};
 
 use super::read::{InvalidSubmission, SPAN_RULE, clip};
@@ -69,6 +69,9 @@ impl ModuleRef {
         at_most("datasets", self.datasets.len(), limits::DATASETS_PER_MODULE_MAX)?;
         self.datasets.iter().try_for_each(|dataset| check_component("dataset", dataset).map_err(words))?;
         at_most("runtimes", self.runtimes.len(), limits::LOCKS_PER_MODULE_MAX)?;
+        self.python_range()?;
+        at_most("architectures", self.architectures.len(), limits::ARCHITECTURES_PER_MODULE_MAX)?;
+        self.architectures.iter().try_for_each(|name| check_label("architecture", name).map_err(words))?;
         let asked = self.resources;
         if let Some(cpu) = asked.cpu
             && !(cpu > 0.0 && cpu <= 4096.0)

@@ -85,12 +85,15 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
     let held = held.collect::<Result<_, String>>()?;
     let told = hello.image_digests.into_iter().take(ENTRIES_MAX);
     let digests = told.map(|(image, digest)| (clip(image, SENTENCE_BYTES_MAX), clip(digest, DIGEST_BYTES_MAX)));
+    let told = hello.image_pythons.into_iter().take(ENTRIES_MAX);
+    let pythons = told.map(|(image, python)| (clip(image, SENTENCE_BYTES_MAX), clip(python, 64)));
     let clip_all = |texts: Vec<String>| texts.into_iter().map(|text| clip(text, SENTENCE_BYTES_MAX)).collect();
     let profile = NodeProfile {
         labels: hello.labels.into_iter().collect(),
         datasets: hello.datasets.into_iter().map(|dataset| (dataset.name, clip(dataset.form, 32))).collect(),
         images: clip_all(hello.images),
         image_digests: digests.collect(),
+        image_pythons: pythons.collect(),
         slots: hello.slots,
         cpu_count: hello.cpu_count,
         memory_bytes: hello.memory_bytes,

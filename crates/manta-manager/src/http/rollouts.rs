@@ -212,6 +212,8 @@ async fn target(app: &App, task: &TaskSpec, record: &ModuleRecord) -> Result<Pin
             gpu_memory_bytes: asked.gpu_memory_bytes,
         },
         runtimes: manifest.dependencies.iter().map(Locked::runtime).collect(),
+        requires_python: manifest.requires_python.clone(),
+        architectures: manifest.architectures.clone(),
     };
     look_for(app, module.clone()).await?;
     // What the task itself asks for stays: whether it needs a GPU.
@@ -222,6 +224,9 @@ async fn target(app: &App, task: &TaskSpec, record: &ModuleRecord) -> Result<Pin
         version: module.version,
         image: module.image,
         runtimes: module.runtimes,
+        // A manifest's range is one.
+        requires_python: module.requires_python.as_deref().and_then(|range| range.parse().ok()),
+        architectures: module.architectures,
         datasets: module.datasets,
         resources: Resources {
             cpu: asked.cpu,

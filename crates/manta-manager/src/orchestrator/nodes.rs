@@ -53,6 +53,9 @@ pub struct NodeProfile {
     /// The host's processor and C library; empty where the node did not tell.
     #[serde(default)]
     pub platform: String,
+    /// The version of each stored image's Python, as far as it was told.
+    #[serde(default)]
+    pub image_pythons: BTreeMap<String, String>,
     /// What its site allows there.
     #[serde(default)]
     pub policy: PolicyForm,
@@ -74,8 +77,19 @@ impl NodeProfile {
         let Some(python) = python else { return BTreeMap::new() };
         let Ok(platform) = self.platform.parse() else { return BTreeMap::new() };
         let runtime = Runtime { python, platform };
-        let of_host = self.image_digests.iter().filter(|(_, digest)| digest.starts_with("host:"));
-        of_host.map(|(image, _)| (image.clone(), runtime.clone())).collect()
+        self.of_host().map(|image| (image.clone(), runtime.clone())).collect()
+    }
+
+    /// The version of each image's Python.
+    fn pythons(&self) -> BTreeMap<String, String> {
+        let of_host = self.of_host().filter(|_| !self.python_version.is_empty());
+        let mut pythons: BTreeMap<_, _> = of_host.map(|image| (image.clone(), self.python_version.clone())).collect();
+        pythons.extend(self.image_pythons.clone());
+        pythons
+    }
+
+    fn of_host(&self) -> impl Iterator<Item = &String> {
+        self.image_digests.iter().filter(|(_, digest)| digest.starts_with("host:")).map(|(image, _)| image)
     }
 
     /// What decisions need of it.
@@ -86,6 +100,8 @@ impl NodeProfile {
             datasets: self.datasets.keys().cloned().collect(),
             images: self.images.clone(),
             runtimes: self.runtimes(),
+            pythons: self.pythons(),
+            architecture: self.platform.split('-').next().unwrap_or_default().to_owned(),
             slots: self.slots,
             cpu: self.cpu_count,
             memory_bytes: self.memory_bytes,

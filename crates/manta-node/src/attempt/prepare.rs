@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use manta_api::AttemptInputs;
 use manta_image::Program;
-use manta_module::Entry;
-use manta_types::{AttemptFailure, OutcomeClass};
+use manta_module::{BundleManifest, Entry};
+use manta_types::runtime::is_same_architecture;
+use manta_types::{AttemptFailure, OutcomeClass, PythonRange};
 use tokio::time::Instant;
 
 use super::Order;
@@ -71,11 +72,31 @@ pub(super) async fn inputs(node: &Node, order: &Order) -> Result<AttemptInputs, 
 
 /// What of the image is started for that module.
 fn begins(order: &Order, environment: &Environment<'_>, bundle: &Bundle) -> Result<Begins, String> {
-    let begins = match bundle.manifest.entry {
+    let manifest = &bundle.manifest;
+    let begins = match manifest.entry {
         Entry::Code { .. } => environment.python().map(|python| Begins::Module { python: python.to_owned() }),
         Entry::Image => environment.program().cloned().map(Begins::Program),
     };
-    begins.map_err(|problem| format!("the image `{}` cannot be used: {problem}", order.image))
+    let fits = || misfit(manifest, environment.python_version().as_deref(), std::env::consts::ARCH).map_or(Ok(()), Err);
+    begins
+        .and_then(|begins| fits().map(|()| begins))
+        .map_err(|problem| format!("the image `{}` cannot be used: {problem}", order.image))
+}
+
+/// What of all that the module says it works with is not so here, to follow the image's name. The manager foresees most of it.
+fn misfit(manifest: &BundleManifest, python: Option<&str>, architecture: &str) -> Option<String> {
+    let BundleManifest { name, version, requires_python, architectures, .. } = manifest;
+    let range = requires_python.as_deref().and_then(|range| range.parse::<PythonRange>().ok());
+    if let (Some(range), Some(python)) = (range, python)
+        && !range.may_hold(python)
+    {
+        return Some(format!("it has Python {python}, and module `{name}` {version} needs {range}"));
+    }
+    if architectures.is_empty() || architectures.iter().any(|wanted| is_same_architecture(wanted, architecture)) {
+        return None;
+    }
+    let wanted = architectures.join(" or ");
+    Some(format!("it is for {architecture}, and module `{name}` {version} needs {wanted}"))
 }
 
 /// The packages of the module's lock that is for this image, installed where this node lacks them.
@@ -168,4 +189,24 @@ fn bundle_failure(error: &BundleError) -> AttemptFailure {
         }
     };
     failure(OutcomeClass::Platform, format!("{doing}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_for_another_python_or_processor_is_no_module_for_this_image() {
+        let text = r#"{"datasets":[],"entry":{"image":true},"files":{},"image":"team/model:1","manifest_version":1,"name":"worker","resources":{},"version":"1.1.0"}"#;
+        let any = BundleManifest::parse(text.as_bytes()).unwrap();
+        assert_eq!(misfit(&any, Some("3.9"), "riscv64"), None);
+        let newer = BundleManifest { requires_python: Some(">=3.10".to_owned()), ..any.clone() };
+        assert_eq!((misfit(&newer, Some("3.11"), "x86_64"), misfit(&newer, None, "x86_64")), (None, None));
+        let words = "it has Python 3.9.2, and module `worker` 1.1.0 needs >=3.10";
+        assert_eq!(misfit(&newer, Some("3.9.2"), "x86_64").as_deref(), Some(words));
+        let machine = BundleManifest { architectures: vec!["arm64".to_owned()], ..any };
+        assert_eq!(misfit(&machine, None, "aarch64"), None);
+        let words = "it is for x86_64, and module `worker` 1.1.0 needs arm64";
+        assert_eq!(misfit(&machine, None, "x86_64").as_deref(), Some(words));
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use manta_image::{ImageError, ImageName, Installed, Program, Store};
+use manta_image::{ImageError, ImageName, Installed, Listed, Program, Store};
 use manta_sandbox::{HostImage, Link, Mount, Tier};
 use manta_types::Runtime;
 
@@ -86,6 +86,20 @@ impl Images {
         self.names().into_iter().map(digest).collect()
     }
 
+    /// The version of each stored image's Python, where it can be told. Reads a small file for each.
+    pub(crate) fn pythons(&self) -> HashMap<String, String> {
+        let stored = if self.has_roots { self.store.list().unwrap_or_default() } else { Vec::new() };
+        let python = |image: String| {
+            let meant = self.named.get(&image).unwrap_or(&image);
+            let is_meant = |known: &&Listed| {
+                known.names.iter().any(|name| name.as_str() == meant) || known.record.id.to_string() == *meant
+            };
+            let version = stored.iter().find(is_meant)?.record.python_version()?;
+            Some((image, in_words(version)))
+        };
+        self.names().into_iter().filter_map(python).collect()
+    }
+
     /// What an image's name stands for: a name of the site's own, then a stored image, then the curated one.
     ///
     /// # Errors
@@ -133,6 +147,17 @@ impl Environment<'_> {
         match self {
             Self::Host(curated) => curated.runtime().cloned(),
             Self::Stored(stored) => stored.runtime(),
+        }
+    }
+
+    /// The version of its Python, as far as it is known: `3.11.9`, or `3.11`.
+    pub(crate) fn python_version(&self) -> Option<String> {
+        match self {
+            Self::Host(curated) => {
+                let (major, minor, patch) = curated.host().version();
+                Some(format!("{major}.{minor}.{patch}"))
+            }
+            Self::Stored(stored) => stored.python_version().map(in_words),
         }
     }
 
@@ -208,6 +233,10 @@ impl Environment<'_> {
             Self::Stored(stored) => stored.variables(),
         }
     }
+}
+
+fn in_words((major, minor): (u32, u32)) -> String {
+    format!("{major}.{minor}")
 }
 
 #[cfg(test)]

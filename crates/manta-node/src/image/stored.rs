@@ -81,6 +81,10 @@ impl Stored {
         record.python().ok_or_else(|| "it has no `python3` on its PATH, nor in /usr/bin".to_owned())
     }
 
+    pub(super) fn python_version(&self) -> Option<(u32, u32)> {
+        self.held.record().python_version()
+    }
+
     pub(super) fn program(&self) -> Result<&Program, String> {
         self.program.as_ref().map_err(Clone::clone)
     }

@@ -137,6 +137,8 @@ fn describe(kind: Kind, name: &str) -> Result<(SwarmSubmission, Vec<Vec<u8>>)> {
             datasets: Vec::new(),
             resources: ResourcesWire::default(),
             runtimes: Vec::new(),
+            requires_python: None,
+            architectures: Vec::new(),
         });
         blobs.extend([code.as_bytes().to_vec(), bundle.bytes]);
     }

@@ -174,6 +174,8 @@ fn describe(index: usize) -> Result<NodeDescription> {
         datasets: vec!["digits".to_owned()],
         images: vec!["latest".to_owned()],
         runtimes: std::collections::BTreeMap::new(),
+        pythons: std::collections::BTreeMap::new(),
+        architecture: String::new(),
         slots: 2,
         cpu: 2.0,
         memory_bytes: 8 << 30,

@@ -163,6 +163,8 @@ pub(crate) async fn submit(client: &Client, lone: &Lone<'_>) -> Result<SwarmId> 
         datasets: Vec::new(),
         resources: wire(resources),
         runtimes: Vec::new(),
+        requires_python: None,
+        architectures: Vec::new(),
     };
     let task: TaskSubmission = serde_json::from_value(serde_json::json!({
         "alias": ALIAS, "module": 0, "method": "all", "specified": [lone.node], "retries": 0, "timeout_s": lone.timeout_s,
