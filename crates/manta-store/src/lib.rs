@@ -1,9 +1,11 @@
-//! What outlives a process: the state of clusters behind [`StateStore`], bytes behind [`BlobStore`], and live logs.
+//! What outlives a process: the state of clusters behind [`StateStore`], bytes behind [`BlobStore`], live logs, and who may
+//! do what with the audit of what they did.
 //!
 //! State and bytes have two backends each (disk; memory, for tests) and one conformance suite that every backend runs.
 //! All calls block; an async caller moves them to a thread that may.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod blob;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -15,6 +17,10 @@ mod record;
 mod sqlite;
 pub mod state;
 
+pub use access::{
+    AccessChange, AccessKey, AccessStore, AuditEntry, AuditFilter, AuditHead, AuditRecord, AuditVerdict, TokenRecord,
+    UserRecord,
+};
 pub use blob::{BlobError, BlobRead, BlobStore, BlobStream, BlobWriter, DirBlobs, FaultyBlobs, MemoryBlobs};
 pub use error::{CommitError, StoreError};
 pub use faulty::{Fault, Faulty};

@@ -32,6 +32,7 @@ pub mod limits;
 pub mod name;
 pub mod outcome;
 pub mod policy;
+pub mod role;
 pub mod rollout;
 pub mod runtime;
 pub mod spec;
@@ -46,6 +47,7 @@ pub use ids::{AttemptId, ClusterId, NodeId, ReplayId, SwarmId};
 pub use name::{NameError, NodeName};
 pub use outcome::{AttemptFailure, OutcomeClass};
 pub use policy::{Code, Fingerprint, Policy, PolicyRefusal, SignedBy, Signer, Standing};
+pub use role::{Role, RoleError};
 pub use rollout::{Comparison, Figure, Gate, GateVerdict, Holder, Pin, PlanError, RolloutPlan};
 pub use runtime::{Library, Platform, PythonRange, PythonVersion, Runtime, RuntimeError};
 pub use spec::{

@@ -153,3 +153,15 @@ pub const PIDS_MAX: u32 = 4 << 20;
 pub const TMP_BYTES_DEFAULT: u64 = 1 << 30;
 /// Files and directories in the private scratch of one attempt, unless its node is told otherwise.
 pub const TMP_FILES_MAX: u64 = 100_000;
+/// Users of one cluster.
+pub const USERS_PER_CLUSTER_MAX: usize = 1_000;
+/// Tokens of one cluster that are kept, those that expired or were revoked among them; the oldest of these go first.
+pub const TOKENS_PER_CLUSTER_MAX: usize = 10_000;
+/// How long a token counts unless its maker says otherwise.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// The longest that a token may count.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// Bytes of texts in the audit log; the oldest records go beyond that, and what they were digested to stays.
+pub const AUDIT_BYTES_MAX: u64 = 64 << 20;
+/// Denials that the audit log names one by one in a minute; further ones are counted.
+pub const DENIALS_PER_MINUTE_MAX: u32 = 60;

@@ -53,6 +53,18 @@ macro_rules! columns {
     (modules) => {
         "cluster_id, name, version, digest, size, about, publisher, published_ms, yanked, deprecated, tags, signatures"
     };
+    (users) => {
+        "cluster_id, name, role, created_ms"
+    };
+    (tokens) => {
+        "cluster_id, token_id, user, role, digest, created_ms, expires_ms, used_ms, revoked_ms"
+    };
+    (access_keys) => {
+        "cluster_id, key, request, answer, used_ms"
+    };
+    (audit_ends) => {
+        "id, first_seq, before, last_seq, last, bytes"
+    };
     (log_ends) => {
         "cluster_id, swarm_id, seq"
     };
