@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod error;
 pub mod module;
+pub mod people;
 pub mod plan;
 pub mod policy;
 pub mod ready;
@@ -33,6 +34,9 @@ pub use error::{ErrorCode, Problem};
 pub use module::{
     BundleSignatures, MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView,
     PublishRequest,
+};
+pub use people::{
+    AuditVerdictView, AuditView, NewTokenView, RoleRequest, TokenRequest, TokenView, UserRequest, UserView, WhoView,
 };
 pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
 pub use ready::{Obstacle, ReadyView};

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    change, demo, deploy, doctor, events, export, image, key, logs, ls, manager_data, manager_run, module, new,
-    node_duty, node_ls, node_run, plan, replay, results, rollout, run, show, why,
+    audit, change, demo, deploy, doctor, events, export, image, key, logs, ls, manager_data, manager_run, module, new,
+    node_duty, node_ls, node_run, plan, replay, results, rollout, run, show, token, user, whoami, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -81,9 +81,22 @@ pub(crate) enum Verb {
     /// The keys with which you sign modules.
     #[command(subcommand)]
     Key(key::Verb),
+    /// The people and programs of a cluster, and what each may do.
+    #[command(subcommand)]
+    User(user::Verb),
+    /// The tokens with which people and programs prove who they are.
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// Say whose token you have, and what it may do.
+    Whoami(whoami::Args),
+    /// Print what was done to a cluster and what was denied: when, by whom, from where.
+    Audit(audit::Args),
     /// Print the public API's description (OpenAPI).
     #[command(name = "__openapi", hide = true)]
     OpenApi,
+    /// Print who may use which route (Markdown).
+    #[command(name = "__access", hide = true)]
+    Access,
     /// Print the states of all entities and what follows from what (Markdown).
     #[command(name = "__states", hide = true)]
     States,

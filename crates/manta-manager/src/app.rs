@@ -12,12 +12,12 @@ use crate::http::Partials;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::orchestrator::Handle;
+use crate::people::People;
 use crate::replays::Replays;
 use crate::settings::Listen;
 use crate::space::Space;
 use crate::supervisor::Supervisor;
 use crate::threads::Owned;
-use crate::tokens::Tokens;
 
 /// Uploads that are written at the same time; further ones wait their turn.
 const UPLOADS_MAX: usize = 64;
@@ -28,7 +28,7 @@ pub(crate) struct Parts {
     /// Which life of the cluster this is.
     pub(crate) generation: u64,
     pub(crate) address: Listen,
-    pub(crate) tokens: Tokens,
+    pub(crate) people: People,
     pub(crate) handle: Handle,
     pub(crate) store: Owned<Box<dyn StateStore>>,
     pub(crate) blobs: Arc<dyn BlobStore>,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use manta_api::version;
-use manta_store::{BlobError, BlobStore, DirBlobs, LogStore, SqliteStore, StateReader, StoreError};
+use manta_store::{AccessStore, BlobError, BlobStore, DirBlobs, LogStore, SqliteStore, StateReader, StoreError};
 use manta_types::{Blob, Digest, crash_point};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ const MANIFEST: &str = "manifest.json";
 /// The form of a backup.
 const BACKUP_FORMAT: u32 = 1;
 /// The files beside the blobs; tokens too, without which no node could come back.
-const FILES: [&str; 4] = ["state.db", "logs.db", TOKEN_FILE, NODE_TOKEN_FILE];
+const FILES: [&str; 5] = ["state.db", "logs.db", "access.db", TOKEN_FILE, NODE_TOKEN_FILE];
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,10 @@ pub fn backup(data_dir: &Path, to: &Path) -> Result<Backup, ManagerError> {
         return Err(damage.into());
     }
     LogStore::copy(data_dir, &draft.path)?;
+    AccessStore::copy(data_dir, &draft.path)?;
+    if let Some(damage) = AccessStore::check(&draft.path)?.into_iter().next() {
+        return Err(damage.into());
+    }
     let damaged_logs = LogStore::check(&draft.path)?.iter().map(StoreError::to_string).collect();
     for token in [TOKEN_FILE, NODE_TOKEN_FILE] {
         copy_file(&data_dir.join(token), &draft.path.join(token))?;
@@ -190,7 +194,7 @@ pub fn scrub(data_dir: &Path) -> Result<Scrubbed, ManagerError> {
         found.swarms += 1;
         found.events += events;
     })?;
-    let damage = damage.into_iter().chain(LogStore::check(data_dir)?);
+    let damage = damage.into_iter().chain(LogStore::check(data_dir)?).chain(AccessStore::check(data_dir)?);
     found.damage.extend(damage.map(|damage| damage.to_string()));
     let blobs = DirBlobs::beside(&data_dir.join(BLOBS));
     let mut last = None;

@@ -7,6 +7,7 @@
 
 mod app;
 mod backup;
+mod bearer;
 mod clock;
 mod content;
 mod distribution;
@@ -18,6 +19,7 @@ mod logs;
 mod metrics;
 mod open;
 pub mod orchestrator;
+mod people;
 mod reach;
 mod ready;
 mod replays;
@@ -38,7 +40,7 @@ mod view;
 pub use backup::{Backup, Restored, Scrubbed, StoredFile, backup, restore, scrub};
 pub use clock::{Clock, RealClock};
 pub use error::ManagerError;
-pub use http::{about as module_about, openapi};
+pub use http::{about as module_about, access, openapi};
 pub use open::{Opened, open};
 pub use orchestrator::allows_this_release;
 pub use run::run;

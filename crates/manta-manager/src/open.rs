@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use manta_store::{BlobStore, DirBlobs, LogStore, SqliteStore, StateStore, StoreError};
+use manta_store::{AccessStore, BlobStore, DirBlobs, LogStore, SqliteStore, StateStore, StoreError};
 
 use crate::tokens::Tokens;
 use crate::{ManagerError, Settings};
@@ -19,6 +19,7 @@ pub struct Opened {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) logs: LogStore,
     pub(crate) tokens: Tokens,
+    pub(crate) access: AccessStore,
 }
 
 impl std::fmt::Debug for Opened {
@@ -39,8 +40,9 @@ pub fn open(settings: &Settings) -> Result<Opened, ManagerError> {
         other => ManagerError::Store(other),
     })?;
     let tokens = Tokens::open(dir)?;
+    let access = AccessStore::open(dir)?;
     let blobs = DirBlobs::open(&dir.join(BLOBS))?;
-    Ok(Opened { state: Box::new(state), blobs: Arc::new(blobs), logs: LogStore::open(dir)?, tokens })
+    Ok(Opened { state: Box::new(state), blobs: Arc::new(blobs), logs: LogStore::open(dir)?, tokens, access })
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {

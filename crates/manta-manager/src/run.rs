@@ -15,6 +15,7 @@ use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::open::Opened;
 use crate::orchestrator::{Orchestrator, recover};
+use crate::people::People;
 use crate::serve;
 use crate::settings::{Bound, Listen, Settings};
 use crate::space::Space;
@@ -56,10 +57,12 @@ async fn serve_until(
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ManagerError> {
-    let Opened { state, blobs, logs, tokens } = opened;
+    let Opened { state, blobs, logs, tokens, access } = opened;
     let supervisor = Supervisor::new();
     let (store, state_closed) = Owned::start("manta-state", state)?;
     let (logs, logs_closed) = Owned::start("manta-logs", logs)?;
+    let (access, access_closed) = Owned::start("manta-access", access)?;
+    let people = People::open(tokens, access, supervisor.clone()).await?;
     let (cluster, now) = (settings.cluster.clone(), clock.now());
     let engine = Engine::new(seed()?).with_swarms_running_max(settings.swarms_running_max);
     let generation = store.run(|store| store.generation()).await??;
@@ -80,7 +83,7 @@ async fn serve_until(
         cluster: settings.cluster.clone(),
         generation,
         address: address.clone(),
-        tokens,
+        people,
         handle,
         store,
         blobs,
@@ -120,7 +123,7 @@ async fn serve_until(
         () = shutdown => supervisor.stop(),
         () = stopping.cancelled() => {}
     }
-    end(&supervisor, state_closed, logs_closed).await;
+    end(&supervisor, [state_closed, logs_closed, access_closed]).await;
     if let Listen::Unix(path) = &address {
         remove_socket(path);
     }
@@ -134,17 +137,14 @@ async fn serve_until(
 }
 
 /// Waits for what is under way, and for the stores to close.
-async fn end(supervisor: &Supervisor, state_closed: Ended, logs_closed: Ended) {
+async fn end(supervisor: &Supervisor, closed: [Ended; 3]) {
     if tokio::time::timeout(ENDING_WITHIN, supervisor.ended()).await.is_err() {
         tracing::debug!("connections that do not end are dropped");
         supervisor.abort();
         supervisor.ended().await;
     }
-    let closed = async {
-        // A thread that panicked has closed its store too.
-        let _ = tokio::join!(state_closed, logs_closed);
-    };
-    if tokio::time::timeout(CLOSING_WITHIN, closed).await.is_err() {
+    // A thread that panicked has closed its store too.
+    if tokio::time::timeout(CLOSING_WITHIN, futures_util::future::join_all(closed)).await.is_err() {
         tracing::warn!("the stores did not close in time");
     }
 }

@@ -1,9 +1,14 @@
 //! Connections: accepted one by one, served by HTTP/1 or HTTP/2 on the same port, and ended in order.
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -11,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use crate::ManagerError;
+use crate::bearer::Source;
 use crate::settings::Socket;
 use crate::supervisor::{Kind, Supervisor};
 
@@ -34,8 +40,8 @@ pub(crate) async fn accept(socket: Socket, router: Router, supervisor: Superviso
             accepted = accept_one(&socket) => accepted,
         };
         match accepted {
-            Ok(Stream::Tcp(stream)) => spawn(stream, &router, &supervisor),
-            Ok(Stream::Unix(stream)) => spawn(stream, &router, &supervisor),
+            Ok(Stream::Tcp(stream, from)) => spawn(stream, Source(from.to_string().into()), &router, &supervisor),
+            Ok(Stream::Unix(stream)) => spawn(stream, Source(Arc::from("unix")), &router, &supervisor),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -45,31 +51,32 @@ pub(crate) async fn accept(socket: Socket, router: Router, supervisor: Superviso
 }
 
 enum Stream {
-    Tcp(tokio::net::TcpStream),
+    Tcp(tokio::net::TcpStream, SocketAddr),
     Unix(tokio::net::UnixStream),
 }
 
 async fn accept_one(socket: &Socket) -> io::Result<Stream> {
     match socket {
         Socket::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (stream, from) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok(Stream::Tcp(stream))
+            Ok(Stream::Tcp(stream, from))
         }
         Socket::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
     }
 }
 
-fn spawn<S>(stream: S, router: &Router, supervisor: &Supervisor)
+fn spawn<S>(stream: S, source: Source, router: &Router, supervisor: &Supervisor)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let serving = connection(stream, router.clone(), supervisor.clone(), supervisor.stopping());
+    let serving = connection(stream, source, router.clone(), supervisor.clone(), supervisor.stopping());
     supervisor.spawn("connection", Kind::Session, serving);
 }
 
 async fn connection<S>(
     stream: S,
+    source: Source,
     router: Router,
     supervisor: Supervisor,
     stop: CancellationToken,
@@ -86,7 +93,12 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(source.clone());
+        router.call(request)
+    });
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = serving.as_mut() => served,
         () = stop.cancelled() => {

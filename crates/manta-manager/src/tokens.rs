@@ -1,4 +1,4 @@
-//! The two secrets of a manager: one for people and programs, one for nodes.
+//! The two secrets in a manager's data directory: one for its first administrator, one for nodes.
 //!
 //! Each is 256 random bits in a file that only its owner reads, kept across restarts; the running manager holds nothing
 //! but their SHA-256 digests and compares in constant time.
@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::ManagerError;
 
-/// The file in the data directory that holds the token of people and programs.
+/// The file in the data directory that holds the first administrator's token.
 pub const TOKEN_FILE: &str = "token";
 /// The file in the data directory that holds the token of nodes.
 pub const NODE_TOKEN_FILE: &str = "node-token";
@@ -20,23 +20,13 @@ pub const NODE_TOKEN_FILE: &str = "node-token";
 const TOKEN_BYTES: usize = 32;
 const TOKEN_FILE_BYTES_MAX: u64 = 256;
 
-/// What the bearer of a token is.
+/// Whose of the two a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// A person or a program.
-    User,
+pub(crate) enum Bearer {
+    /// The first administrator.
+    Administrator,
     /// A node's agent.
     Node,
-}
-
-impl Role {
-    /// Its name, for sentences.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Node => "node",
-        }
-    }
 }
 
 /// Digests of the tokens that this manager accepts.
@@ -55,13 +45,13 @@ impl Tokens {
     }
 
     /// Whose token that is. Takes the same time whichever differs, and wherever.
-    pub(crate) fn role_of(&self, token: &str) -> Option<Role> {
+    pub(crate) fn bearer_of(&self, token: &str) -> Option<Bearer> {
         let given = digest(token);
         let (user, node) = (given.ct_eq(&self.user), given.ct_eq(&self.node));
         if bool::from(user) {
-            Some(Role::User)
+            Some(Bearer::Administrator)
         } else if bool::from(node) {
-            Some(Role::Node)
+            Some(Bearer::Node)
         } else {
             None
         }
@@ -127,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_kept_and_tell_user_from_node() {
+    fn tokens_are_kept_and_tell_administrator_from_node() {
         let dir = tempfile::tempdir().unwrap();
         let first = Tokens::open(dir.path()).unwrap();
         let user = fs::read_to_string(dir.path().join(TOKEN_FILE)).unwrap();
@@ -135,10 +125,10 @@ mod tests {
         assert_ne!(user, node);
         let again = Tokens::open(dir.path()).unwrap();
         for tokens in [first, again] {
-            assert_eq!(tokens.role_of(user.trim()), Some(Role::User));
-            assert_eq!(tokens.role_of(node.trim()), Some(Role::Node));
-            assert_eq!(tokens.role_of(&user), None, "with its newline it is another text");
-            assert_eq!(tokens.role_of(""), None);
+            assert_eq!(tokens.bearer_of(user.trim()), Some(Bearer::Administrator));
+            assert_eq!(tokens.bearer_of(node.trim()), Some(Bearer::Node));
+            assert_eq!(tokens.bearer_of(&user), None, "with its newline it is another text");
+            assert_eq!(tokens.bearer_of(""), None);
         }
     }
 

@@ -5,6 +5,7 @@ use crate::cli::{Cli, ManagerVerb, NodeVerb, Verb};
 use crate::out;
 use crate::report::Failure;
 
+pub(crate) mod audit;
 pub(crate) mod change;
 pub(crate) mod demo;
 pub(crate) mod deploy;
@@ -29,6 +30,9 @@ pub(crate) mod results;
 pub(crate) mod rollout;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod token;
+pub(crate) mod user;
+pub(crate) mod whoami;
 pub(crate) mod why;
 
 /// Does what the command line says; the exit code is the outcome.
@@ -67,7 +71,12 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Key(verb) => key::main(verb, form),
         Verb::Rollout(verb) => rollout::main(verb, form),
         Verb::Rollback(args) => block_on(rollout::back::main(args, form)),
+        Verb::User(verb) => user::main(verb, form),
+        Verb::Token(verb) => token::main(verb, form),
+        Verb::Whoami(args) => block_on(whoami::main(args, form)),
+        Verb::Audit(args) => block_on(audit::main(args, form)),
         Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),
+        Verb::Access => out::put(&manta_manager::access()).map(|()| ExitCode::SUCCESS),
         Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -1,4 +1,5 @@
 //! The guard before every route: the host is ours, the token is known, and the route's row in the table lets its bearer in.
+//! What is denied, and what becomes of every change, is in the audit log before anybody is told.
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -6,45 +7,85 @@ use http::{HeaderMap, header};
 use manta_api::{ErrorCode, Problem};
 use tonic::Status;
 
+use super::access::Access;
+use super::audit::Asked;
+use super::call::no_cluster;
 use super::host::check_host;
 use super::problem::respond;
-use super::routes::{Access, access_of};
+use super::routes::{Route, row_of};
 use crate::app::App;
-use crate::tokens::Role;
+use crate::bearer::Identity;
+use crate::people::a;
+
+/// The beginning of what belongs to a cluster.
+const IN_A_CLUSTER: &str = "/v1/clusters/";
+
+/// A request that is not let in.
+struct Denied {
+    who: Identity,
+    problem: Problem,
+}
 
 /// Lets a request pass, or answers it with the reason why not.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let access = path.and_then(|path| access_of(request.method(), &path));
-    match admit(&app, &request, access) {
-        Ok(role) => {
-            if let Some(role) = role {
-                request.extensions_mut().insert(role);
-            }
-            next.run(request).await
+    let row = path.and_then(|path| row_of(request.method(), &path));
+    let asked = Asked::of(&app, &request, row);
+    let identity = match admit(&app, &request, row, asked.time_ms) {
+        Ok(identity) => identity,
+        Err(Denied { who, problem }) => {
+            let is_grpc = is_grpc(request.headers());
+            let noted = app.people.note_denial(asked.entry(&who, &problem.code)).await;
+            let problem = noted.map_or_else(Problem::from, |()| problem);
+            return if is_grpc { to_status(&problem).into_http() } else { respond(&problem) };
         }
-        Err(problem) if is_grpc(request.headers()) => to_status(&problem).into_http(),
-        Err(problem) => respond(&problem),
+    };
+    if let Err(error) = app.people.used(&identity, asked.time_ms).await {
+        return respond(&error.into());
+    }
+    request.extensions_mut().insert(identity.clone());
+    let response = next.run(request).await;
+    if !row.is_some_and(|row| row.is_change) {
+        return response;
+    }
+    match app.people.note(asked.entry_of(&identity, &response)).await {
+        Ok(()) => response,
+        Err(error) => respond(&error.into()),
     }
 }
 
-fn admit(app: &App, request: &Request, access: Option<Access>) -> Result<Option<Role>, Problem> {
-    check_host(&app.address, request.uri(), request.headers())?;
-    if let Some(Access::Open) = access {
-        return Ok(None);
+fn admit(app: &App, request: &Request, row: Option<&Route>, now_ms: u64) -> Result<Identity, Denied> {
+    let stranger = |problem| Denied { who: Identity::Nobody, problem };
+    check_host(&app.address, request.uri(), request.headers()).map_err(stranger)?;
+    if row.is_some_and(|row| row.access == Access::Open) {
+        return Ok(Identity::Nobody);
     }
-    let role = bearer(request.headers()).and_then(|token| app.tokens.role_of(token)).ok_or_else(|| {
-        Problem::new(ErrorCode::Unauthorized, "the request carries no token that this manager knows").hint(
-            "send `authorization: Bearer <token>`; the token is in the file `token` of the manager's data directory",
-        )
-    })?;
-    match access {
-        Some(Access::Only(roles)) if !roles.contains(&role) => {
-            let kind = role.name();
-            Err(Problem::new(ErrorCode::Forbidden, format!("a {kind} token may not do that")))
+    let token = bearer(request.headers()).unwrap_or_default();
+    let who = app.people.identify(token, now_ms).map_err(stranger)?;
+    let denied = |problem| Err(Denied { who: who.clone(), problem });
+    // What belongs to no cluster belongs to the manager's own.
+    let named = request.uri().path().strip_prefix(IN_A_CLUSTER).and_then(|rest| rest.split('/').next());
+    let cluster = named.unwrap_or(app.cluster.as_str());
+    if let Identity::User(user) = &who
+        && !user.may_enter(cluster)
+    {
+        return denied(no_cluster(cluster));
+    }
+    match row {
+        Some(row) if !row.access.admits(&who) => denied(forbidden(&who, row.access)),
+        _ => Ok(who),
+    }
+}
+
+fn forbidden(who: &Identity, access: Access) -> Problem {
+    let sentence = match (who, access) {
+        (Identity::User(user), Access::Users(least) | Access::UsersAndNodes(least)) => {
+            format!("your token is {}'s here, and that takes {}", a(user.role), a(least))
         }
-        _ => Ok(Some(role)),
-    }
+        (Identity::User(_), _) => "a user token may not do that".to_owned(),
+        _ => "a node token may not do that".to_owned(),
+    };
+    Problem::new(ErrorCode::Forbidden, sentence)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

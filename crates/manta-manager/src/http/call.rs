@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::problem::{internal, respond};
 use crate::app::App;
+use crate::bearer::Identity;
 use crate::keys::{self, Idempotency};
 
 /// Characters of a reader's complaint that are passed on; it may repeat what was sent.
@@ -38,6 +39,7 @@ pub(super) struct Call {
     params: BTreeMap<String, String>,
     query: BTreeMap<String, String>,
     pub(super) headers: HeaderMap,
+    pub(super) identity: Identity,
     pub(super) body: Body,
 }
 
@@ -53,9 +55,7 @@ pub(super) async fn handle(
         Err(problem) => return respond(&problem),
     };
     if let Some(cluster) = read.params.get("cluster").filter(|cluster| *cluster != app.cluster.as_str()) {
-        let ours = app.cluster.as_str();
-        let problem = Problem::new(ErrorCode::NotFound, format!("there is no cluster `{}` here", clip(cluster)));
-        return respond(&problem.hint(format!("this manager runs the cluster `{ours}`")));
+        return respond(&no_cluster(cluster));
     }
     call(app, read).await.unwrap_or_else(|problem| respond(&problem))
 }
@@ -73,7 +73,8 @@ impl Call {
             let known = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
             return Err(bad(format!("the query's `{}` is unknown here; known: {known}", clip(unknown))));
         }
-        Ok(Self { params, query, headers: parts.headers, body })
+        let identity = parts.extensions.remove().unwrap_or(Identity::Nobody);
+        Ok(Self { params, query, headers: parts.headers, identity, body })
     }
 
     /// A part of the path.
@@ -154,6 +155,12 @@ pub(crate) fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, 
     })?;
     json.end().map_err(|error| refuse("", &error))?;
     Ok(read)
+}
+
+/// There is no such cluster, or none that whoever asks may know of.
+pub(super) fn no_cluster(name: &str) -> Problem {
+    let problem = Problem::new(ErrorCode::NotFound, format!("there is no cluster `{}` here", clip(name)));
+    problem.hint("name the cluster with `--cluster` or MANTA_CLUSTER; the first one is `default`")
 }
 
 /// An answer of JSON.

@@ -1,5 +1,7 @@
 //! The public API: one table of routes, a guard that denies what the table does not allow, and a file per kind of thing.
+mod access;
 mod attempts;
+mod audit;
 mod auth;
 mod blobs;
 mod call;
@@ -13,6 +15,7 @@ mod nodes;
 mod openapi;
 mod partial;
 mod past;
+mod people;
 mod plan;
 mod problem;
 mod range;
@@ -23,6 +26,7 @@ mod stream;
 mod swarms;
 mod why;
 
+pub use access::access;
 pub(crate) use blobs::set_aside;
 pub(crate) use call::parse;
 pub use modules::about;

@@ -1,9 +1,10 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
 use manta_api::{
-    AttemptView, BundleSignatures, GlobalView, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView,
-    NodeView, PlanRequest, PlanView, Problem, PublishRequest, ReadyView, ReplayView, ResultView, RollbackRequest,
-    RolloutRequest, RolloutView, SwarmSubmission, SwarmView, WhyView, version,
+    AttemptView, AuditVerdictView, AuditView, BundleSignatures, GlobalView, LogLine, MarkRequest, ModuleUseView,
+    ModuleVersionView, ModuleView, NewTokenView, NodeView, PlanRequest, PlanView, Problem, PublishRequest, ReadyView,
+    ReplayView, ResultView, RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SwarmSubmission, SwarmView,
+    TokenRequest, TokenView, UserRequest, UserView, WhoView, WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -15,8 +16,9 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
+use super::access::Access;
 use super::call::KEY_HEADER;
-use super::routes::{Access, Content, ROUTES, Route, Serves};
+use super::routes::{Content, ROUTES, Route, Serves};
 
 const BEARER: &str = "token";
 /// What a key of a change means.
@@ -66,6 +68,15 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<ModuleView>(parts);
     parts = add::<ModuleVersionView>(parts);
     parts = add::<ModuleUseView>(parts);
+    parts = add::<WhoView>(parts);
+    parts = add::<UserRequest>(parts);
+    parts = add::<RoleRequest>(parts);
+    parts = add::<UserView>(parts);
+    parts = add::<TokenRequest>(parts);
+    parts = add::<TokenView>(parts);
+    parts = add::<NewTokenView>(parts);
+    parts = add::<AuditView>(parts);
+    parts = add::<AuditVerdictView>(parts);
     let digests = || ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).build();
     parts = parts.schema("Digests", ObjectBuilder::new().property("digests", digests()).required("digests").build());
     parts = parts.schema("Missing", ObjectBuilder::new().property("missing", digests()).required("missing").build());
@@ -131,7 +142,7 @@ fn operation(row: &Route) -> utoipa::openapi::path::Operation {
     operation = operation.response("2XX", good.build()).response("default", bad.build());
     match row.access {
         Access::Open => operation.build(),
-        Access::Only(_) => operation.security(SecurityRequirement::new(BEARER, [""; 0])).build(),
+        _ => operation.security(SecurityRequirement::new(BEARER, [""; 0])).build(),
     }
 }
 

@@ -10,24 +10,18 @@ use axum::routing::{MethodFilter, MethodRouter};
 use http::Method;
 use manta_api::node::node_gateway_server::NodeGatewayServer;
 use manta_api::{ErrorCode, Problem};
+use manta_types::Role;
 use manta_types::limits::NODE_MESSAGE_BYTES_MAX;
 
+use super::access::Access;
 use super::auth::guard;
 use super::call::{Answering, Call, handle};
 use super::problem::respond;
-use super::{attempts, blobs, events, health, logs, modules, nodes, plan, replays, rollouts, swarms, why};
+use super::{
+    attempts, audit, blobs, events, health, logs, modules, nodes, people, plan, replays, rollouts, swarms, why,
+};
 use crate::app::App;
 use crate::gateway::Gateway;
-use crate::tokens::Role;
-
-/// Who may use a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Anyone who reaches the port.
-    Open,
-    /// Bearers of a token of one of these roles.
-    Only(&'static [Role]),
-}
 
 /// What answers a route.
 #[derive(Clone, Copy)]
@@ -67,9 +61,11 @@ pub(super) struct Route {
     pub(super) is_change: bool,
 }
 
-const USER: Access = Access::Only(&[Role::User]);
-const NODE: Access = Access::Only(&[Role::Node]);
-const BOTH: Access = Access::Only(&[Role::User, Role::Node]);
+const VIEWER: Access = Access::Users(Role::Viewer);
+const DEVELOPER: Access = Access::Users(Role::Developer);
+const OPERATOR: Access = Access::Users(Role::Operator);
+const ADMIN: Access = Access::Users(Role::Admin);
+const NODE: Access = Access::Nodes;
 
 macro_rules! route {
     (change $method:ident $($row:tt)*) => { route!(@ true, $method $($row)*) };
@@ -90,101 +86,121 @@ macro_rules! route {
 }
 
 /// Every route.
-pub(super) static ROUTES: [Route; 49] = {
+pub(super) static ROUTES: &[Route] = {
     use Content::{Bytes, Events, Json, List, Metrics, Nothing};
-    [
+    &[
         route!(GET "/healthz" Access::Open, health::live, "Whether the manager serves", Nothing => Nothing),
         route!(GET "/readyz" Access::Open, health::ready, "Whether the manager can take work: 200, or 503 with what stands in the way",
             Nothing => Json("ReadyView")),
-        route!(GET "/metrics" USER, health::metrics, "What the manager counts, in the form that Prometheus reads",
+        route!(GET "/metrics" VIEWER, health::metrics, "What the manager counts, in the form that Prometheus reads",
             Nothing => Metrics),
-        route!(POST "/v1/clusters/{cluster}/blobs/missing" BOTH, blobs::missing, "Which blobs are not stored",
+        route!(POST "/v1/clusters/{cluster}/blobs/missing" Access::UsersAndNodes(Role::Developer), blobs::missing, "Which blobs are not stored",
             Json("Digests") => Json("Missing")),
-        route!(PUT "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::put, "Store a blob", Bytes => Nothing),
-        route!(GET "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::get, "Read a blob, or one range of it", Nothing => Bytes),
-        route!(GET "/v1/clusters/{cluster}/blobs/{digest}/received" BOTH, blobs::received,
+        route!(PUT "/v1/clusters/{cluster}/blobs/{digest}" Access::UsersAndNodes(Role::Developer), blobs::put, "Store a blob", Bytes => Nothing),
+        route!(GET "/v1/clusters/{cluster}/blobs/{digest}" Access::UsersAndNodes(Role::Viewer), blobs::get, "Read a blob, or one range of it", Nothing => Bytes),
+        route!(GET "/v1/clusters/{cluster}/blobs/{digest}/received" Access::UsersAndNodes(Role::Developer), blobs::received,
             "How much is kept of an upload that broke off: its rest is put with a `Content-Range`", Nothing => Json("Received")),
-        route!(HEAD "/v1/clusters/{cluster}/blobs/{digest}" BOTH, blobs::head, "Whether a blob is stored, and its size",
+        route!(HEAD "/v1/clusters/{cluster}/blobs/{digest}" Access::UsersAndNodes(Role::Viewer), blobs::head, "Whether a blob is stored, and its size",
             Nothing => Nothing),
-        route!(change POST "/v1/clusters/{cluster}/swarms" USER, swarms::submit, "Deploy a swarm",
+        route!(change POST "/v1/clusters/{cluster}/swarms" DEVELOPER, swarms::submit, "Deploy a swarm",
             Json("SwarmSubmission") => Json("SwarmView")),
-        route!(POST "/v1/clusters/{cluster}/swarms/plan" USER, plan::plan, "What a swarm would do, before anything runs",
+        route!(POST "/v1/clusters/{cluster}/swarms/plan" VIEWER, plan::plan, "What a swarm would do, before anything runs",
             Json("PlanRequest") => Json("PlanView")),
-        route!(GET "/v1/clusters/{cluster}/swarms" USER, swarms::list, "All swarms, oldest first", Nothing => List("SwarmView")),
-        route!(GET "/v1/clusters/{cluster}/swarms/{id}" USER, swarms::show, "One swarm, as it is or as it was at an event", Nothing => Json("SwarmView"),
+        route!(GET "/v1/clusters/{cluster}/swarms" VIEWER, swarms::list, "All swarms, oldest first", Nothing => List("SwarmView")),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}" VIEWER, swarms::show, "One swarm, as it is or as it was at an event", Nothing => Json("SwarmView"),
             ["at"]),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/stop" USER, swarms::stop, "End a swarm", Nothing => Json("SwarmView")),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/retry" USER, swarms::retry, "Let a new swarm go on where one that failed stopped",
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/stop" DEVELOPER, swarms::stop, "End a swarm", Nothing => Json("SwarmView")),
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/retry" DEVELOPER, swarms::retry, "Let a new swarm go on where one that failed stopped",
             Nothing => Json("SwarmView")),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/pause" USER, swarms::pause, "Hold a swarm: what runs may end, nothing starts",
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/pause" DEVELOPER, swarms::pause, "Hold a swarm: what runs may end, nothing starts",
             Nothing => Json("SwarmView")),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/resume" USER, swarms::resume, "Let a paused swarm go on",
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/resume" DEVELOPER, swarms::resume, "Let a paused swarm go on",
             Nothing => Json("SwarmView")),
-        route!(GET "/v1/clusters/{cluster}/swarms/{id}/why" USER, why::swarm, "Why a swarm or one of its tasks is as it is",
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/why" VIEWER, why::swarm, "Why a swarm or one of its tasks is as it is",
             Nothing => Json("WhyView"), ["task", "iteration"]),
-        route!(GET "/v1/clusters/{cluster}/attempts/{id}/why" USER, why::attempt, "Why an attempt is as it is",
+        route!(GET "/v1/clusters/{cluster}/attempts/{id}/why" VIEWER, why::attempt, "Why an attempt is as it is",
             Nothing => Json("WhyView")),
-        route!(GET "/v1/clusters/{cluster}/swarms/{id}/events" USER, events::read, "A swarm's history", Nothing => Events("EventView"),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/events" VIEWER, events::read, "A swarm's history", Nothing => Events("EventView"),
             ["after", "follow"]),
-        route!(GET "/v1/clusters/{cluster}/swarms/{id}/logs" USER, logs::read, "A swarm's log", Nothing => Events("LogLine"),
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/logs" VIEWER, logs::read, "A swarm's log", Nothing => Events("LogLine"),
             ["after", "follow", "task", "node", "iteration", "level", "attempt", "source"]),
-        route!(GET "/v1/clusters/{cluster}/swarms/{id}/results" USER, swarms::results, "What attempts published",
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/results" VIEWER, swarms::results, "What attempts published",
             Nothing => List("ResultView")),
-        route!(GET "/v1/clusters/{cluster}/swarms/{id}/globals" USER, swarms::globals, "A swarm's globals as they are now",
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/globals" VIEWER, swarms::globals, "A swarm's globals as they are now",
             Nothing => List("GlobalView")),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts" USER, rollouts::start,
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts" DEVELOPER, rollouts::start,
             "Roll out another version of a task's module", Json("RolloutRequest") => Json("RolloutView")),
-        route!(GET "/v1/clusters/{cluster}/swarms/{id}/rollouts" USER, rollouts::list, "A swarm's rollouts, oldest first",
+        route!(GET "/v1/clusters/{cluster}/swarms/{id}/rollouts" VIEWER, rollouts::list, "A swarm's rollouts, oldest first",
             Nothing => List("RolloutView")),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/hold" USER, rollouts::hold, "Let a task's rollout stay at its step",
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/hold" DEVELOPER, rollouts::hold, "Let a task's rollout stay at its step",
             Nothing => Json("RolloutView")),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/resume" USER, rollouts::resume, "Let a held rollout go on as its gates say",
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/resume" DEVELOPER, rollouts::resume, "Let a held rollout go on as its gates say",
             Nothing => Json("RolloutView")),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/promote" USER, rollouts::promote,
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/promote" DEVELOPER, rollouts::promote,
             "Let a rollout take its next step, or its last, whatever its gates say", Nothing => Json("RolloutView"), ["full"]),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/revert" USER, rollouts::revert, "Take a rollout back",
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollouts/{task}/revert" DEVELOPER, rollouts::revert, "Take a rollout back",
             Nothing => Json("RolloutView")),
-        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollback" USER, rollouts::back,
+        route!(change POST "/v1/clusters/{cluster}/swarms/{id}/rollback" DEVELOPER, rollouts::back,
             "Run the version again that a task ran before its last rollout that completed",
             Json("RollbackRequest") => Json("RolloutView")),
-        route!(GET "/v1/clusters/{cluster}/rollouts" USER, rollouts::list_all, "All rollouts of all swarms",
+        route!(GET "/v1/clusters/{cluster}/rollouts" VIEWER, rollouts::list_all, "All rollouts of all swarms",
             Nothing => List("RolloutView")),
-        route!(change POST "/v1/clusters/{cluster}/modules" USER, modules::publish,
+        route!(change POST "/v1/clusters/{cluster}/modules" DEVELOPER, modules::publish,
             "Publish a version of a module, for ever; its bundle is stored", Json("PublishRequest") => Json("ModuleVersionView")),
-        route!(GET "/v1/clusters/{cluster}/modules" USER, modules::list, "All modules, or those that a text is in, by name",
+        route!(GET "/v1/clusters/{cluster}/modules" VIEWER, modules::list, "All modules, or those that a text is in, by name",
             Nothing => List("ModuleView"), ["after", "limit", "search"]),
-        route!(GET "/v1/clusters/{cluster}/modules/{name}" USER, modules::show, "All versions of a module, the newest first",
+        route!(GET "/v1/clusters/{cluster}/modules/{name}" VIEWER, modules::show, "All versions of a module, the newest first",
             Nothing => List("ModuleVersionView")),
-        route!(GET "/v1/clusters/{cluster}/modules/{name}/chosen" USER, modules::choose,
+        route!(GET "/v1/clusters/{cluster}/modules/{name}/chosen" VIEWER, modules::choose,
             "The version of a module that a version, a range or a tag means; without one, the newest",
             Nothing => Json("ModuleVersionView"), ["version"]),
-        route!(GET "/v1/clusters/{cluster}/modules/{name}/users" USER, modules::users, "The swarms that pin a version of a module",
+        route!(GET "/v1/clusters/{cluster}/modules/{name}/users" VIEWER, modules::users, "The swarms that pin a version of a module",
             Nothing => List("ModuleUseView")),
-        route!(change POST "/v1/clusters/{cluster}/modules/{name}/marks" USER, modules::mark,
+        route!(change POST "/v1/clusters/{cluster}/modules/{name}/marks" DEVELOPER, modules::mark,
             "Say something of a version from now on: yanked, deprecated, a tag, a signature",
             Json("MarkRequest") => Json("ModuleVersionView")),
         route!(GET "/v1/clusters/{cluster}/signatures/{bundle}" NODE, modules::signatures, "The signatures of a bundle",
             Nothing => Json("BundleSignatures")),
-        route!(GET "/v1/clusters/{cluster}/nodes" USER, nodes::list, "All nodes, by name", Nothing => List("NodeView")),
-        route!(change POST "/v1/clusters/{cluster}/nodes/{name}/drain" USER, nodes::drain, "Take a node out of use: what runs may end, nothing new comes",
+        route!(GET "/v1/clusters/{cluster}/nodes" VIEWER, nodes::list, "All nodes, by name", Nothing => List("NodeView")),
+        route!(change POST "/v1/clusters/{cluster}/nodes/{name}/drain" OPERATOR, nodes::drain, "Take a node out of use: what runs may end, nothing new comes",
             Nothing => Json("NodeView"), ["deadline_ms"]),
-        route!(change POST "/v1/clusters/{cluster}/nodes/{name}/resume" USER, nodes::resume, "Take a node into use again",
+        route!(change POST "/v1/clusters/{cluster}/nodes/{name}/resume" OPERATOR, nodes::resume, "Take a node into use again",
             Nothing => Json("NodeView")),
-        route!(change POST "/v1/clusters/{cluster}/nodes/{name}/revoke" USER, nodes::revoke,
+        route!(change POST "/v1/clusters/{cluster}/nodes/{name}/revoke" OPERATOR, nodes::revoke,
             "Take a node's identity away, for good: what runs there counts no more", Nothing => Json("NodeView")),
-        route!(GET "/v1/clusters/{cluster}/attempts/{id}" USER, attempts::show, "One attempt, however long it is over",
+        route!(GET "/v1/clusters/{cluster}/attempts/{id}" VIEWER, attempts::show, "One attempt, however long it is over",
             Nothing => Json("AttemptView")),
-        route!(change POST "/v1/clusters/{cluster}/attempts/{id}/replay" USER, replays::order,
+        route!(change POST "/v1/clusters/{cluster}/attempts/{id}/replay" DEVELOPER, replays::order,
             "Run a past attempt again on its node; nothing of it counts", Nothing => Json("ReplayView")),
-        route!(GET "/v1/clusters/{cluster}/replays/{id}" USER, replays::show, "One replay", Nothing => Json("ReplayView")),
-        route!(change POST "/v1/clusters/{cluster}/replays/{id}/stop" USER, replays::stop, "End a replay",
+        route!(GET "/v1/clusters/{cluster}/replays/{id}" VIEWER, replays::show, "One replay", Nothing => Json("ReplayView")),
+        route!(change POST "/v1/clusters/{cluster}/replays/{id}/stop" DEVELOPER, replays::stop, "End a replay",
             Nothing => Json("ReplayView")),
-        route!(GET "/v1/clusters/{cluster}/replays/{id}/events" USER, replays::events, "What a replay told",
+        route!(GET "/v1/clusters/{cluster}/replays/{id}/events" VIEWER, replays::events, "What a replay told",
             Nothing => Events("ReplayEvent"), ["after", "follow"]),
         route!(GET "/v1/clusters/{cluster}/replays/{id}/inputs" NODE, replays::inputs,
             "What a replayed attempt could read", Nothing => Json("AttemptInputs")),
         route!(GET "/v1/clusters/{cluster}/attempts/{id}/inputs" NODE, attempts::inputs, "What an attempt may read",
             Nothing => Json("AttemptInputs")),
+        route!(GET "/v1/clusters/{cluster}/whoami" VIEWER, people::whoami, "Whose token the request carries, and what it may do",
+            Nothing => Json("WhoView")),
+        route!(GET "/v1/clusters/{cluster}/users" ADMIN, people::users, "All users, by name", Nothing => List("UserView")),
+        route!(change POST "/v1/clusters/{cluster}/users" ADMIN, people::add_user, "Add a user", Json("UserRequest") => Json("UserView")),
+        route!(change POST "/v1/clusters/{cluster}/users/{name}/role" ADMIN, people::set_role,
+            "Give a user another role, at once for all their tokens", Json("RoleRequest") => Json("UserView")),
+        route!(change POST "/v1/clusters/{cluster}/users/{name}/remove" ADMIN, people::remove_user,
+            "Remove a user with all their tokens", Nothing => Json("UserView")),
+        route!(GET "/v1/clusters/{cluster}/tokens" VIEWER, people::tokens, "One's own tokens; for an admin, everybody's",
+            Nothing => List("TokenView")),
+        route!(change POST "/v1/clusters/{cluster}/tokens" VIEWER, people::add_token,
+            "Make a token, which is shown this once; under a key that was used already, a conflict", Json("TokenRequest") => Json("NewTokenView")),
+        route!(change POST "/v1/clusters/{cluster}/tokens/{id}/revoke" VIEWER, people::revoke, "End a token at once",
+            Nothing => Json("TokenView")),
+        route!(change POST "/v1/clusters/{cluster}/tokens/{id}/rotate" VIEWER, people::rotate,
+            "Make a token in the place of another, which ends at once", Nothing => Json("NewTokenView")),
+        route!(GET "/v1/clusters/{cluster}/audit" ADMIN, audit::read, "The newest records of the audit log, in order",
+            Nothing => List("AuditView"), ["after", "since_ms", "user", "limit"]),
+        route!(GET "/v1/clusters/{cluster}/audit/verdict" ADMIN, audit::verdict,
+            "Whether every record of the audit log is what was written", Nothing => Json("AuditVerdictView"), ["seq"]),
         Route {
             method: Method::POST,
             path: "/manta.node.v1.NodeGateway/{*rest}",
@@ -199,17 +215,16 @@ pub(super) static ROUTES: [Route; 49] = {
     ]
 };
 
-/// Who may use a route; nothing where the table has no such row.
-pub(super) fn access_of(method: &Method, path: &str) -> Option<Access> {
-    let find =
-        |method: &Method| ROUTES.iter().find(|row| row.path == path && row.method == *method).map(|row| row.access);
+/// The row of a request; nothing where the table has none.
+pub(super) fn row_of(method: &Method, path: &str) -> Option<&'static Route> {
+    let find = |method: &Method| ROUTES.iter().find(|row| row.path == path && row.method == *method);
     find(method).or_else(|| if method == Method::HEAD { find(&Method::GET) } else { None })
 }
 
 /// The router, made from the table, behind the guard.
 pub(crate) fn router(app: &App) -> Router {
     let mut paths: BTreeMap<&str, MethodRouter> = BTreeMap::new();
-    for row in &ROUTES {
+    for row in ROUTES {
         let filter = MethodFilter::try_from(row.method.clone()).expect("the table holds standard methods only");
         let methods = paths.remove(row.path).unwrap_or_else(|| MethodRouter::new().fallback(no_such_method));
         let methods = match row.serves {
@@ -251,16 +266,23 @@ mod tests {
 
     #[test]
     fn what_users_post_is_done_once_under_a_key_unless_it_only_asks() {
-        let posts = ROUTES.iter().filter(|row| row.method == Method::POST && row.access == USER);
+        let posts = ROUTES.iter().filter(|row| row.method == Method::POST && matches!(row.access, Access::Users(_)));
         let asking: Vec<_> = posts.filter(|row| !row.is_change).map(|row| row.path).collect();
         assert_eq!(asking, ["/v1/clusters/{cluster}/swarms/plan"]);
         assert!(ROUTES.iter().filter(|row| row.is_change).all(|row| row.method == Method::POST));
     }
 
     #[test]
-    fn what_the_table_does_not_hold_has_no_access() {
-        assert_eq!(access_of(&Method::DELETE, "/v1/clusters/{cluster}/swarms"), None);
-        assert_eq!(access_of(&Method::GET, "/v1/clusters/{cluster}/secrets"), None);
-        assert_eq!(access_of(&Method::HEAD, "/v1/clusters/{cluster}/nodes"), Some(USER));
+    fn what_the_table_does_not_hold_has_no_row() {
+        assert!(row_of(&Method::DELETE, "/v1/clusters/{cluster}/swarms").is_none());
+        assert!(row_of(&Method::GET, "/v1/clusters/{cluster}/secrets").is_none());
+        let nodes = row_of(&Method::HEAD, "/v1/clusters/{cluster}/nodes").map(|row| row.access);
+        assert_eq!(nodes, Some(VIEWER));
+    }
+
+    #[test]
+    fn no_change_is_open_to_those_who_only_look_on_but_of_their_own_tokens() {
+        let looking = ROUTES.iter().filter(|row| row.is_change && row.access == VIEWER);
+        assert!(looking.into_iter().all(|row| row.path.starts_with("/v1/clusters/{cluster}/tokens")));
     }
 }

@@ -9,6 +9,7 @@ use manta_store::KeyRecord;
 use manta_types::name::nearest;
 use manta_types::{AttemptId, SwarmEvent, SwarmId, SwarmSpec, SwarmState};
 
+use super::audit::made;
 use super::call::{Answer, Call, clip, json};
 use super::history::rebuild;
 use super::stream::PAGE;
@@ -42,7 +43,7 @@ pub(super) async fn submit(app: App, mut call: Call) -> Answer {
     let taken = submit::submit(&app, &body, idempotency).await?;
     manta_types::crash_point!("manager.submit.durable");
     let status = if taken.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    show_id(&app, taken.swarm, status).await
+    Ok(made(show_id(&app, taken.swarm, status).await?, taken.swarm.to_string()))
 }
 
 pub(super) async fn list(app: App, _call: Call) -> Answer {
@@ -72,7 +73,7 @@ pub(super) async fn retry(app: App, call: Call) -> Answer {
     let failed = find(&app, call.param("id")).await?.id;
     let taken = submit::retry(&app, failed, idempotency).await?;
     let status = if taken.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    show_id(&app, taken.swarm, status).await
+    Ok(made(show_id(&app, taken.swarm, status).await?, taken.swarm.to_string()))
 }
 
 pub(super) async fn pause(app: App, call: Call) -> Answer {

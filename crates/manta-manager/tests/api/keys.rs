@@ -157,7 +157,7 @@ async fn every_change_refuses_a_key_that_is_none() {
     };
     let paths = api["paths"].as_object().unwrap().iter().filter(|(_, path)| takes_key(path));
     let paths: Vec<_> = paths.map(|(path, _)| path.strip_prefix("/v1/clusters/{cluster}").unwrap()).collect();
-    assert_eq!(paths.len(), 18, "{paths:?}");
+    assert!(paths.len() >= 24, "{paths:?}");
     let long = "x".repeat(256);
     for path in paths {
         for (key, words) in [("", "0 bytes; 1 to 255"), (&long, "256 bytes; 1 to 255"), ("schlüssel", "plain ASCII")] {

@@ -10,6 +10,7 @@ mod hostile;
 mod keys;
 mod modules;
 mod node;
+mod people;
 mod plan;
 mod replay;
 mod storage;

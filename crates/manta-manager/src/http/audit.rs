@@ -1,0 +1,117 @@
+//! The audit log: what is noted of a request, and what people read of it.
+use std::fmt::Write;
+
+use axum::extract::Request;
+use axum::response::Response;
+use http::StatusCode;
+use manta_api::{AuditVerdictView, AuditView};
+use manta_store::{AuditEntry, AuditFilter, AuditRecord};
+use manta_types::name::printable;
+
+use super::call::{Answer, Call, KEY_HEADER, json};
+use super::problem::Told;
+use super::routes::Route;
+use crate::app::App;
+use crate::bearer::{Identity, Source};
+
+/// Characters of a text of the client's that are noted.
+const TEXT_CHARS_MAX: usize = 255;
+/// Records in one answer, unless it asks for fewer.
+const RECORDS_MAX: usize = 1_000;
+
+/// What an answer made, as the audit log is to name it; in the answer's extensions.
+#[derive(Debug, Clone)]
+pub(super) struct Made(pub(super) String);
+
+/// Notes in an answer what it made.
+pub(super) fn made(mut response: Response, object: impl Into<String>) -> Response {
+    response.extensions_mut().insert(Made(object.into()));
+    response
+}
+
+/// What is noted of a request, read before it is answered.
+pub(super) struct Asked {
+    /// Wall clock, ms since 1970.
+    pub(super) time_ms: u64,
+    entry: AuditEntry,
+}
+
+impl Asked {
+    pub(super) fn of(app: &App, request: &Request, row: Option<&Route>) -> Self {
+        let time_ms = app.clock.now().wall_ms;
+        let source = request.extensions().get::<Source>().map_or_else(String::new, |source| source.0.to_string());
+        let key = request.headers().get(KEY_HEADER).map(|key| String::from_utf8_lossy(key.as_bytes()));
+        let entry = AuditEntry {
+            time_ms,
+            cluster: app.cluster.clone(),
+            who: String::new(),
+            token: None,
+            source,
+            method: request.method().to_string(),
+            route: row.map_or_else(String::new, |row| row.path.to_owned()),
+            object: printable(request.uri().path(), TEXT_CHARS_MAX),
+            outcome: String::new(),
+            key: key.map(|key| printable(&key, TEXT_CHARS_MAX)),
+        };
+        Self { time_ms, entry }
+    }
+
+    /// The record of what came of it.
+    pub(super) fn entry(self, who: &Identity, outcome: &str) -> AuditEntry {
+        let token = who.token().map(str::to_owned);
+        AuditEntry { who: who.to_string(), token, outcome: outcome.to_owned(), ..self.entry }
+    }
+
+    /// The same, read from the answer.
+    pub(super) fn entry_of(self, who: &Identity, response: &Response) -> AuditEntry {
+        let outcome = match response.extensions().get::<Told>() {
+            Some(Told(code)) => code.clone(),
+            None if response.status().is_success() => "done".to_owned(),
+            None => format!("status {}", response.status().as_u16()),
+        };
+        let mut entry = self.entry(who, &outcome);
+        if let Some(Made(object)) = response.extensions().get() {
+            entry.object.push(' ');
+            entry.object.push_str(&printable(object, TEXT_CHARS_MAX));
+        }
+        entry
+    }
+}
+
+pub(super) async fn read(app: App, call: Call) -> Answer {
+    let filter = AuditFilter {
+        cluster: Some(app.cluster.clone()),
+        after: call.query("after")?.unwrap_or(0),
+        since_ms: call.query("since_ms")?.unwrap_or(0),
+        who: call.query("user")?,
+    };
+    let limit = call.query::<usize>("limit")?.unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
+    let records = app.people.audit(filter, limit).await?;
+    json(StatusCode::OK, &records.into_iter().map(view).collect::<Vec<_>>())
+}
+
+pub(super) async fn verdict(app: App, call: Call) -> Answer {
+    let (verdict, noted) = app.people.audit_verdict(call.query("seq")?).await?;
+    let view = AuditVerdictView {
+        records: verdict.records,
+        first_seq: verdict.head.first_seq,
+        head_seq: verdict.head.seq,
+        head: hex(&verdict.head.digest),
+        noted: noted.map(|digest| hex(&digest)),
+        damage: verdict.damage,
+    };
+    json(StatusCode::OK, &view)
+}
+
+fn view(record: AuditRecord) -> AuditView {
+    let AuditRecord { seq, entry, digest } = record;
+    let AuditEntry { time_ms, cluster: _, who, token, source, method, route, object, outcome, key } = entry;
+    AuditView { seq, time_ms, who, token, source, method, route, object, outcome, key, digest: hex(&digest) }
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a text takes any text");
+        text
+    })
+}
