@@ -1,4 +1,5 @@
-//! Lists the files of `examples/`, so that `manta demo` and `manta new` carry them in the binary.
+//! Lists the files of `examples/`, so that `manta demo` and `manta new` carry them in the binary, and every limit that is
+//! built in, so that `manta limits` cannot forget one.
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -19,7 +20,29 @@ fn main() -> io::Result<()> {
         }
     }
     templates.push_str("]\n");
-    fs::write(out.join("templates.rs"), templates)
+    fs::write(out.join("templates.rs"), templates)?;
+    fs::write(out.join("limits.rs"), limits(&Path::new(&manifest_dir).join("../manta-types/src/limits.rs"))?)
+}
+
+/// The constants of a file as Rust: name, value and what stands above it.
+fn limits(source: &Path) -> io::Result<String> {
+    println!("cargo::rerun-if-changed={}", source.display());
+    let (mut list, mut about) = (String::from("vec![\n"), String::new());
+    for line in fs::read_to_string(source)?.lines() {
+        if let Some(words) = line.strip_prefix("/// ") {
+            let space = if about.is_empty() { "" } else { " " };
+            let _ = write!(about, "{space}{words}");
+            continue;
+        }
+        if let Some((name, _)) = line.strip_prefix("pub const ").and_then(|rest| rest.split_once(':'))
+            && !name.contains(['(', ' '])
+        {
+            let _ = writeln!(list, "    ({name:?}, &manta_types::limits::{name}, {about:?}),");
+        }
+        about.clear();
+    }
+    list.push_str("]\n");
+    Ok(list)
 }
 
 /// A folder's files as Rust: path in the folder → content.

@@ -135,3 +135,42 @@ def test_the_audit_log_tells_what_was_done_and_whether_it_is_whole(cluster, admi
     assert broken.code == DAMAGED and "record 3 is not what was written" in broken.out, broken.text
     scrubbed = admin("manager", "scrub", "--data-dir", cluster.data_dir)
     assert scrubbed.code == DAMAGED and "record 3" in scrubbed.out, scrubbed.text
+
+
+ONE = """
+    class One(Swarm):
+        def __init__(self):
+            super().__init__()
+            self.ok = Task(Module("modules/ok.py"))
+
+        def execute(self):
+            return self.ok()
+"""
+
+
+def test_a_quota_is_refused_with_its_name_and_value(manta, cluster, admin, let_in):
+    cluster.start_node("node-1")
+    cluster.wait_for_nodes("node-1")
+    viewer = let_in("ada", "viewer")
+    assert viewer("quota", "show").code == 0
+    assert viewer("quota", "set", "nodes", "9").code == DENIED
+    assert admin("quota", "set", "swarms-live", "0").code == 0
+    refused = admin("deploy", manta.swarm(ONE))
+    assert refused.code == CONFLICT and "quota of 0 (swarms-live)" in refused.err, refused.text
+    assert admin("quota", "set", "stored-bytes", "1KiB").code == 0
+    shown = json.loads(admin("quota", "show", "--json").out)["quotas"]
+    limits = {quota["name"]: (quota["limit"], quota["used"]) for quota in shown}
+    assert limits["swarms-live"] == (0, 0) and limits["nodes"] == (None, 1), shown
+    assert limits["stored-bytes"][0] == 1024 and limits["calls-per-second"] == (None, None), shown
+    for quota in ("swarms-live", "stored-bytes"):
+        assert admin("quota", "set", quota, "none").code == 0
+    swarm = cluster.deploy(manta.swarm(ONE))
+    cluster.wait_for(swarm, "succeeded")
+    wrong = admin("quota", "set", "cakes", "3")
+    assert wrong.code == USAGE and "swarms-live, nodes" in wrong.err, wrong.text
+
+
+def test_every_limit_is_printed(manta):
+    limits = json.loads(manta("limits", "--json").out)["limits"]
+    assert {"tasks_per_swarm_max", "token_life_max"} <= {limit["name"] for limit in limits}
+    assert "users_per_cluster_max" in manta("limits", "users").out

@@ -85,6 +85,8 @@ catalogue! {
     Conflict = "0502", 409, 8, "it conflicts with what is there";
     /// Larger than the limit.
     TooLarge = "0503", 413, 4, "it is larger than the limit";
+    /// The cluster has as much as it may.
+    QuotaReached = "0504", 429, 8, "a quota is reached";
     /// The manager cannot be reached.
     Unreachable = "0601", 503, 5, "the manager cannot be reached";
     /// The address is taken.

@@ -36,7 +36,8 @@ pub use module::{
     PublishRequest,
 };
 pub use people::{
-    AuditVerdictView, AuditView, NewTokenView, RoleRequest, TokenRequest, TokenView, UserRequest, UserView, WhoView,
+    AuditVerdictView, AuditView, NewTokenView, QuotaRequest, QuotaView, RoleRequest, TokenRequest, TokenView,
+    UserRequest, UserView, WhoView,
 };
 pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
 pub use ready::{Obstacle, ReadyView};

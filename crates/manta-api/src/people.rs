@@ -1,5 +1,5 @@
 //! Users, tokens and the audit log, as the public API takes and shows them.
-use manta_types::Role;
+use manta_types::{Quota, Role};
 use serde::{Deserialize, Serialize};
 
 /// A user who is to be.
@@ -146,4 +146,30 @@ pub struct AuditVerdictView {
     pub noted: Option<String>,
     /// What is wrong, one sentence each.
     pub damage: Vec<String>,
+}
+
+/// A quota of the cluster, and what is used of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct QuotaView {
+    /// `swarms-live`, `nodes`, `stored-bytes` or `calls-per-second`.
+    #[schema(value_type = String)]
+    pub name: Quota,
+    /// The most that the cluster may have; absent: no limit.
+    pub limit: Option<u64>,
+    /// What it has now, where that is counted; bytes as of the last 30 seconds.
+    pub used: Option<u64>,
+    /// What it counts.
+    pub about: String,
+}
+
+/// A quota that is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaRequest {
+    /// `swarms-live`, `nodes`, `stored-bytes` or `calls-per-second`.
+    #[schema(value_type = String)]
+    pub name: Quota,
+    /// The most that the cluster may have; absent: no limit.
+    #[serde(default)]
+    pub limit: Option<u64>,
 }

@@ -29,7 +29,7 @@ fn example() -> &'static str {
 }
 
 /// A whole number of at least 1, with KiB, MiB, GiB or TiB behind it or nothing.
-fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &str) -> Option<u64> {
     const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
     let unit = UNITS.into_iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
     let (digits, bits) = unit.unwrap_or((text, 0));

@@ -6,8 +6,9 @@ use clap::{Parser, Subcommand};
 use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
-    audit, change, demo, deploy, doctor, events, export, image, key, logs, ls, manager_data, manager_run, module, new,
-    node_duty, node_ls, node_run, plan, replay, results, rollout, run, show, token, user, whoami, why,
+    audit, change, demo, deploy, doctor, events, export, image, key, limits, logs, ls, manager_data, manager_run,
+    module, new, node_duty, node_ls, node_run, plan, quota, replay, results, rollout, run, show, token, user, whoami,
+    why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -87,6 +88,11 @@ pub(crate) enum Verb {
     /// The tokens with which people and programs prove who they are.
     #[command(subcommand)]
     Token(token::Verb),
+    /// What the cluster may use of its manager, and what it uses.
+    #[command(subcommand)]
+    Quota(quota::Verb),
+    /// Print every limit that is built in.
+    Limits(limits::Args),
     /// Say whose token you have, and what it may do.
     Whoami(whoami::Args),
     /// Print what was done to a cluster and what was denied: when, by whom, from where.

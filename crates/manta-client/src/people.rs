@@ -1,8 +1,9 @@
 //! Users, tokens, and the audit log.
 use manta_api::{
-    AuditVerdictView, AuditView, NewTokenView, RoleRequest, TokenRequest, TokenView, UserRequest, UserView, WhoView,
+    AuditVerdictView, AuditView, NewTokenView, QuotaRequest, QuotaView, RoleRequest, TokenRequest, TokenView,
+    UserRequest, UserView, WhoView,
 };
-use manta_types::Role;
+use manta_types::{Quota, Role};
 
 use crate::swarms::encode;
 use crate::{Client, ClientError};
@@ -92,6 +93,22 @@ impl Client {
     /// As for [`Self::new_token`].
     pub async fn rotate_token(&self, id: &str, key: &str) -> Result<NewTokenView, ClientError> {
         self.change_json(&format!("/tokens/{}/rotate", encode(id)), &(), key).await
+    }
+
+    /// All quotas of the cluster, and what is used of each.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn quotas(&self) -> Result<Vec<QuotaView>, ClientError> {
+        self.get_json("/quotas").await
+    }
+
+    /// Sets a quota, or lifts it; gives all of them.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn set_quota(&self, name: Quota, limit: Option<u64>, key: &str) -> Result<Vec<QuotaView>, ClientError> {
+        self.change_json("/quotas", &QuotaRequest { name, limit }, key).await
     }
 
     /// The newest records of the audit log that pass the filter, in order.

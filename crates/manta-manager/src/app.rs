@@ -13,6 +13,7 @@ use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::orchestrator::Handle;
 use crate::people::People;
+use crate::quotas::Quotas;
 use crate::replays::Replays;
 use crate::settings::Listen;
 use crate::space::Space;
@@ -29,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) generation: u64,
     pub(crate) address: Listen,
     pub(crate) people: People,
+    pub(crate) quotas: Quotas,
     pub(crate) handle: Handle,
     pub(crate) store: Owned<Box<dyn StateStore>>,
     pub(crate) blobs: Arc<dyn BlobStore>,

@@ -20,6 +20,7 @@ mod metrics;
 mod open;
 pub mod orchestrator;
 mod people;
+mod quotas;
 mod reach;
 mod ready;
 mod replays;

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::open::Opened;
 use crate::orchestrator::{Orchestrator, recover};
 use crate::people::People;
+use crate::quotas::Quotas;
 use crate::serve;
 use crate::settings::{Bound, Listen, Settings};
 use crate::space::Space;
@@ -84,6 +85,7 @@ async fn serve_until(
         generation,
         address: address.clone(),
         people,
+        quotas: Quotas::default(),
         handle,
         store,
         blobs,

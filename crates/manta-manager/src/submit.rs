@@ -11,6 +11,7 @@ use crate::distribution::distribute;
 use crate::http::{internal, parse};
 use crate::keys::{self, Idempotency};
 use crate::orchestrator::{Refused, SubmitOutcome};
+use crate::quotas::admit_swarm;
 
 /// A submission that was taken, now or before.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,9 @@ pub(crate) async fn submit(app: &App, body: &[u8], idempotency: Option<Idempoten
         idempotency,
         created_ms: app.clock.now().wall_ms,
     };
+    let admitted = admit_swarm(app).await?;
     let taken = settle(app.handle.submit(new, spec).await?)?;
+    drop(admitted);
     begin(app, taken).await
 }
 
@@ -65,7 +68,9 @@ pub(crate) async fn retry(app: &App, failed: SwarmId, idempotency: Option<Idempo
         idempotency,
         created_ms: app.clock.now().wall_ms,
     };
+    let admitted = admit_swarm(app).await?;
     let taken = settle(app.handle.retry(new, failed).await?)?;
+    drop(admitted);
     begin(app, taken).await
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod image;
 pub(crate) mod key;
+pub(crate) mod limits;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod manager_data;
@@ -25,6 +26,7 @@ pub(crate) mod node_duty;
 pub(crate) mod node_ls;
 pub(crate) mod node_run;
 pub(crate) mod plan;
+pub(crate) mod quota;
 pub(crate) mod replay;
 pub(crate) mod results;
 pub(crate) mod rollout;
@@ -73,6 +75,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Rollback(args) => block_on(rollout::back::main(args, form)),
         Verb::User(verb) => user::main(verb, form),
         Verb::Token(verb) => token::main(verb, form),
+        Verb::Quota(verb) => quota::main(verb, form),
+        Verb::Limits(args) => limits::main(&args, form),
         Verb::Whoami(args) => block_on(whoami::main(args, form)),
         Verb::Audit(args) => block_on(audit::main(args, form)),
         Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),

@@ -15,6 +15,7 @@ use super::convert::{self, Introduction};
 use super::session::NodeSession;
 use crate::app::App;
 use crate::orchestrator::{Connect, ConnectRefusal, Joining, session_channel};
+use crate::quotas::admit_node;
 use crate::supervisor::Kind;
 
 /// How long a connection may stay without an introduction.
@@ -45,6 +46,8 @@ impl NodeGateway for Gateway {
         let protocol = hello.protocol;
         let Introduction { name, id, profile, held, greeting } =
             convert::introduction(hello, self.app.generation).map_err(Status::invalid_argument)?;
+        let admitted = admit_node(&self.app, &name).await;
+        let admitted = admitted.map_err(|problem| Status::resource_exhausted(problem.message))?;
         let (session, outbound) = session_channel();
         let (reply, welcomed) = oneshot::channel();
         let (app, tier) = (&self.app, profile.tier.clone());
@@ -61,6 +64,7 @@ impl NodeGateway for Gateway {
             ConnectRefusal::Overtaken { .. } => Status::aborted(refusal.to_string()),
             ConnectRefusal::Renamed { .. } => Status::invalid_argument(refusal.to_string()),
         })?;
+        drop(admitted);
         manta_types::crash_point!("manager.session.admitted");
         tracing::info!(node = %name, tier, "node connected");
         let welcome = tokio_stream::once(convert::message(manager_message::Kind::Welcome(wire::Welcome {

@@ -19,6 +19,7 @@ use super::range::{Part, part};
 use crate::ManagerError;
 use crate::app::App;
 use crate::metrics::{Direction, Metrics};
+use crate::quotas::admit_bytes;
 
 /// Bytes that are read or written in one go on a blocking thread.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -153,6 +154,7 @@ async fn take(app: App, call: Call) -> Answer {
         return Ok(Response::new(Body::empty()));
     }
     app.space.admit(length.unwrap_or(0))?;
+    admit_bytes(&app, length.unwrap_or(0)).await?;
     let _turn = app.uploads.acquire().await.map_err(internal)?;
     let (mut writer, mut written) = match first {
         0 => {

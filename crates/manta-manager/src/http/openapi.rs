@@ -2,9 +2,9 @@
 use http::Method;
 use manta_api::{
     AttemptView, AuditVerdictView, AuditView, BundleSignatures, GlobalView, LogLine, MarkRequest, ModuleUseView,
-    ModuleVersionView, ModuleView, NewTokenView, NodeView, PlanRequest, PlanView, Problem, PublishRequest, ReadyView,
-    ReplayView, ResultView, RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SwarmSubmission, SwarmView,
-    TokenRequest, TokenView, UserRequest, UserView, WhoView, WhyView, version,
+    ModuleVersionView, ModuleView, NewTokenView, NodeView, PlanRequest, PlanView, Problem, PublishRequest,
+    QuotaRequest, QuotaView, ReadyView, ReplayView, ResultView, RoleRequest, RollbackRequest, RolloutRequest,
+    RolloutView, SwarmSubmission, SwarmView, TokenRequest, TokenView, UserRequest, UserView, WhoView, WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -75,6 +75,8 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<TokenRequest>(parts);
     parts = add::<TokenView>(parts);
     parts = add::<NewTokenView>(parts);
+    parts = add::<QuotaView>(parts);
+    parts = add::<QuotaRequest>(parts);
     parts = add::<AuditView>(parts);
     parts = add::<AuditVerdictView>(parts);
     let digests = || ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).build();

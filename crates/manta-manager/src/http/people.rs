@@ -2,7 +2,9 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
-use manta_api::{ErrorCode, NewTokenView, Problem, RoleRequest, TokenRequest, TokenView, UserRequest, WhoView};
+use manta_api::{
+    ErrorCode, NewTokenView, Problem, QuotaRequest, RoleRequest, TokenRequest, TokenView, UserRequest, WhoView,
+};
 use serde::Serialize;
 
 use super::audit::made;
@@ -11,6 +13,7 @@ use crate::app::App;
 use crate::bearer::{Identity, User};
 use crate::keys::Idempotency;
 use crate::people::{Asker, Changed, Decided, Fresh, Known, make};
+use crate::quotas;
 
 pub(super) async fn whoami(app: App, call: Call) -> Answer {
     let User { name, role, cluster: _, token, expires_ms } = user_of(&call)?;
@@ -73,6 +76,20 @@ pub(super) async fn rotate(app: App, call: Call) -> Answer {
     let (user, idempotency) = (user_of(&call)?, call.idempotency(format!("rotate token {id}"))?);
     let asker = asker(&app, &user);
     secret(&app, asker, idempotency, |known, fresh| known.rotate(asker, &id, fresh)).await
+}
+
+pub(super) async fn quotas(app: App, _call: Call) -> Answer {
+    json(StatusCode::OK, &quotas::view(&app).await?)
+}
+
+pub(super) async fn set_quota(app: App, mut call: Call) -> Answer {
+    let body = call.bytes().await?;
+    let (user, idempotency) = (user_of(&call)?, call.idempotency([b"set quota ", &body[..]].concat())?);
+    let request: QuotaRequest = parse("request's body", &body)?;
+    let asker = asker(&app, &user);
+    change(&app, asker, idempotency, |_| Known::set_quota(asker, &request)).await?;
+    let limit = request.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+    Ok(made(json(StatusCode::OK, &quotas::view(&app).await?)?, format!("{} {limit}", request.name)))
 }
 
 /// Makes a change, and shows what became of it.

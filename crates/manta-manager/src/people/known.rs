@@ -1,10 +1,10 @@
 //! Users and tokens as they are now, and what may become of them: decided here, stored by whoever asks.
 use std::collections::BTreeMap;
 
-use manta_api::{ErrorCode, Problem, RoleRequest, TokenRequest, TokenView, UserRequest, UserView};
+use manta_api::{ErrorCode, Problem, QuotaRequest, RoleRequest, TokenRequest, TokenView, UserRequest, UserView};
 use manta_store::{AccessChange, TokenRecord, UserRecord};
 use manta_types::name::{check_label, nearest, printable};
-use manta_types::{ClusterId, Role, limits};
+use manta_types::{ClusterId, Quota, Role, limits};
 
 use super::secret::Fresh;
 use crate::bearer::{ADMINISTRATOR, User};
@@ -28,13 +28,15 @@ pub(crate) struct Asker<'a> {
 pub(crate) struct Known {
     users: BTreeMap<(ClusterId, String), UserRecord>,
     tokens: BTreeMap<String, TokenRecord>,
+    quotas: BTreeMap<(ClusterId, Quota), u64>,
 }
 
 impl Known {
-    pub(super) fn new(users: Vec<UserRecord>, tokens: Vec<TokenRecord>) -> Self {
+    pub(super) fn new(users: Vec<UserRecord>, tokens: Vec<TokenRecord>, quotas: Vec<(ClusterId, Quota, u64)>) -> Self {
         Self {
             users: users.into_iter().map(|user| ((user.cluster.clone(), user.name.clone()), user)).collect(),
             tokens: tokens.into_iter().map(|token| (token.id.clone(), token)).collect(),
+            quotas: quotas.into_iter().map(|(cluster, quota, value)| ((cluster, quota), value)).collect(),
         }
     }
 
@@ -60,6 +62,12 @@ impl Known {
             AccessChange::TokenGone(_, id) => {
                 self.tokens.remove(&id);
             }
+            AccessChange::Quota(cluster, quota, Some(value)) => {
+                self.quotas.insert((cluster, quota), value);
+            }
+            AccessChange::Quota(cluster, quota, None) => {
+                self.quotas.remove(&(cluster, quota));
+            }
             AccessChange::Key(_) | AccessChange::KeysBefore(_) => {}
         }
     }
@@ -74,6 +82,21 @@ impl Known {
         let mut seen: Vec<_> = self.tokens_of(asker.cluster).filter(|token| may_see(asker, token)).collect();
         seen.sort_by_key(|token| token.created_ms);
         seen.into_iter().map(|token| self.token_view(asker, token)).collect()
+    }
+
+    /// The most that a cluster may have of something, where that is limited.
+    pub(crate) fn quota(&self, cluster: &ClusterId, quota: Quota) -> Option<u64> {
+        // Asked at every call, and most managers have none.
+        if self.quotas.is_empty() { None } else { self.quotas.get(&(cluster.clone(), quota)).copied() }
+    }
+
+    /// Sets a quota, or lifts it.
+    pub(crate) fn set_quota(asker: Asker<'_>, request: &QuotaRequest) -> Decided<QuotaRequest> {
+        if request.limit.is_some_and(|limit| i64::try_from(limit).is_err()) {
+            let sentence = format!("a quota is at most {}", i64::MAX);
+            return Err(Problem::new(ErrorCode::BadRequest, sentence));
+        }
+        Ok((vec![AccessChange::Quota(asker.cluster.clone(), request.name, request.limit)], request.clone()))
     }
 
     /// Adds a user.

@@ -60,11 +60,11 @@ impl People {
         store: Owned<AccessStore>,
         supervisor: Supervisor,
     ) -> Result<Self, ManagerError> {
-        let read = store.run(|store| Ok::<_, ManagerError>((store.users()?, store.tokens()?)));
-        let (users, known_tokens) = read.await??;
+        let read = store.run(|store| Ok::<_, ManagerError>((store.users()?, store.tokens()?, store.quotas()?)));
+        let (users, known_tokens, quotas) = read.await??;
         Ok(Self {
             tokens,
-            known: RwLock::new(Known::new(users, known_tokens)),
+            known: RwLock::new(Known::new(users, known_tokens, quotas)),
             store,
             changing: tokio::sync::Mutex::default(),
             unwritten: Arc::default(),

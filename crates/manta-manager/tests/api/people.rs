@@ -1,9 +1,12 @@
 //! Users and tokens over the API: what each may do changes at once, is kept across restarts, and is in the audit log.
+use std::io::Write;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, BASE, Manager, tcp};
+use crate::harness::{Answer, BASE, Manager, chain, tcp};
+use crate::node::{connect_as, hello};
 
 /// Makes a user and a token of theirs.
 pub(crate) async fn token_of(manager: &Manager, name: &str, role: &str) -> String {
@@ -139,6 +142,25 @@ async fn changes_and_denials_are_in_the_audit_log_and_no_secret_is() {
 }
 
 #[tokio::test]
+async fn who_goes_away_over_the_answer_is_on_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let address = manager.endpoint.origin().replace("http://", "");
+    for number in 0..20 {
+        let body = json!({"name": format!("user-{number}"), "role": "viewer"}).to_string();
+        let head =
+            format!("POST {BASE}/users HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n", manager.user);
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        drop(stream);
+    }
+    manager.wait_until("/users", |users| users.as_array().is_some_and(|users| users.len() == 20)).await;
+    manager.wait_until("/audit", |records| records.as_array().is_some_and(|records| records.len() == 20)).await;
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_flood_of_strangers_is_counted_and_leaves_room_for_others() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(dir.path(), tcp()).await;
@@ -150,5 +172,40 @@ async fn a_flood_of_strangers_is_counted_and_leaves_room_for_others() {
     }
     let named = audit(&manager).await.len();
     assert!((1..=121).contains(&named), "{named} of 200 in at most two minutes");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn of_many_who_ask_for_the_last_place_one_gets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let _node = connect_as(&manager, &manager.node, hello("node-1")).await.expect("the first node joins");
+    let set = async |name: &str, limit: Value| {
+        let answer = manager.call(Method::POST, "/quotas", json!({"name": name, "limit": limit}).to_string()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    };
+    set("swarms-live", json!(1)).await;
+    let module = manager.put_module("m", &[]).await;
+    let (one, other) = (chain("one", std::slice::from_ref(&module)), chain("other", &[module]));
+    let answers = futures_util::future::join(manager.submit(&one), manager.submit(&other)).await;
+    let mut statuses = [answers.0.status.as_u16(), answers.1.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 429], "{answers:?}");
+    set("swarms-live", Value::Null).await;
+    assert_eq!(manager.submit(&other).await.status.as_u16() / 100, 2);
+
+    set("nodes", json!(1)).await;
+    let refused = connect_as(&manager, &manager.node, hello("node-2")).await.err().expect("it is one too many");
+    assert!(refused.message().contains("quota of 1 (nodes)"), "{refused:?}");
+    set("stored-bytes", json!(1)).await;
+    let digest = "0".repeat(64);
+    let full = manager.call(Method::PUT, &format!("/blobs/{digest}"), "more than a byte").await;
+    assert_eq!((full.status.as_u16(), full.code().as_str()), (429, "MANTA-0504"), "{full:?}");
+    let token = token_of(&manager, "ada", "viewer").await;
+    set("calls-per-second", json!(0)).await;
+    let refused = as_bearer(&manager, &token, Method::GET, "/swarms", "").await;
+    assert!(refused.json()["detail"].as_str().unwrap().contains("(calls-per-second)"), "{refused:?}");
+    set("calls-per-second", Value::Null).await;
+    assert_eq!(as_bearer(&manager, &token, Method::GET, "/swarms", "").await.status, StatusCode::OK);
     manager.stop().await.unwrap();
 }

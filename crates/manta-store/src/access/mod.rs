@@ -7,7 +7,7 @@ mod chain;
 
 use std::path::Path;
 
-use manta_types::{ClusterId, Role};
+use manta_types::{ClusterId, Quota, QuotaError, Role};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 pub use self::audit::{AuditFilter, AuditHead, AuditRecord, AuditVerdict};
@@ -94,6 +94,8 @@ pub enum AccessChange {
     Token(TokenRecord),
     /// A token goes.
     TokenGone(ClusterId, String),
+    /// A quota has another value, or none.
+    Quota(ClusterId, Quota, Option<u64>),
     /// A request is answered with this.
     Key(AccessKey),
     /// Keys that were used before this moment go; wall clock, ms since 1970.
@@ -144,7 +146,12 @@ impl AccessStore {
         let Some(connection) = open_beside(dir)? else { return Ok(Vec::new()) };
         let store = Self { connection };
         let mut damage = Vec::new();
-        let checks = [database::check_structure(&store.connection), store.users().map(drop), store.tokens().map(drop)];
+        let checks = [
+            database::check_structure(&store.connection),
+            store.users().map(drop),
+            store.tokens().map(drop),
+            store.quotas().map(drop),
+        ];
         for found in checks.into_iter().filter_map(Result::err) {
             match found {
                 StoreError::Corrupt { .. } => damage.push(found),
@@ -223,6 +230,29 @@ impl AccessStore {
         Ok(tokens)
     }
 
+    /// All quotas of all clusters.
+    ///
+    /// # Errors
+    /// When the storage fails, or a row is not what was written.
+    pub fn quotas(&self) -> Result<Vec<(ClusterId, Quota, u64)>, StoreError> {
+        let mut select = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            columns!(quotas),
+            ", ",
+            is_sound!(quotas),
+            " FROM quotas NOT INDEXED"
+        ))?;
+        let mut rows = select.query([])?;
+        let mut quotas = Vec::new();
+        while let Some(row) = rows.next()? {
+            check(row, 3, || "a quota".to_owned())?;
+            let name: String = row.get(1)?;
+            let quota = name.parse().map_err(|error: QuotaError| corrupt("a quota", &error.to_string()))?;
+            quotas.push((cluster(row, 0)?, quota, row.get(2)?));
+        }
+        Ok(quotas)
+    }
+
     /// What an idempotency key was used for.
     ///
     /// # Errors
@@ -272,6 +302,12 @@ fn write(db: &Connection, change: &AccessChange) -> Result<(), StoreError> {
         AccessChange::TokenGone(cluster, id) => db
             .prepare_cached("DELETE FROM tokens WHERE cluster_id = ?1 AND token_id = ?2")?
             .execute(params![cluster.as_str(), id])?,
+        AccessChange::Quota(cluster, quota, None) => db
+            .prepare_cached("DELETE FROM quotas WHERE cluster_id = ?1 AND name = ?2")?
+            .execute(params![cluster.as_str(), quota.name()])?,
+        AccessChange::Quota(cluster, quota, Some(value)) => db
+            .prepare_cached(put!("INSERT OR REPLACE", quotas, "?1, ?2, ?3"))?
+            .execute(params![cluster.as_str(), quota.name(), value])?,
         AccessChange::Key(AccessKey { cluster, key, request, answer, used_ms }) => db
             .prepare_cached(put!("INSERT", access_keys, "?1, ?2, ?3, ?4, ?5"))?
             .execute(params![cluster.as_str(), key, request, answer, used_ms])?,

@@ -87,6 +87,18 @@ fn a_row_that_changed_on_the_disk_is_refused() {
 }
 
 #[test]
+fn quotas_are_kept_until_they_are_lifted() {
+    let mut store = AccessStore::in_memory().unwrap();
+    let set = |value| AccessChange::Quota(ClusterId::default(), Quota::Nodes, value);
+    store.apply(&[set(Some(3)), set(Some(4))]).unwrap();
+    assert_eq!(store.quotas().unwrap(), [(ClusterId::default(), Quota::Nodes, 4)]);
+    store.connection.execute_batch("UPDATE quotas SET value = 5").unwrap();
+    assert!(matches!(store.quotas(), Err(StoreError::Corrupt { .. })));
+    store.apply(&[set(None)]).unwrap();
+    assert_eq!(store.quotas().unwrap(), []);
+}
+
+#[test]
 fn keys_are_kept_until_they_are_old() {
     let mut store = AccessStore::in_memory().unwrap();
     let (key, request, answer) = ("k".to_owned(), "r".to_owned(), "made `ada`".to_owned());

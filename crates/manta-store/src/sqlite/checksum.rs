@@ -62,6 +62,9 @@ macro_rules! columns {
     (access_keys) => {
         "cluster_id, key, request, answer, used_ms"
     };
+    (quotas) => {
+        "cluster_id, name, value"
+    };
     (audit_ends) => {
         "id, first_seq, before, last_seq, last, bytes"
     };

@@ -34,6 +34,14 @@ CREATE TABLE access_keys (
     PRIMARY KEY (cluster_id, key)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE quotas (
+    cluster_id TEXT    NOT NULL,
+    name       TEXT    NOT NULL,
+    value      INTEGER NOT NULL,
+    checksum   BLOB    NOT NULL,
+    PRIMARY KEY (cluster_id, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE audit (
     seq        INTEGER NOT NULL PRIMARY KEY,   -- from 1, without gaps
     time_ms    INTEGER NOT NULL,
