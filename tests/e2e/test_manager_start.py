@@ -33,10 +33,10 @@ def test_a_data_directory_of_a_killed_manager_is_taken_over(manta):
     cluster.start_manager()
 
 
-def test_an_address_that_others_can_reach_is_refused(manta):
+def test_an_address_that_others_can_reach_needs_a_name_to_call_it_by(manta):
     ended = manta("manager", "run", "--data-dir", manta.root / "m", "--listen", "0.0.0.0:0")
     assert ended.code == REFUSED, ended.text
-    assert "0.0.0.0" in ended.err and "loopback" in ended.err
+    assert "0.0.0.0" in ended.err and "--public-name" in ended.err
 
 
 def test_tokens_are_for_their_owner_alone(manta):

@@ -14,6 +14,7 @@ class Cluster:
         self.data_dir = manta.root / "m"
         self.manager = None
         self.nodes = {}
+        self.options = ()
 
     @property
     def url(self):
@@ -34,7 +35,7 @@ class Cluster:
         """Start the manager and wait until it answers."""
         address = self.data_dir / "address"
         address.unlink(missing_ok=True)
-        arguments = ["--data-dir", self.data_dir, "--listen", listen, *options]
+        arguments = ["--data-dir", self.data_dir, "--listen", listen, *self.options, *options]
         self.manager = self._manta.start("manager", "run", *arguments)
 
         def look():

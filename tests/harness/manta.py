@@ -189,13 +189,13 @@ class Manta:
         """Write a swarm file with the usual imports, and return its path."""
         return self.file(name, "from manta.apis import Module, Swarm, Task\n" + textwrap.dedent(body))
 
-    def start(self, *arguments, environment=None):
-        """Start a command and return it."""
+    def start(self, *arguments, environment=None, within=()):
+        """Start a command, on another host where ``within`` says so, and return it."""
         number = len(self._commands)
         out, err = (self.root / "logs" / f"{number}-{arguments[0]}.{kind}" for kind in ("out", "err"))
         with open(out, "wb") as out_file, open(err, "wb") as err_file:
             process = subprocess.Popen(
-                [*self._within, binary(), *map(str, arguments)],
+                [*within, *self._within, binary(), *map(str, arguments)],
                 cwd=self.work,
                 env={**self.environment, **(environment or {})},
                 stdin=subprocess.DEVNULL,
@@ -206,9 +206,9 @@ class Manta:
         self._commands.append(Command(process, out, err))
         return self._commands[-1]
 
-    def __call__(self, *arguments, limit_s=LIMIT_S, environment=None):
+    def __call__(self, *arguments, limit_s=LIMIT_S, environment=None, within=()):
         """Run a command to its end and return how it was."""
-        return self.start(*arguments, environment=environment).end(limit_s)
+        return self.start(*arguments, environment=environment, within=within).end(limit_s)
 
     def stop_all(self):
         """End what still runs, the newest first."""

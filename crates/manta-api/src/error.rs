@@ -93,8 +93,8 @@ catalogue! {
     PortInUse = "0602", 409, 8, "the address is in use";
     /// Another manager holds the data directory.
     DataDirLocked = "0603", 409, 8, "the data directory is in use";
-    /// Only loopback until there is TLS.
-    NotLoopback = "0604", 422, 4, "only loopback addresses are served";
+    /// Plain HTTP where others can reach it.
+    NotLoopback = "0604", 422, 4, "only loopback addresses are spoken to without TLS";
     /// The node's host cannot contain a task.
     NoContainment = "0605", 422, 4, "this host cannot contain a task";
     /// Two parts of different versions.

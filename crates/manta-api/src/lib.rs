@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod error;
+pub mod join;
 pub mod module;
 pub mod people;
 pub mod plan;
@@ -31,6 +32,7 @@ pub mod node {
 
 pub use attempt::{AttemptLimits, AttemptOutcome, AttemptView, ReplayEvent, ReplayNews, ReplayView};
 pub use error::{ErrorCode, Problem};
+pub use join::{CertificateView, JoinRequest, JoinToken, JoinTokenRequest, JoinTokenView, RenewRequest, TokenError};
 pub use module::{
     BundleSignatures, MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView,
     PublishRequest,

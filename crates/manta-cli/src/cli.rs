@@ -7,8 +7,8 @@ use crate::out::say;
 use crate::report::{ErrorObject, Form};
 use crate::verbs::{
     audit, change, demo, deploy, doctor, events, export, image, key, limits, logs, ls, manager_data, manager_run,
-    module, new, node_duty, node_ls, node_run, plan, quota, replay, results, rollout, run, show, token, user, whoami,
-    why,
+    module, new, node_duty, node_join, node_ls, node_run, node_token, plan, quota, replay, results, rollout, run, show,
+    token, user, whoami, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -125,7 +125,11 @@ pub(crate) enum ManagerVerb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeVerb {
     /// Run a node's agent in the foreground.
-    Run(Box<node_run::Args>),
+    Run(Box<node_run::RunArgs>),
+    /// Join a manager with a token, and run this node's agent; once it has joined, only run it.
+    Join(Box<node_join::JoinArgs>),
+    /// Make a token that lets one node join, and print the node's command.
+    Token(node_token::Args),
     /// List the nodes of the cluster.
     Ls(node_ls::Args),
     /// Take a node out of use: what runs there may end, nothing new comes.

@@ -1,8 +1,8 @@
 //! Which manager a command speaks to, and with which token.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use manta_api::ErrorCode;
-use manta_client::{Client, Endpoint, Token};
+use manta_client::{Client, Endpoint, Tls, Token};
 use manta_types::ClusterId;
 
 use crate::report::Failure;
@@ -13,13 +13,19 @@ pub(crate) const ADDRESS_DEFAULT: &str = "127.0.0.1:7766";
 /// Options of every command that speaks to a manager.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ConnectionArgs {
-    /// The manager's address, `http://127.0.0.1:7766` or `unix:/path` [default: MANTA_MANAGER, else port 7766 here].
+    /// The manager's address, `https://manager.example:7766`, `http://127.0.0.1:7766` or `unix:/path` [default: MANTA_MANAGER,
+    /// else port 7766 here].
     #[arg(long, value_name = "URL", help_heading = "Connection")]
     manager: Option<String>,
 
     /// The file with the token [default: MANTA_TOKEN or MANTA_TOKEN_FILE].
     #[arg(long, value_name = "FILE", help_heading = "Connection")]
     token_file: Option<PathBuf>,
+
+    /// The certificate by which a manager at an `https://` address is recognised [default: MANTA_CA_FILE, else what this
+    /// machine trusts].
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
+    ca_file: Option<PathBuf>,
 
     /// The cluster [default: MANTA_CLUSTER, else `default`].
     #[arg(long, value_name = "NAME", help_heading = "Connection")]
@@ -42,7 +48,13 @@ impl ConnectionArgs {
     pub(crate) fn client_at(&self, address: &str) -> Result<Client, Failure> {
         let endpoint = endpoint(address)?;
         let cluster = self.cluster.clone().or_else(|| variable("MANTA_CLUSTER"));
-        Ok(Client::new(endpoint, self.token()?, parse_cluster(cluster.as_deref())?))
+        let (token, cluster) = (self.token()?, parse_cluster(cluster.as_deref())?);
+        match self.ca_file.clone().or_else(|| variable("MANTA_CA_FILE").map(PathBuf::from)) {
+            Some(file) if matches!(endpoint, Endpoint::Https { .. }) => {
+                Ok(Client::with_tls(endpoint, &trusting(&file)?, Some(&token), &cluster))
+            }
+            _ => Ok(Client::new(endpoint, token, cluster)),
+        }
     }
 
     fn token(&self) -> Result<Token, Failure> {
@@ -63,8 +75,17 @@ impl ConnectionArgs {
     }
 }
 
+/// Trusts what the file says.
+fn trusting(file: &Path) -> Result<Tls, Failure> {
+    let pem = std::fs::read(file).map_err(|error| Failure::file("the CA file cannot be read:", file, &error))?;
+    Tls::with_authorities(&pem).map_err(|error| {
+        let sentence = format!("the CA file `{}` cannot be used: {error}", file.display());
+        Failure::new(ErrorCode::Untrusted, sentence).hint("give the `ca.pem` of the manager's data directory")
+    })
+}
+
 /// Reads a token file.
-pub(crate) fn read_token(file: &std::path::Path) -> Result<Token, Failure> {
+pub(crate) fn read_token(file: &Path) -> Result<Token, Failure> {
     Token::from_file(file).map_err(|error| {
         let failure = Failure::new(ErrorCode::Unauthorized, error.to_string());
         Failure { hint: error.hint(), ..failure }

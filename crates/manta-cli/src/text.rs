@@ -1,4 +1,5 @@
 //! Text that others wrote, made safe to print, and numbers made short.
+use std::time::Duration;
 
 /// Drops what could move the cursor or hide text: control characters but line ends and tabs, and direction marks.
 pub(crate) fn clean(text: &str) -> String {
@@ -82,6 +83,20 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
+/// Reads `90s`, `10m` or `2h`.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    let refuse = || "a time is a whole number with s, m or h, as 10m".to_owned();
+    let unit = text.chars().last().ok_or_else(refuse)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(refuse()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| refuse())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refuse)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +118,13 @@ mod tests {
         assert_eq!(seconds(12_345), "12.34 s");
         assert_eq!(ago(0, 7_300_000), "2 h ago");
         assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn times_are_numbers_with_a_unit() {
+        assert_eq!([span("90s"), span("10m"), span("2h")], [90, 600, 7200].map(|s| Ok(Duration::from_secs(s))));
+        for bad in ["", "10", "m", "-1s", "1.5h", "99999999999999999999s", "10µ"] {
+            assert!(span(bad).is_err(), "{bad}");
+        }
     }
 }

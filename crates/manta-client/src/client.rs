@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::innermost;
-use crate::{ClientError, Connector, Endpoint, Token};
+use crate::{ClientError, Connector, Endpoint, Tls, Token};
 
 /// Bytes of a JSON answer; lists of results are the largest.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -55,13 +55,25 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// A client of that cluster; connects on the first call.
     pub fn new(endpoint: Endpoint, token: Token, cluster: ClusterId) -> Self {
+        let connector = Connector::new(&endpoint);
+        Self::over(connector, endpoint, Some(&token), &cluster)
+    }
+
+    /// The same, trusting and showing what it is told over TLS; without a token, the certificate that is shown says who asks.
+    pub fn with_tls(endpoint: Endpoint, tls: &Tls, token: Option<&Token>, cluster: &ClusterId) -> Self {
+        let connector = Connector::with_tls(&endpoint, tls);
+        Self::over(connector, endpoint, token, cluster)
+    }
+
+    fn over(connector: Connector, endpoint: Endpoint, token: Option<&Token>, cluster: &ClusterId) -> Self {
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
-            .build(Connector::new(&endpoint));
+            .build(connector);
         let base = format!("{}/v1/clusters/{cluster}", endpoint.origin());
-        let header = token.is_plain().then(|| HeaderValue::from_str(&format!("Bearer {}", token.expose())));
-        let authorization = header.and_then(Result::ok).map(|mut header| {
+        let token = token.filter(|token| token.is_plain());
+        let header = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok());
+        let authorization = header.map(|mut header| {
             header.set_sensitive(true);
             header
         });
@@ -136,6 +148,19 @@ impl Client {
         }
     }
 
+    /// Asks for something that is no cluster's.
+    pub(crate) async fn ask_root<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let mut request = self.post(path, self.encode(content)?, None)?;
+        let uri = format!("{}{path}", self.shared.endpoint.origin());
+        *request.uri_mut() = uri.parse().map_err(|error: http::uri::InvalidUri| self.protocol(error.to_string()))?;
+        let answer = self.send(request).await?;
+        self.read_json(answer).await
+    }
+
     fn encode(&self, content: &impl Serialize) -> Result<Bytes, ClientError> {
         serde_json::to_vec(content).map(Bytes::from).map_err(|error| self.protocol(error.to_string()))
     }
@@ -200,6 +225,9 @@ impl Client {
     }
 
     pub(crate) fn unreachable(&self, source: io::Error) -> ClientError {
+        if source.kind() == io::ErrorKind::InvalidData {
+            return ClientError::Untrusted { endpoint: self.shared.endpoint.to_string(), why: source.to_string() };
+        }
         ClientError::Unreachable { endpoint: self.shared.endpoint.to_string(), source }
     }
 

@@ -1,4 +1,4 @@
-//! Where a manager listens: a loopback address or a Unix socket.
+//! Where a manager listens: a loopback address, any address with TLS, or a Unix socket.
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -6,11 +6,21 @@ use std::str::FromStr;
 /// The port that a manager takes unless told otherwise.
 const PORT_DEFAULT: u16 = 7766;
 
+/// What an address looks like.
+const FORMS: &str = "`https://HOST:PORT`, `http://LOOPBACK:PORT` or `unix:/PATH` is needed";
+
 /// An address of a manager.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `http://127.0.0.1:7766`.
     Http {
+        /// Name or address, brackets around IPv6 removed.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// `https://manager.example:7766`.
+    Https {
         /// Name or address, brackets around IPv6 removed.
         host: String,
         /// The port.
@@ -33,18 +43,19 @@ pub struct EndpointError {
 impl Endpoint {
     /// The origin for request URIs; the socket's path is not part of it.
     pub fn origin(&self) -> String {
-        match self {
-            Self::Http { host, port } if host.contains(':') => format!("http://[{host}]:{port}"),
-            Self::Http { host, port } => format!("http://{host}:{port}"),
-            Self::Unix(_) => "http://localhost".to_owned(),
-        }
+        let (scheme, host, port) = match self {
+            Self::Http { host, port } => ("http", host, port),
+            Self::Https { host, port } => ("https", host, port),
+            Self::Unix(_) => return "http://localhost".to_owned(),
+        };
+        if host.contains(':') { format!("{scheme}://[{host}]:{port}") } else { format!("{scheme}://{host}:{port}") }
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http { .. } => f.write_str(&self.origin()),
+            Self::Http { .. } | Self::Https { .. } => f.write_str(&self.origin()),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -63,20 +74,19 @@ impl FromStr for Endpoint {
             }
             return Ok(Self::Unix(PathBuf::from(path)));
         }
-        if text.starts_with("https://") {
-            return Err(refuse("this version serves `http://` on loopback addresses and `unix:` sockets only"));
-        }
-        let rest = text.strip_prefix("http://").unwrap_or(text);
+        let secure = text.strip_prefix("https://");
+        let rest = secure.or_else(|| text.strip_prefix("http://")).unwrap_or(text);
         if rest.contains("://") {
-            return Err(refuse("`http://HOST:PORT` or `unix:/PATH` is needed"));
+            return Err(refuse(FORMS));
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = split_port(rest).ok_or_else(|| refuse("the port must be a number from 1 to 65535"))?;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
         if host.is_empty() || !host.chars().all(plain) {
-            return Err(refuse("`http://HOST:PORT` or `unix:/PATH` is needed"));
+            return Err(refuse(FORMS));
         }
-        Ok(Self::Http { host: host.to_owned(), port })
+        let host = host.to_owned();
+        Ok(if secure.is_some() { Self::Https { host, port } } else { Self::Http { host, port } })
     }
 }
 
@@ -111,6 +121,8 @@ mod tests {
         check("127.0.0.1:80/", "http://127.0.0.1:80");
         check("localhost", "http://localhost:7766");
         check("http://[::1]:99", "http://[::1]:99");
+        check("https://manager.example", "https://manager.example:7766");
+        check("https://[2001:db8::1]:443/", "https://[2001:db8::1]:443");
         check("unix:/run/m.sock", "unix:/run/m.sock");
         check("unix:///run/m.sock", "unix:/run/m.sock");
     }
@@ -118,7 +130,6 @@ mod tests {
     #[test]
     fn other_texts_are_refused_with_the_form_that_is_needed() {
         for (text, words) in [
-            ("https://host", "http://"),
             ("unix:relative", "absolute"),
             ("http://host:0", "port"),
             ("http://host:x", "port"),

@@ -19,6 +19,14 @@ pub enum ClientError {
         /// The innermost cause.
         source: io::Error,
     },
+    /// One side does not trust the other.
+    #[error("the manager at `{endpoint}` and this side do not trust each other: {why}")]
+    Untrusted {
+        /// Its address.
+        endpoint: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The manager answered something else than this client understands.
     #[error("the manager at `{endpoint}` gave an answer that this client cannot read: {what}")]
     Protocol {
@@ -64,6 +72,7 @@ impl ClientError {
         Some(match self {
             Self::Problem(problem) => return problem.error_code(),
             Self::Unreachable { .. } => ErrorCode::Unreachable,
+            Self::Untrusted { .. } => ErrorCode::Untrusted,
             Self::Protocol { .. } => ErrorCode::VersionMismatch,
             Self::DigestMismatch { .. } => ErrorCode::DigestMismatch,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
@@ -121,7 +130,8 @@ impl ClientError {
     /// Whether the same call may succeed in a while.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            // A clock may be set, a certificate renewed.
+            Self::Unreachable { .. } | Self::Untrusted { .. } => true,
             // What is damaged stays so until a backup is brought back.
             Self::Problem(problem) if problem.error_code() == Some(ErrorCode::Corrupt) => false,
             Self::Problem(problem) => matches!(problem.status, 429 | 500 | 502..=504),

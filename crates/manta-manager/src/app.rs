@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::distribution::Distributions;
 use crate::http::Partials;
+use crate::identity::Identities;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::orchestrator::Handle;
@@ -31,6 +32,10 @@ pub(crate) struct Parts {
     pub(crate) address: Listen,
     pub(crate) people: People,
     pub(crate) quotas: Quotas,
+    /// The names by which it is called, beside those of loopback.
+    pub(crate) public_names: Vec<String>,
+    /// Who may join and who joined; nobody can over a Unix socket.
+    pub(crate) identities: Option<Arc<Identities>>,
     pub(crate) handle: Handle,
     pub(crate) store: Owned<Box<dyn StateStore>>,
     pub(crate) blobs: Arc<dyn BlobStore>,

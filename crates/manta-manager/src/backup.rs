@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use manta_api::version;
-use manta_store::{AccessStore, BlobError, BlobStore, DirBlobs, LogStore, SqliteStore, StateReader, StoreError};
+use manta_store::{
+    AccessStore, BlobError, BlobStore, DirBlobs, IdentityStore, LogStore, SqliteStore, StateReader, StoreError,
+};
 use manta_types::{Blob, Digest, crash_point};
 use serde::{Deserialize, Serialize};
 
 use crate::ManagerError;
+use crate::identity::{AUTHORITY_FILE, AUTHORITY_KEY_FILE};
 use crate::open::BLOBS;
 use crate::reach::reachable;
 use crate::tokens::{NODE_TOKEN_FILE, TOKEN_FILE};
@@ -22,8 +25,17 @@ use crate::upkeep::{SweepLock, damage_of};
 const MANIFEST: &str = "manifest.json";
 /// The form of a backup.
 const BACKUP_FORMAT: u32 = 1;
-/// The files beside the blobs; tokens too, without which no node could come back.
-const FILES: [&str; 5] = ["state.db", "logs.db", "access.db", TOKEN_FILE, NODE_TOKEN_FILE];
+/// The files beside the blobs; secrets too, without which no node could come back.
+const FILES: [&str; 8] = [
+    "state.db",
+    "logs.db",
+    "access.db",
+    "identities.db",
+    TOKEN_FILE,
+    NODE_TOKEN_FILE,
+    AUTHORITY_FILE,
+    AUTHORITY_KEY_FILE,
+];
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,8 +107,9 @@ pub fn backup(data_dir: &Path, to: &Path) -> Result<Backup, ManagerError> {
         return Err(damage.into());
     }
     let damaged_logs = LogStore::check(&draft.path)?.iter().map(StoreError::to_string).collect();
-    for token in [TOKEN_FILE, NODE_TOKEN_FILE] {
-        copy_file(&data_dir.join(token), &draft.path.join(token))?;
+    IdentityStore::copy(data_dir, &draft.path)?;
+    for secret in [TOKEN_FILE, NODE_TOKEN_FILE, AUTHORITY_FILE, AUTHORITY_KEY_FILE] {
+        copy_file(&data_dir.join(secret), &draft.path.join(secret))?;
     }
     let from = DirBlobs::beside(&data_dir.join(BLOBS));
     let reach = reachable(&copy, &from)?;
@@ -195,6 +208,7 @@ pub fn scrub(data_dir: &Path) -> Result<Scrubbed, ManagerError> {
         found.events += events;
     })?;
     let damage = damage.into_iter().chain(LogStore::check(data_dir)?).chain(AccessStore::check(data_dir)?);
+    let damage = damage.chain(IdentityStore::check(data_dir)?);
     found.damage.extend(damage.map(|damage| damage.to_string()));
     let blobs = DirBlobs::beside(&data_dir.join(BLOBS));
     let mut last = None;

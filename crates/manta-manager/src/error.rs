@@ -10,9 +10,17 @@ use manta_store::{BlobError, CommitError, StoreError};
 /// What ends a manager, or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagerError {
-    /// An address that others can reach.
-    #[error("the manager listens on loopback addresses only, and `{0}` is not one")]
-    NotLoopback(SocketAddr),
+    /// Any address of this machine, and no name to call it by.
+    #[error("others cannot call the manager at `{0}`: its certificate needs the name or address that they use")]
+    NoPublicName(SocketAddr),
+    /// A certificate or key that cannot be used.
+    #[error("the certificate `{}` cannot be used: {problem}", path.display())]
+    CertificateUnusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// An address that is no address.
     #[error("`{0}` is no address to listen on")]
     Listen(String),
@@ -44,7 +52,7 @@ pub enum ManagerError {
         pid: Option<u32>,
     },
     /// A token that others can read.
-    #[error("the token in `{path}` can be read by others: its mode is {mode:03o}, 600 is needed")]
+    #[error("the secret in `{path}` can be read by others: its mode is {mode:03o}, 600 is needed")]
     TokenMode {
         /// The file.
         path: PathBuf,
@@ -102,8 +110,8 @@ impl ManagerError {
     /// The catalogue's entry.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::NotLoopback(_) => ErrorCode::NotLoopback,
-            Self::Listen(_) => ErrorCode::BadArgument,
+            Self::CertificateUnusable { .. } => ErrorCode::Untrusted,
+            Self::NoPublicName(_) | Self::Listen(_) => ErrorCode::BadArgument,
             Self::AddressInUse(_) => ErrorCode::PortInUse,
             Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
             Self::Stopping => ErrorCode::Unreachable,
@@ -122,10 +130,11 @@ impl ManagerError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NotLoopback(_) => {
-                "listen on 127.0.0.1 and let other machines in through an SSH tunnel, or use unix:/path".to_owned()
+            Self::NoPublicName(_) => "give it with --public-name, as --public-name manager.example".to_owned(),
+            Self::CertificateUnusable { .. } => {
+                "give a chain and its key in PEM form, the authority's certificate last".to_owned()
             }
-            Self::Listen(_) => "write 127.0.0.1:7766, [::1]:7766 or unix:/path/to/socket".to_owned(),
+            Self::Listen(_) => "write 127.0.0.1:7766, 0.0.0.0:7766, [::1]:7766 or unix:/path/to/socket".to_owned(),
             Self::AddressInUse(_) => "end that process, or choose another address (port 0 takes a free one)".to_owned(),
             Self::Stopping => "try again when it is back".to_owned(),
             Self::DataDirLocked { .. } => "end that manager, or give this one a data directory of its own".to_owned(),

@@ -14,6 +14,7 @@ mod distribution;
 mod error;
 mod gateway;
 mod http;
+mod identity;
 mod keys;
 mod logs;
 mod metrics;
@@ -42,8 +43,9 @@ pub use backup::{Backup, Restored, Scrubbed, StoredFile, backup, restore, scrub}
 pub use clock::{Clock, RealClock};
 pub use error::ManagerError;
 pub use http::{about as module_about, access, openapi};
+pub use identity::{AUTHORITY_FILE, SiteCertificate};
 pub use open::{Opened, open};
 pub use orchestrator::allows_this_release;
 pub use run::run;
-pub use settings::{Bound, Collector, Keep, Listen, Settings, bind};
+pub use settings::{Bound, Collector, Keep, Listen, Settings, TlsSettings, bind};
 pub use tokens::{NODE_TOKEN_FILE, TOKEN_FILE};

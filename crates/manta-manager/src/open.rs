@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use manta_store::{AccessStore, BlobStore, DirBlobs, LogStore, SqliteStore, StateStore, StoreError};
 
+use crate::settings::Listen;
 use crate::tokens::Tokens;
-use crate::{ManagerError, Settings};
+use crate::{ManagerError, Settings, identity};
 
 /// The folder of blobs.
 pub(crate) const BLOBS: &str = "blobs";
@@ -20,6 +21,7 @@ pub struct Opened {
     pub(crate) logs: LogStore,
     pub(crate) tokens: Tokens,
     pub(crate) access: AccessStore,
+    pub(crate) identities: Option<identity::Opened>,
 }
 
 impl std::fmt::Debug for Opened {
@@ -31,9 +33,16 @@ impl std::fmt::Debug for Opened {
 /// Makes or takes the data directory. Blocks for a moment.
 ///
 /// # Errors
-/// When a living manager has it, when others can read a token in it, or when the storage fails.
+/// When a living manager has it, when others can read a secret in it, when a certificate cannot be used, when others could not
+/// call the manager by a name, or when the storage fails.
 pub fn open(settings: &Settings) -> Result<Opened, ManagerError> {
     let dir = &settings.data_dir;
+    if let Listen::Tcp(address) = &settings.listen
+        && address.ip().is_unspecified()
+        && settings.tls.public_names.is_empty()
+    {
+        return Err(ManagerError::NoPublicName(*address));
+    }
     make_private(dir).map_err(|source| ManagerError::DataDir { path: dir.clone(), source })?;
     let state = SqliteStore::open(dir).map_err(|error| match error {
         StoreError::Locked { pid, .. } => ManagerError::DataDirLocked { path: dir.display().to_string(), pid },
@@ -42,7 +51,8 @@ pub fn open(settings: &Settings) -> Result<Opened, ManagerError> {
     let tokens = Tokens::open(dir)?;
     let access = AccessStore::open(dir)?;
     let blobs = DirBlobs::open(&dir.join(BLOBS))?;
-    Ok(Opened { state: Box::new(state), blobs: Arc::new(blobs), logs: LogStore::open(dir)?, tokens, access })
+    let (logs, identities) = (LogStore::open(dir)?, identity::Opened::open(settings)?);
+    Ok(Opened { state: Box::new(state), blobs: Arc::new(blobs), logs, tokens, access, identities })
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {

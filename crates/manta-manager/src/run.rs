@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manta_engine::Engine;
+use manta_types::NodeDuty;
 
 use crate::ManagerError;
 use crate::app::{App, Parts};
 use crate::clock::Clock;
 use crate::distribution::Distributions;
 use crate::http;
+use crate::identity::Identities;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::open::Opened;
 use crate::orchestrator::{Orchestrator, recover};
 use crate::people::People;
 use crate::quotas::Quotas;
-use crate::serve;
+use crate::serve::{self, Door};
 use crate::settings::{Bound, Listen, Settings};
 use crate::space::Space;
 use crate::supervisor::{Kind, Supervisor};
@@ -58,7 +60,7 @@ async fn serve_until(
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ManagerError> {
-    let Opened { state, blobs, logs, tokens, access } = opened;
+    let Opened { state, blobs, logs, tokens, access, identities } = opened;
     let supervisor = Supervisor::new();
     let (store, state_closed) = Owned::start("manta-state", state)?;
     let (logs, logs_closed) = Owned::start("manta-logs", logs)?;
@@ -80,12 +82,21 @@ async fn serve_until(
     manta_types::crash_point!("manager.recovered");
     let space = Arc::new(Space::new(settings.data_dir.clone(), Arc::clone(&clock)));
     let address = bound.address().clone();
+    let (identities, identities_closed) = match identities {
+        Some(opened) => {
+            let (identities, closed) = Identities::start(opened, settings, bound.public_url(&settings.tls)).await?;
+            (Some(identities), Some(closed))
+        }
+        None => (None, None),
+    };
     let app = App::new(Parts {
         cluster: settings.cluster.clone(),
         generation,
         address: address.clone(),
         people,
         quotas: Quotas::default(),
+        public_names: settings.tls.public_names.clone(),
+        identities: identities.clone(),
         handle,
         store,
         blobs,
@@ -116,16 +127,27 @@ async fn serve_until(
         stop: supervisor.stopping(),
     };
     supervisor.spawn("upkeep", Kind::Session, upkeep.serve());
+    if let Some(identities) = &identities {
+        let revoked = app.handle.ask(|view| {
+            let revoked = view.engine.nodes().filter(|node| node.duty() == NodeDuty::Revoked);
+            revoked.map(|node| node.name().clone()).collect::<Vec<_>>()
+        });
+        revoked.await?.iter().for_each(|node| identities.members.revoke(node));
+        let keeping = Arc::clone(identities).keep(Arc::clone(&app.clock), supervisor.stopping());
+        supervisor.spawn("certificates", Kind::Essential, keeping);
+    }
     let router = http::router(&app);
     drop(app);
     tracing::info!(address = bound.url(), cluster = settings.cluster.as_str(), "manager serves");
-    supervisor.spawn("listener", Kind::Essential, serve::accept(bound.socket, router, supervisor.clone()));
+    let door = Door { router, supervisor: supervisor.clone(), identities, is_remote: address.is_remote() };
+    supervisor.spawn("listener", Kind::Essential, serve::accept(bound.socket, door));
     let stopping = supervisor.stopping();
     tokio::select! {
         () = shutdown => supervisor.stop(),
         () = stopping.cancelled() => {}
     }
-    end(&supervisor, [state_closed, logs_closed, access_closed]).await;
+    let closed = [Some(state_closed), Some(logs_closed), Some(access_closed), identities_closed];
+    end(&supervisor, closed.into_iter().flatten()).await;
     if let Listen::Unix(path) = &address {
         remove_socket(path);
     }
@@ -139,7 +161,7 @@ async fn serve_until(
 }
 
 /// Waits for what is under way, and for the stores to close.
-async fn end(supervisor: &Supervisor, closed: [Ended; 3]) {
+async fn end(supervisor: &Supervisor, closed: impl Iterator<Item = Ended>) {
     if tokio::time::timeout(ENDING_WITHIN, supervisor.ended()).await.is_err() {
         tracing::debug!("connections that do not end are dropped");
         supervisor.abort();

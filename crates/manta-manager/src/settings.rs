@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use manta_types::{ClusterId, limits};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::ManagerError;
+use crate::identity::SiteCertificate;
 
 /// What a manager is told when it starts.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where clients and nodes find it.
     pub listen: Listen,
+    /// How it is recognised there.
+    pub tls: TlsSettings,
     /// The cluster that it runs.
     pub cluster: ClusterId,
     /// Whether the data directory goes with it.
@@ -39,6 +43,24 @@ pub struct Collector {
     pub headers: Vec<(String, String)>,
 }
 
+/// How a manager is recognised on a TCP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The names and addresses by which nodes and users call it; they are told the first.
+    pub public_names: Vec<String>,
+    /// The site's own certificate, in place of one of the manager's own authority.
+    pub site: Option<SiteCertificate>,
+    /// How long certificates are valid that the manager issues, its own and those of nodes; they are renewed after half of it.
+    /// At least a second.
+    pub certificates_for: Duration,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self { public_names: Vec::new(), site: None, certificates_for: limits::CERTIFICATE_FOR }
+    }
+}
+
 /// How long swarms that have ended are kept, with their histories, results and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
@@ -57,7 +79,7 @@ impl Default for Keep {
 /// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// A loopback address; port 0 takes a free one.
+    /// An address; port 0 takes a free one. On one that is not loopback, nothing but TLS is spoken.
     Tcp(SocketAddr),
     /// A socket file.
     Unix(PathBuf),
@@ -71,7 +93,8 @@ impl FromStr for Listen {
             Some("") => Err(ManagerError::Listen(text.to_owned())),
             Some(path) => Ok(Self::Unix(path.into())),
             None => {
-                let address = text.strip_prefix("http://").unwrap_or(text);
+                let bare = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+                let address = bare.unwrap_or(text);
                 let address = address.replacen("localhost:", "127.0.0.1:", 1);
                 address.parse().map(Self::Tcp).map_err(|_| ManagerError::Listen(text.to_owned()))
             }
@@ -79,9 +102,17 @@ impl FromStr for Listen {
     }
 }
 
+impl Listen {
+    /// Whether other machines reach it.
+    pub const fn is_remote(&self) -> bool {
+        matches!(self, Self::Tcp(address) if !address.ip().is_loopback())
+    }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Tcp(address) if self.is_remote() => write!(f, "https://{address}"),
             Self::Tcp(address) => write!(f, "http://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
@@ -108,6 +139,16 @@ impl Bound {
         self.address.to_string()
     }
 
+    /// What nodes and users elsewhere are told: over TLS, under its first public name.
+    pub fn public_url(&self, tls: &TlsSettings) -> String {
+        match (&self.address, tls.public_names.first()) {
+            (Listen::Tcp(address), Some(name)) if name.contains(':') => format!("https://[{name}]:{}", address.port()),
+            (Listen::Tcp(address), Some(name)) => format!("https://{name}:{}", address.port()),
+            (Listen::Tcp(address), None) => format!("https://{address}"),
+            (Listen::Unix(_), _) => self.url(),
+        }
+    }
+
     /// The address, with the port that was taken.
     pub const fn address(&self) -> &Listen {
         &self.address
@@ -117,10 +158,9 @@ impl Bound {
 /// Takes an address. The socket file of a manager that is gone is replaced.
 ///
 /// # Errors
-/// When the address is not a loopback one, is in use, or cannot be had.
+/// When the address is in use, or cannot be had.
 pub async fn bind(listen: &Listen) -> Result<Bound, ManagerError> {
     match listen {
-        Listen::Tcp(address) if !address.ip().is_loopback() => Err(ManagerError::NotLoopback(*address)),
         Listen::Tcp(address) => {
             let socket = TcpListener::bind(address).await.map_err(|error| refused(listen, error))?;
             let address = Listen::Tcp(socket.local_addr().map_err(|error| refused(listen, error))?);
@@ -174,12 +214,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_loopback_is_served() {
-        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-            let error = bind(&address.parse().unwrap()).await.unwrap_err();
-            assert_eq!(error.code().code(), "MANTA-0604", "{address}");
-            assert!(error.hint().is_some());
-        }
+    async fn others_are_told_the_public_name_and_tls() {
+        let bound = bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let port = bound.url().rsplit_once(':').unwrap().1.to_owned();
+        let named = |name: &str| TlsSettings { public_names: vec![name.to_owned()], ..TlsSettings::default() };
+        assert_eq!(bound.public_url(&named("m.example")), format!("https://m.example:{port}"));
+        assert_eq!(bound.public_url(&named("2001:db8::1")), format!("https://[2001:db8::1]:{port}"));
+        assert_eq!("0.0.0.0:7766".parse::<Listen>().unwrap().to_string(), "https://0.0.0.0:7766");
     }
 
     #[tokio::test]

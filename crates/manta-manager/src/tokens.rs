@@ -93,21 +93,32 @@ fn read(path: &Path) -> Result<String, ManagerError> {
     Ok(token.to_owned())
 }
 
-/// Writes beside the final name and renames, so that a crash never leaves half a token.
+/// Makes a token; a crash never leaves half of one.
 fn make(path: &Path) -> Result<String, ManagerError> {
     let failed = |source| ManagerError::DataDir { path: path.into(), source };
     let mut bits = [0u8; TOKEN_BYTES];
     getrandom::fill(&mut bits).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
     let token: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_private(path, &format!("{token}\n"))?;
+    Ok(token)
+}
+
+/// Writes a file for this user only, whole or not at all.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), ManagerError> {
     let fresh = path.with_extension("new");
     let write = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        writeln!(file, "{token}")?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&fresh, path)
     };
-    write().map_err(failed)?;
-    Ok(token)
+    write().map_err(|source| ManagerError::DataDir { path: path.into(), source })
+}
+
+/// The permission bits of a file that others can read; nothing where it is private or missing.
+pub(crate) fn loose_mode(path: &Path) -> Option<u32> {
+    let mode = fs::symlink_metadata(path).ok()?.mode() & 0o777;
+    Some(mode).filter(|mode| mode & 0o077 != 0)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use manta_client::Client;
 use manta_sandbox::{Engine, HostReport, Tier};
 use manta_types::{NodeId, NodeName};
 use tokio::sync::{Semaphore, oneshot};
@@ -20,6 +19,7 @@ use crate::engine::EngineChoice;
 use crate::gpu::{GpuSource, Gpus};
 use crate::home::Home;
 use crate::host::{self, Resources, Usage};
+use crate::identity::Credentials;
 use crate::image::Images;
 use crate::journals::{Journals, Loaded};
 use crate::layer::Layers;
@@ -95,16 +95,17 @@ pub async fn run(
     let engine = engine.open(home.part("engine")).await?;
     let (supervisor, slots, ephemeral) = (Supervisor::default(), settings.slots, settings.ephemeral);
     let ended = {
-        let node = start_up(&settings, &home, Arc::clone(&engine), &supervisor).await?;
+        let credentials = Arc::new(Credentials::new(settings.proof.clone(), &settings.manager)?);
+        let node = start_up(&settings, &home, Arc::clone(&engine), &supervisor, &credentials).await?;
         let (id, left) = load(&node, &home).await?;
         let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots, left);
         keep_containment(&attempts, &supervisor);
-        let Settings { manager, token, .. } = settings;
+        let manager = settings.manager;
         let replays = Replays::new(Arc::clone(&node), supervisor.clone());
         let distribution = Distribution::new(Arc::clone(&node), &supervisor);
         let process = uuid::Uuid::now_v7();
         let slots = slots.get();
-        let session = Session { id, node, attempts, replays, distribution, manager, token, slots, process };
+        let session = Session { id, node, attempts, replays, distribution, manager, credentials, slots, process };
         serve(session, &supervisor, shutdown).await
     };
     clean_up(&supervisor, engine, home, ephemeral).await;
@@ -169,6 +170,7 @@ async fn start_up(
     home: &Home,
     engine: Arc<dyn Engine>,
     supervisor: &Supervisor,
+    credentials: &Credentials,
 ) -> Result<Arc<Node>, NodeError> {
     let report = engine.probe().await.map_err(|error| NodeError::Launcher(error.to_string()))?;
     let tier = check_tier(&report, settings.isolation_min)?;
@@ -202,7 +204,7 @@ async fn start_up(
         Ok((images, runtime))
     });
     let (datasets, gpus, (images, runtime)) = tokio::try_join!(datasets, gpus, python)?;
-    let client = Client::new(settings.manager.clone(), settings.token.clone(), settings.cluster.clone());
+    let client = credentials.client(&settings.manager, &settings.cluster);
     let throughput = Arc::default();
     let remote = Remote::new(client, settings.name.clone(), Arc::clone(&throughput));
     let path = home.part("cache");

@@ -3,6 +3,7 @@ use std::io;
 use std::path::PathBuf;
 
 use manta_api::ErrorCode;
+use manta_client::ClientError;
 
 /// Why an agent could not start, or had to stop. Being unable to reach the manager is no such reason.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,22 @@ pub enum NodeError {
         /// Of which kind.
         code: ErrorCode,
     },
+    /// The manager did not let this node in.
+    #[error("this node could not join: {source}")]
+    NotJoined {
+        /// The manager's address.
+        manager: String,
+        /// Why.
+        source: Box<ClientError>,
+    },
+    /// What the node keeps of its identity cannot be used.
+    #[error("the identity in `{}` cannot be used: {problem}", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// The privileged helper is gone.
     #[error("the sandbox launcher failed: {0}")]
     Launcher(String),
@@ -107,8 +124,10 @@ pub enum NodeError {
 
 impl NodeError {
     /// The error's entry in the catalogue.
-    pub const fn code(&self) -> ErrorCode {
+    pub fn code(&self) -> ErrorCode {
         match self {
+            Self::NotJoined { source, .. } => source.error_code().unwrap_or(ErrorCode::Internal),
+            Self::Identity { .. } => ErrorCode::Untrusted,
             Self::NoContainment { .. } | Self::Python { .. } | Self::Engine { .. } => ErrorCode::NoContainment,
             Self::DatasetName(_) | Self::Gpus { .. } | Self::Policy { .. } => ErrorCode::BadArgument,
             Self::DatasetPath { .. } => ErrorCode::DatasetPath,
@@ -135,8 +154,14 @@ impl NodeError {
                 "name a specification for --gpus, or `none` to offer no GPU (nvidia-ctk cdi generate makes one)"
                     .to_owned(),
             ),
-            Self::Refused { code: ErrorCode::Unauthorized | ErrorCode::Forbidden, .. } => {
-                Some("pass the node token that stands in `node-token` in the manager's data directory".to_owned())
+            Self::Refused { code: ErrorCode::Unauthorized | ErrorCode::Forbidden, .. } => Some(
+                "join with a token of `manta node token`; on the manager's own machine, pass the node token that stands in \
+                 `node-token` in its data directory"
+                    .to_owned(),
+            ),
+            Self::NotJoined { source, .. } => source.hint().map(str::to_owned),
+            Self::Identity { path, .. } => {
+                Some(format!("chmod 600 '{0}'; or remove '{0}' and join again", path.display()))
             }
             Self::Refused { code: ErrorCode::Conflict, .. } => Some("give this node another name".to_owned()),
             Self::Refused { code: ErrorCode::VersionMismatch, .. } => {

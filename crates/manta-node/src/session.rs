@@ -9,7 +9,7 @@ use manta_api::node::node_message::Kind;
 use manta_api::node::{Dataset, Goodbye, Gpu, Heartbeat, Hello, ManagerMessage, NodeMessage, Welcome};
 use manta_api::policy::PolicyForm;
 use manta_api::version::{NODE_PROTOCOL, PRODUCT};
-use manta_client::{Connector, Endpoint, Token};
+use manta_client::Endpoint;
 use manta_types::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -23,6 +23,7 @@ use crate::NodeError;
 use crate::agent::Node;
 use crate::attempt::{Attempts, Replays};
 use crate::distribution::Distribution;
+use crate::identity::{Credentials, NotRenewed};
 use crate::outbox::Ready;
 use crate::remote::jittered;
 
@@ -55,7 +56,7 @@ pub(crate) struct Session {
     pub(crate) distribution: Distribution,
     pub(crate) id: NodeId,
     pub(crate) manager: Endpoint,
-    pub(crate) token: Token,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) slots: u32,
     /// Tells this process of the agent from those before it, whose greetings may still be on their way.
     pub(crate) process: Uuid,
@@ -74,6 +75,14 @@ enum End {
 impl Session {
     /// Keeps a session until the agent stops or the manager refuses this node.
     pub(crate) async fn keep(self, stop: CancellationToken) -> Result<(), NodeError> {
+        let credentials = Arc::clone(&self.credentials);
+        tokio::select! {
+            ended = self.dial_on(stop) => ended,
+            ended = credentials.keep() => ended,
+        }
+    }
+
+    async fn dial_on(self, stop: CancellationToken) -> Result<(), NodeError> {
         let (mut dials, mut wait) = (0u64, REDIAL_FIRST);
         let mut greetings = 0u64;
         loop {
@@ -145,15 +154,21 @@ impl Session {
         waiting: mpsc::Receiver<NodeMessage>,
     ) -> Result<(Welcome, Streaming<ManagerMessage>), End> {
         let unreachable = |error: &dyn std::fmt::Display| cut(&error.to_string(), false);
+        self.credentials.before_dialling().await.map_err(|not| match not {
+            NotRenewed::Yet(why) => cut(&why, false),
+            NotRenewed::Ever(error) => End::Refused(error),
+        })?;
         let origin = tonic::transport::Endpoint::from_shared(self.manager.origin()).map_err(|e| unreachable(&e))?;
-        let dialled = origin.connect_with_connector(Connector::new(&self.manager)).await;
+        let dialled = origin.connect_with_connector(self.credentials.connector(&self.manager)).await;
         let channel = dialled.map_err(|error| unreachable(&chain(&error)))?;
         let mut request = Request::new(ReceiverStream::new(waiting));
-        let bearer = AsciiMetadataValue::try_from(format!("Bearer {}", self.token.expose()));
-        let mut bearer = bearer
-            .map_err(|_| self.refused(ErrorCode::Unauthorized, "the token holds characters that no token has"))?;
-        bearer.set_sensitive(true);
-        request.metadata_mut().insert("authorization", bearer);
+        if let Some(token) = self.credentials.token() {
+            let bearer = AsciiMetadataValue::try_from(format!("Bearer {}", token.expose()));
+            let mut bearer = bearer
+                .map_err(|_| self.refused(ErrorCode::Unauthorized, "the token holds characters that no token has"))?;
+            bearer.set_sensitive(true);
+            request.metadata_mut().insert("authorization", bearer);
+        }
         // There is room: nothing was sent before.
         let _ = send.try_send(NodeMessage { kind: Some(Kind::Hello(self.hello(dial))) });
         let answered = NodeGatewayClient::new(channel).session(request).await;
@@ -273,6 +288,8 @@ impl Session {
     /// What a status means: some are the manager's last word.
     fn told(&self, status: &Status, was_connected: bool) -> End {
         let code = match status.code() {
+            // A clock that is wrong is set, and then a certificate counts again.
+            Code::Unauthenticated if self.credentials.token().is_none() => return cut(status.message(), false),
             Code::Unauthenticated => ErrorCode::Unauthorized,
             Code::PermissionDenied => ErrorCode::Forbidden,
             Code::AlreadyExists => ErrorCode::Conflict,

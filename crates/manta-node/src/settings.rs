@@ -3,12 +3,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use manta_client::{Endpoint, Token};
+use manta_client::Endpoint;
 use manta_image::{Installer, Store};
 use manta_sandbox::Tier;
 use manta_types::{ClusterId, NodeName, Policy, limits};
 
-use crate::{GpuSource, Warm};
+use crate::{GpuSource, Proof, Warm};
 
 /// What a node does when its own containment does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +48,8 @@ impl Default for Bounds {
 pub struct Settings {
     /// Where the manager listens.
     pub manager: Endpoint,
-    /// The node token.
-    pub token: Token,
+    /// What it shows that it may come in.
+    pub proof: Proof,
     /// The cluster to join.
     pub cluster: ClusterId,
     /// This node's name, unique in the cluster.

@@ -11,6 +11,7 @@ pub mod blob;
 pub mod conformance;
 mod error;
 mod faulty;
+mod identities;
 mod logs;
 mod memory;
 mod record;
@@ -24,6 +25,7 @@ pub use access::{
 pub use blob::{BlobError, BlobRead, BlobStore, BlobStream, BlobWriter, DirBlobs, FaultyBlobs, MemoryBlobs};
 pub use error::{CommitError, StoreError};
 pub use faulty::{Fault, Faulty};
+pub use identities::{CertificateRecord, Enrolment, IdentityStore, JoinTokenRecord, Joined, Renewed};
 pub use logs::{LogFilter, LogStore};
 pub use memory::MemoryStore;
 pub use record::{

@@ -1,6 +1,8 @@
 //! Every limit in one place: its unit, why it is there, and the error that names it.
 use std::time::Duration;
 
+/// How long certificates are valid that a manager issues, unless it is told otherwise; they are renewed after half of it.
+pub const CERTIFICATE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes in the name of a task, global, result or dataset; longer names are refused where they are given.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Tasks (vertices) in one swarm; keeps a submission's validation in milliseconds.

@@ -1,4 +1,4 @@
-"""Requests to a manager over TCP or a Unix socket, with the standard library."""
+"""Requests to a manager over TLS, TCP or a Unix socket, with the standard library."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import http.client
 import json
 import os
 import socket
+import ssl
+import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from manta._errors import ManagerRefused, ManagerUnreachable, bad_argument
 
 ADDRESS_DEFAULT = "http://127.0.0.1:7766"
+_PORT_DEFAULT = 7766
 _TIMEOUT_S = 60.0
 
 
@@ -38,13 +41,17 @@ class Connection:
     Parameters
     ----------
     address : str, optional
-        ``http://host:port`` or ``unix:/path``; else ``MANTA_MANAGER``, else port 7766 of this machine.
+        ``https://host:port``, ``http://host:port`` or ``unix:/path``; else ``MANTA_MANAGER``, else port 7766 of this
+        machine.
     token : str, optional
         Else ``MANTA_TOKEN``, else what is in ``token_file``.
     token_file : path, optional
         Else ``MANTA_TOKEN_FILE``.
     cluster : str, optional
         Else ``MANTA_CLUSTER``, else the first cluster.
+    ca_file : path, optional
+        The certificate by which a manager at an ``https://`` address is recognised; else ``MANTA_CA_FILE``, else what
+        this machine trusts.
     """
 
     def __init__(
@@ -53,18 +60,24 @@ class Connection:
         token: str | None = None,
         token_file: str | os.PathLike[str] | None = None,
         cluster: str | None = None,
+        *,
+        ca_file: str | os.PathLike[str] | None = None,
     ) -> None:
         self.address = address or os.environ.get("MANTA_MANAGER") or ADDRESS_DEFAULT
         self.cluster = cluster or os.environ.get("MANTA_CLUSTER") or "default"
         self._token = token or _token(token_file)
         parts = urlsplit(self.address)
-        if parts.scheme not in ("http", "unix") or not (parts.hostname or parts.path):
-            raise bad_argument(f"a manager's address is `http://host:port` or `unix:/path`, not {self.address!r}")
+        if parts.scheme not in ("https", "http", "unix") or not (parts.hostname or parts.path):
+            form = "`https://host:port`, `http://host:port` or `unix:/path`"
+            raise bad_argument(f"a manager's address is {form}, not {self.address!r}")
         self._parts = parts
+        self._ca_file = ca_file or os.environ.get("MANTA_CA_FILE")
+        self._trust = _trust(self._ca_file) if parts.scheme == "https" else None
 
     def environment(self) -> dict[str, str]:
         """Return what makes the ``manta`` program speak to the same manager."""
-        return {"MANTA_MANAGER": self.address, "MANTA_TOKEN": self._token, "MANTA_CLUSTER": self.cluster}
+        told = {"MANTA_MANAGER": self.address, "MANTA_TOKEN": self._token, "MANTA_CLUSTER": self.cluster}
+        return {**told, "MANTA_CA_FILE": os.path.abspath(self._ca_file)} if self._ca_file else told
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the JSON answer to a question."""
@@ -120,11 +133,35 @@ class Connection:
     def _connection(self) -> http.client.HTTPConnection:
         if self._parts.scheme == "unix":
             return _UnixConnection(self._parts.path, _TIMEOUT_S)
-        return http.client.HTTPConnection(str(self._parts.hostname), self._parts.port or 80, timeout=_TIMEOUT_S)
+        host, port = str(self._parts.hostname), self._parts.port
+        if self._trust is None:
+            return http.client.HTTPConnection(host, port or _PORT_DEFAULT, timeout=_TIMEOUT_S)
+        port = port or _PORT_DEFAULT
+        proxy = urlsplit(urllib.request.getproxies().get("https", ""))
+        if not proxy.hostname or urllib.request.proxy_bypass(f"{host}:{port}"):
+            return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=self._trust)
+        through = http.client.HTTPSConnection(proxy.hostname, proxy.port or 80, timeout=_TIMEOUT_S, context=self._trust)
+        through.set_tunnel(host, port)
+        return through
 
     def _unreachable(self, error: BaseException) -> ManagerUnreachable:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            hint = "name the `ca.pem` of the manager's data directory in MANTA_CA_FILE"
+            told = f"the manager at {self.address} is not trusted: {error.verify_message}"
+            return ManagerUnreachable(told, hint=hint)
         hint = "is it running? `manta manager run` prints its address; or name it in MANTA_MANAGER"
         return ManagerUnreachable(f"no manager answers at {self.address}: {error}", hint=hint)
+
+
+def _trust(file: str | os.PathLike[str] | None) -> ssl.SSLContext:
+    try:
+        trust = ssl.create_default_context(cafile=file)
+    except OSError as error:
+        named = os.fspath(file) if file else "of this machine"
+        hint = "name the `ca.pem` of the manager's data directory"
+        raise bad_argument(f"the CA file `{named}` cannot be used: {error}", hint=hint) from error
+    trust.minimum_version = ssl.TLSVersion.TLSv1_3
+    return trust
 
 
 def _token(file: str | os.PathLike[str] | None) -> str:

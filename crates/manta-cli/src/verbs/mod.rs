@@ -23,8 +23,10 @@ pub(crate) mod manager_run;
 pub(crate) mod module;
 pub(crate) mod new;
 pub(crate) mod node_duty;
+pub(crate) mod node_join;
 pub(crate) mod node_ls;
 pub(crate) mod node_run;
+pub(crate) mod node_token;
 pub(crate) mod plan;
 pub(crate) mod quota;
 pub(crate) mod replay;
@@ -64,6 +66,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Manager(ManagerVerb::Restore(args)) => manager_data::restore(&args, form),
         Verb::Manager(ManagerVerb::Scrub(args)) => manager_data::scrub(&args, form),
         Verb::Node(NodeVerb::Run(args)) => node_run::main(*args),
+        Verb::Node(NodeVerb::Join(args)) => node_join::main(*args, form),
+        Verb::Node(NodeVerb::Token(args)) => block_on(node_token::main(args, form)),
         Verb::Node(NodeVerb::Drain(args)) => block_on(node_duty::drain(args, form)),
         Verb::Node(NodeVerb::Resume(args)) => block_on(node_duty::resume(args, form)),
         Verb::Node(NodeVerb::Revoke(args)) => block_on(node_duty::revoke(args, form)),

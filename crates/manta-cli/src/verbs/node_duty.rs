@@ -28,7 +28,7 @@ pub(crate) struct DrainArgs {
     node: Args,
 
     /// How long what runs there may go on: `90s`, `10m`, `2h` [default: until it ends].
-    #[arg(long, value_name = "TIME", value_parser = span)]
+    #[arg(long, value_name = "TIME", value_parser = crate::text::span)]
     deadline: Option<Duration>,
 }
 
@@ -60,31 +60,4 @@ fn tell(node: &NodeView, form: Form) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Reads `90s`, `10m` or `2h`.
-fn span(text: &str) -> Result<Duration, String> {
-    let refuse = || "a time is a whole number with s, m or h, as 10m".to_owned();
-    let unit = text.chars().last().ok_or_else(refuse)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        _ => return Err(refuse()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| refuse())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refuse)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_numbers_with_a_unit() {
-        assert_eq!([span("90s"), span("10m"), span("2h")], [90, 600, 7200].map(|s| Ok(Duration::from_secs(s))));
-        for bad in ["", "10", "m", "-1s", "1.5h", "99999999999999999999s", "10µ"] {
-            assert!(span(bad).is_err(), "{bad}");
-        }
-    }
 }

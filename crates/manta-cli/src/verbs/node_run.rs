@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use manta_client::Endpoint;
 use manta_image::Store;
-use manta_node::{EngineChoice, GpuSource, NodeError, OnAllowedProbe, Settings, Warm};
+use manta_node::{EngineChoice, GpuSource, Identity, NodeError, OnAllowedProbe, Proof, Settings, Warm};
 use manta_sandbox::{ContainerEngine, Launcher, Tier};
 use manta_types::{NodeName, Policy};
 
@@ -21,15 +22,22 @@ const WARM: [&str; 3] = ["auto", "on", "off"];
 
 /// Options of `manta node run`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The manager's address [default: MANTA_MANAGER].
+pub(crate) struct RunArgs {
+    /// The manager's address [default: the one that the data directory joined, else MANTA_MANAGER].
     #[arg(long, value_name = "URL")]
     manager: Option<String>,
 
-    /// The file with the node token.
+    /// The file with the node token, for a manager of this machine [default: the data directory's own certificate].
     #[arg(long, value_name = "FILE")]
-    token_file: PathBuf,
+    token_file: Option<PathBuf>,
 
+    #[command(flatten)]
+    agent: Args,
+}
+
+/// Options of every command that runs an agent.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// A dataset that tasks may be given; repeat it for each.
     #[arg(long, alias = "dataset", value_name = "NAME=PATH")]
     data: Vec<String>,
@@ -137,9 +145,60 @@ impl From<NodeError> for Failure {
     }
 }
 
+/// Where an agent's manager is, and what it shows to it.
+pub(super) struct Membership {
+    pub(super) manager: Endpoint,
+    pub(super) proof: Proof,
+}
+
+impl Membership {
+    /// That of a directory that joined.
+    pub(super) fn of(identity: Identity) -> Result<Self, Failure> {
+        Ok(Self { manager: identity.manager()?, proof: Proof::Certificate(Box::new(identity)) })
+    }
+}
+
+/// Runs an agent that joined, or one of the manager's own machine.
+pub(crate) fn main(args: RunArgs) -> Result<ExitCode, Failure> {
+    let RunArgs { manager, token_file, agent } = args;
+    if let Some(file) = token_file {
+        let address = manager.or_else(|| variable("MANTA_MANAGER"));
+        let address =
+            address.ok_or_else(|| Failure::usage("no manager is named").hint("give its address with --manager"))?;
+        let proof = Proof::Token(read_token(&file)?);
+        return run(agent, Membership { manager: endpoint(&address)?, proof });
+    }
+    let data_dir = agent.data_dir()?;
+    let Some(identity) = Identity::load(&data_dir)? else {
+        let sentence = format!("the data directory `{}` has joined no manager", data_dir.display());
+        let hint = "join one with the command that `manta node token` prints; for a manager of this machine, give --token-file";
+        return Err(Failure::usage(sentence).hint(hint));
+    };
+    let mut membership = Membership::of(identity)?;
+    if let Some(address) = manager {
+        membership.manager = endpoint(&address)?;
+    }
+    run(agent, membership)
+}
+
+impl Args {
+    /// The name that is given, or the host's.
+    pub(super) fn node_name(&self) -> Result<NodeName, Failure> {
+        match &self.name {
+            Some(name) => NodeName::new(name).map_err(|error| Failure::usage(error.to_string())),
+            None => host_name(),
+        }
+    }
+
+    /// The data directory that is given, or the one of that name.
+    pub(super) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        absolute(&self.data_dir.clone().map_or_else(|| home(&self.node_name()?), Ok)?)
+    }
+}
+
 /// Runs an agent until a signal or the end of its lifeline. The launcher is a process made before any thread is.
-pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
-    let settings = settings(&args)?;
+pub(super) fn run(args: Args, membership: Membership) -> Result<ExitCode, Failure> {
+    let settings = settings(&args, membership)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::internal(format!("this program's own file is not known: {error}")))?;
     let engine = engine(&args, program)?;
@@ -175,25 +234,33 @@ fn engine(args: &Args, program: PathBuf) -> Result<EngineChoice, Failure> {
     Ok(EngineChoice::Containers { engine, socket, program, args: vec![crate::ENTRY.to_owned()] })
 }
 
-fn settings(args: &Args) -> Result<Settings, Failure> {
-    let address = args.manager.clone().or_else(|| variable("MANTA_MANAGER"));
-    let address =
-        address.ok_or_else(|| Failure::usage("no manager is named").hint("give its address with --manager"))?;
-    let name = match &args.name {
-        Some(name) => NodeName::new(name).map_err(|error| Failure::usage(error.to_string()))?,
-        None => host_name()?,
+fn settings(args: &Args, membership: Membership) -> Result<Settings, Failure> {
+    let Membership { manager, proof } = membership;
+    let (name, cluster, joined) = match &proof {
+        Proof::Certificate(identity) => {
+            if let Some(other) = args.name.as_deref().filter(|name| *name != identity.name().as_str()) {
+                let sentence = format!("this data directory joined as `{}`, and names do not change", identity.name());
+                return Err(
+                    Failure::usage(sentence).hint(format!("leave --name {other} out, or give another --data-dir"))
+                );
+            }
+            (identity.name().clone(), identity.cluster().clone(), identity.labels().clone())
+        }
+        Proof::Token(_) => (args.node_name()?, parse_cluster(Some(&args.cluster))?, BTreeMap::new()),
     };
     let cores = std::thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok());
     let slots = args.slots.or_else(|| cores.and_then(NonZeroU32::new)).unwrap_or(NonZeroU32::MIN);
     let labels = args.label.iter().flat_map(|text| text.split(',')).map(parse_label);
-    let data_dir = args.data_dir.clone().map_or_else(|| home(&name), Ok)?;
+    let mut labels: BTreeMap<_, _> = labels.collect::<Result<_, _>>()?;
+    labels.extend(joined);
+    let data_dir = args.data_dir()?;
     Ok(Settings {
-        manager: endpoint(&address)?,
-        token: read_token(&args.token_file)?,
-        cluster: parse_cluster(Some(&args.cluster))?,
-        data_dir: absolute(&data_dir)?,
+        manager,
+        proof,
+        cluster,
+        data_dir: data_dir.clone(),
         datasets: datasets(&args.data)?,
-        labels: labels.collect::<Result<_, _>>()?,
+        labels,
         gpus: match args.gpus.as_str() {
             "auto" => GpuSource::Auto,
             "none" => GpuSource::Off,

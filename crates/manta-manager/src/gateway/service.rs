@@ -14,12 +14,16 @@ use tonic::{Request, Response, Status, Streaming};
 use super::convert::{self, Introduction};
 use super::session::NodeSession;
 use crate::app::App;
+use crate::http::CertifiedNode;
 use crate::orchestrator::{Connect, ConnectRefusal, Joining, session_channel};
 use crate::quotas::admit_node;
 use crate::supervisor::Kind;
 
 /// How long a connection may stay without an introduction.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a node is flagged two of whose agents dial in turns.
+const TWO_AGENTS: &str = "two agents use its identity at the same time: its data directory was copied";
 
 /// The gRPC service that nodes dial.
 pub(crate) struct Gateway {
@@ -40,12 +44,20 @@ impl NodeGateway for Gateway {
         &self,
         request: Request<Streaming<wire::NodeMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let certified = request.extensions().get::<CertifiedNode>().cloned();
         let mut inbound = request.into_inner();
         let hello = read_hello(&mut inbound).await?;
         check_version(&hello)?;
         let protocol = hello.protocol;
-        let Introduction { name, id, profile, held, greeting } =
+        let Introduction { name, id, mut profile, held, greeting } =
             convert::introduction(hello, self.app.generation).map_err(Status::invalid_argument)?;
+        if let Some(CertifiedNode(of)) = certified.filter(|CertifiedNode(of)| *of != name) {
+            let sentence = format!("the certificate is of node `{of}`, and the greeting says `{name}`");
+            return Err(Status::permission_denied(sentence));
+        }
+        if let Some(identities) = &self.app.identities {
+            profile.labels.extend(identities.members.labels(&name));
+        }
         let admitted = admit_node(&self.app, &name).await;
         let admitted = admitted.map_err(|problem| Status::resource_exhausted(problem.message))?;
         let (session, outbound) = session_channel();
@@ -56,7 +68,14 @@ impl NodeGateway for Gateway {
         let connect = Connect { joining, session: session.clone(), reply };
         let stopping = || Status::unavailable("the manager is stopping");
         app.handle.connect(connect).await.map_err(|_| stopping())?;
-        let id = welcomed.await.map_err(|_| stopping())?.map_err(|refusal| match refusal {
+        let welcomed = welcomed.await.map_err(|_| stopping())?;
+        if let (Err(ConnectRefusal::Overtaken { .. }), Some(identities)) = (&welcomed, &app.identities)
+            && identities.members.doubled(&name, greeting)
+        {
+            let flagged = identities.flag(&name, TWO_AGENTS).await;
+            flagged.map_err(|error| Status::internal(error.to_string()))?;
+        }
+        let id = welcomed.map_err(|refusal| match refusal {
             ConnectRefusal::NameTaken { .. } | ConnectRefusal::Revoked { .. } => {
                 Status::already_exists(refusal.to_string())
             }

@@ -27,7 +27,14 @@ pub(super) async fn inputs(app: App, call: Call) -> Answer {
 pub(super) fn asking_node(call: &Call) -> Result<NodeName, Problem> {
     let bad = |error: String| Problem::new(ErrorCode::BadRequest, error);
     let name = call.header(NODE_HEADER).ok_or_else(|| bad(format!("the header `{NODE_HEADER}` is missing")))?;
-    NodeName::new(name).map_err(|error| bad(error.to_string()))
+    let name = NodeName::new(name).map_err(|error| bad(error.to_string()))?;
+    match call.certificate().filter(|shown| shown.node != name) {
+        Some(shown) => Err(Problem::new(
+            ErrorCode::Forbidden,
+            format!("the certificate is of node `{}`, and the request says `{name}`", shown.node),
+        )),
+        None => Ok(name),
+    }
 }
 
 fn not_held(attempt: &str) -> Problem {

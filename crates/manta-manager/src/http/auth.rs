@@ -10,6 +10,7 @@ use tonic::Status;
 use super::access::Access;
 use super::audit::Asked;
 use super::call::no_cluster;
+use super::certified;
 use super::host::check_host;
 use super::problem::{internal, respond};
 use super::routes::{Route, row_of};
@@ -30,9 +31,9 @@ struct Denied {
 /// Lets a request pass, or answers it with the reason why not.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let row = path.and_then(|path| row_of(request.method(), &path));
+    let row = path.as_deref().and_then(|path| row_of(request.method(), path));
     let asked = Asked::of(&app, &request, row);
-    let identity = match admit(&app, &request, row, asked.time_ms) {
+    let identity = match admit(&app, &mut request, row, asked.time_ms) {
         Ok(identity) => identity,
         Err(Denied { who, problem }) => {
             let is_grpc = is_grpc(request.headers());
@@ -60,15 +61,28 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     }
 }
 
-fn admit(app: &App, request: &Request, row: Option<&Route>, now_ms: u64) -> Result<Identity, Denied> {
+fn admit(app: &App, request: &mut Request, row: Option<&Route>, now_ms: u64) -> Result<Identity, Denied> {
     let stranger = |problem| Denied { who: Identity::Nobody, problem };
-    check_host(&app.address, request.uri(), request.headers()).map_err(stranger)?;
+    check_host(&app.address, &app.public_names, request.uri(), request.headers()).map_err(stranger)?;
     if row.is_some_and(|row| row.access == Access::Open) {
         return Ok(Identity::Nobody);
+    }
+    if let Some(certified) = certified::node(app, request, row.map(|row| row.path)).map_err(stranger)? {
+        request.extensions_mut().insert(certified);
+        return match row.filter(|row| !row.access.admits(&Identity::Node)) {
+            Some(row) => Err(Denied { who: Identity::Node, problem: forbidden(&Identity::Node, row.access) }),
+            None => Ok(Identity::Node),
+        };
     }
     let token = bearer(request.headers()).unwrap_or_default();
     let who = app.people.identify(token, now_ms).map_err(stranger)?;
     let denied = |problem| Err(Denied { who: who.clone(), problem });
+    if who == Identity::Node && certified::peer(request).is_some_and(|peer| peer.is_remote) {
+        let sentence = "the token that all nodes share is for nodes of the manager's own machine, not for an address that \
+                        others reach";
+        let problem = Problem::new(ErrorCode::Forbidden, sentence);
+        return denied(problem.hint("join the node with a token of `manta node token`"));
+    }
     // What belongs to no cluster belongs to the manager's own.
     let named = request.uri().path().strip_prefix(IN_A_CLUSTER).and_then(|rest| rest.split('/').next());
     let cluster = named.unwrap_or(app.cluster.as_str());
@@ -94,7 +108,7 @@ fn forbidden(who: &Identity, access: Access) -> Problem {
             format!("your token is {}'s here, and that takes {}", a(user.role), a(least))
         }
         (Identity::User(_), _) => "a user token may not do that".to_owned(),
-        _ => "a node token may not do that".to_owned(),
+        _ => "a node may not do that".to_owned(),
     };
     Problem::new(ErrorCode::Forbidden, sentence)
 }

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::problem::{internal, respond};
 use crate::app::App;
 use crate::bearer::Identity;
+use crate::identity::{NodeCertificate, Peer};
 use crate::keys::{self, Idempotency};
 
 /// Characters of a reader's complaint that are passed on; it may repeat what was sent.
@@ -41,6 +43,8 @@ pub(super) struct Call {
     pub(super) headers: HeaderMap,
     pub(super) identity: Identity,
     pub(super) body: Body,
+    certificate: Option<Arc<NodeCertificate>>,
+    is_over_tls: bool,
 }
 
 /// Reads a request, lets its route's function answer it, and turns a problem into its answer.
@@ -74,7 +78,20 @@ impl Call {
             return Err(bad(format!("the query's `{}` is unknown here; known: {known}", clip(unknown))));
         }
         let identity = parts.extensions.remove().unwrap_or(Identity::Nobody);
-        Ok(Self { params, query, headers: parts.headers, identity, body })
+        let peer = parts.extensions.get::<Peer>();
+        let (certificate, is_over_tls) =
+            peer.map_or((None, false), |peer| (peer.certificate.clone(), peer.is_over_tls));
+        Ok(Self { params, query, headers: parts.headers, identity, body, certificate, is_over_tls })
+    }
+
+    /// What the connection shows, where that is the certificate of a node, which was judged before.
+    pub(super) fn certificate(&self) -> Option<Arc<NodeCertificate>> {
+        self.certificate.clone()
+    }
+
+    /// Whether nobody in between can read along.
+    pub(super) const fn is_over_tls(&self) -> bool {
+        self.is_over_tls
     }
 
     /// A part of the path.

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use manta_api::{ErrorCode, Problem};
+use manta_api::{ErrorCode, NodeView, Problem};
 use manta_types::NodeName;
 use manta_types::name::nearest;
 
@@ -13,7 +13,17 @@ use crate::{keys, view};
 
 pub(super) async fn list(app: App, _call: Call) -> Answer {
     let nodes = app.handle.ask(|view| view.engine.nodes().map(|node| view::node(view, node)).collect::<Vec<_>>());
-    json(StatusCode::OK, &nodes.await?)
+    let nodes: Vec<_> = nodes.await?.into_iter().map(|node| flagged(&app, node)).collect();
+    json(StatusCode::OK, &nodes)
+}
+
+/// A node with what is to be said of its identity, before all that it says of itself.
+fn flagged(app: &App, mut node: NodeView) -> NodeView {
+    let flag = app.identities.as_ref().and_then(|identities| identities.members.flag_of(&node.name));
+    if let Some(flag) = flag {
+        node.notes.insert(0, format!("not to be believed: {flag}"));
+    }
+    node
 }
 
 pub(super) async fn drain(app: App, call: Call) -> Answer {
@@ -40,8 +50,15 @@ async fn change(app: &App, call: Call, request: &str, change: impl FnOnce(NodeNa
     if keys::done_before(app, idempotency.as_ref()).await?.is_some() {
         return shown(app, name).await;
     }
-    match app.handle.change(change(name.clone()), idempotency).await? {
-        Ok(()) => shown(app, name).await,
+    let change = change(name.clone());
+    let is_revocation = matches!(change, Change::Revoke(_));
+    match app.handle.change(change, idempotency).await? {
+        Ok(()) => {
+            if let Some(identities) = app.identities.as_ref().filter(|_| is_revocation) {
+                identities.members.revoke(&name);
+            }
+            shown(app, name).await
+        }
         Err(Refused::KeyUsed { earlier, .. }) => Err(keys::used(&earlier)),
         Err(_) => {
             let sentence = format!("node `{name}` is revoked, and stays so");
@@ -68,5 +85,6 @@ async fn find(app: &App, wanted: &str) -> Result<NodeName, Problem> {
 
 async fn shown(app: &App, name: NodeName) -> Answer {
     let node = app.handle.ask(move |view| view.engine.node(&name).map(|node| view::node(view, node)));
-    json(StatusCode::OK, &node.await?.ok_or_else(|| Problem::new(ErrorCode::NotFound, "the node is gone"))?)
+    let node = node.await?.ok_or_else(|| Problem::new(ErrorCode::NotFound, "the node is gone"))?;
+    json(StatusCode::OK, &flagged(app, node))
 }

@@ -1,10 +1,11 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
 use manta_api::{
-    AttemptView, AuditVerdictView, AuditView, BundleSignatures, GlobalView, LogLine, MarkRequest, ModuleUseView,
-    ModuleVersionView, ModuleView, NewTokenView, NodeView, PlanRequest, PlanView, Problem, PublishRequest,
-    QuotaRequest, QuotaView, ReadyView, ReplayView, ResultView, RoleRequest, RollbackRequest, RolloutRequest,
-    RolloutView, SwarmSubmission, SwarmView, TokenRequest, TokenView, UserRequest, UserView, WhoView, WhyView, version,
+    AttemptView, AuditVerdictView, AuditView, BundleSignatures, CertificateView, GlobalView, JoinRequest,
+    JoinTokenRequest, JoinTokenView, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView, NewTokenView,
+    NodeView, PlanRequest, PlanView, Problem, PublishRequest, QuotaRequest, QuotaView, ReadyView, RenewRequest,
+    ReplayView, ResultView, RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SwarmSubmission, SwarmView,
+    TokenRequest, TokenView, UserRequest, UserView, WhoView, WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -51,6 +52,11 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<SwarmView>(parts);
     parts = add::<NodeView>(parts);
     parts = add::<ReadyView>(parts);
+    parts = add::<JoinTokenRequest>(parts);
+    parts = add::<JoinTokenView>(parts);
+    parts = add::<JoinRequest>(parts);
+    parts = add::<RenewRequest>(parts);
+    parts = add::<CertificateView>(parts);
     parts = add::<LogLine>(parts);
     parts = add::<ResultView>(parts);
     parts = add::<GlobalView>(parts);

@@ -18,7 +18,7 @@ use super::auth::guard;
 use super::call::{Answering, Call, handle};
 use super::problem::respond;
 use super::{
-    attempts, audit, blobs, events, health, logs, modules, nodes, people, plan, replays, rollouts, swarms, why,
+    attempts, audit, blobs, events, health, join, logs, modules, nodes, people, plan, replays, rollouts, swarms, why,
 };
 use crate::app::App;
 use crate::gateway::Gateway;
@@ -94,6 +94,12 @@ pub(super) static ROUTES: &[Route] = {
             Nothing => Json("ReadyView")),
         route!(GET "/metrics" VIEWER, health::metrics, "What the manager counts, in the form that Prometheus reads",
             Nothing => Metrics),
+        route!(POST "/v1/join" Access::Open, join::join, "Let a node in for a token, which is used by that",
+            Json("JoinRequest") => Json("CertificateView")),
+        route!(POST "/v1/renew" Access::Nodes, join::renew, "Renew the certificate of the node that shows it",
+            Json("RenewRequest") => Json("CertificateView")),
+        route!(POST "/v1/clusters/{cluster}/join-tokens" Access::Users(Role::Operator), join::make_token,
+            "Make a token that lets one node join; each call makes another", Json("JoinTokenRequest") => Json("JoinTokenView")),
         route!(POST "/v1/clusters/{cluster}/blobs/missing" Access::UsersAndNodes(Role::Developer), blobs::missing, "Which blobs are not stored",
             Json("Digests") => Json("Missing")),
         route!(PUT "/v1/clusters/{cluster}/blobs/{digest}" Access::UsersAndNodes(Role::Developer), blobs::put, "Store a blob", Bytes => Nothing),
@@ -263,16 +269,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_checks_of_health_are_open() {
+    fn only_the_checks_of_health_and_joining_are_open() {
         let open: Vec<_> = ROUTES.iter().filter(|row| row.access == Access::Open).map(|row| row.path).collect();
-        assert_eq!(open, ["/healthz", "/readyz"]);
+        assert_eq!(open, ["/healthz", "/readyz", "/v1/join"]);
     }
 
     #[test]
-    fn what_users_post_is_done_once_under_a_key_unless_it_only_asks() {
+    fn what_users_post_is_done_once_under_a_key_unless_it_only_asks_or_makes_a_secret() {
         let posts = ROUTES.iter().filter(|row| row.method == Method::POST && matches!(row.access, Access::Users(_)));
         let asking: Vec<_> = posts.filter(|row| !row.is_change).map(|row| row.path).collect();
-        assert_eq!(asking, ["/v1/clusters/{cluster}/swarms/plan"]);
+        assert_eq!(asking, ["/v1/clusters/{cluster}/join-tokens", "/v1/clusters/{cluster}/swarms/plan"]);
         assert!(ROUTES.iter().filter(|row| row.is_change).all(|row| row.method == Method::POST));
     }
 

@@ -9,7 +9,9 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use manta_client::{Client, Connector, Endpoint, Token};
-use manta_manager::{Keep, Listen, ManagerError, NODE_TOKEN_FILE, RealClock, Settings, TOKEN_FILE, bind, open, run};
+use manta_manager::{
+    Keep, Listen, ManagerError, NODE_TOKEN_FILE, RealClock, Settings, TOKEN_FILE, TlsSettings, bind, open, run,
+};
 use manta_module::{BundleMeta, Entry, ModuleResources, Target, digest_of, pack};
 use manta_types::{Blob, ClusterId, limits};
 use serde_json::{Value, json};
@@ -48,6 +50,16 @@ impl Answer {
     }
 }
 
+/// Waits until a look says that it is so.
+pub(crate) async fn until<F: Future<Output = bool>>(look: impl Fn() -> F) {
+    let waiting = async {
+        while !look().await {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting).await.expect("it comes about in time");
+}
+
 pub(crate) fn tcp() -> Listen {
     "127.0.0.1:0".parse().unwrap()
 }
@@ -58,8 +70,8 @@ pub(crate) fn unix(dir: &Path) -> Listen {
 
 pub(crate) fn settings(data_dir: PathBuf, listen: Listen) -> Settings {
     let (cluster, keep) = (ClusterId::default(), Keep::default());
-    let swarms_running_max = limits::SWARMS_RUNNING_MAX;
-    Settings { data_dir, listen, cluster, ephemeral: false, keep, swarms_running_max, collector: None }
+    let (tls, swarms_running_max) = (TlsSettings::default(), limits::SWARMS_RUNNING_MAX);
+    Settings { data_dir, listen, tls, cluster, ephemeral: false, keep, swarms_running_max, collector: None }
 }
 
 impl Manager {

@@ -17,4 +17,5 @@ mod storage;
 mod stream;
 mod submit;
 mod swarms;
+mod tls;
 mod why;

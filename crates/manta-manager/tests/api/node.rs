@@ -50,13 +50,26 @@ pub(crate) async fn connect_as(manager: &Manager, token: &str, hello: wire::Hell
 
 /// Opens a session that begins with this.
 pub(crate) async fn first_says(manager: &Manager, token: &str, first: node_message::Kind) -> Result<Node, Status> {
+    first_says_over(manager, Connector::new(&manager.endpoint), Some(token), first).await
+}
+
+/// The same over connections of another kind, with or without a token.
+pub(crate) async fn first_says_over(
+    manager: &Manager,
+    connector: Connector,
+    token: Option<&str>,
+    first: node_message::Kind,
+) -> Result<Node, Status> {
     let endpoint = tonic::transport::Endpoint::from_shared(manager.endpoint.origin()).unwrap();
-    let channel = endpoint.connect_with_connector(Connector::new(&manager.endpoint)).await.unwrap();
+    let dialled = endpoint.connect_with_connector(connector).await;
+    let channel = dialled.map_err(|error| Status::unavailable(format!("{error:?}")))?;
     let (outbound, messages) = mpsc::channel(64);
     let name = String::new();
     send(&outbound, first).await;
     let mut request = Request::new(ReceiverStream::new(messages));
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
     let opening = async move { NodeGatewayClient::new(channel).session(request).await };
     let response = tokio::time::timeout(LIMIT, opening).await.expect("the session opens or is refused in time")?;
     let mut node = Node { id: String::new(), name, outbound: Some(outbound), inbound: response.into_inner(), beats: 0 };

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use manta_client::Token;
 use manta_image::{Installer, Store, Unpacker};
-use manta_node::{Bounds, NodeError, OnAllowedProbe, Settings, Warm};
+use manta_node::{Bounds, NodeError, OnAllowedProbe, Proof, Settings, Warm};
 use manta_sandbox::{Launcher, Tier};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -30,7 +30,7 @@ impl Bench {
     }
 
     pub(crate) fn with_token(slots: u32, token: &str) -> Self {
-        Self::with(slots, |settings| settings.token = Token::new(token))
+        Self::with(slots, |settings| settings.proof = Proof::Token(Token::new(token)))
     }
 
     /// Starts both, the agent with other settings.
@@ -76,7 +76,7 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
     std::fs::write(&digits, "a,b\n1,2\n").unwrap();
     Settings {
         manager: format!("unix:{}", dir.join("manager.sock").display()).parse().unwrap(),
-        token: Token::new(TOKEN),
+        proof: Proof::Token(Token::new(TOKEN)),
         cluster: "default".parse().unwrap(),
         name: "node-1".parse().unwrap(),
         data_dir: dir.join("node"),

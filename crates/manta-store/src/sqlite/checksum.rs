@@ -68,6 +68,15 @@ macro_rules! columns {
     (audit_ends) => {
         "id, first_seq, before, last_seq, last, bytes"
     };
+    (join_tokens) => {
+        "cluster_id, token_id, secret, name, labels, made_ms, expires_ms, used_ms, used_by"
+    };
+    (enrolments) => {
+        "cluster_id, node, node_id, labels, joined_ms, flag"
+    };
+    (certificates) => {
+        "cluster_id, serial, node, key, follows, pem, issued_ms, expires_ms"
+    };
     (log_ends) => {
         "cluster_id, swarm_id, seq"
     };
