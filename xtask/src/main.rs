@@ -35,11 +35,11 @@ const HELP: &str = "\
 Usage: cargo xtask <chore> [arguments]
 
   demo [arguments]      set up all that is needed, build Manta and run `manta demo` with these arguments
-  test [stage ...]        set up all that is needed and run every check; --quick: the first half; --list: the stages
+  test [stage ...]      set up all that is needed and run every check; --quick: the first half; --list: the stages
   tidy                  cheap checks of layout, sizes and layers
   gen                   write the generated files again (`cargo xtask test generated` fails when they are stale)
-  bench demo [--json]   measure the demo's scenario on a local cluster
-  bench engine [--json] measure orchestration: decisions, commits, restart, lost nodes, queues
+  bench <scenario> [--json]
+                        measure: demo, engine, fleet (10,000 nodes), modules, sandbox, values; with an aim beside each figure
   chaos [suite ...]     make faults under real processes and check that nothing is lost; --long: at length
   fuzz values [arguments]
                         give damaged values to the decoder: --seconds N, --corpus DIR to go on with
