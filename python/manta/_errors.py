@@ -48,7 +48,7 @@ class ManagerRefused(MantaError):
     message : str
         One sentence.
     code : str
-        The manager's code, e.g. ``"MANTA-0404"``.
+        The manager's code, e.g. ``"MANTA-0301"``.
     status : int
         The HTTP status.
     hint : str, optional
@@ -56,9 +56,9 @@ class ManagerRefused(MantaError):
 
     Examples
     --------
-    >>> error = ManagerRefused("there is no swarm `x`", code="MANTA-0404", status=404)
+    >>> error = ManagerRefused("there is no swarm `x`", code="MANTA-0301", status=404)
     >>> error.code, error.status, error.retryable
-    ('MANTA-0404', 404, False)
+    ('MANTA-0301', 404, False)
     """
 
     def __init__(self, message: str, *, code: str, status: int, hint: str | None = None) -> None:

@@ -43,7 +43,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         elif path.startswith("/blobs/"):
             self.answer(200, numpy_to_bytes(int(path.rpartition("/")[2])))
         elif path == "/swarms/lost":
-            problem = {"code": "MANTA-0404", "detail": "there is no swarm `lost`", "hint": "did you mean `demo`?"}
+            problem = {"code": "MANTA-0301", "detail": "there is no swarm `lost`", "hint": "did you mean `demo`?"}
             self.answer(404, json.dumps(problem).encode(), "application/problem+json")
         elif path == "/swarms/odd":
             self.answer(502, b"<html>", "text/html")
@@ -138,7 +138,7 @@ def test_a_change_has_a_key_of_its_own(api: UserAPI) -> None:
 def test_a_refusal_is_one_sentence_with_its_code(api: UserAPI) -> None:
     with pytest.raises(ManagerRefused) as caught:
         api.swarm("lost")
-    assert (caught.value.code, caught.value.status) == ("MANTA-0404", 404)
+    assert (caught.value.code, caught.value.status) == ("MANTA-0301", 404)
     assert str(caught.value) == "there is no swarm `lost`\nhint: did you mean `demo`?"
     with pytest.raises(ManagerRefused, match="answered 502"):
         api.swarm("odd")

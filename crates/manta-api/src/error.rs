@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! catalogue {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $exit:literal, $title:literal;)+) => {
-        /// A kind of error, stable for ever; `docs/errors/` has a page for each.
+        /// A kind of error, stable for ever; `docs/reference/errors.md` has a section for each.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum ErrorCode { $($(#[$doc])* $name),+ }
 
@@ -49,6 +49,8 @@ catalogue! {
     NotOffered = "0111", 422, 4, "this release does not offer it yet";
     /// The SDK cannot find the `manta` binary.
     NoBinary = "0112", 500, 4, "the `manta` program cannot be found";
+    /// A file of settings that cannot be used.
+    Configuration = "0113", 422, 2, "the configuration cannot be used";
     /// No node offers a dataset that a task needs.
     NoDataset = "0201", 422, 4, "no node offers the dataset";
     /// No node could ever run a task.
@@ -69,6 +71,8 @@ catalogue! {
     BadImage = "0209", 422, 4, "the image cannot be used";
     /// A signature, a key or code that cannot be trusted.
     Untrusted = "0210", 422, 4, "it cannot be trusted";
+    /// A command waited for as long as it was told to.
+    WaitedTooLong = "0211", 408, 7, "it did not happen in time";
     /// Dependencies of a module that cannot be resolved or used.
     Dependencies = "0215", 422, 4, "the module's dependencies cannot be used";
     /// Nothing of that name.

@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod error;
+pub mod explain;
 pub mod join;
 pub mod module;
 pub mod people;
@@ -32,6 +33,7 @@ pub mod node {
 
 pub use attempt::{AttemptLimits, AttemptOutcome, AttemptView, ReplayEvent, ReplayNews, ReplayView};
 pub use error::{ErrorCode, Problem};
+pub use explain::Explanation;
 pub use join::{CertificateView, JoinRequest, JoinToken, JoinTokenRequest, JoinTokenView, RenewRequest, TokenError};
 pub use module::{
     BundleSignatures, MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView,

@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn a_problem_counts_where_its_file_is_packed() {
         let folder = tree(&["m/__init__.py", "m/bad.py"]);
-        let error = ErrorObject { code: None, message: "bad.py does not parse".into(), place: None, hint: None };
+        let error =
+            ErrorObject { code: None, message: "bad.py does not parse".into(), place: None, hint: None, docs: None };
         let problems = vec![TracedProblem { file: folder.path().join("m/bad.py"), error }];
         let with = TracedModule { problems, ..module(folder.path().join("m"), "__init__.py") };
         assert_eq!(pack_module(&with, Resolved::default()).unwrap_err().message, "bad.py does not parse");

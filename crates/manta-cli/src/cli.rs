@@ -3,12 +3,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::out::say;
-use crate::report::{ErrorObject, Form};
+use crate::report::{Failure, Form};
 use crate::verbs::{
-    audit, change, demo, deploy, doctor, events, export, image, key, limits, logs, ls, manager_data, manager_run,
-    module, new, node_duty, node_join, node_ls, node_run, node_token, plan, quota, replay, results, rollout, run, show,
-    token, user, whoami, why,
+    audit, change, completions, demo, deploy, doctor, events, explain, export, image, key, limits, logs, ls, manager_data, manager_run, module, new, node_duty, node_join, node_ls, node_run, node_token, plan, quota, replay, results, rollout, run, show, token, user, whoami, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -97,6 +94,10 @@ pub(crate) enum Verb {
     Whoami(whoami::Args),
     /// Print what was done to a cluster and what was denied: when, by whom, from where.
     Audit(audit::Args),
+    /// Say what an error code means and what to do about it; without one, list them all.
+    Explain(explain::Args),
+    /// Print a script that completes commands, options and their values in a shell.
+    Completions(completions::Args),
     /// Print the public API's description (OpenAPI).
     #[command(name = "__openapi", hide = true)]
     OpenApi,
@@ -106,6 +107,12 @@ pub(crate) enum Verb {
     /// Print the states of all entities and what follows from what (Markdown).
     #[command(name = "__states", hide = true)]
     States,
+    /// Print all pages of errors (Markdown).
+    #[command(name = "__errors", hide = true)]
+    Errors,
+    /// Print the help of every command (Markdown).
+    #[command(name = "__cli", hide = true)]
+    Reference,
 }
 
 /// Verbs of the manager.
@@ -158,17 +165,10 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         let text = error.render().to_string();
         let sentence = text.lines().next().unwrap_or_default();
         let message = sentence.strip_prefix("error: ").unwrap_or(sentence).to_owned();
-        let object = ErrorObject {
-            code: Some(manta_api::ErrorCode::BadArgument.code().to_owned()),
-            message,
-            place: None,
-            hint: Some("see `manta --help`".to_owned()),
-        };
-        say(&serde_json::to_string(&object).expect("text is always JSON"));
-    } else {
-        // A reader of the help that went away is no error.
-        let _ = error.print();
+        return Err(Failure::usage(message).hint("see `manta --help`").report(Form::Json));
     }
+    // A reader of the help that went away is no error.
+    let _ = error.print();
     Err(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
 }
 

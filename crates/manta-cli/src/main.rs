@@ -23,6 +23,7 @@ mod out;
 mod outputs;
 mod package;
 mod python;
+mod reference;
 mod registry;
 mod replay;
 mod report;

@@ -44,6 +44,9 @@ pub(crate) struct ErrorObject {
     pub(crate) place: Option<String>,
     /// What to do.
     pub(crate) hint: Option<String>,
+    /// Where the documentation speaks of its code.
+    #[serde(default)]
+    pub(crate) docs: Option<String>,
 }
 
 impl Failure {
@@ -93,7 +96,8 @@ impl Failure {
     /// As one JSON object.
     pub(crate) fn object(&self) -> ErrorObject {
         let (code, message, hint) = (self.code.clone(), self.message.clone(), self.hint.clone());
-        ErrorObject { code, message, place: None, hint }
+        let docs = code.as_deref().and_then(ErrorCode::from_code).map(ErrorCode::docs);
+        ErrorObject { code, message, place: None, hint, docs }
     }
 
     /// Prints the error on standard error and gives the exit code.

@@ -7,11 +7,13 @@ use crate::report::Failure;
 
 pub(crate) mod audit;
 pub(crate) mod change;
+pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
 mod doctor_engines;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod image;
 pub(crate) mod key;
@@ -83,6 +85,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Limits(args) => limits::main(&args, form),
         Verb::Whoami(args) => block_on(whoami::main(args, form)),
         Verb::Audit(args) => block_on(audit::main(args, form)),
+        Verb::Explain(args) => explain::main(&args, form),
+        Verb::Completions(args) => completions::main(&args),
+        Verb::Errors => out::put(&manta_api::explain::reference()).map(|()| ExitCode::SUCCESS),
+        Verb::Reference => out::put(&crate::reference::markdown()).map(|()| ExitCode::SUCCESS),
         Verb::States => out::put(&manta_types::state::reference()).map(|()| ExitCode::SUCCESS),
         Verb::Access => out::put(&manta_manager::access()).map(|()| ExitCode::SUCCESS),
         Verb::OpenApi => out::put(&manta_manager::openapi()).map(|()| ExitCode::SUCCESS),
