@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::report::{Failure, Form};
 use crate::verbs::{
-    audit, change, completions, demo, deploy, doctor, events, explain, export, image, key, limits, logs, ls, manager_data, manager_run, module, new, node_duty, node_join, node_ls, node_run, node_token, plan, quota, replay, results, rollout, run, show, token, user, whoami, why,
+    audit, change, completions, config, context, demo, deploy, doctor, events, explain, export, image, key, limits, logs, ls, manager_data, manager_run, module, new, node_duty, node_join, node_ls, node_run, node_token, plan, quota, replay, results, rollout, run, show, token, user, whoami, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -94,6 +94,12 @@ pub(crate) enum Verb {
     Whoami(whoami::Args),
     /// Print what was done to a cluster and what was denied: when, by whom, from where.
     Audit(audit::Args),
+    /// Named managers, and which of them commands speak to.
+    #[command(subcommand)]
+    Context(context::Verb),
+    /// What holds for commands, and where each value comes from.
+    #[command(subcommand)]
+    Config(config::Verb),
     /// Say what an error code means and what to do about it; without one, list them all.
     Explain(explain::Args),
     /// Print a script that completes commands, options and their values in a shell.

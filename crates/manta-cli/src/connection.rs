@@ -6,72 +6,87 @@ use manta_client::{Client, Endpoint, Tls, Token};
 use manta_types::ClusterId;
 
 use crate::report::Failure;
+use crate::settings::{Origin, Secret, Settings};
 
 /// The address that a manager takes unless told otherwise.
 pub(crate) const ADDRESS_DEFAULT: &str = "127.0.0.1:7766";
+
+/// The cluster that is meant unless told otherwise.
+pub(crate) const CLUSTER_DEFAULT: &str = "default";
 
 /// Options of every command that speaks to a manager.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ConnectionArgs {
     /// The manager's address, `https://manager.example:7766`, `http://127.0.0.1:7766` or `unix:/path` [default: MANTA_MANAGER,
-    /// else port 7766 here].
+    /// the context's, else port 7766 here].
     #[arg(long, value_name = "URL", help_heading = "Connection")]
-    manager: Option<String>,
+    pub(crate) manager: Option<String>,
 
-    /// The file with the token [default: MANTA_TOKEN or MANTA_TOKEN_FILE].
+    /// The file with the token [default: MANTA_TOKEN, MANTA_TOKEN_FILE, the context's].
     #[arg(long, value_name = "FILE", help_heading = "Connection")]
-    token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
 
-    /// The certificate by which a manager at an `https://` address is recognised [default: MANTA_CA_FILE, else what this
-    /// machine trusts].
+    /// The certificate by which a manager at an `https://` address is recognised [default: MANTA_CA_FILE, the context's, else
+    /// what this machine trusts].
     #[arg(long, value_name = "FILE", help_heading = "Connection")]
-    ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
 
-    /// The cluster [default: MANTA_CLUSTER, else `default`].
+    /// The cluster [default: MANTA_CLUSTER, the context's, else `default`].
     #[arg(long, value_name = "NAME", help_heading = "Connection")]
-    cluster: Option<String>,
+    pub(crate) cluster: Option<String>,
+
+    /// The context: a manager by the name that you gave it [default: MANTA_CONTEXT, the project's, the current one].
+    #[arg(long, value_name = "NAME", help_heading = "Connection", conflicts_with = "manager")]
+    pub(crate) context: Option<String>,
 }
 
 impl ConnectionArgs {
     /// Whether an option or the environment names a manager.
     pub(crate) fn names_manager(&self) -> bool {
-        self.manager.is_some() || variable("MANTA_MANAGER").is_some()
+        let variables = ["MANTA_MANAGER", "MANTA_CONTEXT"];
+        self.manager.is_some() || self.context.is_some() || variables.into_iter().any(|name| variable(name).is_some())
     }
 
     /// A client; nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let address = self.manager.clone().or_else(|| variable("MANTA_MANAGER"));
-        self.client_at(address.as_deref().unwrap_or(ADDRESS_DEFAULT))
-    }
-
-    /// The same for a manager at another address.
-    pub(crate) fn client_at(&self, address: &str) -> Result<Client, Failure> {
-        let endpoint = endpoint(address)?;
-        let cluster = self.cluster.clone().or_else(|| variable("MANTA_CLUSTER"));
-        let (token, cluster) = (self.token()?, parse_cluster(cluster.as_deref())?);
-        match self.ca_file.clone().or_else(|| variable("MANTA_CA_FILE").map(PathBuf::from)) {
-            Some(file) if matches!(endpoint, Endpoint::Https { .. }) => {
-                Ok(Client::with_tls(endpoint, &trusting(&file)?, Some(&token), &cluster))
-            }
-            _ => Ok(Client::new(endpoint, token, cluster)),
-        }
-    }
-
-    fn token(&self) -> Result<Token, Failure> {
-        let file = match (&self.token_file, variable("MANTA_TOKEN")) {
-            (Some(file), _) => file.clone(),
-            (None, Some(token)) => return Ok(Token::new(token)),
-            (None, None) => match variable("MANTA_TOKEN_FILE") {
-                Some(file) => PathBuf::from(file),
-                None => {
-                    let failure = Failure::new(ErrorCode::Unauthorized, "no token was given for the manager");
-                    return Err(
-                        failure.hint("set MANTA_TOKEN_FILE to the `token` file in the manager's data directory")
-                    );
-                }
-            },
+        let settings = Settings::resolve(self)?;
+        let address = &settings.manager;
+        let endpoint = endpoint(&address.value).map_err(|failure| match address.origin {
+            Origin::Option(_) => failure,
+            _ => Failure { message: format!("{}: {}", address.origin, failure.message), ..failure },
+        })?;
+        let cluster = parse_cluster(Some(&settings.cluster.value))?;
+        let tls = match &settings.ca_file {
+            Some(file) if matches!(endpoint, Endpoint::Https { .. }) => Some(trusting(&file.value)?),
+            _ => None,
         };
-        read_token(&file)
+        let token = token(settings)?;
+        Ok(match tls {
+            Some(tls) => Client::with_tls(endpoint, &tls, Some(&token), &cluster),
+            None => Client::new(endpoint, token, cluster),
+        })
+    }
+
+    /// The same for a manager at another address; a context's token is not for it.
+    pub(crate) fn client_at(&self, address: &str) -> Result<Client, Failure> {
+        Self { manager: Some(address.to_owned()), context: None, ..self.clone() }.client()
+    }
+}
+
+fn token(settings: Settings) -> Result<Token, Failure> {
+    match settings.token.map(|found| found.value) {
+        Some(Secret::Token(token)) => Ok(token),
+        Some(Secret::File(file)) => read_token(&file),
+        None => {
+            let whose = match &settings.context {
+                Some(context) => format!("no token is kept for the context `{}`", context.value),
+                None => "no token was given for the manager".to_owned(),
+            };
+            Err(Failure::new(ErrorCode::Unauthorized, whose).hint(
+                "set MANTA_TOKEN_FILE to the `token` file in the manager's data directory, or keep it with a context: \
+                 `manta context add NAME --manager URL --token-file FILE`",
+            ))
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod replay;
 mod report;
 mod screen;
 mod session;
+mod settings;
 mod shutdown;
 mod swarm_args;
 mod table;

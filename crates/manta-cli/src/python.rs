@@ -9,17 +9,18 @@ use tokio::process::Command;
 use crate::connection::variable;
 use crate::out::say;
 use crate::report::Failure;
+use crate::settings;
 
 /// The hidden verb that binds a program to the life of this one.
 pub(crate) const BOUND: &str = "__bound";
 
-/// Finds the interpreter: the option, MANTA_PYTHON, one beside this program, the active environment, or the PATH's.
+/// Finds the interpreter: the option, MANTA_PYTHON, what the settings name, one beside this program, the active environment, or the PATH's.
 pub(crate) fn find(option: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(path) = option {
         return named(path, "--python");
     }
-    if let Some(path) = variable("MANTA_PYTHON") {
-        return named(Path::new(&path), "MANTA_PYTHON");
+    if let Some(found) = settings::python()? {
+        return named(&found.value, &found.origin.to_string());
     }
     let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
     let environment = variable("VIRTUAL_ENV").map(|folder| PathBuf::from(folder).join("bin"));

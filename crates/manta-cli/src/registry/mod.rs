@@ -16,6 +16,7 @@ use crate::bundle::PackedModule;
 use crate::connection::{self, ConnectionArgs};
 use crate::package::{Package, bundle, temporary};
 use crate::report::Failure;
+use crate::settings;
 use crate::upload::send_package;
 
 /// Which registry a command speaks to.
@@ -37,7 +38,8 @@ impl RegistryArgs {
 
     /// The registry; nothing is asked of it yet.
     pub(crate) fn open(&self) -> Result<Registry, Failure> {
-        match self.registry.clone().or_else(|| connection::variable("MANTA_REGISTRY")) {
+        let named = self.registry.clone().map_or_else(settings::registry, |named| Ok(Some(named)))?;
+        match named {
             Some(named) => Registry::named(&named, &self.connection),
             None => Ok(Registry::Manager(self.connection.client()?)),
         }

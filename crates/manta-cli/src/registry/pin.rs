@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::Registry;
 use crate::bundle::PackedModule;
-use crate::connection::{self, ConnectionArgs};
+use crate::connection::ConnectionArgs;
 use crate::out::say;
 use crate::report::Failure;
+use crate::settings;
 use crate::text::clean;
 use crate::trace::{Traced, TracedCode};
 
@@ -70,7 +71,7 @@ impl PublishedModule {
 
 /// Pins every published module of a swarm: of the registry that is named, else of the manager that the swarm is for.
 pub(crate) async fn pin(traced: &mut Traced, named: Option<&str>, manager: Option<&Client>) -> Result<(), Failure> {
-    let named = named.map(str::to_owned).or_else(|| connection::variable("MANTA_REGISTRY"));
+    let named = named.map_or_else(settings::registry, |named| Ok(Some(named.to_owned())))?;
     let folder = traced.folder.clone();
     for module in &mut traced.document.modules {
         let TracedCode::Published(module) = module else { continue };

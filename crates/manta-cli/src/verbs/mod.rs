@@ -8,6 +8,8 @@ use crate::report::Failure;
 pub(crate) mod audit;
 pub(crate) mod change;
 pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
@@ -85,6 +87,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Limits(args) => limits::main(&args, form),
         Verb::Whoami(args) => block_on(whoami::main(args, form)),
         Verb::Audit(args) => block_on(audit::main(args, form)),
+        Verb::Context(verb) => context::main(verb, form),
+        Verb::Config(verb) => config::main(&verb, form),
         Verb::Explain(args) => explain::main(&args, form),
         Verb::Completions(args) => completions::main(&args),
         Verb::Errors => out::put(&manta_api::explain::reference()).map(|()| ExitCode::SUCCESS),
