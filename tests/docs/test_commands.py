@@ -70,7 +70,9 @@ def wrong_with(words):
             break
         path.append(word)
     rest = words[len(path) :]
-    if verbs_of(*path) and rest and not rest[0].startswith("-"):
+    # Some commands take a verb, or do without one: `manta results SWARM`.
+    takes_either = "Arguments:" in help_of(*path)
+    if verbs_of(*path) and rest and not rest[0].startswith("-") and not takes_either:
         return f"`{rest[0]}` is no verb of `manta {' '.join(path)}`"
     text = help_of(*path)
     known = set(re.findall(r"--[a-z][a-z-]*|(?<![\w-])-[a-zA-Z](?![\w-])", text)) | {"--help", "--version"}

@@ -2,10 +2,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use manta_api::ErrorCode;
 
+use crate::out;
 use crate::report::{Failure, Form};
 use crate::verbs::{
-    audit, change, completions, config, context, demo, deploy, doctor, events, explain, export, image, key, limits, logs, ls, manager_data, manager_run, module, new, node_duty, node_join, node_ls, node_run, node_token, plan, quota, replay, results, rollout, run, show, token, user, whoami, why,
+    audit, change, completions, config, context, demo, deploy, doctor, events, explain, export, image, key, limits, logs, ls, manager_data, manager_run, module, new, node_duty, node_join, node_ls, node_run, node_token, plan, quota, replay, results, rollout, run, show, token, top, user, wait, whoami, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -15,6 +17,10 @@ pub(crate) struct Cli {
     /// Print JSON: data on standard output, errors as one object on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+
+    /// Say nothing on standard error but errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
 
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -47,7 +53,11 @@ pub(crate) enum Verb {
     Logs(logs::Args),
     /// Send a swarm's metrics to TensorBoard, MLflow or Weights & Biases.
     Export(export::Args),
-    /// List what a swarm published.
+    /// Wait until a swarm is over; the exit code is its outcome.
+    Wait(wait::Args),
+    /// Watch the nodes and what runs on them.
+    Top(top::Args),
+    /// List what a swarm published, or bring it here.
     Results(results::Args),
     /// Hold a swarm: what runs may end, nothing new starts.
     Pause(change::Args),
@@ -167,14 +177,24 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         Err(error) => error,
     };
     let json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
-    if error.use_stderr() && json && error.exit_code() == 2 {
-        let text = error.render().to_string();
-        let sentence = text.lines().next().unwrap_or_default();
-        let message = sentence.strip_prefix("error: ").unwrap_or(sentence).to_owned();
-        return Err(Failure::usage(message).hint("see `manta --help`").report(Form::Json));
+    let text = error.render();
+    let (plain, painted) = (text.to_string(), text.ansi().to_string());
+    // What is no mistake, as help and version, does not begin so.
+    let Some(mistake) = plain.strip_prefix("error: ") else {
+        if json && error.exit_code() == 2 {
+            return Err(Failure::usage("no command is given").hint("see `manta --help`").report(Form::Json));
+        }
+        // A reader of the help that went away is no error.
+        let _ = error.print();
+        return Err(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
+    };
+    if json {
+        let sentence = mistake.lines().next().unwrap_or_default();
+        return Err(Failure::usage(sentence).hint("see `manta --help`").report(Form::Json));
     }
-    // A reader of the help that went away is no error.
-    let _ = error.print();
+    let told = if out::colours() { painted } else { plain };
+    let code = format!("error[{}]:", ErrorCode::BadArgument.code());
+    out::complain(told.replacen("error:", &code, 1).trim_end());
     Err(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
 }
 

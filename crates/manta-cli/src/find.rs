@@ -1,6 +1,6 @@
 //! Swarms by what people call them: an id, the beginning of one, or a name.
 use manta_api::{ErrorCode, SwarmView};
-use manta_client::Client;
+use manta_client::{Client, LogFilter};
 use manta_types::{SwarmId, name};
 
 use crate::report::Failure;
@@ -15,6 +15,37 @@ pub(crate) async fn swarm(client: &Client, wanted: &str) -> Result<SwarmView, Fa
         return Ok(client.swarm(id).await?);
     }
     choose(client.swarms().await?, wanted)
+}
+
+/// Refuses a task that the swarm does not have.
+pub(crate) fn task(swarm: &SwarmView, wanted: &str) -> Result<(), Failure> {
+    let known = swarm.tasks.iter().map(String::as_str);
+    if swarm.tasks.iter().any(|task| task == wanted) {
+        return Ok(());
+    }
+    let message = format!("swarm {} has no task `{}`", one_line(&swarm.name, 64), one_line(wanted, 64));
+    let hint = match name::nearest(wanted, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("its tasks are {}", one_line(&swarm.tasks.join(", "), 200)),
+    };
+    Err(Failure::new(ErrorCode::NotFound, message).hint(hint))
+}
+
+/// Refuses a node that is neither in the cluster nor, from before it went, in the swarm's log.
+pub(crate) async fn node_of(client: &Client, swarm: &SwarmView, wanted: &str) -> Result<(), Failure> {
+    let nodes = client.nodes().await?;
+    if nodes.iter().any(|node| node.name == wanted) {
+        return Ok(());
+    }
+    let of_node = LogFilter { node: Some(wanted.to_owned()), ..LogFilter::default() };
+    if !client.logs(swarm.id, &of_node).await?.is_empty() {
+        return Ok(());
+    }
+    let hint = match name::nearest(wanted, nodes.iter().map(|node| node.name.as_str())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`manta node ls` lists them".to_owned(),
+    };
+    Err(Failure::new(ErrorCode::NotFound, format!("there is no node `{}`", one_line(wanted, 64))).hint(hint))
 }
 
 fn choose(swarms: Vec<SwarmView>, wanted: &str) -> Result<SwarmView, Failure> {

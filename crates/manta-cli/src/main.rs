@@ -22,6 +22,7 @@ mod logging;
 mod out;
 mod outputs;
 mod package;
+mod pull;
 mod python;
 mod reference;
 mod registry;
@@ -73,6 +74,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    if cli.quiet {
+        out::be_quiet();
+    }
     let form = cli.form();
     match verbs::dispatch(cli) {
         Ok(code) => code,

@@ -45,6 +45,9 @@ pub(crate) struct Args {
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
     let swarm = find::swarm(&client, &args.swarm).await?;
+    if let Some(task) = &args.task {
+        find::task(&swarm, task)?;
+    }
     let is_wanted = |event: &EventView| {
         let fits = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
         fits(&args.task, &event.task_name) && fits(&args.node, &event.node_name)

@@ -2,12 +2,15 @@
 use std::process::ExitCode;
 
 use futures_util::StreamExt;
-use manta_api::LogLine;
-use manta_client::LogFilter;
+use manta_api::{LogLine, SwarmView};
+use manta_client::{Client, LogFilter};
 
 use crate::report::{Failure, Form};
 use crate::text::{clean, iso};
 use crate::{connection, find, out, shutdown};
+
+/// Lines that are shown before the first error.
+const LINES_BEFORE: usize = 20;
 
 /// Options of `manta logs`.
 #[derive(Debug, clap::Args)]
@@ -35,6 +38,10 @@ pub(crate) struct Args {
     #[arg(long, value_parser = ["debug", "info", "warning", "error"])]
     level: Option<String>,
 
+    /// Only what surrounds the first error: the lines of its attempt, from a few before it.
+    #[arg(long, conflicts_with_all = ["follow", "level"])]
+    first_error: bool,
+
     #[command(flatten)]
     connection: connection::ConnectionArgs,
 }
@@ -44,7 +51,16 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
     let swarm = find::swarm(&client, &args.swarm).await?;
     let Args { task, node, iteration, level, .. } = args;
+    if let Some(task) = &task {
+        find::task(&swarm, task)?;
+    }
+    if let Some(node) = &node {
+        find::node_of(&client, &swarm, node).await?;
+    }
     let filter = LogFilter { task, node, iteration, level, ..LogFilter::default() };
+    if args.first_error {
+        return first_error(&client, &swarm, filter, form).await;
+    }
     if !args.follow {
         for line in client.logs(swarm.id, &filter).await? {
             put(&line, form)?;
@@ -66,6 +82,26 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
             }
         }
     }
+}
+
+/// Prints what surrounds the first line of level `error`.
+async fn first_error(client: &Client, swarm: &SwarmView, filter: LogFilter, form: Form) -> Result<ExitCode, Failure> {
+    let errors = client.logs(swarm.id, &LogFilter { level: Some("error".to_owned()), ..filter }).await?;
+    let Some(first) = errors.first() else {
+        out::say(&format!("no line is an error; `manta why {}` says how the swarm is", swarm.id));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let around = LogFilter { attempt: Some(first.attempt), ..LogFilter::default() };
+    let lines = client.logs(swarm.id, &around).await?;
+    let at = lines.iter().position(|line| line.seq >= first.seq).unwrap_or(0);
+    for line in &lines[at.saturating_sub(LINES_BEFORE)..] {
+        put(line, form)?;
+    }
+    out::say(&format!(
+        "`manta replay {}` runs this attempt again, `manta why {}` says why it ended",
+        first.attempt, first.attempt
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn put(line: &LogLine, form: Form) -> Result<(), Failure> {

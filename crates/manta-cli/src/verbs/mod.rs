@@ -39,7 +39,9 @@ pub(crate) mod rollout;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod user;
+pub(crate) mod wait;
 pub(crate) mod whoami;
 pub(crate) mod why;
 
@@ -56,6 +58,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Logs(args) => block_on(logs::main(args, form)),
         Verb::Export(args) => block_on(export::main(args, form)),
         Verb::Results(args) => block_on(results::main(args, form)),
+        Verb::Wait(args) => block_on(wait::main(args, form)),
+        Verb::Top(args) => block_on(top::main(args, form)),
         Verb::Replay(args) => block_on(replay::main(args, form)),
         Verb::Why(args) => block_on(why::main(args, form)),
         Verb::Events(args) => block_on(events::main(args, form)),
