@@ -23,8 +23,10 @@ enum By {
     Python(&'static str),
 }
 
-const ALL: [Generated; 4] = [
+const ALL: [Generated; 6] = [
     Generated { path: "docs/reference/access.md", by: By::Manta("__access") },
+    Generated { path: "docs/reference/cli.md", by: By::Manta("__cli") },
+    Generated { path: "docs/reference/errors.md", by: By::Manta("__errors") },
     Generated { path: "docs/reference/openapi.json", by: By::Manta("__openapi") },
     Generated { path: "docs/reference/states.md", by: By::Manta("__states") },
     Generated { path: "docs/reference/specification.md", by: By::Python("tests/spec/table.py") },

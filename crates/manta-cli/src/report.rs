@@ -5,7 +5,7 @@ use manta_api::ErrorCode;
 use manta_client::ClientError;
 use serde::{Deserialize, Serialize};
 
-use crate::out::say;
+use crate::out::complain;
 use crate::text::hanging;
 
 /// Whether errors and data are for people or for programs.
@@ -104,8 +104,8 @@ impl Failure {
     pub(crate) fn report(&self, form: Form) -> ExitCode {
         if !self.silent {
             match form {
-                Form::Json => say(&serde_json::to_string(&self.object()).expect("text is always JSON")),
-                Form::Text => say(&self.text()),
+                Form::Json => complain(&serde_json::to_string(&self.object()).expect("text is always JSON")),
+                Form::Text => complain(&self.text()),
             }
         }
         ExitCode::from(self.exit)
