@@ -50,7 +50,7 @@ mod tests {
         for name in &all {
             assert!(text.contains(&format!("\n## {name}\n")), "{name}");
         }
-        assert!(!text.contains("__"), "a hidden command is shown");
+        assert!(!text.contains("## manta __") && !text.contains("\n  __"), "a hidden command is shown");
         assert!(text.lines().all(|line| line.chars().count() <= 120), "a line is too long");
     }
 
