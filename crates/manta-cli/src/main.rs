@@ -19,6 +19,7 @@ mod history;
 mod home;
 mod keys;
 mod logging;
+mod notify;
 mod out;
 mod outputs;
 mod package;

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::connection::{ADDRESS_DEFAULT, parse_cluster};
 use crate::logging::LogArgs;
+use crate::notify::Notifier;
 use crate::report::{Failure, Form};
 use crate::{collector, embedded, out, shutdown};
 
@@ -112,6 +113,8 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let opened = manta_manager::open(&settings)?;
     let bound = manta_manager::bind(&settings.listen).await?;
     announce(&bound, &settings.tls, &data_dir, form)?;
+    // Listened to once the manager serves, and not before.
+    let ended = Notifier::from_environment().beside(ended);
     manta_manager::run(settings, bound, opened, Arc::new(RealClock::new()), ended).await?;
     if let Some(shared) = &args.shared {
         embedded::leave(shared);

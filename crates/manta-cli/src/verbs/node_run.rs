@@ -13,6 +13,7 @@ use manta_types::{NodeName, Policy};
 use crate::connection::{endpoint, parse_cluster, read_token, variable};
 use crate::data::parse_label;
 use crate::logging::LogArgs;
+use crate::notify::Notifier;
 use crate::report::Failure;
 use crate::verbs::image;
 use crate::{bounds, python, shutdown};
@@ -207,6 +208,8 @@ pub(super) fn run(args: Args, membership: Membership) -> Result<ExitCode, Failur
         let ended = shutdown::listen(lifeline)?;
         let level = if lifeline == shutdown::Lifeline::Stdin { "warn" } else { "info" };
         args.log.start(level, Some(settings.name.as_str()));
+        // Listened to once the agent serves, and not before.
+        let ended = Notifier::from_environment().beside(ended);
         manta_node::run(settings, engine, ended).await?;
         if let Some(shared) = &shared {
             crate::embedded::leave(shared);
