@@ -53,7 +53,17 @@ def test_programs_get_a_document_even_where_nothing_ran(manta):
 
 def test_every_verb_has_help(manta):
     verbs = ["demo", "run", "plan", "deploy", "ls", "show", "why", "events", "logs", "results", "pause", "resume"]
-    verbs += ["stop", "doctor", "manager run", "node run", "node ls"]
+    verbs += [
+        "stop",
+        "doctor",
+        "manager run",
+        "node run",
+        "node ls",
+        "node show",
+        "node label",
+        "node data add",
+        "node audit",
+    ]
     for verb in verbs:
         ended = manta(*verb.split(), "--help")
         assert ended.code == 0 and "Usage: manta" in ended.out, f"{verb}: {ended.text}"

@@ -4,10 +4,13 @@
 #![forbid(unsafe_code)]
 
 pub mod attempt;
+pub mod audit;
+pub mod control;
 pub mod error;
 pub mod explain;
 pub mod join;
 pub mod module;
+mod node_view;
 pub mod people;
 pub mod plan;
 pub mod policy;
@@ -38,6 +41,9 @@ pub use join::{CertificateView, JoinRequest, JoinToken, JoinTokenRequest, JoinTo
 pub use module::{
     BundleSignatures, MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView,
     PublishRequest,
+};
+pub use node_view::{
+    ColumnView, DatasetSchema, DatasetView, LabelRequest, NodeDetailView, NodeEventView, NodeRemovedView, RunningView,
 };
 pub use people::{
     AuditVerdictView, AuditView, NewTokenView, QuotaRequest, QuotaView, RoleRequest, TokenRequest, TokenView,

@@ -1,12 +1,21 @@
 //! A node's policy as the node tells it to its manager, which foresees by it what the node will refuse.
 use std::collections::BTreeMap;
 
-use manta_types::policy::{Grant, Listed, Policy, Signer};
+use manta_types::policy::{EgressBudget, Grant, Hours, Isolation, Listed, Policy, Signer};
 use manta_types::{Digest, Fingerprint};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a policy's form.
 pub const POLICY_BYTES_MAX: usize = 4 << 20;
+
+/// A digest of a policy's rules, whatever the moment; nothing where it has none.
+pub fn digest(policy: &Policy) -> Option<Digest> {
+    if policy.is_empty() {
+        return None;
+    }
+    let form = serde_json::to_vec(&PolicyForm::from(policy.rules())).expect("texts and numbers: always JSON");
+    Some(Digest::from_bytes(*blake3::hash(&form).as_bytes()))
+}
 
 /// A [`Policy`] as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -18,7 +27,44 @@ pub struct PolicyForm {
     allowed_digests: Option<ListForm<Digest>>,
     denied_digests: Option<ListForm<Digest>>,
     images: Option<ListForm<String>>,
+    isolation_min: Option<(u32, IsolationForm)>,
+    hours: Option<HoursForm>,
     datasets: BTreeMap<String, GrantForm>,
+    isolation: Option<IsolationForm>,
+}
+
+/// A tier by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct IsolationForm(Isolation);
+
+impl TryFrom<String> for IsolationForm {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Isolation::from_name(&name).map(Self).ok_or_else(|| format!("`{name}` is no tier of containment"))
+    }
+}
+
+impl From<IsolationForm> for String {
+    fn from(form: IsolationForm) -> Self {
+        form.0.name().to_owned()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct HoursForm {
+    line: u32,
+    from_minute: u16,
+    until_minute: u16,
+    zone: String,
+    open: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct EgressForm {
+    bytes_per_day: u64,
+    spent: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +87,10 @@ struct GrantForm {
     line: u32,
     signers: Option<Vec<String>>,
     modules: Option<Vec<String>>,
+    #[serde(default)]
+    isolation_min: Option<IsolationForm>,
+    #[serde(default)]
+    egress: Option<EgressForm>,
 }
 
 impl<T> From<Listed<T>> for ListForm<T> {
@@ -57,12 +107,27 @@ impl<T> From<ListForm<T>> for Listed<T> {
 
 impl From<Policy> for PolicyForm {
     fn from(policy: Policy) -> Self {
-        let Policy { file, require_signature, signers, allowed_digests, denied_digests, images, datasets } = policy;
+        let Policy { file, require_signature, signers, allowed_digests, denied_digests, images, .. } = policy;
         let signer = |signer: Signer| {
             let Signer { name, key, expires_ms, is_revoked: revoked, line } = signer;
             SignerForm { name, key, expires_ms, revoked, line }
         };
-        let grant = |Grant { line, signers, modules }: Grant| GrantForm { line, signers, modules };
+        let hours = |Hours { line, from_minute, until_minute, zone, is_open: open }: Hours| HoursForm {
+            line,
+            from_minute,
+            until_minute,
+            zone,
+            open,
+        };
+        let egress =
+            |EgressBudget { bytes_per_day, is_spent: spent }: EgressBudget| EgressForm { bytes_per_day, spent };
+        let grant = |Grant { line, signers, modules, isolation_min, egress: budget }: Grant| GrantForm {
+            line,
+            signers,
+            modules,
+            isolation_min: isolation_min.map(IsolationForm),
+            egress: budget.map(egress),
+        };
         Self {
             file,
             require_signature,
@@ -70,19 +135,37 @@ impl From<Policy> for PolicyForm {
             allowed_digests: allowed_digests.map(Into::into),
             denied_digests: denied_digests.map(Into::into),
             images: images.map(Into::into),
-            datasets: datasets.into_iter().map(|(name, one)| (name, grant(one))).collect(),
+            isolation_min: policy.isolation_min.map(|(line, floor)| (line, IsolationForm(floor))),
+            hours: policy.hours.map(hours),
+            datasets: policy.datasets.into_iter().map(|(name, one)| (name, grant(one))).collect(),
+            isolation: policy.isolation.map(IsolationForm),
         }
     }
 }
 
 impl From<PolicyForm> for Policy {
     fn from(form: PolicyForm) -> Self {
-        let PolicyForm { file, require_signature, signers, allowed_digests, denied_digests, images, datasets } = form;
+        let PolicyForm { file, require_signature, signers, allowed_digests, denied_digests, images, .. } = form;
         let signer = |signer: SignerForm| {
             let SignerForm { name, key, expires_ms, revoked: is_revoked, line } = signer;
             Signer { name, key, expires_ms, is_revoked, line }
         };
-        let grant = |GrantForm { line, signers, modules }: GrantForm| Grant { line, signers, modules };
+        let hours = |HoursForm { line, from_minute, until_minute, zone, open: is_open }: HoursForm| Hours {
+            line,
+            from_minute,
+            until_minute,
+            zone,
+            is_open,
+        };
+        let egress =
+            |EgressForm { bytes_per_day, spent: is_spent }: EgressForm| EgressBudget { bytes_per_day, is_spent };
+        let grant = |GrantForm { line, signers, modules, isolation_min, egress: budget }: GrantForm| Grant {
+            line,
+            signers,
+            modules,
+            isolation_min: isolation_min.map(|form| form.0),
+            egress: budget.map(egress),
+        };
         Self {
             file,
             require_signature,
@@ -90,7 +173,10 @@ impl From<PolicyForm> for Policy {
             allowed_digests: allowed_digests.map(Into::into),
             denied_digests: denied_digests.map(Into::into),
             images: images.map(Into::into),
-            datasets: datasets.into_iter().map(|(name, one)| (name, grant(one))).collect(),
+            isolation_min: form.isolation_min.map(|(line, floor)| (line, floor.0)),
+            hours: form.hours.map(hours),
+            datasets: form.datasets.into_iter().map(|(name, one)| (name, grant(one))).collect(),
+            isolation: form.isolation.map(|form| form.0),
         }
     }
 }

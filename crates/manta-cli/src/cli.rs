@@ -7,7 +7,7 @@ use manta_api::ErrorCode;
 use crate::out;
 use crate::report::{Failure, Form};
 use crate::verbs::{
-    audit, change, completions, config, context, demo, deploy, doctor, events, explain, export, image, key, limits, logs, ls, manager_data, manager_run, module, new, node_duty, node_join, node_ls, node_run, node_token, plan, quota, replay, results, rollout, run, show, token, top, user, wait, whoami, why,
+    audit, change, completions, config, context, demo, deploy, doctor, events, explain, export, image, key, limits, logs, ls, manager_data, manager_run, module, new, node_audit, node_data, node_duty, node_join, node_label, node_ls, node_run, node_show, node_token, plan, quota, replay, results, rollout, run, show, token, top, user, wait, whoami, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -155,6 +155,19 @@ pub(crate) enum NodeVerb {
     Token(node_token::Args),
     /// List the nodes of the cluster.
     Ls(node_ls::Args),
+    /// Show one node: health, versions, datasets and what they look like, images, labels, policy, what runs, what happened.
+    Show(node_show::Args),
+    /// Give a node labels and take others from it.
+    Label(node_label::Args),
+    /// Let nothing new come to a node; what runs there goes on.
+    Cordon(node_duty::Args),
+    /// Let go of a node that is gone or revoked.
+    Rm(node_duty::Args),
+    /// The datasets of the agent on this machine, while it runs.
+    #[command(subcommand)]
+    Data(node_data::Verb),
+    /// What ran on this machine, with which datasets, what was refused, and what left: the node's own record.
+    Audit(node_audit::Args),
     /// Take a node out of use: what runs there may end, nothing new comes.
     Drain(node_duty::DrainArgs),
     /// Take a node into use again.

@@ -3,7 +3,7 @@ use std::os::fd::AsFd;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::report::Failure;
 
@@ -22,10 +22,27 @@ impl From<bool> for Lifeline {
     }
 }
 
+/// What a hangup means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnHangup {
+    /// The terminal is gone, and so is whoever wanted this process.
+    End,
+    /// Something is to be read again, by whoever listens for it.
+    GoOn,
+}
+
+/// Prepares to be told to end, also by a hangup; the future that comes back resolves when it is time.
+pub(crate) fn listen(lifeline: Lifeline) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    listen_with(lifeline, OnHangup::End)
+}
+
 /// Prepares to be told to end; the future that comes back resolves when it is time.
 ///
 /// Must be called on a runtime, and early: signals that come later are kept from then on.
-pub(crate) fn listen(lifeline: Lifeline) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+pub(crate) fn listen_with(
+    lifeline: Lifeline,
+    on_hangup: OnHangup,
+) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let failed = |error: std::io::Error| Failure::internal(format!("signals cannot be received: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -38,7 +55,7 @@ pub(crate) fn listen(lifeline: Lifeline) -> Result<impl Future<Output = ()> + Se
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            () = hung_up(&mut hangup, on_hangup) => {}
             () = ended(pipe) => {}
         }
     })
@@ -66,6 +83,14 @@ fn hold() -> Result<pipe::Receiver, Failure> {
     let stdin = std::io::stdin().as_fd().try_clone_to_owned();
     let receiver = stdin.and_then(pipe::Receiver::from_owned_fd);
     receiver.map_err(|error| Failure::usage(format!("--lifeline needs a pipe on standard input: {error}")))
+}
+
+async fn hung_up(hangup: &mut Signal, on_hangup: OnHangup) {
+    if on_hangup == OnHangup::End {
+        hangup.recv().await;
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn ended(pipe: Option<pipe::Receiver>) {

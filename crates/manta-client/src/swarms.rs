@@ -2,7 +2,8 @@
 use std::time::Duration;
 
 use manta_api::{
-    EventView, GlobalView, LogLine, NodeView, PlanRequest, PlanView, ResultView, SwarmSubmission, SwarmView, WhyView,
+    EventView, GlobalView, LabelRequest, LogLine, NodeDetailView, NodeRemovedView, NodeView, PlanRequest, PlanView,
+    ResultView, SwarmSubmission, SwarmView, WhyView,
 };
 use manta_types::{AttemptId, SwarmId};
 
@@ -150,6 +151,36 @@ impl Client {
     /// As for every call.
     pub async fn revoke_node(&self, name: &str, idempotency_key: &str) -> Result<NodeView, ClientError> {
         self.change_node(name, "revoke", idempotency_key).await
+    }
+
+    /// Gives a node labels, and takes others from it.
+    ///
+    /// # Errors
+    /// As for every call; a label that the node gives itself is a conflict.
+    pub async fn label_node(
+        &self,
+        name: &str,
+        asked: &LabelRequest,
+        idempotency_key: &str,
+    ) -> Result<NodeView, ClientError> {
+        self.change_json(&format!("/nodes/{}/labels", encode(name)), asked, idempotency_key).await
+    }
+
+    /// Lets go of a node that is gone or revoked.
+    ///
+    /// # Errors
+    /// As for every call; any other node is a conflict.
+    pub async fn remove_node(&self, name: &str, idempotency_key: &str) -> Result<NodeRemovedView, ClientError> {
+        let path = format!("/nodes/{}/remove", encode(name));
+        self.change_json(&path, &serde_json::json!({}), idempotency_key).await
+    }
+
+    /// One node, and all that is known of it.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn node(&self, name: &str) -> Result<NodeDetailView, ClientError> {
+        self.get_json(&format!("/nodes/{}", encode(name))).await
     }
 
     async fn change_node(&self, name: &str, verb: &str, key: &str) -> Result<NodeView, ClientError> {

@@ -8,7 +8,7 @@ use crate::node::{Node, Signatures};
 /// The nodes that ever joined.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    /// In the order in which they joined; none is taken out.
+    /// In the order in which they joined; one that is removed keeps its place, and nobody finds it there.
     nodes: Vec<Node>,
     /// Where a node is: hashed, since every event asks for nodes by name, and an ordered map of names is slow to search.
     index: HashMap<NodeName, usize>,
@@ -33,12 +33,12 @@ impl Fleet {
         self.index.contains_key(name)
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.nodes.len()
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &NodeName> {
@@ -76,6 +76,13 @@ impl Fleet {
         }
         self.by_name.insert(name, at);
         self.version += 1;
+    }
+
+    /// Makes a node unknown.
+    pub(crate) fn remove(&mut self, name: &NodeName) {
+        let Some(at) = self.index.remove(name) else { return };
+        self.usable.remove(&rank(&self.nodes[at], at));
+        self.by_name.remove(name);
     }
 
     /// Changes a node, and what follows from it; nothing where it is not known.

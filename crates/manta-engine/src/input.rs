@@ -136,6 +136,16 @@ pub enum Input {
         /// What it still has.
         held: Vec<Held>,
     },
+    /// A node that joined offers something else now, or a person labelled it.
+    NodeDescribed {
+        /// What it is.
+        node: NodeDescription,
+    },
+    /// A person lets go of a node that is gone or revoked, and for which nothing waits.
+    NodeRemoved {
+        /// Which.
+        node: NodeName,
+    },
     /// A node's connection ended; its lease goes on.
     NodeDisconnected {
         /// Which.
@@ -219,6 +229,8 @@ impl Input {
             Self::ResumeNode { .. } => user("resume"),
             Self::Revoke { .. } => user("revoke"),
             Self::NodeConnected { node: NodeDescription { name, .. }, .. } => node(name, "connected"),
+            Self::NodeDescribed { node: NodeDescription { name, .. } } => node(name, "described"),
+            Self::NodeRemoved { .. } => user("remove"),
             Self::NodeDisconnected { node: name } => node(name, "disconnected"),
             Self::NodeLeft { node: name, .. } => node(name, "left"),
             Self::NodeHeard { node: name } => node(name, "heard"),

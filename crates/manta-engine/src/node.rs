@@ -81,6 +81,17 @@ impl Node {
         u32::try_from(self.live.len()).unwrap_or(u32::MAX)
     }
 
+    /// The same, each with its swarm.
+    pub fn live(&self) -> impl Iterator<Item = (AttemptId, SwarmId)> {
+        self.live.iter().map(|(attempt, swarm)| (*attempt, *swarm))
+    }
+
+    /// Whether it can be let go of: it is gone or revoked, and nothing of it is awaited.
+    pub fn is_removable(&self) -> bool {
+        let is_away = self.state == NodeState::Gone || self.is_revoked();
+        is_away && self.live.is_empty() && self.queue.len() == 0
+    }
+
     /// Slots that wait, at the manager, for a place at it.
     pub const fn waiting(&self) -> u32 {
         self.queue.len()

@@ -69,7 +69,7 @@ pub(crate) fn static_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
 pub(crate) fn policy_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
     let (name, version) = (&task.module, &task.version);
     if let Some(words) = node.refused.get(&task.bundle) {
-        let change = format!("the site of {} allows it, and the node starts again", node.name());
+        let change = format!("the site of {} allows it", node.name());
         return Some(Obstacle::new(format!("refused it: {words}"), change));
     }
     let code = Code {
@@ -102,6 +102,12 @@ fn compatibility_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
         return Some(Obstacle::new(why, format!("another node has a processor of {wanted}")));
     }
     None
+}
+
+/// Why the node's policy lets the task not begin at this moment, as the node last told.
+fn moment_cause(task: &TaskSpec, node: &Node) -> Option<Obstacle> {
+    let refusal = node.description.policy.judge_moment(&task.datasets).err()?;
+    Some(Obstacle::new(format!("lets nothing begin now by its policy: {refusal}"), refusal.change))
 }
 
 /// Why none of the module's locks is for what the task's image is on that node; what is unknown is left to the node.
@@ -167,7 +173,7 @@ pub fn image_matches(wanted: &str, has: &[String]) -> bool {
 pub(crate) fn cause(task: &TaskSpec, node: &Node, now: Timestamp) -> Option<Obstacle> {
     static_cause(task, node).or_else(|| duty_cause(node)).or_else(|| {
         let why = match node.state {
-            NodeState::Online => return None,
+            NodeState::Online => return moment_cause(task, node),
             NodeState::Joining => "has not connected since the manager started".to_owned(),
             NodeState::Unreachable | NodeState::Gone => {
                 format!("has not been heard for {} s", (now - node.last_heard).as_secs())
@@ -401,7 +407,7 @@ pub(crate) fn replacement<'a>(spec: &TaskSpec, run: &TaskRun, fleet: &'a Fleet) 
 
 /// Whether a task can be offered to a node now.
 pub(crate) fn is_eligible(spec: &TaskSpec, node: &Node) -> bool {
-    node.is_usable() && static_cause(spec, node).is_none()
+    node.is_usable() && static_cause(spec, node).or_else(|| moment_cause(spec, node)).is_none()
 }
 
 #[cfg(test)]

@@ -68,6 +68,8 @@ impl Engine {
             Input::ResumeNode { node, reason } => self.change_duty(&node, DutyChange::Resume, None, reason, work),
             Input::Revoke { node, reason } => self.change_duty(&node, DutyChange::Revoke, None, reason, work),
             Input::NodeConnected { node, held } => self.connect(node, &held, work),
+            Input::NodeDescribed { node } => self.describe_node(node, work),
+            Input::NodeRemoved { node } => self.remove_node(&node),
             Input::NodeDisconnected { node } => {
                 self.fleet.change(&node, |node| node.connected = false);
             }
@@ -199,6 +201,26 @@ impl Engine {
             }
         }
         self.look_at_node(&name, &work.cause);
+    }
+
+    /// What a node offers is another thing from now on: what it refused may be allowed, and what waits is looked at again.
+    fn describe_node(&mut self, description: NodeDescription, work: &Work) {
+        let name = description.name.clone();
+        self.fleet.change(&name, |node| {
+            node.description = description;
+            node.refused.clear();
+        });
+        self.fleet.note_news();
+        self.look_at_node(&name, &work.cause);
+    }
+
+    /// Lets go of a node, where nothing can follow from that.
+    fn remove_node(&mut self, name: &NodeName) {
+        if self.fleet.get(name).is_some_and(Node::is_removable) {
+            self.fleet.remove(name);
+            self.draining.remove(name);
+            self.vacant.remove(name);
+        }
     }
 
     /// A node refused an attempt by its policy: its bundle is not offered to it again before something changed.

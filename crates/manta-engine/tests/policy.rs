@@ -1,8 +1,9 @@
 //! Nodes whose policy refuses a module: foreseen where it can be, remembered where it could not.
 mod cluster;
 
-use cluster::{Cluster, any, name, swarm, task};
+use cluster::{Cluster, any, name, outputs, swarm, task};
 use manta_engine::{Input, NodeDescription};
+use manta_types::policy::Hours;
 use manta_types::{Digest, Fingerprint, OutcomeClass, Policy, SignedBy, Signer};
 
 const BUNDLE: Digest = Digest::from_bytes([1; 32]);
@@ -73,4 +74,48 @@ fn a_node_that_refuses_by_itself_is_passed_over_until_it_connects_again() {
     let again = cluster.take_offers();
     assert_eq!(again.iter().map(|offer| &offer.node).collect::<Vec<_>>(), [&first.node]);
     cluster.finish_all();
+}
+
+#[test]
+fn closed_hours_let_a_swarm_wait_and_it_begins_when_the_node_says_that_they_are_open() {
+    let hours = |is_open| {
+        let hours = Hours { line: 4, from_minute: 0, until_minute: 60, zone: "UTC".to_owned(), is_open };
+        let policy = Policy { file: "policy.toml".to_owned(), hours: Some(hours), ..Policy::default() };
+        NodeDescription { policy, ..Cluster::describe("node-1") }
+    };
+    let mut cluster = Cluster::new(0);
+    cluster.input(Input::NodeConnected { node: hours(false), held: Vec::new() });
+    let spec = swarm(vec![any(task("worker", &[]))]);
+    assert!(cluster.engine.validate(&spec).is_ok(), "they open by themselves");
+    let id = cluster.submit(spec);
+    assert!(cluster.take_offers().is_empty());
+    let waiting = cluster.engine.waiting(cluster.now.monotonic, id);
+    assert!(waiting[0].nodes[0].cause.contains("(policy.toml:4, `allow_hours`)"), "{waiting:?}");
+    cluster.input(Input::NodeDescribed { node: hours(true) });
+    assert_eq!(cluster.take_offers().len(), 1);
+}
+
+#[test]
+fn what_a_node_offers_later_is_used_at_once_and_a_node_that_is_away_can_be_let_go_of() {
+    let with = |datasets: &[&str]| NodeDescription {
+        datasets: datasets.iter().map(|name| (*name).to_owned()).collect(),
+        ..Cluster::describe("node-1")
+    };
+    let mut cluster = Cluster::new(0);
+    cluster.input(Input::NodeConnected { node: with(&[]), held: Vec::new() });
+    let mut worker = any(task("worker", &[]));
+    worker.datasets = vec!["mnist".to_owned()];
+    cluster.submit(swarm(vec![worker]));
+    assert!(cluster.take_offers().is_empty());
+    cluster.input(Input::NodeDescribed { node: with(&["mnist"]) });
+    let offers = cluster.take_offers();
+    assert_eq!(offers.len(), 1);
+    cluster.input(Input::NodeRemoved { node: name("node-1") });
+    assert!(cluster.engine.node(&name("node-1")).is_some(), "it is here, and at work");
+    cluster.succeed(&offers[0], outputs(&[], &[]));
+    cluster.input(Input::NodeLeft { node: name("node-1"), reason: "bye".to_owned() });
+    cluster.input(Input::NodeRemoved { node: name("node-1") });
+    assert!(cluster.engine.node(&name("node-1")).is_none() && cluster.engine.nodes().count() == 0);
+    cluster.input(Input::NodeConnected { node: with(&[]), held: Vec::new() });
+    assert_eq!(cluster.engine.nodes().count(), 1, "its agent brings it back");
 }

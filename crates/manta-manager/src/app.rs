@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::distribution::Distributions;
 use crate::http::Partials;
 use crate::identity::Identities;
+use crate::links::Links;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::orchestrator::Handle;
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) handle: Handle,
     pub(crate) store: Owned<Box<dyn StateStore>>,
     pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) links: Links,
     pub(crate) logs: Logs,
     pub(crate) replays: Arc<Replays>,
     pub(crate) distributions: Distributions,

@@ -16,6 +16,7 @@ mod gateway;
 mod http;
 mod identity;
 mod keys;
+mod links;
 mod logs;
 mod metrics;
 mod open;

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::distribution::Distributions;
 use crate::http;
 use crate::identity::Identities;
+use crate::links::Links;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::open::Opened;
@@ -100,6 +101,7 @@ async fn serve_until(
         handle,
         store,
         blobs,
+        links: Links::default(),
         logs: Logs::new(logs, settings.cluster.clone(), Arc::clone(&space)),
         space,
         metrics,

@@ -90,7 +90,9 @@ fn settle(outcome: SubmitOutcome) -> Result<Taken, Problem> {
             None => Err(keys::used(&earlier)),
         },
         Err(Refused::Placement(refusals)) => Err(placement(refusals)),
-        Err(Refused::NotFailed | Refused::Stays | Refused::Rollout(_) | Refused::Registry(_)) => Err(not_failed()),
+        Err(
+            Refused::NotFailed | Refused::Stays | Refused::OwnLabel(_) | Refused::Rollout(_) | Refused::Registry(_),
+        ) => Err(not_failed()),
     }
 }
 

@@ -2,8 +2,8 @@
 use std::collections::BTreeMap;
 
 use manta_api::{
-    AttemptInputs, EventView, GlobalView, GpuView, InputResult, LinkView, MissingInput, NodeView, ResultView,
-    RolloutView, SwarmView, TaskRunView, TryView, WaitingNode, WaitingView, WhyView, version,
+    AttemptInputs, EventView, GlobalView, GpuView, InputResult, LinkView, MissingInput, NodeDetailView, NodeView,
+    ResultView, RolloutView, RunningView, SwarmView, TaskRunView, TryView, WaitingNode, WaitingView, WhyView, version,
 };
 use manta_engine::{Explanation, Inputs, Node, NodeReason, Rollout, SwarmRun, TaskRun, Waiting, describe};
 use manta_store::{GlobalRecord, ResultRecord};
@@ -209,6 +209,46 @@ pub(crate) fn node(view: &View<'_>, node: &Node) -> NodeView {
         engine: known.map(|known| known.profile.engine.clone()).unwrap_or_default(),
         notes: known.map(|known| known.profile.notes.clone()).unwrap_or_default(),
         heard_s: node.silent_for(view.now.monotonic).map(|silent| silent.as_secs_f64()),
+    }
+}
+
+/// A node, and all that is known of it.
+pub(crate) fn node_detail(view: &View<'_>, found: &Node) -> NodeDetailView {
+    let known = view.nodes.get(found.name()).cloned();
+    let profile = known.as_ref().map(|known| known.profile.clone()).unwrap_or_default();
+    let policy = manta_api::policy::digest(&profile.policy.clone().into());
+    let running = found.live().filter_map(|(attempt, id)| {
+        let swarm = view.engine.swarm(id)?;
+        let (run, now) = swarm.attempt(attempt)?;
+        Some(RunningView {
+            attempt,
+            swarm: id,
+            swarm_name: swarm.spec().name.clone(),
+            task: swarm.spec().tasks.get(run.task)?.alias.clone(),
+            iteration: run.iteration,
+            state: now.state.to_string(),
+        })
+    });
+    NodeDetailView {
+        node: node(view, found),
+        own_labels: profile.labels,
+        joined_ms: known.map_or(0, |known| known.joined_ms),
+        agent_version: profile.agent_version,
+        protocol: Some(profile.protocol).filter(|protocol| *protocol > 0),
+        python_version: profile.python_version,
+        platform: profile.platform,
+        cpu_count: profile.cpu_count,
+        memory_bytes: profile.memory_bytes,
+        datasets: profile.dataset_views,
+        images: profile
+            .images
+            .iter()
+            .map(|image| (image.clone(), profile.image_digests.get(image).cloned().unwrap_or_default()))
+            .collect(),
+        link_quality: None,
+        policy: policy.map(|digest| digest.to_string()),
+        running: running.collect(),
+        events: view.node_events.get(found.name()).into_iter().flatten().cloned().collect(),
     }
 }
 

@@ -4,16 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use manta_api::audit::AuditEntry;
+use manta_api::version::PRODUCT;
 use manta_sandbox::{Engine, HostReport, Tier};
 use manta_types::{NodeId, NodeName};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Attempts, Replays};
+use crate::audit::{AUDIT_FILE, Audit};
 use crate::bundle::Bundles;
 use crate::cache::Cache;
 use crate::containment::{Containment, Starts};
-use crate::dataset::{self, Dataset};
+use crate::control;
+use crate::dataset::{self, Offered};
 use crate::distribution::Distribution;
 use crate::engine::EngineChoice;
 use crate::gpu::{GpuSource, Gpus};
@@ -25,8 +29,9 @@ use crate::journals::{Journals, Loaded};
 use crate::layer::Layers;
 use crate::light::Values;
 use crate::link::Link;
+use crate::offering::Told;
 use crate::outbox::Outbox;
-use crate::policy::Site;
+use crate::policy::{self, Site};
 use crate::remote::Remote;
 use crate::session::Session;
 use crate::state::StateStore;
@@ -53,7 +58,11 @@ pub(crate) struct Node {
     pub(crate) containment: Containment,
     /// The same of warm starts, where there are any.
     pub(crate) warm_containment: Option<Containment>,
-    pub(crate) datasets: BTreeMap<String, Dataset>,
+    pub(crate) datasets: Offered,
+    /// What of datasets and policy the manager was told last.
+    pub(crate) told: Told,
+    /// What ran here, and what left.
+    pub(crate) audit: Arc<Audit>,
     pub(crate) gpus: Gpus,
     pub(crate) images: Arc<Images>,
     pub(crate) zygotes: Zygotes,
@@ -100,6 +109,8 @@ pub async fn run(
         let (id, left) = load(&node, &home).await?;
         let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots, left);
         keep_containment(&attempts, &supervisor);
+        supervisor.spawn("policy", Kind::Essential, policy::watch(Arc::clone(&attempts), supervisor.stopping()));
+        open_door(&attempts, &home, &settings, &supervisor)?;
         let manager = settings.manager;
         let replays = Replays::new(Arc::clone(&node), supervisor.clone());
         let distribution = Distribution::new(Arc::clone(&node), &supervisor);
@@ -126,6 +137,54 @@ fn keep_containment(attempts: &Arc<Attempts>, supervisor: &Supervisor) {
         };
         tokio::join!(cold, warm, node.zygotes.keep(&*node.engine, &stop));
     });
+}
+
+/// Lets people on this machine ask.
+fn open_door(
+    attempts: &Arc<Attempts>,
+    home: &Home,
+    settings: &Settings,
+    supervisor: &Supervisor,
+) -> Result<(), NodeError> {
+    let (path, manager) = (home.part(""), settings.manager.to_string());
+    let listener = control::bind(&path).map_err(|source| NodeError::DataDir { path, source })?;
+    let door = control::serve(listener, Arc::clone(attempts), manager, supervisor.clone(), supervisor.stopping());
+    supervisor.spawn("door", Kind::Essential, door);
+    Ok(())
+}
+
+/// The datasets that the agent is started with, and those that were added before: one of these that cannot be offered now is
+/// said, and does not keep the agent from starting.
+async fn offered(settings: &Settings, home: &Home, engine: &dyn Engine) -> Result<(Offered, Vec<String>), NodeError> {
+    let file = home.part("datasets.json");
+    let kept = Offered::kept(&file)?;
+    let offered = Offered::new(file, dataset::check_all(&settings.datasets, engine).await?);
+    let mut notes = Vec::new();
+    for (name, path) in kept.iter().filter(|(name, _)| !settings.datasets.contains_key(*name)) {
+        match dataset::check(name, path, engine).await {
+            Ok(dataset) => offered.take_back(dataset),
+            Err(error) => {
+                let note = format!("{error} (it was added with `manta node data add`)");
+                tracing::warn!("{note}");
+                notes.push(note);
+            }
+        }
+    }
+    Ok((offered, notes))
+}
+
+/// Opens the audit, which says that the agent started and under which rules.
+async fn open_audit(settings: &Settings, home: &Home) -> Result<Arc<Audit>, NodeError> {
+    let path = home.part(AUDIT_FILE);
+    let (node, place) = (settings.name.to_string(), path.clone());
+    let rules = settings.policy.clone();
+    let opened = blocking(move || {
+        let audit = Audit::open(&place)?;
+        let started = AuditEntry::Started { agent_version: PRODUCT.to_owned(), node };
+        audit.record(started).and_then(|()| policy::record_policy(&audit, &rules)).map_err(std::io::Error::other)?;
+        Ok::<_, std::io::Error>(Arc::new(audit))
+    });
+    opened.await.map_err(|source| NodeError::DataDir { path, source })
 }
 
 /// Runs the session until it is refused, a part breaks, or the agent is told to stop.
@@ -192,7 +251,7 @@ async fn start_up(
             );
         }
     }
-    let datasets = dataset::check_all(&settings.datasets, &*engine);
+    let datasets = offered(settings, home, &*engine);
     let (python, light) = (settings.python.clone(), home.part("light"));
     let (store, named) = (settings.images.clone(), settings.image_names.clone());
     // The host's devices are given to builtin sandboxes alone.
@@ -203,7 +262,11 @@ async fn start_up(
         let runtime = runtime::install(&light, images.host().python())?;
         Ok((images, runtime))
     });
-    let (datasets, gpus, (images, runtime)) = tokio::try_join!(datasets, gpus, python)?;
+    let audit = open_audit(settings, home);
+    let ((datasets, missing), gpus, (images, runtime), audit) = tokio::try_join!(datasets, gpus, python, audit)?;
+    notes.extend(missing);
+    let site = Site::new(settings.policy.clone(), settings.policy_file.clone());
+    site.refresh(tier, &audit, jiff::Timestamp::now());
     let client = credentials.client(&settings.manager, &settings.cluster);
     let throughput = Arc::default();
     let remote = Remote::new(client, settings.name.clone(), Arc::clone(&throughput));
@@ -241,7 +304,9 @@ async fn start_up(
         zygotes,
         runtime,
         defaults: Resources::defaults(host::memory_bytes(), settings.slots, settings.bounds),
-        site: Site::new(settings.policy.clone()),
+        site,
+        told: Told::default(),
+        audit,
         bundles,
         layers,
         values: Values::new(cache, tier == Tier::Full),

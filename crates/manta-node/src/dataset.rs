@@ -1,4 +1,7 @@
-//! The datasets that this node offers, checked when the agent starts.
+//! The datasets that this node offers, each checked before it is offered.
+mod offered;
+mod schema;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -6,10 +9,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use manta_api::{DatasetSchema, DatasetView};
 use manta_sandbox::Engine;
 use manta_types::name::check_component;
 
+pub(crate) use offered::Offered;
+
 use crate::NodeError;
+use crate::supervisor::blocking;
 
 /// Files looked at when a directory's size is told; what lies beyond is not counted.
 const FILES_MEASURED_MAX: usize = 100_000;
@@ -25,6 +32,8 @@ pub(crate) struct Dataset {
     pub(crate) form: Form,
     /// Bytes.
     pub(crate) size: u64,
+    /// What its values look like, where that can be told.
+    pub(crate) schema: Option<DatasetSchema>,
 }
 
 /// What a dataset is on disk.
@@ -63,6 +72,12 @@ impl Dataset {
         changed
     }
 
+    /// What others are told of it.
+    pub(crate) fn view(&self) -> DatasetView {
+        let (name, form) = (self.name.clone(), self.form.name().to_owned());
+        DatasetView { name, form, size: self.size, schema: self.schema.clone() }
+    }
+
     /// The name of its file or directory on the host, which tells its form.
     pub(crate) fn file_name(&self) -> String {
         self.source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
@@ -86,20 +101,26 @@ pub(crate) async fn check_all(
 ) -> Result<BTreeMap<String, Dataset>, NodeError> {
     let mut datasets = BTreeMap::new();
     for (name, path) in asked {
-        let dataset = inspect(name, path)?;
-        engine.check_mount(&dataset.source).await.map_err(|error| NodeError::DatasetPath {
-            name: name.clone(),
-            path: path.clone(),
-            reason: format!("a task could not read it: {error}"),
-            cure: if engine.runs_containers() {
-                format!("let everybody read it: chmod --recursive o+rX {}", path.display())
-            } else {
-                format!("let this user read it: chmod --recursive u+rX {}", path.display())
-            },
-        })?;
-        datasets.insert(name.clone(), dataset);
+        datasets.insert(name.clone(), check(name, path, engine).await?);
     }
     Ok(datasets)
+}
+
+/// Checks that a dataset is there and that a task could read it.
+pub(crate) async fn check(name: &str, path: &Path, engine: &dyn Engine) -> Result<Dataset, NodeError> {
+    let (owned, place) = (name.to_owned(), path.to_owned());
+    let dataset = blocking(move || inspect(&owned, &place)).await?;
+    engine.check_mount(&dataset.source).await.map_err(|error| NodeError::DatasetPath {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        reason: format!("a task could not read it: {error}"),
+        cure: if engine.runs_containers() {
+            format!("let everybody read it: chmod --recursive o+rX {}", path.display())
+        } else {
+            format!("let this user read it: chmod --recursive u+rX {}", path.display())
+        },
+    })?;
+    Ok(dataset)
 }
 
 /// Looks at one dataset.
@@ -119,7 +140,8 @@ fn inspect(name: &str, path: &Path) -> Result<Dataset, NodeError> {
     } else {
         return Err(refuse(&io::Error::other("it is neither a file nor a directory")));
     };
-    Ok(Dataset { name: name.to_owned(), source, form, size })
+    let schema = schema::of(&source, form);
+    Ok(Dataset { name: name.to_owned(), source, form, size, schema })
 }
 
 fn explain(path: &Path, error: &io::Error) -> (String, String) {

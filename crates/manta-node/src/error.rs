@@ -78,6 +78,27 @@ pub enum NodeError {
         /// What to do.
         cure: String,
     },
+    /// A dataset is not offered, or goes on being offered.
+    #[error("{problem}")]
+    Dataset {
+        /// What is wrong.
+        problem: String,
+        /// What to do, where that is known.
+        cure: Option<String>,
+        /// Of which kind.
+        code: ErrorCode,
+    },
+    /// The audit cannot be read or followed.
+    #[error("{0}")]
+    Audit(#[from] crate::AuditFault),
+    /// There is no agent to ask.
+    #[error("the agent with the data directory `{path}` cannot be asked: {reason}")]
+    NoAgent {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The manager does not want this node.
     #[error("the manager at {manager} refused this node: {reason}")]
     Refused {
@@ -131,9 +152,10 @@ impl NodeError {
             Self::NoContainment { .. } | Self::Python { .. } | Self::Engine { .. } => ErrorCode::NoContainment,
             Self::DatasetName(_) | Self::Gpus { .. } | Self::Policy { .. } => ErrorCode::BadArgument,
             Self::DatasetPath { .. } => ErrorCode::DatasetPath,
+            Self::Dataset { code, .. } | Self::Refused { code, .. } => *code,
+            Self::NoAgent { .. } => ErrorCode::NotFound,
             Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
-            Self::DataDir { .. } | Self::Runtime(_) => ErrorCode::Storage,
-            Self::Refused { code, .. } => *code,
+            Self::DataDir { .. } | Self::Runtime(_) | Self::Audit(_) => ErrorCode::Storage,
             Self::Launcher(_) | Self::Internal(_) => ErrorCode::Internal,
         }
     }
@@ -144,6 +166,14 @@ impl NodeError {
             Self::NoContainment { cure, .. } | Self::DatasetPath { cure, .. } | Self::Policy { cure, .. } => {
                 Some(cure.clone())
             }
+            Self::Dataset { cure, .. } => cure.clone(),
+            Self::NoAgent { .. } => Some(
+                "name the data directory of an agent that runs, with --data-dir, or the node, with --name".to_owned(),
+            ),
+            Self::Audit(crate::AuditFault::Broken { .. }) => Some(
+                "keep the file as it is: what stands before that line holds, what follows cannot be believed"
+                    .to_owned(),
+            ),
             Self::DataDirLocked { .. } => Some("stop the other agent, or give this one its own directory".to_owned()),
             Self::Engine { service, .. } => Some(format!(
                 "start {service} (`systemctl start {service}.socket`) and let this user use it, name its socket with \

@@ -6,9 +6,11 @@
 
 mod agent;
 mod attempt;
+mod audit;
 mod bundle;
 mod cache;
 mod containment;
+mod control;
 mod dataset;
 pub mod desk;
 mod distribution;
@@ -24,6 +26,7 @@ mod layer;
 mod light;
 mod link;
 mod logs;
+mod offering;
 mod outbox;
 mod pace;
 mod policy;
@@ -38,6 +41,8 @@ mod warm;
 mod words;
 
 pub use agent::run;
+pub use audit::{AUDIT_FILE, AuditFault, AuditHead, read_audit};
+pub use control::ask;
 pub use engine::EngineChoice;
 pub use error::NodeError;
 pub use gpu::GpuSource;

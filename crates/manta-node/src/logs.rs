@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::Bounds;
+use crate::audit::{Kept as NotSent, Meter};
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::words;
@@ -23,6 +24,8 @@ pub(crate) struct AttemptLog {
     outbox: Arc<Outbox>,
     bounds: Bounds,
     pace: Pace,
+    /// Counts what leaves, where the attempt could open datasets.
+    meter: Option<Meter>,
     kept: Mutex<Kept>,
 }
 
@@ -33,6 +36,8 @@ struct Kept {
     full: bool,
     /// Lines that came when it was full, and their bytes.
     unkept: (u64, u64),
+    /// Why no more of it may leave this node.
+    held_back: Option<String>,
     /// Whether it was said that the task is made to wait.
     slowed: bool,
 }
@@ -75,7 +80,12 @@ impl Stream {
 impl AttemptLog {
     pub(crate) fn new(attempt: String, outbox: Arc<Outbox>, bounds: Bounds) -> Self {
         let pace = Pace::new(bounds.log_bytes_per_second);
-        Self { attempt, outbox, bounds, pace, kept: Mutex::default() }
+        Self { attempt, outbox, bounds, pace, meter: None, kept: Mutex::default() }
+    }
+
+    /// The same, counted against what may leave of the attempt's datasets.
+    pub(crate) fn metered(self, meter: Meter) -> Self {
+        Self { meter: Some(meter), ..self }
     }
 
     /// A line of the task's logger.
@@ -111,9 +121,14 @@ impl AttemptLog {
     pub(crate) async fn close(&self) {
         let (lines, bytes) = std::mem::take(&mut self.kept().unkept);
         if lines > 0 {
-            let (bytes, limit) = (words::bytes(bytes), words::bytes(self.bounds.log_bytes));
-            let text = format!("{lines} lines ({bytes}) were not kept: the log of an attempt may have {limit}");
-            self.platform("warning", &text).await;
+            let bytes = words::bytes(bytes);
+            let held_back = self.kept().held_back.take();
+            let why = held_back
+                .unwrap_or_else(|| format!("the log of an attempt may have {}", words::bytes(self.bounds.log_bytes)));
+            self.platform("warning", &format!("{lines} lines ({bytes}) were not kept: {why}")).await;
+        }
+        if let Some(meter) = &self.meter {
+            meter.close();
         }
     }
 
@@ -143,7 +158,7 @@ impl AttemptLog {
         self.kept().tail.iter().cloned().collect()
     }
 
-    async fn line(&self, level: &str, source: &str, text: &str, data: String, time_ms: u64) {
+    async fn line(&self, level: &str, source: &str, text: &str, mut data: String, time_ms: u64) {
         let mut text = cut(text);
         if data.is_empty() {
             self.kept().remember(&text);
@@ -152,7 +167,8 @@ impl AttemptLog {
             let mut kept = self.kept();
             kept.bytes += (text.len() + data.len() + LOG_LINE_BYTES_COUNTED) as u64;
             let was_full = kept.full;
-            kept.full = kept.bytes > self.bounds.log_bytes;
+            let held_back = if was_full { None } else { self.hold_back((text.len() + data.len()) as u64) };
+            kept.full = was_full || kept.bytes > self.bounds.log_bytes || held_back.is_some();
             if kept.full {
                 kept.unkept.0 += 1;
                 kept.unkept.1 += text.len() as u64;
@@ -161,11 +177,26 @@ impl AttemptLog {
                 return;
             }
             if kept.full {
+                data = String::new();
                 let limit = words::bytes(self.bounds.log_bytes);
-                text = format!("the log of this attempt has reached its limit of {limit}; what follows is not kept");
+                text = match &held_back {
+                    Some(why) => format!("from here on this log is not kept: {why}"),
+                    None => {
+                        format!("the log of this attempt has reached its limit of {limit}; what follows is not kept")
+                    }
+                };
+                kept.held_back = held_back;
             }
         }
         self.send(level, source, text, data, time_ms).await;
+    }
+
+    /// Why so many bytes may not leave this node, if they may not.
+    fn hold_back(&self, bytes: u64) -> Option<String> {
+        match self.meter.as_ref()?.spend(bytes).err()? {
+            NotSent::Budget(dataset) => Some(format!("what may leave of the dataset `{dataset}` in a day is used up")),
+            NotSent::Unwritten(why) => Some(why),
+        }
     }
 
     async fn send(&self, level: &str, source: &str, text: String, data: String, time_ms: u64) {

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use manta_sandbox::{
     Exit, ExitHow, Limits, Link, Mount, MountAccess, Running, SandboxError, SandboxSpec, Start, TmpLimits,
@@ -21,7 +22,7 @@ pub(crate) struct View<'a> {
     begins: &'a Begins,
     code: &'a Path,
     layer: Option<&'a Layer>,
-    datasets: &'a [&'a Dataset],
+    datasets: &'a [Arc<Dataset>],
     /// What of the host the attempt's GPUs need.
     gpus: Option<Access>,
     /// Whether the module asks to share nothing with other tasks.
@@ -251,7 +252,7 @@ impl Hold<'_> {
 
     /// What kills it, for use while its end is waited for.
     pub(crate) fn killer(&self) -> impl Fn() + use<> {
-        let (engine, id) = (std::sync::Arc::clone(&self.node.engine), self.running.id.clone());
+        let (engine, id) = (Arc::clone(&self.node.engine), self.running.id.clone());
         move || engine.kill(&id)
     }
 }

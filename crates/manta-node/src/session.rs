@@ -6,8 +6,7 @@ use manta_api::ErrorCode;
 use manta_api::node::manager_message::Kind as Said;
 use manta_api::node::node_gateway_client::NodeGatewayClient;
 use manta_api::node::node_message::Kind;
-use manta_api::node::{Dataset, Goodbye, Gpu, Heartbeat, Hello, ManagerMessage, NodeMessage, Welcome};
-use manta_api::policy::PolicyForm;
+use manta_api::node::{Goodbye, Gpu, Heartbeat, Hello, ManagerMessage, NodeMessage, Offering, Welcome};
 use manta_api::version::{NODE_PROTOCOL, PRODUCT};
 use manta_client::Endpoint;
 use manta_types::NodeId;
@@ -182,11 +181,7 @@ impl Session {
 
     fn hello(&self, dial: u64) -> Hello {
         let node = &self.node;
-        let datasets = node.datasets.values().map(|set| Dataset {
-            name: set.name.clone(),
-            form: set.form.name().to_owned(),
-            size: set.size,
-        });
+        let Offering { datasets, policy } = node.greet_with_offering();
         let gpus = node.gpus.all().iter().map(|gpu| Gpu { name: gpu.name.clone(), memory_bytes: gpu.memory_bytes });
         let (major, minor, patch) = node.images.host().version();
         Hello {
@@ -195,7 +190,7 @@ impl Session {
             name: node.name.to_string(),
             node_id: self.id.to_string(),
             labels: node.labels.clone().into_iter().collect(),
-            datasets: datasets.collect(),
+            datasets,
             slots: self.slots,
             cpu_count: crate::host::cpu_count(),
             memory_bytes: crate::host::memory_bytes().unwrap_or_default(),
@@ -211,7 +206,7 @@ impl Session {
             platform: node.images.runtime().map(|runtime| runtime.platform.to_string()).unwrap_or_default(),
             process: self.process.to_string(),
             dial,
-            policy: policy(node),
+            policy,
         }
     }
 
@@ -221,6 +216,7 @@ impl Session {
         self.attempts.begin_session((welcome.generation > 0).then_some(welcome.generation));
         self.attempts.say_kept();
         let node = &self.node;
+        node.tell_offering();
         tracing::info!(node = %node.name, manager = %self.manager, tier = node.tier.name(), "connected");
     }
 
@@ -272,7 +268,8 @@ impl Session {
             ticks.tick().await;
             let (running, queued) = self.attempts.counts();
             let whole = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-            let beat = Heartbeat { count, running: whole(running), queued: whole(queued) };
+            let link_quality = self.node.link.quality();
+            let beat = Heartbeat { count, running: whole(running), queued: whole(queued), link_quality };
             let Ok(place) = send.reserve().await else { return };
             self.node.link.sent(count);
             place.send(NodeMessage { kind: Some(Kind::Heartbeat(beat)) });
@@ -351,13 +348,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = deeper.source();
     }
     words
-}
-
-/// The site's policy as the manager is told it; nothing where there are no rules.
-fn policy(node: &Node) -> String {
-    let policy = node.site.policy();
-    if policy.is_empty() {
-        return String::new();
-    }
-    serde_json::to_string(&PolicyForm::from(policy.clone())).expect("texts and numbers: always JSON")
 }

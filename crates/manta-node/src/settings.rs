@@ -84,6 +84,8 @@ pub struct Settings {
     pub bounds: Bounds,
     /// Whose code may run here, and on what.
     pub policy: Policy,
+    /// The file of the policy, there or not: it is read again when it changes.
+    pub policy_file: PathBuf,
     /// Whether and how tasks are started warm.
     pub warm: Warm,
     /// Whether `data_dir` is removed after an orderly exit.

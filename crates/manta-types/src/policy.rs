@@ -1,11 +1,15 @@
 //! What a site allows on its node: whose code, which bundles, in which images, on which datasets.
 //!
 //! The node judges by it and has the last word; the manager judges by the same rules to foresee what the node will say.
+mod bounds;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use crate::{Digest, digest::DigestError};
+
+pub use bounds::{EgressBudget, Hours, Isolation};
 
 /// The digest of a publisher's public key, and so its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,6 +135,10 @@ pub struct Grant {
     pub signers: Option<Vec<String>>,
     /// Modules by name; none given: all.
     pub modules: Option<Vec<String>>,
+    /// The weakest containment under which it is opened.
+    pub isolation_min: Option<Isolation>,
+    /// How much of it may leave.
+    pub egress: Option<EgressBudget>,
 }
 
 /// The rules of one node. Without any, it runs whatever its manager sends.
@@ -148,8 +156,14 @@ pub struct Policy {
     pub denied_digests: Option<Listed<Digest>>,
     /// Images that tasks may run in; none given: all that the node has.
     pub images: Option<Listed<String>>,
+    /// The weakest containment under which anything runs, and the line that says so.
+    pub isolation_min: Option<(u32, Isolation)>,
+    /// The hours in which tasks may begin; none given: all.
+    pub hours: Option<Hours>,
     /// Datasets that not everybody may open.
     pub datasets: BTreeMap<String, Grant>,
+    /// How well the node contains tasks, where it told; what nobody told is taken to be enough.
+    pub isolation: Option<Isolation>,
 }
 
 /// What somebody wants to run.
@@ -191,7 +205,20 @@ impl fmt::Display for PolicyRefusal {
 impl Policy {
     /// Whether it says anything.
     pub fn is_empty(&self) -> bool {
-        *self == Self { file: self.file.clone(), ..Self::default() }
+        *self == Self { file: self.file.clone(), isolation: self.isolation, ..Self::default() }
+    }
+
+    /// Its rules alone, without what a node told of the moment and of itself.
+    #[must_use]
+    pub fn rules(&self) -> Self {
+        let mut rules = Self { isolation: None, ..self.clone() };
+        if let Some(hours) = &mut rules.hours {
+            hours.is_open = true;
+        }
+        for budget in rules.datasets.values_mut().filter_map(|grant| grant.egress.as_mut()) {
+            budget.is_spent = false;
+        }
+        rules
     }
 
     /// Whether it makes a difference here who signed a module.
@@ -202,7 +229,7 @@ impl Policy {
     /// Judges code; without a time, signatures and keys that have an end are taken to hold.
     ///
     /// # Errors
-    /// The first rule that refuses it: denied bundles before signatures before images before datasets.
+    /// The first rule that refuses it: denied bundles before signatures before images before containment before datasets.
     pub fn judge(&self, code: &Code<'_>, now_ms: Option<u64>) -> Result<(), PolicyRefusal> {
         if let Some(denied) = self.denied_digests.as_ref().filter(|denied| denied.all.contains(&code.bundle)) {
             let why = format!("the bundle {} is denied", code.bundle.short());
@@ -230,7 +257,44 @@ impl Policy {
             let why = format!("the image `{}` is not allowed, only {}", code.image, images.all.join(", "));
             return Err(self.refusal(images.line, "images", why, "the module asks for one of these".into()));
         }
+        if let Some((line, floor)) = self.isolation_min
+            && let Some(here) = self.too_weak(floor)
+        {
+            let why = format!("it contains tasks at tier `{}`, and asks for `{}`", here.name(), floor.name());
+            return Err(self.refusal(line, "isolation_min", why, contained_better(floor)));
+        }
         code.datasets.iter().try_for_each(|dataset| self.judge_dataset(dataset, code, &valid))
+    }
+
+    /// Judges the moment at which code that may run here would begin, as far as the node told: it passes by itself.
+    ///
+    /// # Errors
+    /// The first rule that refuses it: budgets of datasets before hours.
+    pub fn judge_moment(&self, datasets: &[String]) -> Result<(), PolicyRefusal> {
+        let spent = datasets.iter().find_map(|name| {
+            let grant = self.datasets.get(name)?;
+            Some(self.spent(grant, name, grant.egress.filter(|budget| budget.is_spent)?))
+        });
+        let closed = || {
+            let hours = self.hours.as_ref().filter(|hours| !hours.is_open)?;
+            let why = format!("tasks begin from {} alone", hours.span());
+            Some(self.refusal(hours.line, "allow_hours", why, "it is one of these hours".to_owned()))
+        };
+        spent.or_else(closed).map_or(Ok(()), Err)
+    }
+
+    /// The names of the signers that vouch for code.
+    pub fn vouching(&self, signatures: &[SignedBy], now_ms: Option<u64>) -> Vec<String> {
+        let valid = signatures.iter().filter_map(|signature| match Standing::of(signature, &self.signers, now_ms) {
+            Standing::Valid(signer) => Some(signer.name.clone()),
+            _ => None,
+        });
+        valid.collect()
+    }
+
+    /// How well the node contains tasks, where that is less than is asked for.
+    fn too_weak(&self, floor: Isolation) -> Option<Isolation> {
+        self.isolation.filter(|here| *here < floor)
     }
 
     fn judge_dataset(&self, dataset: &str, code: &Code<'_>, valid: &[&Signer]) -> Result<(), PolicyRefusal> {
@@ -251,7 +315,30 @@ impl Policy {
             );
             return Err(self.refusal(grant.line, &rule, why, format!("one of them signs it ({})", sign(code))));
         }
+        if let Some(floor) = grant.isolation_min
+            && let Some(here) = self.too_weak(floor)
+        {
+            let why = format!(
+                "the dataset `{dataset}` is opened at tier `{}` or better, and this node has `{}`",
+                floor.name(),
+                here.name()
+            );
+            return Err(self.refusal(grant.line, &rule, why, contained_better(floor)));
+        }
         Ok(())
+    }
+
+    fn spent(&self, grant: &Grant, dataset: &str, budget: EgressBudget) -> PolicyRefusal {
+        let rule = format!("datasets.{dataset}.egress_bytes_per_day");
+        let why =
+            format!("what may leave of the dataset `{dataset}` in a day, {} bytes, is used up", budget.bytes_per_day);
+        self.refusal(grant.line, &rule, why, "the day (UTC) is over, or the site raises the budget".to_owned())
+    }
+
+    /// Why no more of a dataset leaves today, where it has a budget.
+    pub fn egress_refusal(&self, dataset: &str) -> Option<PolicyRefusal> {
+        let grant = self.datasets.get(dataset)?;
+        Some(self.spent(grant, dataset, grant.egress?))
     }
 
     /// The rule by which code needs somebody who vouches for it.
@@ -272,6 +359,10 @@ impl Policy {
     fn refusal(&self, line: u32, rule: &str, why: String, change: String) -> PolicyRefusal {
         PolicyRefusal { rule: rule.to_owned(), place: format!("{}:{line}", self.file), why, change }
     }
+}
+
+fn contained_better(floor: Isolation) -> String {
+    format!("the node contains tasks at tier `{}` (manta doctor says what is missing)", floor.name())
 }
 
 fn sign(code: &Code<'_>) -> String {

@@ -26,10 +26,14 @@ pub(crate) mod manager_data;
 pub(crate) mod manager_run;
 pub(crate) mod module;
 pub(crate) mod new;
+pub(crate) mod node_audit;
+pub(crate) mod node_data;
 pub(crate) mod node_duty;
 pub(crate) mod node_join;
+pub(crate) mod node_label;
 pub(crate) mod node_ls;
 pub(crate) mod node_run;
+pub(crate) mod node_show;
 pub(crate) mod node_token;
 pub(crate) mod plan;
 pub(crate) mod quota;
@@ -79,6 +83,12 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Node(NodeVerb::Drain(args)) => block_on(node_duty::drain(args, form)),
         Verb::Node(NodeVerb::Resume(args)) => block_on(node_duty::resume(args, form)),
         Verb::Node(NodeVerb::Revoke(args)) => block_on(node_duty::revoke(args, form)),
+        Verb::Node(NodeVerb::Show(args)) => block_on(node_show::main(args, form)),
+        Verb::Node(NodeVerb::Label(args)) => block_on(node_label::main(args, form)),
+        Verb::Node(NodeVerb::Cordon(args)) => block_on(node_duty::cordon(args, form)),
+        Verb::Node(NodeVerb::Rm(args)) => block_on(node_duty::remove(args, form)),
+        Verb::Node(NodeVerb::Data(verb)) => block_on(node_data::main(verb, form)),
+        Verb::Node(NodeVerb::Audit(args)) => node_audit::main(&args, form),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
         Verb::Image(verb) => image::main(verb, form),
         Verb::Module(verb) => module::main(verb, form),

@@ -1,4 +1,5 @@
-//! `manta node drain`, `resume` and `revoke`: take a node out of use, into use again, and its identity away.
+//! `manta node cordon`, `drain`, `resume`, `revoke` and `rm`: take a node out of use, into use again, its identity away, and
+//! let go of it.
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::report::{Failure, Form};
 use crate::text::clean;
 use crate::{connection, out};
 
-/// Options of `manta node resume` and `manta node revoke`.
+/// Options of `manta node cordon`, `resume`, `revoke` and `rm`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The node's name.
@@ -37,6 +38,22 @@ pub(crate) async fn drain(args: DrainArgs, form: Form) -> Result<ExitCode, Failu
     let client = args.node.connection.client()?;
     let node = client.drain_node(&args.node.name, args.deadline, &Client::new_key()).await?;
     tell(&node, form)
+}
+
+/// Lets nothing new come to a node; what runs there goes on for as long as it takes.
+pub(crate) async fn cordon(args: Args, form: Form) -> Result<ExitCode, Failure> {
+    let node = args.connection.client()?.drain_node(&args.name, None, &Client::new_key()).await?;
+    tell(&node, form)
+}
+
+/// Lets go of a node that is gone or revoked.
+pub(crate) async fn remove(args: Args, form: Form) -> Result<ExitCode, Failure> {
+    let removed = args.connection.client()?.remove_node(&args.name, &Client::new_key()).await?;
+    match form {
+        Form::Json => out::put_json(&json!({"schema_version": SCHEMA_VERSION, "removed": removed.name}))?,
+        Form::Text => out::say(&format!("node {} is removed", clean(&removed.name))),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Takes a node into use again.

@@ -1,5 +1,6 @@
 //! `manta node run`: the agent in the foreground.
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -109,8 +110,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=SIZE")]
     limit: Vec<String>,
 
-    /// What this site allows: signers, bundles, images, datasets; read once, at the start [default: policy.toml in the data
-    /// directory, where there is one].
+    /// What this site allows: signers, bundles, images, datasets, hours; read again when it changes or on SIGHUP [default:
+    /// policy.toml in the data directory, where there is one].
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
@@ -193,7 +194,16 @@ impl Args {
 
     /// The data directory that is given, or the one of that name.
     pub(super) fn data_dir(&self) -> Result<PathBuf, Failure> {
-        absolute(&self.data_dir.clone().map_or_else(|| home(&self.node_name()?), Ok)?)
+        data_dir(self.data_dir.as_deref(), self.name.as_deref())
+    }
+}
+
+/// The data directory of a node on this machine: the one that is named, or that of the node's name.
+pub(super) fn data_dir(dir: Option<&Path>, name: Option<&str>) -> Result<PathBuf, Failure> {
+    match (dir, name) {
+        (Some(dir), _) => absolute(dir),
+        (None, Some(name)) => home(&NodeName::new(name).map_err(|error| Failure::usage(error.to_string()))?),
+        (None, None) => home(&host_name()?),
     }
 }
 
@@ -205,7 +215,13 @@ pub(super) fn run(args: Args, membership: Membership) -> Result<ExitCode, Failur
     let engine = engine(&args, program)?;
     let (lifeline, shared) = (args.lifeline.into(), args.shared.clone());
     super::block_on(async move {
-        let ended = shutdown::listen(lifeline)?;
+        // In a terminal a hangup is its end; anywhere else it asks for the policy to be read again.
+        let on_hangup = if std::io::stdin().is_terminal() || args.lifeline {
+            shutdown::OnHangup::End
+        } else {
+            shutdown::OnHangup::GoOn
+        };
+        let ended = shutdown::listen_with(lifeline, on_hangup)?;
         let level = if lifeline == shutdown::Lifeline::Stdin { "warn" } else { "info" };
         args.log.start(level, Some(settings.name.as_str()));
         // Listened to once the agent serves, and not before.
@@ -284,6 +300,7 @@ fn settings(args: &Args, membership: Membership) -> Result<Settings, Failure> {
         warm: warm(args)?,
         bounds: bounds::read(&args.limit)?,
         policy: policy(args.policy.as_deref(), &data_dir)?,
+        policy_file: absolute(&args.policy.clone().unwrap_or_else(|| data_dir.join(manta_node::POLICY_FILE)))?,
         ephemeral: args.ephemeral,
         name,
     })
@@ -345,15 +362,20 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 fn datasets(options: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let mut datasets = BTreeMap::new();
     for option in options {
-        let Some((name, path)) = option.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty())
-        else {
-            return Err(Failure::usage(format!("--data `{option}` is not NAME=PATH")));
-        };
-        if datasets.insert(name.to_owned(), absolute(Path::new(path))?).is_some() {
+        let (name, path) = dataset(option)?;
+        if datasets.insert(name.clone(), path).is_some() {
             return Err(Failure::usage(format!("the dataset `{name}` is given twice")));
         }
     }
     Ok(datasets)
+}
+
+/// Reads `NAME=PATH`.
+pub(super) fn dataset(option: &str) -> Result<(String, PathBuf), Failure> {
+    let Some((name, path)) = option.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty()) else {
+        return Err(Failure::usage(format!("--data `{option}` is not NAME=PATH")));
+    };
+    Ok((name.to_owned(), absolute(Path::new(path))?))
 }
 
 /// The host's name as a node's name: lower case, everything else a hyphen.

@@ -1,6 +1,9 @@
 //! Between the node protocol's messages and the manager's own types; what a node sends is checked here.
+use std::collections::BTreeMap;
+
 use manta_api::node::{self as wire, manager_message, node_message};
 use manta_api::policy::{POLICY_BYTES_MAX, PolicyForm};
+use manta_api::{DatasetSchema, DatasetView};
 use manta_engine::{Command, Held, Offer};
 use manta_types::event::{AttemptStateName, StartWay, Timings};
 use manta_types::name::{check_component, check_name};
@@ -9,7 +12,7 @@ use manta_types::{
     limits,
 };
 
-use crate::orchestrator::{Gpu, Greeting, NodeProfile};
+use crate::orchestrator::{Gpu, Greeting, NodeProfile, Offering};
 
 /// Sentences, labels, datasets and images that a node may name.
 const ENTRIES_MAX: usize = 1000;
@@ -21,6 +24,8 @@ const HELD_MAX: usize = 100_000;
 const DIGEST_BYTES_MAX: usize = 128;
 /// Bytes of the name of a limit or of its unit.
 const WORD_BYTES_MAX: usize = 32;
+/// Bytes of what a dataset looks like.
+const SCHEMA_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a node's sentence.
 const SENTENCE_BYTES_MAX: usize = 4096;
 
@@ -62,24 +67,13 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
     if !has_cores || !(1..=SLOTS_MAX).contains(&hello.slots) {
         return Err(format!("node `{name}` offers {} slots on {} cores", hello.slots, hello.cpu_count));
     }
-    for dataset in &hello.datasets {
-        check_component("dataset", &dataset.name).map_err(|error| error.to_string())?;
-    }
     for (key, value) in &hello.labels {
         check_name("label", key).and_then(|()| check_name("label", value)).map_err(|error| error.to_string())?;
     }
     if hello.held.len() > HELD_MAX {
         return Err(format!("node `{name}` holds {} attempts; {HELD_MAX} are the limit", hello.held.len()));
     }
-    if hello.policy.len() > POLICY_BYTES_MAX {
-        let (has, most) = (hello.policy.len(), POLICY_BYTES_MAX);
-        return Err(format!("node `{name}` has a policy of {has} bytes; {most} are the limit"));
-    }
-    let policy = match hello.policy.as_str() {
-        "" => PolicyForm::default(),
-        text => serde_json::from_str(text)
-            .map_err(|error| format!("the policy of node `{name}` cannot be read: {error}"))?,
-    };
+    let Offering { datasets, dataset_views, policy } = offering(&name, hello.datasets, &hello.policy)?;
     let current = hello.held.iter().filter(|held| held.generation == 0 || held.generation == generation);
     let held = current.map(|held| Ok(Held { attempt: attempt(&held.attempt)?, epoch: held.epoch }));
     let held = held.collect::<Result<_, String>>()?;
@@ -90,7 +84,8 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
     let clip_all = |texts: Vec<String>| texts.into_iter().map(|text| clip(text, SENTENCE_BYTES_MAX)).collect();
     let profile = NodeProfile {
         labels: hello.labels.into_iter().collect(),
-        datasets: hello.datasets.into_iter().map(|dataset| (dataset.name, clip(dataset.form, 32))).collect(),
+        datasets,
+        dataset_views,
         images: clip_all(hello.images),
         image_digests: digests.collect(),
         image_pythons: pythons.collect(),
@@ -105,12 +100,43 @@ pub(super) fn introduction(hello: wire::Hello, generation: u64) -> Result<Introd
         tier: clip(hello.tier, 32),
         engine: clip(hello.engine, 32),
         notes: clip_all(hello.notes),
+        protocol: hello.protocol,
         agent_version: clip(hello.agent_version, 64),
         python_version: clip(hello.python_version, 64),
         policy,
         platform: clip(hello.platform, 64),
     };
     Ok(Introduction { name, id, profile, held, greeting })
+}
+
+/// Checks what a node offers, and what its site allows there.
+///
+/// # Errors
+/// A sentence that names what cannot be used.
+pub(super) fn offering(name: &NodeName, sent: Vec<wire::Dataset>, policy: &str) -> Result<Offering, String> {
+    if sent.len() > ENTRIES_MAX {
+        return Err(format!("node `{name}` names {} datasets; {ENTRIES_MAX} are the limit", sent.len()));
+    }
+    if policy.len() > POLICY_BYTES_MAX {
+        let (has, most) = (policy.len(), POLICY_BYTES_MAX);
+        return Err(format!("node `{name}` has a policy of {has} bytes; {most} are the limit"));
+    }
+    let policy = match policy {
+        "" => PolicyForm::default(),
+        text => serde_json::from_str(text)
+            .map_err(|error| format!("the policy of node `{name}` cannot be read: {error}"))?,
+    };
+    let (mut datasets, mut dataset_views) = (BTreeMap::new(), Vec::new());
+    for wire::Dataset { name: dataset, form, size, schema } in sent {
+        check_component("dataset", &dataset).map_err(|error| error.to_string())?;
+        let form = clip(form, 32);
+        datasets.insert(dataset.clone(), form.clone());
+        // What it looks like is for people: one that cannot be read is not told.
+        let schema = Some(schema).filter(|text| text.len() <= SCHEMA_BYTES_MAX);
+        let schema = schema.and_then(|text| serde_json::from_str::<DatasetSchema>(&text).ok());
+        dataset_views.push(DatasetView { name: dataset, form, size, schema });
+    }
+    Ok(Offering { datasets, dataset_views, policy })
 }
 
 /// Checks what a node has to say of itself.
@@ -227,6 +253,7 @@ pub(super) const fn kind_name(kind: &node_message::Kind) -> &'static str {
         node_message::Kind::Notes(_) => "notes",
         node_message::Kind::StateKept(_) => "state kept",
         node_message::Kind::Distributed(_) => "distributed",
+        node_message::Kind::Offering(_) => "offering",
         node_message::Kind::ReplayProgress(_) => "replay progress",
         node_message::Kind::ReplayFinished(_) => "replay finished",
     }

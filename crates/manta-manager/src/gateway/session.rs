@@ -92,6 +92,7 @@ impl NodeSession {
         };
         over.cancel();
         self.replays.ended();
+        self.app.links.forget(&self.node);
         let ended = self.handle.disconnect(self.node.clone(), self.session.id).await;
         tracing::debug!(node = %self.node, "session ended");
         outcome.and(ended)
@@ -103,6 +104,7 @@ impl NodeSession {
         let what = convert::kind_name(&kind);
         let taken = match kind {
             K::Heartbeat(beat) => {
+                self.app.links.note(&self.node, beat.link_quality);
                 let reply = wire::HeartbeatReply { count: beat.count };
                 self.session.send(convert::message(manager_message::Kind::Heartbeat(reply)));
                 Ok(())
@@ -122,6 +124,10 @@ impl NodeSession {
             K::Refused(refused) => self.refused(refused).await?,
             K::Notes(said) => match convert::notes(said.notes) {
                 Ok(notes) => self.handle.note(self.node.clone(), notes).await.map(Ok)?,
+                Err(problem) => Err(problem),
+            },
+            K::Offering(said) => match convert::offering(&self.node, said.datasets, &said.policy) {
+                Ok(offering) => self.handle.offer(self.node.clone(), offering).await.map(Ok)?,
                 Err(problem) => Err(problem),
             },
             K::StateKept(kept) => match convert::swarms(&kept.swarms) {

@@ -1,11 +1,7 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
 use manta_api::{
-    AttemptView, AuditVerdictView, AuditView, BundleSignatures, CertificateView, GlobalView, JoinRequest,
-    JoinTokenRequest, JoinTokenView, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView, NewTokenView,
-    NodeView, PlanRequest, PlanView, Problem, PublishRequest, QuotaRequest, QuotaView, ReadyView, RenewRequest,
-    ReplayView, ResultView, RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SwarmSubmission, SwarmView,
-    TokenRequest, TokenView, UserRequest, UserView, WhoView, WhyView, version,
+    AttemptView, AuditVerdictView, AuditView, BundleSignatures, CertificateView, GlobalView, JoinRequest, JoinTokenRequest, JoinTokenView, LabelRequest, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView, NewTokenView, NodeDetailView, NodeRemovedView, NodeView, PlanRequest, PlanView, Problem, PublishRequest, QuotaRequest, QuotaView, ReadyView, RenewRequest, ReplayView, ResultView, RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SwarmSubmission, SwarmView, TokenRequest, TokenView, UserRequest, UserView, version, WhoView, WhyView,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -57,6 +53,9 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<JoinRequest>(parts);
     parts = add::<RenewRequest>(parts);
     parts = add::<CertificateView>(parts);
+    parts = add::<NodeDetailView>(parts);
+    parts = add::<NodeRemovedView>(parts);
+    parts = add::<LabelRequest>(parts);
     parts = add::<LogLine>(parts);
     parts = add::<ResultView>(parts);
     parts = add::<GlobalView>(parts);

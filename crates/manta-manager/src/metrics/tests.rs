@@ -32,7 +32,9 @@ fn timings(run_ms: u64) -> Timings {
 fn text(metrics: &Metrics) -> String {
     let now = Time { monotonic: Timestamp::from_ms(1), wall_ms: 1 };
     let (engine, nodes, modules) = (Engine::new(1), std::collections::BTreeMap::new(), Modules::default());
-    metrics.text(&Now::of(&View { engine: &engine, nodes: &nodes, modules: &modules, now })).unwrap()
+    let node_events = &std::collections::BTreeMap::new();
+    let view = View { engine: &engine, nodes: &nodes, node_events, modules: &modules, now };
+    metrics.text(&Now::of(&view)).unwrap()
 }
 
 fn value(text: &str, sample: &str) -> f64 {

@@ -1,7 +1,8 @@
 //! What users ask of swarms, nodes and modules: changes that may have been made already, each once under its idempotency key.
 use std::time::Duration;
 
-use manta_engine::{Engine, Input, RolloutOrder};
+use manta_api::LabelRequest;
+use manta_engine::{Engine, Input, Node, RolloutOrder};
 use manta_types::state::{DutyChange, SwarmChange};
 use manta_types::{NodeDuty, NodeName, SwarmId, SwarmState, TaskIndex};
 
@@ -24,6 +25,10 @@ pub enum Change {
     ResumeNode(NodeName),
     /// A node's identity is to be taken away, for good.
     Revoke(NodeName),
+    /// A node is to get labels, and to lose others.
+    Label(NodeName, LabelRequest),
+    /// A node that is gone or revoked is to be let go of.
+    RemoveNode(NodeName),
     /// The registry of modules is to change.
     Module(ModuleChange),
 }
@@ -33,7 +38,8 @@ impl Change {
     pub const fn swarm(&self) -> Option<SwarmId> {
         match self {
             Self::Stop(swarm) | Self::Pause(swarm) | Self::Resume(swarm) | Self::Rollout(swarm, ..) => Some(*swarm),
-            Self::Drain(..) | Self::ResumeNode(_) | Self::Revoke(_) | Self::Module(_) => None,
+            Self::Drain(..) | Self::ResumeNode(_) | Self::Revoke(_) => None,
+            Self::Label(..) | Self::RemoveNode(_) | Self::Module(_) => None,
         }
     }
 
@@ -47,6 +53,8 @@ impl Change {
             Self::Drain(node, _) => format!("drained node `{node}`"),
             Self::ResumeNode(node) => format!("took node `{node}` into use"),
             Self::Revoke(node) => format!("revoked node `{node}`"),
+            Self::Label(node, _) => format!("labelled node `{node}`"),
+            Self::RemoveNode(node) => format!("removed node `{node}`"),
             Self::Module(change) => change.done(),
         }
     }
@@ -70,6 +78,8 @@ impl Change {
             }
             Self::ResumeNode(name) => node(name, DutyChange::Resume, |duty| duty == NodeDuty::Active),
             Self::Revoke(name) => node(name, DutyChange::Revoke, |duty| duty == NodeDuty::Revoked),
+            Self::Label(name, _) => engine.node(name).is_some(),
+            Self::RemoveNode(name) => engine.node(name).is_some_and(Node::is_removable),
             // The registry and the engine say why not.
             Self::Module(_) | Self::Rollout(..) => true,
         }
@@ -85,7 +95,9 @@ impl Change {
             Self::Drain(node, deadline) => Input::Drain { node, deadline, reason: "drained by a user".to_owned() },
             Self::ResumeNode(node) => Input::ResumeNode { node, reason: "taken into use by a user".to_owned() },
             Self::Revoke(node) => Input::Revoke { node, reason: "revoked by a user".to_owned() },
-            Self::Module(_) => return None,
+            Self::RemoveNode(node) => Input::NodeRemoved { node },
+            // Which labels a node has then, its table says.
+            Self::Label(..) | Self::Module(_) => return None,
         })
     }
 }

@@ -3,16 +3,18 @@
 //! ```text
 //! begin ─► hear, connect, submit, step, … ─► seal ─► one transaction ─► effects
 //! ```
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use manta_api::NodeEventView;
 use manta_engine::{DutyChanged, Engine, Held, Input, Now, Submit, SwarmRun, describe};
 use manta_store::{KeyRecord, NewSwarm};
 use manta_types::{Checkpoint, NodeDuty, NodeId, NodeName, SwarmId, SwarmSpec, Timestamp};
 
 use super::change::Change;
-use super::nodes::{Greeting, KnownNode, NodeProfile, NodeTable};
+use super::nodes::{Greeting, KnownNode, NodeTable};
+use super::profile::{NodeProfile, Offering};
 use super::recover::Recovered;
 use super::registry::{Registry, signatures};
 use super::turn::{Askers, ChangeOutcome, Effect, Recall, Refused, Sealed, SessionId, SubmitOutcome, Turn};
@@ -59,6 +61,8 @@ pub struct View<'a> {
     pub engine: &'a Engine,
     /// All nodes that ever joined.
     pub nodes: &'a BTreeMap<NodeName, KnownNode>,
+    /// What happened to each since the start.
+    pub node_events: &'a BTreeMap<NodeName, VecDeque<NodeEventView>>,
     /// All modules that are published.
     pub modules: &'a Registry,
     /// The time of the turn.
@@ -129,7 +133,8 @@ impl Core {
 
     /// The state as a question asked in this turn sees it.
     pub fn view<A: Askers>(&self, turn: &Turn<A>) -> View<'_> {
-        View { engine: &self.engine, nodes: &self.nodes.known, modules: &self.modules, now: turn.now }
+        let NodeTable { known: nodes, events: node_events, .. } = &self.nodes;
+        View { engine: &self.engine, nodes, node_events, modules: &self.modules, now: turn.now }
     }
 
     /// Ends a turn: all of it is known by now. Answers how long to sleep if nothing comes.
@@ -289,6 +294,15 @@ impl Core {
             }
             turn.transaction.modules.extend(changed);
         }
+        if let Change::Label(name, asked) = &change {
+            let record = self.nodes.label(name, asked).map_err(Refused::OwnLabel)?;
+            turn.transaction.nodes.extend(record);
+            self.nodes.tell(name, turn.now.wall_ms, "a user changed its labels".to_owned());
+            self.redescribe(name, turn);
+        }
+        if let Change::RemoveNode(name) = &change {
+            turn.transaction.nodes.extend(self.nodes.remove(name));
+        }
         if let Some((key, request)) = idempotency {
             let (swarm, answer, used_ms) = (change.swarm(), change.done(), turn.now.wall_ms);
             let record = KeyRecord { key, request, swarm, answer, used_ms };
@@ -354,8 +368,10 @@ impl Core {
                 return;
             }
         };
-        let node = profile.describe(&name);
+        let words = format!("it connected: manta {}, tier {}", profile.agent_version, profile.tier);
         turn.transaction.nodes.extend(self.nodes.update(&name, id, profile, turn.now.wall_ms));
+        self.nodes.tell(&name, turn.now.wall_ms, words);
+        let node = self.nodes.known[&name].describe(&name);
         turn.effects.push(Effect::Connected { asker, outcome: Ok(id) });
         if let Some(former) = self.sessions.insert(name.clone(), session) {
             tracing::warn!(node = %name, "a new session under its id took the place of one that had not ended");
@@ -371,10 +387,41 @@ impl Core {
         turn.transaction.nodes.extend(self.nodes.update(node, id, profile, turn.now.wall_ms));
     }
 
+    /// What a node offers, and what its site allows there, is this now.
+    pub fn offer<A: Askers>(&mut self, node: &NodeName, offering: Offering, turn: &mut Turn<A>) {
+        let Some(known) = self.nodes.known.get(node) else { return };
+        let Offering { datasets, dataset_views, policy } = offering;
+        let mut news = Vec::new();
+        if known.profile.dataset_views != dataset_views {
+            let names: Vec<&str> = datasets.keys().map(String::as_str).collect();
+            news.push(format!(
+                "it offers these datasets now: {}",
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            ));
+        }
+        if known.profile.policy != policy {
+            news.push("its site's policy changed".to_owned());
+        }
+        let profile = NodeProfile { datasets, dataset_views, policy, ..known.profile.clone() };
+        let id = known.id;
+        turn.transaction.nodes.extend(self.nodes.update(node, id, profile, turn.now.wall_ms));
+        news.into_iter().for_each(|words| self.nodes.tell(node, turn.now.wall_ms, words));
+        self.redescribe(node, turn);
+    }
+
+    /// Lets decisions see a node as it is now.
+    fn redescribe<A: Askers>(&mut self, name: &NodeName, turn: &mut Turn<A>) {
+        let node = self.nodes.known.get(name).map(|known| known.describe(name));
+        if let Some(node) = node {
+            self.decide(Input::NodeDescribed { node }, turn);
+        }
+    }
+
     /// A session ended; whatever replaced it stays. Answers whether nothing had.
     pub fn disconnect<A: Askers>(&mut self, node: NodeName, session: SessionId, turn: &mut Turn<A>) -> bool {
         let was_open = self.close(&node, session);
         if was_open {
+            self.nodes.tell(&node, turn.now.wall_ms, "its connection ended".to_owned());
             self.decide(Input::NodeDisconnected { node }, turn);
         }
         was_open
@@ -384,6 +431,7 @@ impl Core {
     pub fn leave<A: Askers>(&mut self, node: NodeName, session: SessionId, reason: String, turn: &mut Turn<A>) -> bool {
         let was_open = self.close(&node, session);
         if was_open {
+            self.nodes.tell(&node, turn.now.wall_ms, format!("it left: {reason}"));
             self.decide(Input::NodeLeft { node, reason }, turn);
         }
         was_open
@@ -424,6 +472,7 @@ impl Core {
             let DutyChanged { node, duty, drain_left, reason } = changed;
             tracing::info!(%node, %duty, reason, "a node's duty changed");
             turn.transaction.nodes.extend(self.nodes.change_duty(&node, duty, drain_left));
+            self.nodes.tell(&node, turn.now.wall_ms, format!("it is {duty}: {reason}"));
             if duty == NodeDuty::Revoked
                 && let Some(session) = self.sessions.remove(&node)
             {

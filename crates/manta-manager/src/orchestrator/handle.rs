@@ -11,6 +11,7 @@ use super::change::Change;
 use super::core::View;
 use super::ended::{self, Memory};
 use super::message::{Connect, Message, Release};
+use super::profile::Offering;
 use super::publish::Watches;
 use super::turn::{ChangeOutcome, SessionId, SubmitOutcome};
 use crate::ManagerError;
@@ -167,6 +168,11 @@ impl Handle {
     /// Notes what a node has to say of itself.
     pub(crate) async fn note(&self, node: NodeName, notes: Vec<String>) -> Result<(), ManagerError> {
         self.send(Message::Note { node, notes }).await
+    }
+
+    /// Notes what a node offers, and what its site allows there.
+    pub(crate) async fn offer(&self, node: NodeName, offering: Offering) -> Result<(), ManagerError> {
+        self.send(Message::Offer { node, offering: Box::new(offering) }).await
     }
 
     /// Notes that a node lives.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::change::Change;
 use super::core::{Joining, View};
 use super::nodes::ConnectRefusal;
+use super::profile::Offering;
 use super::publish::Session;
 use super::turn::{Askers, ChangeOutcome, SessionId, SubmitOutcome};
 
@@ -35,6 +36,8 @@ pub(crate) enum Message {
     Leave { node: NodeName, session: SessionId, reason: String },
     /// What a node has to say of itself is this now.
     Note { node: NodeName, notes: Vec<String> },
+    /// What a node offers, and what its site allows there, is this now.
+    Offer { node: NodeName, offering: Box<Offering> },
     /// Something happened; `done` is told once it is durable.
     Step { input: Box<Input>, done: oneshot::Sender<()> },
     /// Swarms that have ended go; `done` is told once they are gone.

@@ -1,117 +1,19 @@
-//! The nodes that ever joined: who has which name, and what each said of itself.
-use std::collections::{BTreeMap, BTreeSet};
+//! The nodes that ever joined: who has which name, and what is kept of each.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use manta_api::policy::PolicyForm;
+use manta_api::{LabelRequest, NodeEventView};
 use manta_engine::NodeDescription;
 use manta_store::NodeRecord;
-use manta_types::{NodeDuty, NodeId, NodeName, Runtime};
+use manta_types::{NodeDuty, NodeId, NodeName};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::profile::NodeProfile;
 use crate::ManagerError;
 
-/// What a node says of itself; its JSON form is what the store keeps.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct NodeProfile {
-    /// What `labels` of a task are compared with.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Name → form (`file`, `directory`).
-    #[serde(default)]
-    pub datasets: BTreeMap<String, String>,
-    /// Images that it can make.
-    #[serde(default)]
-    pub images: Vec<String>,
-    /// Image → its digest, or `host:` and a fingerprint of the node's own Python and packages.
-    #[serde(default)]
-    pub image_digests: BTreeMap<String, String>,
-    /// Attempts that it runs at once.
-    pub slots: u32,
-    /// Processor cores.
-    pub cpu_count: f64,
-    /// Memory in bytes.
-    pub memory_bytes: u64,
-    /// Its GPUs.
-    #[serde(default)]
-    pub gpus: Vec<Gpu>,
-    /// How well it contains tasks: `full`, `rootless` or `reduced`.
-    #[serde(default)]
-    pub tier: String,
-    /// What runs its tasks: `builtin`, `docker` or `podman`; empty where the node does not tell.
-    #[serde(default)]
-    pub engine: String,
-    /// Sentences about what its host cannot enforce.
-    #[serde(default)]
-    pub notes: Vec<String>,
-    /// The agent's release.
-    #[serde(default)]
-    pub agent_version: String,
-    /// The host's Python.
-    #[serde(default)]
-    pub python_version: String,
-    /// The host's processor and C library; empty where the node did not tell.
-    #[serde(default)]
-    pub platform: String,
-    /// The version of each stored image's Python, as far as it was told.
-    #[serde(default)]
-    pub image_pythons: BTreeMap<String, String>,
-    /// What its site allows there.
-    #[serde(default)]
-    pub policy: PolicyForm,
-}
-
-/// A GPU of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Gpu {
-    /// For people.
-    pub name: String,
-    /// Bytes; 0 where the node does not tell.
-    pub memory_bytes: u64,
-}
-
-impl NodeProfile {
-    /// What its images of the host are; of stored ones it is not told.
-    fn runtimes(&self) -> BTreeMap<String, Runtime> {
-        let python = self.python_version.rsplit_once('.').and_then(|(minor, _)| minor.parse().ok());
-        let Some(python) = python else { return BTreeMap::new() };
-        let Ok(platform) = self.platform.parse() else { return BTreeMap::new() };
-        let runtime = Runtime { python, platform };
-        self.of_host().map(|image| (image.clone(), runtime.clone())).collect()
-    }
-
-    /// The version of each image's Python.
-    fn pythons(&self) -> BTreeMap<String, String> {
-        let of_host = self.of_host().filter(|_| !self.python_version.is_empty());
-        let mut pythons: BTreeMap<_, _> = of_host.map(|image| (image.clone(), self.python_version.clone())).collect();
-        pythons.extend(self.image_pythons.clone());
-        pythons
-    }
-
-    fn of_host(&self) -> impl Iterator<Item = &String> {
-        self.image_digests.iter().filter(|(_, digest)| digest.starts_with("host:")).map(|(image, _)| image)
-    }
-
-    /// What decisions need of it.
-    pub(crate) fn describe(&self, name: &NodeName) -> NodeDescription {
-        NodeDescription {
-            name: name.clone(),
-            labels: self.labels.clone(),
-            datasets: self.datasets.keys().cloned().collect(),
-            images: self.images.clone(),
-            runtimes: self.runtimes(),
-            pythons: self.pythons(),
-            architecture: self.platform.split('-').next().unwrap_or_default().to_owned(),
-            slots: self.slots,
-            cpu: self.cpu_count,
-            memory_bytes: self.memory_bytes,
-            // Scratch is memory, but where tasks have no file system of their own.
-            tmp_bytes: if self.tier == "reduced" { u64::MAX } else { self.memory_bytes },
-            gpus: self.gpus.iter().map(|gpu| gpu.memory_bytes).collect(),
-            policy: self.policy.clone().into(),
-        }
-    }
-}
+/// Happenings of a node that are remembered.
+const EVENTS_MAX: usize = 50;
 
 /// A node that joined.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,22 +28,45 @@ pub struct KnownNode {
     pub duty: NodeDuty,
     /// How long its attempts could still run when it began to drain, in milliseconds; absent without a deadline.
     pub drain_left_ms: Option<u64>,
+    /// Labels that people gave it.
+    pub labels: BTreeMap<String, String>,
+    /// Whether a person let go of it: it is shown no more, and comes back with its agent, unless it is revoked.
+    pub is_removed: bool,
+}
+
+/// What the store keeps of a node as text.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    profile: NodeProfile,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    given_labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    removed: bool,
 }
 
 impl KnownNode {
+    /// What decisions need of it.
+    pub(crate) fn describe(&self, name: &NodeName) -> NodeDescription {
+        self.profile.describe(name, &self.labels)
+    }
+
     /// Reads a stored node.
     pub(crate) fn parse(record: &NodeRecord) -> Result<Self, ManagerError> {
-        let profile = serde_json::from_str(&record.description).map_err(|error| ManagerError::Unreadable {
+        let stored: Stored = serde_json::from_str(&record.description).map_err(|error| ManagerError::Unreadable {
             what: format!("description of node `{}`", record.name),
             problem: error.to_string(),
         })?;
         let NodeRecord { id, joined_ms, duty, drain_left_ms, .. } = *record;
-        Ok(Self { id, profile, joined_ms, duty, drain_left_ms })
+        let Stored { profile, given_labels: labels, removed: is_removed } = stored;
+        Ok(Self { id, profile, joined_ms, duty, drain_left_ms, labels, is_removed })
     }
 
     /// The form in which the store keeps it.
     pub(crate) fn record(&self, name: &NodeName) -> NodeRecord {
-        let description = serde_json::to_string(&self.profile).expect("text keys and finite numbers: always JSON");
+        let (profile, given_labels, removed) = (self.profile.clone(), self.labels.clone(), self.is_removed);
+        let stored = Stored { profile, given_labels, removed };
+        let description = serde_json::to_string(&stored).expect("text keys and finite numbers: always JSON");
         let Self { id, joined_ms, duty, drain_left_ms, .. } = *self;
         NodeRecord { id, name: name.clone(), description, joined_ms, duty, drain_left_ms }
     }
@@ -212,6 +137,8 @@ pub(super) struct NodeTable {
     unconfirmed: BTreeSet<NodeName>,
     /// The newest greeting of each node that was let in since the start.
     greetings: BTreeMap<NodeName, Greeting>,
+    /// What happened to each since the start.
+    pub(super) events: BTreeMap<NodeName, VecDeque<NodeEventView>>,
 }
 
 impl NodeTable {
@@ -277,16 +204,52 @@ impl NodeTable {
         profile: NodeProfile,
         wall_ms: u64,
     ) -> Option<NodeRecord> {
-        let known = self.known.get(name);
-        let (joined_ms, duty, drain_left_ms) =
-            known.map_or((wall_ms, NodeDuty::Active, None), |node| (node.joined_ms, node.duty, node.drain_left_ms));
-        let node = KnownNode { id, profile, joined_ms, duty, drain_left_ms };
+        let is_removed = false;
+        let node = match self.known.get(name) {
+            Some(known) => KnownNode { id, profile, is_removed, ..known.clone() },
+            None => {
+                let (duty, drain_left_ms, labels) = (NodeDuty::Active, None, BTreeMap::new());
+                KnownNode { id, profile, joined_ms: wall_ms, duty, drain_left_ms, labels, is_removed }
+            }
+        };
         if self.known.get(name) == Some(&node) {
             return None;
         }
         let record = node.record(name);
         self.known.insert(name.clone(), node);
         Some(record)
+    }
+
+    /// Gives a node labels and takes others from it; the record to store.
+    ///
+    /// # Errors
+    /// The label that the node gives itself.
+    pub(super) fn label(&mut self, name: &NodeName, asked: &LabelRequest) -> Result<Option<NodeRecord>, String> {
+        let Some(node) = self.known.get_mut(name) else { return Ok(None) };
+        let own = |key: &&String| node.profile.labels.contains_key(*key);
+        if let Some(key) = asked.set.keys().chain(&asked.unset).find(own) {
+            return Err(key.clone());
+        }
+        node.labels.retain(|key, _| !asked.unset.contains(key));
+        node.labels.extend(asked.set.clone());
+        Ok(Some(node.record(name)))
+    }
+
+    /// Lets go of a node; the record to store, for its name and id stay its own.
+    pub(super) fn remove(&mut self, name: &NodeName) -> Option<NodeRecord> {
+        let node = self.known.get_mut(name)?;
+        node.is_removed = true;
+        self.events.remove(name);
+        Some(node.record(name))
+    }
+
+    /// Remembers what happened to a node.
+    pub(super) fn tell(&mut self, name: &NodeName, time_ms: u64, message: String) {
+        let events = self.events.entry(name.clone()).or_default();
+        if events.len() >= EVENTS_MAX {
+            events.pop_front();
+        }
+        events.push_back(NodeEventView { time_ms, message });
     }
 
     /// Notes what a node is used for from now on; the record to store, if it is known.
@@ -342,5 +305,28 @@ mod tests {
         assert!(greet(3, 1, true), "the agent was started again");
         assert!(greet(1, 10, false), "the clock was set back before it was started again");
         assert!(table.greet(&name, None, true).is_ok(), "an agent of an older release does not count");
+    }
+
+    #[test]
+    fn labels_that_people_give_last_and_the_nodes_own_cannot_be_given() {
+        let name = NodeName::new("a").unwrap();
+        let own =
+            |key: &str| NodeProfile { labels: [(key.to_owned(), "own".to_owned())].into(), ..NodeProfile::default() };
+        let give = |key: &str| LabelRequest { set: [(key.to_owned(), "given".to_owned())].into(), unset: Vec::new() };
+        let mut table = NodeTable::default();
+        table.update(&name, id(1), own("site"), 5);
+        assert_eq!(table.label(&name, &give("site")), Err("site".to_owned()));
+        let record = table.label(&name, &give("rack")).unwrap().unwrap();
+        assert_eq!(KnownNode::parse(&record).unwrap(), table.known[&name], "it is stored with them");
+        table.update(&name, id(1), own("rack"), 6);
+        assert_eq!(table.known[&name].describe(&name).labels["rack"], "own", "the site's own count first");
+        table.update(&name, id(1), own("site"), 7);
+        assert_eq!(table.known[&name].describe(&name).labels["rack"], "given");
+        let taken = LabelRequest { unset: vec!["rack".to_owned()], ..LabelRequest::default() };
+        table.label(&name, &taken).unwrap();
+        assert_eq!(table.known[&name].describe(&name).labels.len(), 1);
+        let record = table.remove(&name).unwrap();
+        assert!(KnownNode::parse(&record).unwrap().is_removed);
+        assert!(table.update(&name, id(1), own("site"), 8).is_some() && !table.known[&name].is_removed, "it came back");
     }
 }

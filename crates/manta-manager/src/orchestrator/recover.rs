@@ -43,7 +43,9 @@ pub fn recover(
     for record in store.nodes(cluster)? {
         let node = KnownNode::parse(&record)?;
         let drain_left = node.drain_left_ms.map(Duration::from_millis);
-        engine.restore_node(now, node.profile.describe(&record.name), node.duty, drain_left);
+        if !node.is_removed {
+            engine.restore_node(now, node.describe(&record.name), node.duty, drain_left);
+        }
         nodes.insert(record.name, node);
     }
     // A lease in full and a heartbeat more: a node that dials again every five seconds is not late when it comes.

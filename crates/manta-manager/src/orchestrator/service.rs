@@ -124,6 +124,7 @@ impl Orchestrator {
                 }
             }
             Message::Note { node, notes } => self.core.note(&node, notes, turn),
+            Message::Offer { node, offering } => self.core.offer(&node, *offering, turn),
             Message::Step { input, done } => self.core.step(*input, done, turn),
             Message::Purge { swarms, done } => {
                 let gone = self.core.purge(&swarms, done, turn);

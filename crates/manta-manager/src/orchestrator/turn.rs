@@ -48,6 +48,8 @@ pub enum Refused {
     NotFailed,
     /// The swarm or the node is not there, or what it is now is final.
     Stays,
+    /// The node gives itself a label of that name.
+    OwnLabel(String),
     /// The rollout stays as it is.
     Rollout(Box<RolloutRefusal>),
     /// The registry of modules stays as it is.

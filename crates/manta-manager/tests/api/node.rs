@@ -37,7 +37,12 @@ pub(crate) fn hello(name: &str) -> wire::Hello {
 
 /// The same, with datasets.
 pub(crate) fn hello_with(name: &str, datasets: &[&str]) -> wire::Hello {
-    let dataset = |name: &&str| wire::Dataset { name: (*name).to_owned(), form: "file".to_owned(), size: 1 };
+    let dataset = |name: &&str| wire::Dataset {
+        name: (*name).to_owned(),
+        form: "file".to_owned(),
+        size: 1,
+        schema: String::new(),
+    };
     wire::Hello { datasets: datasets.iter().map(dataset).collect(), ..hello(name) }
 }
 
@@ -169,7 +174,13 @@ impl Node {
     /// Asserts that nothing but the answer to a heartbeat comes: all that was caused before has been said.
     pub(crate) async fn is_quiet(&mut self) {
         self.beats += 1;
-        self.say(node_message::Kind::Heartbeat(wire::Heartbeat { count: self.beats, running: 0, queued: 0 })).await;
+        self.say(node_message::Kind::Heartbeat(wire::Heartbeat {
+            count: self.beats,
+            running: 0,
+            queued: 0,
+            link_quality: 0.5,
+        }))
+        .await;
         match self.next().await {
             manager_message::Kind::Heartbeat(reply) => assert_eq!(reply.count, self.beats),
             other => panic!("nothing was awaited, not {other:?}"),

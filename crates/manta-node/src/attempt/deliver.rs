@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use manta_api::audit::AuditEntry;
 use manta_api::node::{AttemptFinished, Blob, Failure, LimitReached, Metric, NextIteration, Published, Timings, Usage};
 use manta_types::limits::{FAILED_RESULTS_BYTES_MAX, FAILED_RESULTS_MAX, NODE_MESSAGE_BYTES_MAX};
 use manta_types::{AttemptFailure, AttemptLimit, NodeName, OutcomeClass, crash_point};
@@ -15,6 +16,7 @@ use super::prepare::prepare;
 use super::run::run;
 use super::upload::upload;
 use crate::agent::Node;
+use crate::audit::{Kept, Meter};
 use crate::cache::Pin;
 use crate::desk::{Left, Phase};
 use crate::light::Staged;
@@ -39,11 +41,14 @@ pub(crate) async fn deliver(
     enter: impl Fn(Phase) + Send + Sync,
     cancel: &CancellationToken,
 ) -> Option<Delivery> {
-    let log = AttemptLog::new(order.name(), Arc::clone(&node.outbox), order.resources.bounds);
+    let watched = node.site.watched(&order.datasets);
+    let meter = Meter::new(Arc::clone(&node.audit), order.name(), watched.clone());
+    let log = AttemptLog::new(order.name(), Arc::clone(&node.outbox), order.resources.bounds).metered(meter);
     // Attempts are queued before they come here, and then wait for nothing but a replay that has their slot.
     let _slot = cancel.run_until_cancelled(node.slots.acquire()).await?;
     let mut timings = Timings { queue_ms: ms(asked.elapsed()), ..Timings::default() };
     let prepared = cancel.run_until_cancelled(prepare(node, order, &log)).await?;
+    let mut ends = Ends { node, order, is_due: prepared.is_ok() };
     // Of the sum, so that what each phase loses of its last millisecond is not lost three times.
     timings.prepare_ms = ms(asked.elapsed()) - timings.queue_ms;
     tracing::debug!("all that the attempt needs is here");
@@ -73,7 +78,13 @@ pub(crate) async fn deliver(
     } else {
         staged = of_failed(staged, &log).await;
     }
-    if let Err(failed) = cancel.run_until_cancelled(upload(&node.remote, &staged)).await? {
+    let bytes = staged.to_upload().map(|pin| pin.blob().size).sum();
+    let leaves = node.audit.spend(&order.name(), &watched, "results", bytes).map_err(|kept| withheld(node, kept));
+    let upload = async {
+        leaves?;
+        upload(&node.remote, &staged).await
+    };
+    if let Err(failed) = cancel.run_until_cancelled(upload).await? {
         // What user code did wrong is worth more to people than what became of its values.
         verdict = verdict.and(Err(failed));
         staged = Staged::default();
@@ -81,7 +92,53 @@ pub(crate) async fn deliver(
     timings.upload_ms = ms(begun.elapsed());
     cancel.run_until_cancelled(log.close()).await?;
     crash_point!("node.values.sent");
-    Some(conclude(order, staged, verdict, timings, &log))
+    let mut delivery = conclude(order, staged, verdict, timings, &log);
+    let size = delivery.left.report.encoded_bytes() as u64;
+    if let Err(kept) = node.audit.spend(&order.name(), &watched, "report", size) {
+        delivery = without_words(delivery.left.report, withheld(node, kept));
+    }
+    ends.tell(delivery.left.report.failure.as_ref().map_or("succeeded", |failure| failure.class.as_str()));
+    Some(delivery)
+}
+
+/// Tells the node's audit of the end of what it was told the beginning of, however that comes.
+struct Ends<'a> {
+    node: &'a Node,
+    order: &'a Order,
+    is_due: bool,
+}
+
+impl Ends<'_> {
+    fn tell(&mut self, outcome: &str) {
+        let entry = AuditEntry::Ended { attempt: self.order.name(), outcome: outcome.to_owned() };
+        if std::mem::take(&mut self.is_due)
+            && let Err(problem) = self.node.audit.record(entry)
+        {
+            tracing::warn!("{problem}");
+        }
+    }
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.tell("cancelled");
+    }
+}
+
+/// Why something of an attempt stays on this node.
+fn withheld(node: &Node, kept: Kept) -> AttemptFailure {
+    match kept {
+        Kept::Budget(dataset) => node.site.keeps(node, &dataset),
+        Kept::Unwritten(why) => failure(OutcomeClass::Platform, why),
+    }
+}
+
+/// A delivery that says nothing but why it says nothing.
+fn without_words(report: AttemptFinished, failed: AttemptFailure) -> Delivery {
+    let AttemptFinished { attempt, epoch, timings, .. } = report;
+    let failure = Some(failure_to_wire(failed));
+    let report = AttemptFinished { attempt, epoch, timings, failure, ..AttemptFinished::default() };
+    Delivery { left: Left { report, state: BTreeMap::new() }, staged: Staged::default() }
 }
 
 /// What is delivered of a failed attempt; its log says what is not.

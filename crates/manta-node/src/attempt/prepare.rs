@@ -1,8 +1,10 @@
 //! First step: everything that user code needs is on this node, or the attempt ends here.
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use manta_api::AttemptInputs;
+use manta_api::audit::{AuditEntry, AuditWork};
 use manta_image::Program;
 use manta_module::{BundleManifest, Entry};
 use manta_types::runtime::is_same_architecture;
@@ -29,7 +31,9 @@ pub(crate) struct Prepared<'a> {
     /// The packages of its lock, where it has any.
     pub(crate) layer: Option<Layer>,
     /// Those that the task may open.
-    pub(crate) datasets: Vec<&'a Dataset>,
+    pub(crate) datasets: Vec<Arc<Dataset>>,
+    /// The names of all that the node offers.
+    pub(crate) node_datasets: Vec<String>,
     /// Those that are the attempt's, while it lasts.
     pub(crate) gpus: Option<Claim>,
 }
@@ -55,10 +59,29 @@ pub(crate) async fn prepare<'a>(
     let environment = node.images.resolve(&order.image).await.map_err(|words| failure(OutcomeClass::Image, words))?;
     let gpus = gpus(node, order, log).await?;
     let datasets = order.datasets.iter().map(|name| dataset(node, name)).collect::<Result<_, _>>()?;
+    let began = AuditEntry::Began { work: work(order, admitted.manifest()), signers: admitted.signers.clone() };
     let bundle = node.bundles.get(admitted).await.map_err(|error| bundle_failure(&error))?;
     let begins = begins(order, &environment, &bundle).map_err(|words| failure(OutcomeClass::Image, words))?;
     let layer = layer(node, order, &environment, &bundle, log).await?;
-    Ok(Prepared { environment, bundle, begins, layer, datasets, gpus })
+    node.audit.record(began).map_err(|why| failure(OutcomeClass::Platform, why))?;
+    Ok(Prepared { environment, bundle, begins, layer, datasets, node_datasets: node.datasets.names(), gpus })
+}
+
+/// The attempt, as the node's audit names it.
+fn work(order: &Order, manifest: &BundleManifest) -> AuditWork {
+    AuditWork {
+        attempt: order.name(),
+        swarm: order.swarm,
+        swarm_name: order.swarm_name.clone(),
+        task: order.task.clone(),
+        iteration: order.iteration,
+        module: manifest.name.clone(),
+        version: manifest.version.clone(),
+        bundle: order.bundle,
+        image: order.image.clone(),
+        replay_of: order.replay.map(|_| order.attempt),
+        datasets: order.datasets.clone(),
+    }
 }
 
 /// What the task may read. Its first question waits for it, and no user code runs before: its sandbox may start meanwhile.
@@ -148,7 +171,15 @@ fn installed(layer: &Layer, took: Duration) -> String {
 /// The bundle, of which its manifest alone is fetched, once the site's policy allows it.
 async fn admit(node: &Node, order: &Order) -> Result<Admitted, AttemptFailure> {
     let described = node.bundles.describe(order.bundle).await.map_err(|error| bundle_failure(&error))?;
-    node.site.admit(node, described, order).await
+    let work = work(order, &described.manifest);
+    let judged = node.site.admit(node, described, order).await;
+    if let Some(refused) = judged.as_ref().err().filter(|refused| refused.class == OutcomeClass::Policy) {
+        // It is refused whether or not that can be written.
+        if let Err(problem) = node.audit.record(AuditEntry::Refused { work, why: refused.message.clone() }) {
+            tracing::warn!("{problem}");
+        }
+    }
+    judged
 }
 
 /// The GPUs that the task asks for; who has to wait for them says so.
@@ -162,7 +193,7 @@ async fn gpus(node: &Node, order: &Order, log: &AttemptLog) -> Result<Option<Cla
     claimed.map(Some).map_err(|words| failure(OutcomeClass::Image, words))
 }
 
-fn dataset<'a>(node: &'a Node, name: &str) -> Result<&'a Dataset, AttemptFailure> {
+fn dataset(node: &Node, name: &str) -> Result<Arc<Dataset>, AttemptFailure> {
     let offered = node.datasets.get(name);
     offered.ok_or_else(|| {
         failure(OutcomeClass::Dataset, format!("the node `{}` does not offer the dataset `{name}`", node.name))

@@ -158,7 +158,7 @@ fn grant<'a>(
     Grant {
         node: &node.name,
         labels: &node.labels,
-        node_datasets: node.datasets.keys().map(String::as_str).collect(),
+        node_datasets: prepared.node_datasets.iter().map(String::as_str).collect(),
         datasets: datasets.collect(),
         code: view.code(),
         packages: view.packages(),

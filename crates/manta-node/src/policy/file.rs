@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::path::Path;
 
 use manta_module::PublicKey;
-use manta_types::policy::{Grant, Listed, Policy, Signer};
+use manta_types::policy::{EgressBudget, Grant, Isolation, Listed, Policy, Signer};
 use manta_types::{Digest, name};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
+use super::hours;
 use crate::NodeError;
 
 /// A policy's name in a node's data directory.
@@ -28,6 +29,9 @@ struct Form {
     allowed_digests: Option<Spanned<Vec<Spanned<String>>>>,
     denied_digests: Option<Spanned<Vec<Spanned<String>>>>,
     images: Option<Spanned<Vec<String>>>,
+    isolation_min: Option<Spanned<String>>,
+    allow_hours: Option<Spanned<String>>,
+    time_zone: Option<Spanned<String>>,
     #[serde(default)]
     datasets: BTreeMap<String, Spanned<GrantForm>>,
 }
@@ -47,16 +51,18 @@ struct SignerForm {
 struct GrantForm {
     signers: Option<Vec<Spanned<String>>>,
     modules: Option<Vec<String>>,
+    isolation_min: Option<Spanned<String>>,
+    egress_bytes_per_day: Option<Spanned<i64>>,
 }
 
 /// A mistake: where, what, and what to do.
-struct Mistake {
+pub(super) struct Mistake {
     span: Option<Range<usize>>,
     problem: String,
     cure: String,
 }
 
-fn mistake(span: Range<usize>, problem: impl Into<String>, cure: impl Into<String>) -> Mistake {
+pub(super) fn mistake(span: Range<usize>, problem: impl Into<String>, cure: impl Into<String>) -> Mistake {
     Mistake { span: Some(span), problem: problem.into(), cure: cure.into() }
 }
 
@@ -117,7 +123,30 @@ fn parse(text: &str, file: String) -> Result<Policy, Mistake> {
         let at = line(&list.span());
         Listed { line: at, all: list.into_inner() }
     });
-    Ok(Policy { file, require_signature, signers, allowed_digests, denied_digests, images, datasets })
+    let isolation_min = match &form.isolation_min {
+        Some(asked) => Some((line(&asked.span()), isolation(asked)?)),
+        None => None,
+    };
+    let hours = match (&form.allow_hours, &form.time_zone) {
+        (Some(asked), zone) => Some(hours::read(asked, zone.as_ref(), line(&asked.span()))?),
+        (None, Some(zone)) => {
+            return Err(mistake(zone.span(), "`time_zone` is for `allow_hours`, which is not there", "leave it out"));
+        }
+        (None, None) => None,
+    };
+    let isolation = None;
+    Ok(Policy {
+        file,
+        require_signature,
+        signers,
+        allowed_digests,
+        denied_digests,
+        images,
+        isolation_min,
+        hours,
+        datasets,
+        isolation,
+    })
 }
 
 fn signer(entry: &Spanned<SignerForm>, line: u32, before: &[Signer]) -> Result<Signer, Mistake> {
@@ -172,7 +201,7 @@ fn grant(
     signers: &[Signer],
     is_vouched: bool,
 ) -> Result<Grant, Mistake> {
-    let GrantForm { signers: named, modules } = entry.get_ref();
+    let GrantForm { signers: named, modules, isolation_min, egress_bytes_per_day } = entry.get_ref();
     for one in named.iter().flatten() {
         if !signers.iter().any(|signer| signer.name == *one.get_ref()) {
             let problem = format!("the dataset `{dataset}` names the signer `{}`, which is not listed", one.get_ref());
@@ -187,7 +216,27 @@ fn grant(
         return Err(mistake(entry.span(), problem, "add `signers` there, or `require_signature = true` at the top"));
     }
     let signers = named.as_ref().map(|named| named.iter().map(|one| one.get_ref().clone()).collect());
-    Ok(Grant { line, signers, modules: modules.clone() })
+    let egress = egress_bytes_per_day.as_ref().map(|asked| match u64::try_from(*asked.get_ref()) {
+        Ok(bytes_per_day) => Ok(EgressBudget { bytes_per_day, is_spent: false }),
+        Err(_) => {
+            let problem = format!("`egress_bytes_per_day` of `{dataset}` is {}", asked.get_ref());
+            Err(mistake(asked.span(), problem, "write a number of bytes, 0 for none"))
+        }
+    });
+    Ok(Grant {
+        line,
+        signers,
+        modules: modules.clone(),
+        isolation_min: isolation_min.as_ref().map(isolation).transpose()?,
+        egress: egress.transpose()?,
+    })
+}
+
+fn isolation(asked: &Spanned<String>) -> Result<Isolation, Mistake> {
+    Isolation::from_name(asked.get_ref()).ok_or_else(|| {
+        let problem = format!("`isolation_min` is `{}`, which is no tier of containment", asked.get_ref());
+        mistake(asked.span(), problem, "write `full`, `rootless` or `reduced`")
+    })
 }
 
 /// A text that is no TOML, or holds a key or value that is not known there.
@@ -195,7 +244,7 @@ fn syntax(error: &toml::de::Error) -> Mistake {
     let message = error.message();
     let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
     let Some((key, rest)) = unknown else {
-        let cure = "see docs/guides/signing.md for what a policy may say".to_owned();
+        let cure = "see docs/guides/policy.md for what a policy may say".to_owned();
         return Mistake { span: error.span(), problem: message.trim_end().replace('\n', ", "), cure };
     };
     let known: BTreeSet<&str> = rest.split('`').skip(1).step_by(2).collect();
@@ -207,68 +256,4 @@ fn syntax(error: &toml::de::Error) -> Mistake {
 }
 
 #[cfg(test)]
-mod tests {
-    use manta_module::SecretKey;
-
-    use super::*;
-
-    fn key(number: u8) -> String {
-        SecretKey::from_seed(&[number; 32]).public().to_string()
-    }
-
-    fn policy(text: &str) -> Result<Policy, (u32, String, String)> {
-        parse(text, "policy.toml".into()).map_err(|Mistake { span, problem, cure }| {
-            (span.map_or(0, |span| line_of(text, span.start)), problem, cure)
-        })
-    }
-
-    #[test]
-    fn every_rule_is_read_with_its_line() {
-        let digest = "ab".repeat(32);
-        let text = format!(
-            "denied_digests = [\n  \"{digest}\",\n]\nimages = [\"numpy\"]\n\n[[allowed_signers]]\nname = \"ada\"\n\
-             key = \"{}\"\nexpires = 2027-06-30\n\n[[allowed_signers]]\nname = \"eve\"\nkey = \"{}\"\nrevoked = true\n\n\
-             [datasets.mnist]\nsigners = [\"ada\"]\nmodules = [\"worker\"]\n",
-            key(1),
-            key(2)
-        );
-        let read = policy(&text).unwrap();
-        assert_eq!(read.denied_digests, Some(Listed { line: 1, all: vec![digest.parse().unwrap()] }));
-        assert_eq!(read.images, Some(Listed { line: 4, all: vec!["numpy".to_owned()] }));
-        assert_eq!(read.require_signature, Some(6), "who lists signers wants signatures");
-        let told: Vec<_> = read.signers.iter().map(|one| (one.name.as_str(), one.expires_ms, one.is_revoked)).collect();
-        assert_eq!(told, [("ada", Some(1_814_313_600_000), false), ("eve", None, true)]);
-        let grant = &read.datasets["mnist"];
-        assert_eq!((grant.line, grant.signers.as_deref()), (16, Some(&["ada".to_owned()][..])));
-        assert_eq!(policy("require_signature = true\n").unwrap().require_signature, Some(1));
-        assert!(policy("").unwrap().is_empty());
-        let lax = format!("require_signature = false\n[[allowed_signers]]\nname = \"ada\"\nkey = \"{}\"\n", key(1));
-        assert_eq!(policy(&lax).unwrap().require_signature, None);
-    }
-
-    #[test]
-    fn mistakes_are_told_with_their_line_and_what_is_near() {
-        let signer = format!("[[allowed_signers]]\nname = \"ada\"\nkey = \"{}\"\n", key(1));
-        for (text, line, problem, cure) in [
-            ("\nrequire_signatures = true\n", 2, "`require_signatures` is no key", "did you mean `require_signature`?"),
-            ("require_signature = 1\n", 1, "invalid type", "signing.md"),
-            ("images = [\n", 1, "", "signing.md"),
-            ("allowed_digests = [\n  \"ab\",\n]\n", 2, "`ab` is not a BLAKE3 digest", "manta module inspect"),
-            ("[[allowed_signers]]\nname = \"ada\"\nkey = \"ssh\"\n", 3, "`ssh` is no public key", "manta key show"),
-            (&format!("{signer}revokd = true\n"), 4, "`revokd`", "did you mean `revoked`?"),
-            (&format!("{signer}{signer}"), 4, "of the signer `ada` in line 1", "once"),
-            (&format!("{signer}expires = 12:00:00\n"), 4, "no date", "2027-06-30"),
-            (
-                &format!("{signer}[datasets.m]\nsigners = [\"adda\"]\n"),
-                5,
-                "names the signer `adda`",
-                "did you mean `ada`?",
-            ),
-            ("[datasets.m]\nmodules = [\"w\"]\n", 1, "anybody may call code so", "require_signature"),
-        ] {
-            let (at, told, hint) = policy(text).unwrap_err();
-            assert!(told.contains(problem) && hint.contains(cure), "{text}: {told} / {hint}");
-            assert_eq!(at, line, "{text}: {told}");
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,11 @@
 //! The site's word on what runs here: its policy is judged before anything of a module is fetched but its manifest.
 mod file;
+mod hours;
+mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use manta_module::{BundleManifest, Signature, Signed};
 use manta_types::limits::SIGNATURES_PER_VERSION_MAX;
@@ -11,16 +13,22 @@ use manta_types::policy::{Code, Policy, PolicyRefusal, SignedBy};
 use manta_types::{AttemptFailure, Digest, OutcomeClass};
 
 pub use file::{POLICY_FILE, read as read_policy};
+pub(crate) use watch::{record as record_policy, watch};
 
 use crate::agent::Node;
 use crate::attempt::Order;
+use crate::audit::Watched;
 
 /// Bundles whose signatures are remembered; beyond, they are asked for again.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// The site's policy, and the signatures that were verified here.
 pub(crate) struct Site {
-    policy: Policy,
+    /// The file that the policy is read from, whether or not it is there.
+    file: PathBuf,
+    policy: RwLock<Arc<Policy>>,
+    /// Why the file as it is now cannot be used.
+    broken: Mutex<Option<String>>,
     verified: Mutex<BTreeMap<Digest, Vec<SignedBy>>>,
 }
 
@@ -33,29 +41,64 @@ pub(crate) struct Described {
 
 /// A bundle that the site allows: only [`Site`] makes one, and nothing else can be laid out.
 #[derive(Debug)]
-pub(crate) struct Admitted(Described);
+pub(crate) struct Admitted {
+    described: Described,
+    /// Who vouches for it, as the policy names them.
+    pub(crate) signers: Vec<String>,
+}
 
 impl Admitted {
     /// The bundle.
     pub(crate) fn into_bundle(self) -> Described {
-        self.0
+        self.described
+    }
+
+    /// What it is.
+    pub(crate) const fn manifest(&self) -> &BundleManifest {
+        &self.described.manifest
     }
 
     /// A bundle that nobody judged.
     #[cfg(test)]
     pub(crate) const fn unjudged(described: Described) -> Self {
-        Self(described)
+        Self { described, signers: Vec::new() }
     }
 }
 
 impl Site {
-    pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, verified: Mutex::default() }
+    pub(crate) fn new(policy: Policy, file: PathBuf) -> Self {
+        Self { file, policy: RwLock::new(Arc::new(policy)), broken: Mutex::default(), verified: Mutex::default() }
     }
 
-    /// The rules.
-    pub(crate) const fn policy(&self) -> &Policy {
-        &self.policy
+    /// The rules, with what of them changes by itself as it was found last.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a person should know of it.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How much may leave of each of these datasets.
+    pub(crate) fn watched(&self, datasets: &[String]) -> Vec<Watched> {
+        let policy = self.policy();
+        let budget = |name: &String| policy.datasets.get(name)?.egress.map(|budget| budget.bytes_per_day);
+        datasets.iter().map(|name| Watched { dataset: name.clone(), budget: budget(name) }).collect()
+    }
+
+    /// Why no more of a dataset leaves today.
+    pub(crate) fn keeps(&self, node: &Node, dataset: &str) -> AttemptFailure {
+        let policy = self.policy();
+        let Some(found) = policy.egress_refusal(dataset) else {
+            let message = format!("`{}` lets no more leave of the dataset `{dataset}`", node.name);
+            return AttemptFailure::new(OutcomeClass::Policy, message);
+        };
+        let message = format!(
+            "`{}` keeps what this attempt made by its policy: {found}; it leaves where {}",
+            node.name, found.change
+        );
+        AttemptFailure { location: Some(found.place), ..AttemptFailure::new(OutcomeClass::Policy, message) }
     }
 
     /// Judges what an attempt is to run: by the manifest, which its digest proves, by signatures that are verified here, and
@@ -69,13 +112,16 @@ impl Site {
         described: Described,
         order: &Order,
     ) -> Result<Admitted, AttemptFailure> {
-        let manifest = &described.manifest;
+        let (manifest, policy) = (&described.manifest, self.policy());
         let is_as_asked =
             order.image == manifest.image && order.datasets.iter().all(|name| manifest.datasets.contains(name));
-        if !self.policy.is_empty() && !is_as_asked {
+        if !policy.is_empty() && !is_as_asked {
             let why = "the offer asks for another image or more datasets than the module itself";
             let change = "the manager offers what the module asks for";
-            return Err(refusal(node, &described, why, change, self.policy.file.clone()));
+            return Err(refusal(node, &described, why, change, policy.file.clone()));
+        }
+        if let Err(found) = policy.judge_moment(&order.datasets) {
+            return Err(refusal(node, &described, &found.to_string(), &found.change, found.place));
         }
         self.allow(node, described).await
     }
@@ -85,38 +131,26 @@ impl Site {
     /// # Errors
     /// As those of [`Site::admit`].
     pub(crate) async fn allow(&self, node: &Node, described: Described) -> Result<Admitted, AttemptFailure> {
-        if self.policy.is_empty() {
-            return Ok(Admitted(described));
+        let policy = self.policy();
+        if policy.is_empty() {
+            return Ok(Admitted { described, signers: Vec::new() });
         }
         let Described { digest, manifest } = &described;
-        let judge = |signatures: &[SignedBy]| self.judge(manifest, *digest, signatures);
-        let known = self.known(digest);
-        let mut judged = judge(known.as_deref().unwrap_or_default());
-        if judged.is_err() && self.policy.asks_for_signatures() {
-            let signatures = self.fetch(node, manifest, *digest).await?;
+        let now_ms = crate::logs::now_ms();
+        let judge = |signatures: &[SignedBy]| judge(&policy, manifest, *digest, signatures, now_ms);
+        let mut signatures = self.known(digest).unwrap_or_default();
+        let mut judged = judge(&signatures);
+        if judged.is_err() && policy.asks_for_signatures() {
+            signatures = self.fetch(node, manifest, *digest).await?;
             judged = judge(&signatures);
             if judged.is_ok() {
-                self.remember(*digest, signatures);
+                self.remember(*digest, signatures.clone());
             }
         }
         match judged {
-            Ok(()) => Ok(Admitted(described)),
+            Ok(()) => Ok(Admitted { described, signers: policy.vouching(&signatures, Some(now_ms)) }),
             Err(found) => Err(refusal(node, &described, &found.to_string(), &found.change, found.place)),
         }
-    }
-
-    fn judge(&self, manifest: &BundleManifest, bundle: Digest, signatures: &[SignedBy]) -> Result<(), PolicyRefusal> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let code = Code {
-            name: &manifest.name,
-            version: &manifest.version,
-            bundle,
-            image: &manifest.image,
-            datasets: &manifest.datasets,
-            signatures,
-        };
-        self.policy.judge(&code, Some(now_ms))
     }
 
     /// The signatures that the manager has of a bundle, as far as they are sound.
@@ -143,6 +177,24 @@ impl Site {
         }
         verified.insert(bundle, signatures);
     }
+}
+
+fn judge(
+    policy: &Policy,
+    manifest: &BundleManifest,
+    bundle: Digest,
+    signatures: &[SignedBy],
+    now_ms: u64,
+) -> Result<(), PolicyRefusal> {
+    let code = Code {
+        name: &manifest.name,
+        version: &manifest.version,
+        bundle,
+        image: &manifest.image,
+        datasets: &manifest.datasets,
+        signatures,
+    };
+    policy.judge(&code, Some(now_ms))
 }
 
 /// Those of the signatures that are signatures of that module; whoever sent them is not believed.

@@ -91,6 +91,7 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         isolation_min: Tier::Reduced,
         bounds: Bounds::default(),
         policy: manta_types::Policy::default(),
+        policy_file: dir.join("policy.toml"),
         warm: Warm::Off,
         cache_bytes_max: 1 << 30,
         // One run of the suite serves all tests.

@@ -78,7 +78,7 @@ fn images_and_datasets_are_for_whom_the_policy_says() {
     assert!(refused.contains("only pytorch, nump (policy.toml:6, `images`)"), "{refused}");
     let with = |signers: Option<&str>, modules: Option<&str>| {
         let list = |name: Option<&str>| name.map(|name| vec![name.to_owned()]);
-        let grant = Grant { line: 8, signers: list(signers), modules: list(modules) };
+        let grant = Grant { line: 8, signers: list(signers), modules: list(modules), ..Grant::default() };
         let mut policy = strict();
         policy.signers.push(signer("bob", 4));
         Policy { datasets: [("mnist".to_owned(), grant)].into(), ..policy }
@@ -98,4 +98,39 @@ fn a_listed_image_stands_for_its_versions_and_not_the_other_way_round() {
     for (listed, wanted) in [("pytorch:2.1", "pytorch"), ("pytorch", "pytorch-evil"), ("", "x")] {
         assert!(!fits(listed, wanted), "{listed} {wanted}");
     }
+}
+
+#[test]
+fn containment_that_is_too_weak_is_refused_and_told_how_weak_it_is() {
+    let floor = Policy { isolation_min: Some((3, Isolation::Full)), ..strict() };
+    assert_eq!(judge(&floor, &[by(1)], 0), Ok(()), "what nobody told is taken to be enough");
+    let weak = Policy { isolation: Some(Isolation::Rootless), ..floor };
+    let refused = judge(&weak, &[by(1)], 0).unwrap_err();
+    assert!(refused.contains("at tier `rootless`, and asks for `full` (policy.toml:3, `isolation_min`)"), "{refused}");
+    let grant = Grant { line: 8, isolation_min: Some(Isolation::Full), ..Grant::default() };
+    let of_dataset = |isolation| Policy {
+        datasets: [("mnist".to_owned(), grant.clone())].into(),
+        isolation: Some(isolation),
+        ..strict()
+    };
+    assert_eq!(judge(&of_dataset(Isolation::Full), &[by(1)], 0), Ok(()));
+    let refused = judge(&of_dataset(Isolation::Reduced), &[by(1)], 0).unwrap_err();
+    assert!(refused.contains("opened at tier `full` or better, and this node has `reduced`"), "{refused}");
+}
+
+#[test]
+fn hours_and_budgets_are_of_the_moment_and_no_part_of_the_rules() {
+    let hours = Hours { line: 2, from_minute: 1320, until_minute: 360, zone: "UTC".to_owned(), is_open: false };
+    let budget = EgressBudget { bytes_per_day: 10, is_spent: true };
+    let grant = Grant { line: 8, egress: Some(budget), ..Grant::default() };
+    let policy = Policy { hours: Some(hours), datasets: [("mnist".to_owned(), grant)].into(), ..strict() };
+    assert_eq!(judge(&policy, &[by(1)], 0), Ok(()), "it may run here at another time");
+    let closed = policy.judge_moment(&[]).unwrap_err();
+    assert_eq!((closed.place.as_str(), closed.rule.as_str()), ("policy.toml:2", "allow_hours"));
+    assert!(closed.why.contains("22:00 to 06:00 (UTC)"), "{}", closed.why);
+    let spent = policy.judge_moment(&["mnist".to_owned()]).unwrap_err();
+    assert_eq!(spent.rule, "datasets.mnist.egress_bytes_per_day");
+    assert_eq!(policy.rules().judge_moment(&["mnist".to_owned()]), Ok(()));
+    assert_eq!(policy.egress_refusal("mnist"), Some(spent));
+    assert_eq!(policy.egress_refusal("other"), None);
 }

@@ -108,7 +108,7 @@ impl Node {
     /// Says that it lives, and waits for the answer.
     pub(crate) async fn beat(&mut self) -> Result<()> {
         self.beats += 1;
-        let beat = wire::Heartbeat { count: self.beats, running: 0, queued: 0 };
+        let beat = wire::Heartbeat { count: self.beats, running: 0, queued: 0, link_quality: 0.0 };
         self.say(node_message::Kind::Heartbeat(beat)).await?;
         loop {
             match self.next().await? {

@@ -83,7 +83,7 @@ impl Fleet {
                 _ = due.tick() => {
                     count += 1;
                     sent = Instant::now();
-                    node.say(node_message::Kind::Heartbeat(Heartbeat { count, running: 0, queued: 0 })).await?;
+                    node.say(node_message::Kind::Heartbeat(Heartbeat { count, running: 0, queued: 0, link_quality: 0.0 })).await?;
                 }
                 kind = node.next() => match kind? {
                     manager_message::Kind::Heartbeat(reply) if reply.count == count => {
