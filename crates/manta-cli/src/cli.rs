@@ -72,7 +72,7 @@ pub(crate) enum Verb {
     Rollback(rollout::back::Args),
     /// End a swarm.
     Stop(change::Args),
-    /// Say what this machine can contain, what is missing for more, and whether containment holds.
+    /// Say what this machine can contain, what is missing for more, and how its disk, agent and manager are.
     Doctor(doctor::Args),
     /// The control plane.
     #[command(subcommand)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
@@ -98,6 +98,16 @@ impl Client {
     pub async fn health(&self) -> Result<(), ClientError> {
         let uri = format!("{}/healthz", self.shared.endpoint.origin());
         self.send(request(Method::GET, &uri, empty())).await.map(drop)
+    }
+
+    /// What the manager's clock says, as its answers carry it (RFC 9110), where it does; needs no token.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn clock(&self) -> Result<Option<String>, ClientError> {
+        let uri = format!("{}/healthz", self.shared.endpoint.origin());
+        let answer = self.send(request(Method::GET, &uri, empty())).await?;
+        Ok(answer.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned))
     }
 
     /// The full URI of a route of the cluster.

@@ -1,4 +1,5 @@
-//! `manta doctor`: what this machine can contain, what is missing for more, and whether containment holds.
+//! `manta doctor`: what this machine can contain, what is missing for more, whether containment holds, and how its disk, its
+//! agent and its manager are.
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +9,9 @@ use manta_sandbox::{Finding, HostImage, HostReport, Launcher, ProbeSuite, Tier, 
 use serde_json::json;
 
 use super::doctor_engines::{self, Found};
+use super::doctor_site::{self, Check};
 use super::node_run::tier;
+use crate::connection::ConnectionArgs;
 use crate::report::{Failure, Form};
 use crate::{out, python};
 
@@ -25,6 +28,13 @@ pub(crate) struct Args {
     /// The Python interpreter for tasks [default: MANTA_PYTHON, the active environment, python3 on PATH].
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+
+    /// The data directory of a node or a manager of this machine: its disk is looked at, and the agent that runs with it.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 /// What was found.
@@ -35,6 +45,8 @@ struct Findings {
     /// None where no task can be contained at all.
     verdict: Option<Verdict>,
     engines: Vec<Found>,
+    /// The machine beside containment.
+    site: Vec<Check>,
 }
 
 /// Examines this machine. The launcher is a process made before any thread is.
@@ -60,7 +72,8 @@ fn examine(args: &Args) -> Result<Findings, Failure> {
     let packages = PACKAGES.into_iter().filter(|package| image.has(package)).collect();
     let verdict = report.tier.map(|tier| judge(&launcher, tier, &image)).transpose()?;
     let engines = doctor_engines::examine(&program)?;
-    Ok(Findings { report, image, packages, verdict, engines })
+    let site = super::block_on(doctor_site::examine(args.data_dir.as_deref(), &args.connection))?;
+    Ok(Findings { report, image, packages, verdict, engines, site })
 }
 
 /// Runs the probes in a sandbox of this machine's tier.
@@ -85,7 +98,7 @@ fn problem(found: &Findings, floor: Tier) -> Option<Failure> {
     };
     let verdict = found.verdict.as_ref()?;
     if verdict.holds() {
-        return None;
+        return doctor_site::problem(&found.site);
     }
     let names: Vec<&str> = verdict.allowed.iter().map(|finding| finding.name.as_str()).collect();
     refuse(format!("containment does not hold at tier `{}`: allowed: {}", tier.name(), names.join(", ")))
@@ -109,12 +122,13 @@ fn as_json(found: &Findings, enough: bool) -> serde_json::Value {
             "broken": verdict.broken,
             "untried": verdict.untried,
         })),
+        "site": found.site.iter().map(Check::as_json).collect::<Vec<_>>(),
         "engines": found.engines.iter().map(Found::as_json).collect::<Vec<_>>(),
     })
 }
 
 fn as_text(found: &Findings) -> String {
-    let Findings { report, image, packages, verdict, engines } = found;
+    let Findings { report, image, packages, verdict, engines, site } = found;
     let controllers = if report.cgroup.controllers.is_empty() {
         "resource limits of each process; no control groups".to_owned()
     } else {
@@ -137,6 +151,7 @@ fn as_text(found: &Findings) -> String {
         lines.extend(verdict.broken.iter().map(|finding| line("does not work", finding)));
     }
     lines.extend(engines.iter().map(Found::as_text));
+    lines.extend(site.iter().map(Check::as_text));
     for short in &report.shortcomings {
         lines.push(format!("missing      {}\n  cure: {}", short.what, short.cure));
     }

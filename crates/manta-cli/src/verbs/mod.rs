@@ -14,6 +14,7 @@ pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
 mod doctor_engines;
+mod doctor_site;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod export;

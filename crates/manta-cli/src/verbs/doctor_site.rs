@@ -1,0 +1,202 @@
+//! What `manta doctor` looks at beside containment: the disk, the agent, and the manager with its clock, each with what to do.
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use manta_api::ErrorCode;
+use manta_api::control::{AgentStatus, ControlAnswer, ControlRequest};
+use manta_api::version::PRODUCT;
+use manta_client::Client;
+use serde_json::{Value, json};
+
+use crate::connection::ConnectionArgs;
+use crate::report::Failure;
+use crate::text::bytes;
+
+/// Free bytes below which a disk is a problem, and below which it is worth a word.
+const FREE_BYTES_MIN: u64 = 256 << 20;
+const FREE_BYTES_WORTH_A_WORD: u64 = 5 << 30;
+/// How far two clocks may be apart: beyond, signatures and certificates begin and end at other times here than there.
+const APART_MAX: Duration = Duration::from_secs(60);
+const APART_WORTH_A_WORD: Duration = Duration::from_secs(5);
+
+/// How something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    Doubtful,
+    Bad(ErrorCode),
+}
+
+/// One thing that was looked at.
+#[derive(Debug)]
+pub(super) struct Check {
+    name: &'static str,
+    state: State,
+    found: String,
+    fix: Option<String>,
+}
+
+/// Looks at the disk of a data directory, at the agent there, and at the manager that is named, where one is.
+pub(super) async fn examine(data_dir: Option<&Path>, connection: &ConnectionArgs) -> Result<Vec<Check>, Failure> {
+    let place = data_dir.map(Path::to_owned).or_else(crate::home::data).unwrap_or_else(|| PathBuf::from("/"));
+    let mut checks = vec![disk(&place)];
+    if let Some(dir) = data_dir.filter(|dir| dir.join("agent.sock").exists()) {
+        checks.push(agent(dir).await);
+    }
+    if connection.names_manager() {
+        checks.extend(manager(&connection.client()?).await);
+    }
+    Ok(checks)
+}
+
+fn disk(place: &Path) -> Check {
+    // What is not there yet lies where the next directory above it does.
+    let found = place.ancestors().find(|path| path.exists()).unwrap_or(place);
+    let name = "disk";
+    match rustix::fs::statvfs(found) {
+        Ok(told) => {
+            let free = told.f_bavail.saturating_mul(told.f_frsize);
+            let state = match free {
+                ..FREE_BYTES_MIN => State::Bad(ErrorCode::Storage),
+                FREE_BYTES_MIN..FREE_BYTES_WORTH_A_WORD => State::Doubtful,
+                _ => State::Good,
+            };
+            let fix = format!(
+                "free some of it, move the data directory, or lower --cache-max (now {} are free)",
+                bytes(free)
+            );
+            let found = format!("{} free at {}", bytes(free), found.display());
+            Check { name, state, found, fix: (state != State::Good).then_some(fix) }
+        }
+        Err(error) => Check {
+            name,
+            state: State::Bad(ErrorCode::Storage),
+            found: format!("{} cannot be looked at: {error}", found.display()),
+            fix: Some("name a directory that is there, with --data-dir".to_owned()),
+        },
+    }
+}
+
+async fn agent(dir: &Path) -> Check {
+    let name = "agent";
+    match manta_node::ask(dir, &ControlRequest::Status).await {
+        Ok(ControlAnswer::Status(status)) => {
+            let AgentStatus { node, agent_version, manager, is_connected, link_quality, .. } = status;
+            let link = if is_connected {
+                format!("connected to {manager}, link {link_quality:.2}")
+            } else {
+                format!("not connected to {manager}")
+            };
+            let (state, fix) = match (is_connected, agent_version == PRODUCT) {
+                (false, _) => {
+                    let fix = "see that the manager runs and that this machine reaches it: manta doctor --manager URL";
+                    (State::Bad(ErrorCode::Unreachable), Some(fix.to_owned()))
+                }
+                (true, false) => {
+                    let fix = format!("start the agent again: it runs {agent_version}, and {PRODUCT} is installed");
+                    (State::Doubtful, Some(fix))
+                }
+                (true, true) => (State::Good, None),
+            };
+            Check { name, state, found: format!("{node}, manta {agent_version}, {link}"), fix }
+        }
+        Ok(other) => Check {
+            name,
+            state: State::Doubtful,
+            found: format!("it answered something else: {other:?}"),
+            fix: Some("start the agent again, with this release".to_owned()),
+        },
+        Err(error) => {
+            let state = State::Bad(error.code());
+            Check { name, state, found: error.to_string(), fix: Some("start the agent".to_owned()) }
+        }
+    }
+}
+
+async fn manager(client: &Client) -> Vec<Check> {
+    let before = SystemTime::now();
+    let told = match client.clock().await {
+        Ok(told) => told,
+        Err(error) => {
+            let failure = Failure::from(error);
+            let state =
+                State::Bad(failure.code.as_deref().and_then(ErrorCode::from_code).unwrap_or(ErrorCode::Unreachable));
+            return vec![Check { name: "manager", state, found: failure.message, fix: failure.hint }];
+        }
+    };
+    let after = SystemTime::now();
+    let reached =
+        Check { name: "manager", state: State::Good, found: format!("{} answers", client.endpoint()), fix: None };
+    let clock = told
+        .and_then(|text| jiff::fmt::rfc2822::parse(&text).ok())
+        .map(|zoned| clock(zoned.timestamp().into(), before, after));
+    [reached].into_iter().chain(clock).collect()
+}
+
+/// Compares clocks; the manager's is told in whole seconds.
+fn clock(told: SystemTime, before: SystemTime, after: SystemTime) -> Check {
+    let early = before.duration_since(told + Duration::from_secs(1)).unwrap_or_default();
+    let late = told.duration_since(after).unwrap_or_default();
+    let apart = early.max(late);
+    let state = match apart {
+        apart if apart > APART_MAX => State::Bad(ErrorCode::BadArgument),
+        apart if apart > APART_WORTH_A_WORD => State::Doubtful,
+        _ => State::Good,
+    };
+    let side = if early > late { "ahead of" } else { "behind" };
+    let found = match state {
+        State::Good => "this machine's and the manager's agree".to_owned(),
+        _ => format!("this machine's is {} s {side} the manager's", apart.as_secs()),
+    };
+    let fix = "let both be set by a time service: timedatectl set-ntp true".to_owned();
+    Check { name: "clock", state, found, fix: (state != State::Good).then_some(fix) }
+}
+
+/// The first that is bad, as a failure.
+pub(super) fn problem(checks: &[Check]) -> Option<Failure> {
+    let (check, code) = checks.iter().find_map(|check| match check.state {
+        State::Bad(code) => Some((check, code)),
+        State::Good | State::Doubtful => None,
+    })?;
+    let failure = Failure::new(code, format!("{}: {}", check.name, check.found));
+    Some(Failure { hint: check.fix.clone(), ..failure })
+}
+
+impl Check {
+    const fn state(&self) -> &'static str {
+        match self.state {
+            State::Good => "good",
+            State::Doubtful => "doubtful",
+            State::Bad(_) => "bad",
+        }
+    }
+
+    /// A line for people, and what to do below it.
+    pub(super) fn as_text(&self) -> String {
+        let mark = if self.state == State::Good { String::new() } else { format!("{}: ", self.state().to_uppercase()) };
+        let fix = self.fix.as_ref().map(|fix| format!("\n  cure: {fix}")).unwrap_or_default();
+        format!("{:<12} {mark}{}{fix}", self.name, self.found)
+    }
+
+    pub(super) fn as_json(&self) -> Value {
+        json!({"name": self.name, "state": self.state(), "found": self.found, "fix": self.fix})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_are_apart_are_told_with_their_side_and_the_cure() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let found = |told, now| {
+            let check = clock(at(told), at(now), at(now));
+            (check.state(), check.found)
+        };
+        assert_eq!(found(1000, 1001).0, "good", "told in whole seconds");
+        assert_eq!(found(1000, 1011), ("doubtful", "this machine's is 10 s ahead of the manager's".to_owned()));
+        assert_eq!(found(1000, 900), ("bad", "this machine's is 100 s behind the manager's".to_owned()));
+        assert!(problem(&[clock(at(1000), at(900), at(900))]).unwrap().hint.unwrap().contains("timedatectl"));
+    }
+}
