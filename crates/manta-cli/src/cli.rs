@@ -7,7 +7,10 @@ use manta_api::ErrorCode;
 use crate::out;
 use crate::report::{Failure, Form};
 use crate::verbs::{
-    audit, change, completions, config, context, demo, deploy, doctor, events, explain, export, image, key, limits, logs, ls, manager_data, manager_run, module, new, node_audit, node_data, node_duty, node_join, node_label, node_ls, node_run, node_show, node_token, plan, quota, replay, results, rollout, run, show, token, top, user, wait, whoami, why,
+    audit, change, completions, config, context, demo, deploy, doctor, events, explain, export, image, key, limits,
+    logs, ls, manager_data, manager_run, module, new, node_audit, node_data, node_duty, node_join, node_label, node_ls,
+    node_run, node_show, node_token, plan, quota, replay, results, rollout, run, show, token, top, user, wait, whoami,
+    why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.

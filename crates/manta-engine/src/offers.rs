@@ -44,6 +44,10 @@ pub(crate) fn retry_after(
     failure: &AttemptFailure,
 ) -> Option<u64> {
     let slot = &run.slots[swarm.attempts[&attempt].slot];
+    if failure.class == OutcomeClass::Policy && !run.movable {
+        // It runs on that node or nowhere, and the site has the last word.
+        return None;
+    }
     let (made, allowed) = if failure.class.counts_as_try() {
         (slot.tries + 1 - slot.pardoned, swarm.spec.tasks[run.task].policy.retries)
     } else {

@@ -4,7 +4,7 @@ mod cluster;
 use cluster::{Cluster, any, name, outputs, swarm, task};
 use manta_engine::{Input, NodeDescription};
 use manta_types::policy::Hours;
-use manta_types::{Digest, Fingerprint, OutcomeClass, Policy, SignedBy, Signer};
+use manta_types::{Digest, Fingerprint, OutcomeClass, Policy, SignedBy, Signer, SwarmState};
 
 const BUNDLE: Digest = Digest::from_bytes([1; 32]);
 
@@ -54,6 +54,16 @@ fn of_several_nodes_those_that_take_it_run_it() {
     cluster.submit(swarm(vec![task("worker", &[])]));
     let nodes: Vec<_> = cluster.take_offers().into_iter().map(|offer| offer.node).collect();
     assert_eq!(nodes, [name("node-1"), name("node-2")]);
+}
+
+#[test]
+fn what_runs_on_one_node_only_ends_with_the_refusal_of_its_site() {
+    let mut cluster = Cluster::new(1);
+    let id = cluster.submit(swarm(vec![task("worker", &[])]));
+    let only = cluster.take_offers().remove(0);
+    cluster.fail(&only, OutcomeClass::Policy);
+    assert!(cluster.take_offers().is_empty(), "its site has the last word");
+    assert_eq!(cluster.state(id), SwarmState::Failed);
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
 use manta_api::{
-    AttemptView, AuditVerdictView, AuditView, BundleSignatures, CertificateView, GlobalView, JoinRequest, JoinTokenRequest, JoinTokenView, LabelRequest, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView, NewTokenView, NodeDetailView, NodeRemovedView, NodeView, PlanRequest, PlanView, Problem, PublishRequest, QuotaRequest, QuotaView, ReadyView, RenewRequest, ReplayView, ResultView, RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SwarmSubmission, SwarmView, TokenRequest, TokenView, UserRequest, UserView, version, WhoView, WhyView,
+    AttemptView, AuditVerdictView, AuditView, BundleSignatures, CertificateView, GlobalView, JoinRequest,
+    JoinTokenRequest, JoinTokenView, LabelRequest, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView,
+    NewTokenView, NodeDetailView, NodeRemovedView, NodeView, PlanRequest, PlanView, Problem, PublishRequest,
+    QuotaRequest, QuotaView, ReadyView, RenewRequest, ReplayView, ResultView, RoleRequest, RollbackRequest,
+    RolloutRequest, RolloutView, SwarmSubmission, SwarmView, TokenRequest, TokenView, UserRequest, UserView, WhoView,
+    WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;

@@ -1,7 +1,7 @@
 //! Second step: user code runs contained, while its socket is answered and its output read.
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use manta_api::AttemptInputs;
@@ -121,11 +121,11 @@ async fn begin<'a>(
 }
 
 /// The failure of a task under which a file of its datasets was cut short: what it had mapped is gone, which no exception tells it.
-async fn damage(evidence: &Evidence, datasets: &[&Dataset], begun: SystemTime) -> Option<AttemptFailure> {
+async fn damage(evidence: &Evidence, datasets: &[Arc<Dataset>], begun: SystemTime) -> Option<AttemptFailure> {
     if evidence.said.is_some() || evidence.cut.is_some() || evidence.exit.how != ExitHow::Signaled(SIGBUS) {
         return None;
     }
-    let datasets: Vec<Dataset> = datasets.iter().map(|dataset| (*dataset).clone()).collect();
+    let datasets = datasets.to_vec();
     let since = begun.checked_sub(CLOCK_STEP)?;
     let changed = move || datasets.iter().find_map(|set| Some((set.name.clone(), set.changed_since(since)?)));
     let (name, file) = blocking(changed).await?;
