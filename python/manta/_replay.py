@@ -1,7 +1,8 @@
 """``python -m manta._replay FOLDER``: run one attempt of the past in this process, for ``manta replay --local``.
 
-The folder holds ``replay.json``, the module in ``code/`` and recorded values in ``values/``. What the task leaves
-goes to ``out/`` and ``outcome.json``. There is no sandbox: the code runs as the user who calls this.
+The folder holds ``replay.json``, the module in ``code/``, the packages of its lock in ``packages/`` where it has
+any, and recorded values in ``values/``. What the task leaves goes to ``out/`` and ``outcome.json``. There is no
+sandbox: the code runs as the user who calls this.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from manta._replay_agent import ReplayAgent
 from manta.light import _attempt
 from manta.light._boot import run_attempt
+from manta.light._packages import offer_packages
 
 _CLASSES = {"DataCorruptionError": "dataset", "ResourceExhaustionError": "resource_limit"}
 
@@ -76,6 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
     thread.start()
     attempt = _attempt.Attempt(ours)
     _attempt.bind(attempt)
+    if (folder / "packages").is_dir():
+        offer_packages(str(folder / "packages"))
     (folder / "begun").touch()
     failure = run_attempt(attempt, str(folder / "code"), watch=watch)
     attempt.close()

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,36 @@ def test_the_bill_of_materials_keeps_to_the_schema_of_its_standard(manta, index)
     assert [error.message for error in validator.iter_errors(document)] == []
     document["components"][0]["type"] = "nothing"
     assert [error.message for error in validator.iter_errors(document)], "the schema refuses what is wrong"
+
+
+def test_an_archive_takes_the_packages_along(manta, index):
+    module(manta, "show", "tinypkg<2")
+    packed = manta("module", "package", "show", "--version", "1.0.0", "--output", "show.zip")
+    assert packed.code == 0, packed.text
+    for gone in (index, manta.root / "home", manta.work / "show"):
+        shutil.rmtree(gone)
+    with zipfile.ZipFile(manta.work / "show.zip") as old, zipfile.ZipFile(manta.work / "bad.zip", "w") as new:
+        for info in old.infolist():
+            content = old.read(info)
+            new.writestr(info, content + b" " if content.startswith(b"PK") else content)
+    ended = manta("module", "inspect", "bad.zip")
+    assert ended.code == 4 and "tampered with: `tinypkg-1.0-" in ended.text, ended.text
+    registry = manta.work / "registry"
+    registry.mkdir()
+    manta.give_to_user()
+    ended = manta("module", "publish", "show.zip", "--registry", registry)
+    assert ended.code == 0, ended.text
+    swarm = manta.swarm(ONE.format(module="show", more=', version="^1"'))
+    ended = manta("run", swarm, "--nodes", 1, "--registry", registry)
+    assert ended.code == 0 and "tinypkg 1.0" in ended.text, ended.text
+
+
+def test_a_replay_on_this_machine_has_the_packages_of_the_attempt(manta, index):
+    cluster = Cluster(manta).start("node-1")
+    module(manta, "show", "tinypkg<2")
+    swarm = cluster.deploy(manta.swarm(ONE.format(module="show", more="")))
+    cluster.wait_for(swarm, "succeeded")
+    (offered,) = of_kind(cluster.api.events(swarm), "attempt_offered")
+    shutil.rmtree(index)
+    ended = manta("replay", offered["attempt"], "--local", environment=cluster.as_user)
+    assert ended.code == 0 and "tinypkg 1.0" in ended.text, ended.text

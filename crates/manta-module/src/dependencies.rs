@@ -110,6 +110,11 @@ impl Locked {
         Runtime { python: self.python, platform: self.platform.clone() }
     }
 
+    /// Of several, the newest whose packages run there: its wheels were made for a machine most like that one.
+    pub fn fitting<'a>(locks: &'a [Self], runtime: &Runtime) -> Option<&'a Self> {
+        locks.iter().filter(|locked| runtime.runs(&locked.runtime())).max_by_key(|locked| locked.runtime())
+    }
+
     /// Names the wheels together: whoever has the same ones has the same layer, whatever its module.
     pub fn layer(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();

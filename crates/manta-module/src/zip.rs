@@ -8,6 +8,8 @@
 mod read;
 mod write;
 
+use manta_types::limits;
+
 pub use read::{Archive, ArchiveFile};
 pub use write::write;
 
@@ -15,14 +17,18 @@ pub use write::write;
 pub const MANIFEST_FILE: &str = "MANTA.json";
 /// The folder of an archive's signatures, which are of its manifest and so none of the bundle's files.
 pub const SIGNATURES_FOLDER: &str = "MANTA.signatures";
+/// The folder of the locks and wheels that a module depends on, each under its digest.
+pub const PACKAGES_FOLDER: &str = "MANTA.packages";
 /// Bytes of an archive.
 pub const ARCHIVE_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of all its files, unpacked.
 pub const UNPACKED_BYTES_MAX: u64 = 256 << 20;
-/// Entries, folders among them: the files of a bundle, their folders, the manifest
-/// and its signatures.
-pub const ENTRIES_MAX: usize =
-    2 * manta_types::limits::BUNDLE_FILES_MAX + manta_types::limits::SIGNATURES_PER_VERSION_MAX + 1;
+/// Entries, folders among them: the files of a bundle, their folders, the manifest, its signatures, and its locks with their
+/// wheels.
+pub const ENTRIES_MAX: usize = 2 * limits::BUNDLE_FILES_MAX
+    + limits::SIGNATURES_PER_VERSION_MAX
+    + limits::LOCKS_PER_MODULE_MAX * (limits::WHEELS_PER_LOCK_MAX + 1)
+    + 1;
 /// How many times larger than its packed form an entry may be.
 pub const RATIO_MAX: u64 = 100;
 

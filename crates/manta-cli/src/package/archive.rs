@@ -1,12 +1,14 @@
 //! Opens a package's archive: a confined process reads it and unpacks it under numbers of its own, so that no path of the
 //! archive ever is a path here; its parent believes nothing unseen.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use manta_api::ErrorCode;
-use manta_module::zip::{ARCHIVE_BYTES_MAX, Archive, MANIFEST_FILE, SIGNATURES_FOLDER};
+use manta_module::BundleManifest;
+use manta_module::zip::{ARCHIVE_BYTES_MAX, Archive, MANIFEST_FILE, PACKAGES_FOLDER, SIGNATURES_FOLDER};
+use manta_types::Blob;
 use manta_types::limits::{SIGNATURE_BYTES_MAX, SIGNATURES_PER_VERSION_MAX};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::Signal;
@@ -89,27 +91,31 @@ pub(super) async fn open(path: &Path) -> Result<Package, Failure> {
     };
     let bytes = std::fs::read(&manifest).map_err(|error| Failure::file("a file cannot be read:", &manifest, &error))?;
     let bundle = bundle(bytes, &format!("the archive `{}`", path.display()))?;
-    if !bundle.manifest.dependencies.is_empty() {
-        return Err(refuse("names dependencies, and an archive holds no wheels".to_owned()));
-    }
     let signatures = signatures(&mut unpacked).map_err(refuse)?;
-    let listed: BTreeSet<&String> = bundle.manifest.files.keys().collect();
-    let held: BTreeSet<&String> = unpacked.keys().collect();
-    if let Some(path) = held.difference(&listed).next() {
+    let wanted = entries(&bundle.manifest);
+    if let Some(path) = unpacked.keys().find(|path| !wanted.contains_key(*path)) {
         return Err(refuse(format!("holds `{path}`, which its manifest does not name")));
     }
     let mut sources = BTreeMap::new();
-    for (name, blob) in &bundle.manifest.files {
-        let Some(file) = unpacked.get(name) else {
+    for (entry, (name, blob)) in wanted {
+        let Some(file) = unpacked.get(&entry) else {
             return Err(refuse(format!("lacks `{name}`, which its manifest names")));
         };
-        if name_file(file)? != *blob {
+        if name_file(file)? != blob {
             let problem = format!("was tampered with: `{name}` is not what its manifest says");
             return Err(Failure { code: Some(ErrorCode::DigestMismatch.code().to_owned()), ..refuse(problem) });
         }
         sources.insert(blob.digest, file.clone());
     }
     Ok(Package::new(PackedModule { bundle, sources }, signatures, Some(folder)))
+}
+
+/// The entries of a bundle's archive beside manifest and signatures: what each is called, and its blob.
+fn entries(manifest: &BundleManifest) -> BTreeMap<String, (&str, Blob)> {
+    let packages = manifest.dependency_blobs();
+    let packages = packages.map(|(name, blob)| (format!("{PACKAGES_FOLDER}/{}", blob.digest), (name, blob)));
+    let files = manifest.files.iter().map(|(path, blob)| (path.clone(), (path.as_str(), *blob)));
+    packages.chain(files).collect()
 }
 
 /// Takes the signatures out of what was unpacked, as text; what is wrong with them is for whoever verifies them.

@@ -75,7 +75,11 @@ impl Package {
 
     /// The bytes of one of its files; those that changed since they were named are refused.
     pub(crate) fn read(&self, path: &str) -> std::io::Result<Vec<u8>> {
-        let blob = self.manifest().files.get(path).ok_or(std::io::ErrorKind::NotFound)?;
+        self.read_blob(self.manifest().files.get(path).ok_or(std::io::ErrorKind::NotFound)?)
+    }
+
+    /// The bytes of one of its files, locks or wheels, likewise.
+    pub(crate) fn read_blob(&self, blob: &Blob) -> std::io::Result<Vec<u8>> {
         let source = self.packed.sources.get(&blob.digest).ok_or(std::io::ErrorKind::NotFound)?;
         let bytes = std::fs::read(source)?;
         if manta_module::digest_of(&bytes) == blob.digest {

@@ -13,6 +13,7 @@ use manta_types::name::nearest;
 use manta_types::{Blob, OutcomeClass};
 use serde::{Deserialize, Serialize};
 
+use super::packages::provide;
 use crate::outputs::save_value;
 use crate::python;
 use crate::report::Failure;
@@ -118,6 +119,7 @@ pub(crate) async fn run(
     folder: &Path,
 ) -> Result<LocalRun, Failure> {
     let manifest = fetch(client, attempt, folder).await?;
+    provide(client, &manifest, interpreter, folder).await?;
     let document = Document {
         attempt,
         module: &manifest,
@@ -156,7 +158,7 @@ async fn fetch(client: &Client, attempt: &AttemptView, folder: &Path) -> Result<
     Ok(manifest)
 }
 
-async fn save(client: &Client, blob: Blob, path: &Path) -> Result<(), Failure> {
+pub(super) async fn save(client: &Client, blob: Blob, path: &Path) -> Result<(), Failure> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| Failure::file("the folder cannot be made:", parent, &error))?;
     }

@@ -5,7 +5,7 @@ use manta_types::Blob;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{BundleManifest, BundleMeta, Entry as EntryPoint, ModuleResources, Target, digest_of, pack};
+use crate::{BundleManifest, BundleMeta, Entry as EntryPoint, Locked, ModuleResources, Target, Wheel, digest_of, pack};
 
 fn manifest(files: &BTreeMap<String, Vec<u8>>) -> BundleManifest {
     let meta = BundleMeta {
@@ -30,8 +30,13 @@ fn manifest(files: &BTreeMap<String, Vec<u8>>) -> BundleManifest {
 
 fn archive(files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::new();
-    write(&mut out, &manifest(files), &[], |path| Ok(files[path].clone())).unwrap();
+    write(&mut out, &manifest(files), &[], of(files.values())).unwrap();
     out
+}
+
+/// Gives the bytes of a blob that is among some.
+fn of<'a>(all: impl Iterator<Item = &'a Vec<u8>> + Clone) -> impl FnMut(&Blob) -> std::io::Result<Vec<u8>> {
+    move |blob| Ok(all.clone().find(|bytes| digest_of(bytes) == blob.digest).unwrap().clone())
 }
 
 fn read_all(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
@@ -288,8 +293,33 @@ fn whatever_lies_outside_the_entries_is_refused() {
 #[test]
 fn a_file_with_the_manifests_name_is_not_written() {
     let files = files(&[("worker.py", "x"), ("manta.JSON", "{}")]);
-    let failed = write(&mut Vec::new(), &manifest(&files), &[], |path| Ok(files[path].clone())).unwrap_err();
+    let failed = write(&mut Vec::new(), &manifest(&files), &[], of(files.values())).unwrap_err();
     assert!(failed.to_string().contains("`manta.JSON` has the name of the archive's own manifest"), "{failed}");
+}
+
+#[test]
+fn locks_and_wheels_are_taken_along_each_once() {
+    let files = files(&[("worker.py", "x")]);
+    let (lock, wheel) = (b"lock".to_vec(), b"wheel".to_vec());
+    let blob = |bytes: &[u8]| Blob { digest: digest_of(bytes), size: bytes.len() as u64 };
+    let of_wheel = Wheel { digest: digest_of(&wheel), sha256: "0".repeat(64), size: wheel.len() as u64 };
+    let locked = |python: &str| Locked {
+        lock: blob(&lock),
+        platform: "x86_64-manylinux_2_17".parse().unwrap(),
+        python: python.parse().unwrap(),
+        wheels: [("six-1.16.0-py3-none-any.whl".to_owned(), of_wheel.clone())].into(),
+    };
+    let manifest = BundleManifest { dependencies: vec![locked("3.11"), locked("3.12")], ..manifest(&files) };
+    let (mut out, all) = (Vec::new(), [lock.clone(), wheel.clone(), b"x".to_vec()]);
+    write(&mut out, &manifest, &[], of(all.iter())).unwrap();
+    let mut read = read_all(&out).unwrap();
+    assert_eq!(read.remove(0).0, MANIFEST_FILE);
+    let mut packages = vec![
+        (format!("{PACKAGES_FOLDER}/{}", digest_of(&lock)), lock),
+        (format!("{PACKAGES_FOLDER}/{}", digest_of(&wheel)), wheel),
+    ];
+    packages.sort();
+    assert_eq!(read, [packages, vec![("worker.py".to_owned(), b"x".to_vec())]].concat());
 }
 
 proptest! {

@@ -1,11 +1,13 @@
 //! Writes an archive; the same files give the same bytes.
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use flate2::Crc;
+use manta_types::{Blob, Digest};
 
 use super::{
-    ARCHIVE_BYTES_MAX, ArchiveError, CENTRAL, END, FLAG_UTF8, HOST_UNIX, LOCAL, MANIFEST_FILE, REGULAR,
-    SIGNATURES_FOLDER, STORED, VERSION_NEEDED, of_entry, whole,
+    ARCHIVE_BYTES_MAX, ArchiveError, CENTRAL, END, FLAG_UTF8, HOST_UNIX, LOCAL, MANIFEST_FILE, PACKAGES_FOLDER,
+    REGULAR, SIGNATURES_FOLDER, STORED, VERSION_NEEDED, of_entry, whole,
 };
 use crate::BundleManifest;
 use crate::path::fold;
@@ -14,7 +16,8 @@ use crate::path::fold;
 const DATE: u16 = 1 << 5 | 1;
 const MODE: u32 = REGULAR | 0o644;
 
-/// Writes a bundle: its manifest, its signatures, then its files as the manifest lists them; `content` gives the bytes of one.
+/// Writes a bundle: its manifest, its signatures, its locks and wheels, then its files as the manifest lists them; `content` gives the
+/// bytes of one.
 ///
 /// # Errors
 /// When a file has the manifest's name, the archive would be too large, or reading or writing fails.
@@ -22,18 +25,20 @@ pub fn write(
     out: &mut impl Write,
     manifest: &BundleManifest,
     signatures: &[String],
-    mut content: impl FnMut(&str) -> std::io::Result<Vec<u8>>,
+    mut content: impl FnMut(&Blob) -> std::io::Result<Vec<u8>>,
 ) -> Result<(), ArchiveError> {
-    let size = manifest.total_bytes();
+    // A wheel of two locks is there once.
+    let packages: BTreeMap<Digest, Blob> = manifest.dependency_blobs().map(|(_, blob)| (blob.digest, blob)).collect();
+    let size = packages.values().fold(manifest.total_bytes(), |sum, blob| sum.saturating_add(blob.size));
     if size > ARCHIVE_BYTES_MAX {
         return Err(whole(format!(
-            "would hold {size} bytes of files; {ARCHIVE_BYTES_MAX} are the limit: publish the folder itself"
+            "would hold {size} bytes of files and packages; {ARCHIVE_BYTES_MAX} are the limit: publish the folder itself"
         )));
     }
-    let reserved = [fold(MANIFEST_FILE), fold(SIGNATURES_FOLDER)];
+    let reserved = [MANIFEST_FILE, SIGNATURES_FOLDER, PACKAGES_FOLDER].map(fold);
     let is_reserved = |path: &&String| reserved.iter().any(|name| fold(path).split('/').next() == Some(name));
     if let Some(path) = manifest.files.keys().find(is_reserved) {
-        return Err(of_entry(path, "has the name of the archive's own manifest or signatures; rename it"));
+        return Err(of_entry(path, "has the name of the archive's own manifest, signatures or packages; rename it"));
     }
     let (mut directory, mut offset) = (Vec::new(), 0);
     offset += entry(out, &mut directory, offset, MANIFEST_FILE, &manifest.canonical_bytes())?;
@@ -41,10 +46,13 @@ pub fn write(
         let name = format!("{SIGNATURES_FOLDER}/{number}.json");
         offset += entry(out, &mut directory, offset, &name, signature.as_bytes())?;
     }
-    for path in manifest.files.keys() {
-        offset += entry(out, &mut directory, offset, path, &content(path)?)?;
+    for (digest, blob) in &packages {
+        offset += entry(out, &mut directory, offset, &format!("{PACKAGES_FOLDER}/{digest}"), &content(blob)?)?;
     }
-    let count = u16::try_from(manifest.files.len() + signatures.len() + 1)
+    for (path, blob) in &manifest.files {
+        offset += entry(out, &mut directory, offset, path, &content(blob)?)?;
+    }
+    let count = u16::try_from(manifest.files.len() + packages.len() + signatures.len() + 1)
         .map_err(|_| whole("would hold more than 65535 entries"))?;
     let mut end = Vec::new();
     put(&mut end, &[Field::Long(END), Field::Short(0), Field::Short(0), Field::Short(count), Field::Short(count)]);

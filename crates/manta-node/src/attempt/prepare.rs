@@ -6,7 +6,7 @@ use std::time::Duration;
 use manta_api::AttemptInputs;
 use manta_api::audit::{AuditEntry, AuditWork};
 use manta_image::Program;
-use manta_module::{BundleManifest, Entry};
+use manta_module::{BundleManifest, Entry, Locked};
 use manta_types::runtime::is_same_architecture;
 use manta_types::{AttemptFailure, OutcomeClass, PythonRange};
 use tokio::time::Instant;
@@ -139,9 +139,7 @@ async fn layer(
     let runtime = environment.runtime().ok_or_else(|| {
         refuse(format!("which Python and C library the image `{image}` on node `{name}` has cannot be told, so no lock can be chosen"))
     })?;
-    // The newest that runs here: its wheels were made for a machine most like this one.
-    let fitting = locks.iter().filter(|locked| runtime.runs(&locked.runtime())).max_by_key(|locked| locked.runtime());
-    let locked = fitting.ok_or_else(|| {
+    let locked = Locked::fitting(locks, &runtime).ok_or_else(|| {
         let locked = locks.iter().map(|locked| locked.runtime().to_string()).collect::<Vec<_>>().join(" and ");
         refuse(format!(
             "the module's dependencies are locked for {locked}; the image `{image}` on node `{name}` is {runtime}"

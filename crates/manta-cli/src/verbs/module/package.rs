@@ -62,24 +62,18 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
 }
 
 /// Writes a package's archive beside its place, syncs it, and only then gives it its name; how many bytes it has.
-/// A package with dependencies is refused: it would not be whole.
 pub(super) fn write(package: &Package, output: &Path) -> Result<u64, Failure> {
     let manifest = package.manifest();
-    if !manifest.dependencies.is_empty() {
-        let words = format!("module `{}` has dependencies, and an archive holds no wheels", manifest.name);
-        let failure = Failure::new(ErrorCode::Dependencies, words);
-        return Err(failure.hint("publish it: `manta module publish` takes its wheels along"));
-    }
     let failed = |error: std::io::Error| Failure::file("the archive cannot be written:", output, &error);
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::Builder::new().prefix(".manta-").tempfile_in(folder).map_err(failed)?;
     let mut buffered = std::io::BufWriter::new(file);
-    zip::write(&mut buffered, manifest, &package.signatures, |path| package.read(path)).map_err(
-        |error| match error {
+    zip::write(&mut buffered, manifest, &package.signatures, |blob| package.read_blob(blob)).map_err(|error| {
+        match error {
             ArchiveError::Io(error) => failed(error),
             other => Failure::new(ErrorCode::InvalidSwarm, other.to_string()),
-        },
-    )?;
+        }
+    })?;
     let mut file = buffered.into_inner().map_err(|error| failed(error.into_error()))?;
     file.flush().and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     let size = file.as_file().metadata().map_err(failed)?.len();
