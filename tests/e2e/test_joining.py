@@ -79,6 +79,8 @@ def test_three_commands_from_nothing_make_a_federation(manta, cluster):
     swarm = ended.documents()[-1]["swarm"]["id"]
     cluster.wait_for(swarm, "succeeded")
     assert cluster.identity("a")["manager"] == cluster.secure_url
+    noted = manta("audit", "--json", environment=cluster.as_secure_user)
+    assert all(route in noted.out for route in ("/join-tokens", "/v1/join")), noted.text
     mode = (manta.root / "n-a" / "identity.json").stat().st_mode & 0o777
     assert mode == 0o600, oct(mode)
     cluster.nodes["a"].stop()
@@ -143,7 +145,7 @@ def test_certificates_are_renewed_by_themselves_on_both_sides(manta):
 def test_a_copied_directory_is_noticed_and_flagged(manta, cluster):
     cluster.join("a", *cluster.token("--name", "a"))
     cluster.wait_for_nodes("a")
-    shutil.copytree(manta.root / "n-a", manta.root / "n-copy")
+    shutil.copytree(manta.root / "n-a", manta.root / "n-copy", ignore=shutil.ignore_patterns("*.sock"))
     cluster.nodes["copy"] = manta.start("node", "run", "--data-dir", manta.root / "n-copy")
 
     def look():
@@ -180,10 +182,12 @@ class Proxy:
         method, target, _ = head.decode().split(" ", 2)
         self.targets.append((method, target))
         host, port = target.rsplit(":", 1)
-        server = socket.create_connection((host, int(port)))
-        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        threading.Thread(target=self._carry, args=(server, client), daemon=True).start()
-        self._carry(client, server)
+        with client, socket.create_connection((host, int(port))) as server:
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=self._carry, args=(server, client), daemon=True)
+            back.start()
+            self._carry(client, server)
+            back.join()
 
     @staticmethod
     def _carry(source, target):

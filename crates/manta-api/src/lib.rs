@@ -55,6 +55,6 @@ pub use rollout::{RollbackRequest, RolloutRequest, RolloutView};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{
     AttemptInputs, DistributionView, EventView, GlobalView, GpuView, InputResult, IterationView, LogLine, MissingInput,
-    NodeView, ResultView, SwarmView, TaskRunView, WaitingNode, WaitingView,
+    NOT_BELIEVED, NodeView, ResultView, SwarmView, TaskRunView, WaitingNode, WaitingView,
 };
 pub use why::{LinkView, TryView, WhyView};

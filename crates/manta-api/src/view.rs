@@ -224,6 +224,9 @@ pub struct GlobalView {
     pub blob: Blob,
 }
 
+/// How the note begins that says why a node's identity is doubted.
+pub const NOT_BELIEVED: &str = "not to be believed";
+
 /// A node, as shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NodeView {

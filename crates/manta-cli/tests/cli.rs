@@ -92,7 +92,7 @@ fn mistakes_on_the_command_line_exit_with_2() {
         &["--nodes, --node and --data mean nodes of this"],
     );
     check(&["why", "s", "--iteration", "1", "--manager", "unix:/x"], 6, &["no token"]);
-    check(&["ls", "--manager", "https://x"], 2, &["`https://x` is not a manager's address"]);
+    check(&["ls", "--manager", "ftp://x"], 2, &["`ftp://x` is not a manager's address"]);
     check(
         &["--json", "run", "x.py", "--bogus"],
         2,

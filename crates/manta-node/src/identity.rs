@@ -191,7 +191,7 @@ impl Identity {
 #[derive(Debug)]
 pub(crate) enum Credentials {
     Token(Token),
-    Certificate(Certified),
+    Certificate(Box<Certified>),
 }
 
 /// A certificate of the node's own, renewed at about half its life.
@@ -227,13 +227,8 @@ impl Credentials {
         tls.show(&identity.kept.certificate, &identity.kept.key).map_err(unusable)?;
         let client = Client::with_tls(endpoint.clone(), &tls, None, &identity.kept.cluster);
         let endpoint = endpoint.clone();
-        Ok(Self::Certificate(Certified {
-            identity: Mutex::new(identity),
-            tls,
-            client,
-            endpoint,
-            renewing: tokio::sync::Mutex::default(),
-        }))
+        let (identity, renewing) = (Mutex::new(identity), tokio::sync::Mutex::default());
+        Ok(Self::Certificate(Box::new(Certified { identity, tls, client, endpoint, renewing })))
     }
 
     /// A client that shows them.
@@ -323,7 +318,9 @@ impl Certified {
         let mut asking = identity;
         asking.kept.next_key = Some(key.clone());
         self.store(&asking).map_err(ours)?;
-        match self.client.renew_certificate(&RenewRequest { request }).await {
+        // Over a connection of its own: one that is open already may show the certificate before this one.
+        let client = Client::with_tls(self.endpoint.clone(), &self.tls, None, asking.cluster());
+        match client.renew_certificate(&RenewRequest { request }).await {
             Ok(view) => {
                 asking.kept.take(view, key);
                 self.store(&asking).map_err(ours)?;

@@ -169,7 +169,7 @@ impl Read<'_> {
 
     /// Refuses keys that mean nothing, with the nearest that does.
     fn known(&self, table: &dyn TableLike, whose: &str, known: &[&str]) -> Result<(), Failure> {
-        for (name, _) in table.iter().filter(|(name, _)| !known.contains(name)) {
+        if let Some((name, _)) = table.iter().find(|(name, _)| !known.contains(name)) {
             let (key, _) = table.get_key_value(name).expect("it was just listed");
             let failure = self.mistake(key, &format!("`{}` is no key of {whose}", one_line(name, 64)));
             return Err(match nearest(name, known.iter().copied()) {

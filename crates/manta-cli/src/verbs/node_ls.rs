@@ -1,6 +1,7 @@
 //! `manta node ls`: the nodes of a cluster.
 use std::process::ExitCode;
 
+use manta_api::NOT_BELIEVED;
 use manta_api::version::SCHEMA_VERSION;
 use serde_json::json;
 
@@ -24,12 +25,15 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if nodes.is_empty() {
-        out::say("there are no nodes yet; `manta node run --manager URL --token-file FILE --data NAME=PATH` adds one");
+        out::say("there are no nodes yet; `manta node token` prints the command that adds one");
         return Ok(ExitCode::SUCCESS);
     }
     let columns = ["NAME", "STATE", "DUTY", "ATTEMPTS", "DATASETS", "GPUS", "HEARD", "TIER", "ENGINE", "LABELS"];
     let mut table = Table::new(&columns);
+    let mut doubts = Vec::new();
     for node in nodes {
+        let flags = node.notes.iter().filter(|note| note.starts_with(NOT_BELIEVED));
+        doubts.extend(flags.map(|note| format!("node `{}` is {note}", node.name)));
         let heard = node.heard_s.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0} s ago"));
         let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let attempts = format!("{}/{}", node.attempts, node.slots);
@@ -48,5 +52,6 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         ]);
     }
     out::put(&table.render(out::width()))?;
+    doubts.iter().for_each(|doubt| out::complain(doubt));
     Ok(ExitCode::SUCCESS)
 }

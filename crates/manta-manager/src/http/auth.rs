@@ -46,13 +46,17 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         return respond(&error.into());
     }
     request.extensions_mut().insert(identity.clone());
-    if !row.is_some_and(|row| row.is_change) {
+    if !row.is_some_and(Route::is_noted) {
         return next.run(request).await;
     }
     // Whoever goes away over the answer does not get out of the record.
     let answering = tokio::spawn(async move {
         let response = next.run(request).await;
-        app.people.note(asked.entry_of(&identity, &response)).await.map(|()| response)
+        let entry = asked.entry_of(&identity, &response);
+        // Strangers cannot fill the log: what they are refused is counted beyond a limit, as every denial is.
+        let is_denial = identity == Identity::Nobody && !response.status().is_success();
+        let noted = if is_denial { app.people.note_denial(entry).await } else { app.people.note(entry).await };
+        noted.map(|()| response)
     });
     match answering.await {
         Ok(Ok(response)) => response,

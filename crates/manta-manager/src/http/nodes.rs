@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use manta_api::{ErrorCode, LabelRequest, NodeDetailView, NodeRemovedView, NodeView, Problem};
+use manta_api::{ErrorCode, LabelRequest, NOT_BELIEVED, NodeDetailView, NodeRemovedView, NodeView, Problem};
 use manta_types::NodeName;
 use manta_types::name::{NameError, check_name, nearest};
 
@@ -24,7 +24,7 @@ pub(super) async fn list(app: App, _call: Call) -> Answer {
 fn flagged(app: &App, mut node: NodeView) -> NodeView {
     let flag = app.identities.as_ref().and_then(|identities| identities.members.flag_of(&node.name));
     if let Some(flag) = flag {
-        node.notes.insert(0, format!("not to be believed: {flag}"));
+        node.notes.insert(0, format!("{NOT_BELIEVED}: {flag}"));
     }
     node
 }
@@ -40,6 +40,9 @@ pub(super) async fn show(app: App, call: Call) -> Answer {
 
 pub(super) async fn label(app: App, mut call: Call) -> Answer {
     let body = call.bytes().await?;
+    let request = [format!("label {} ", call.param("name")).as_bytes(), &body].concat();
+    // A key that is none comes before a body that is none.
+    call.idempotency(&request)?;
     let asked: LabelRequest = parse("request's body", &body)?;
     let bad = |error: NameError| Problem::new(ErrorCode::BadRequest, error.to_string());
     for (key, value) in &asked.set {
@@ -49,7 +52,6 @@ pub(super) async fn label(app: App, mut call: Call) -> Answer {
         let sentence = format!("{} labels at once; {LABELS_MAX} are the limit", asked.set.len());
         return Err(Problem::new(ErrorCode::BadRequest, sentence));
     }
-    let request = [format!("label {} ", call.param("name")).as_bytes(), &body].concat();
     change(&app, call, request, |node| Change::Label(node, asked)).await
 }
 

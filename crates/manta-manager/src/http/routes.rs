@@ -61,6 +61,13 @@ pub(super) struct Route {
     pub(super) is_change: bool,
 }
 
+impl Route {
+    /// Whether the audit log has it: what changes something, and what lets a node in.
+    pub(super) fn is_noted(&self) -> bool {
+        self.is_change || matches!(self.path, "/v1/join" | "/v1/clusters/{cluster}/join-tokens")
+    }
+}
+
 const VIEWER: Access = Access::Users(Role::Viewer);
 const DEVELOPER: Access = Access::Users(Role::Developer);
 const OPERATOR: Access = Access::Users(Role::Operator);
