@@ -167,8 +167,8 @@ MUTANTS = (
         "packing",
         (52, 54, 55),
         "_trace_document.py",
-        '"name": merged.name,',
-        '"name": f"{merged.name}{os.urandom(4).hex()}",',
+        '"name": module.name,',
+        '"name": f"{module.name}{os.urandom(4).hex()}",',
     ),
     Mutant(
         "results collected",
