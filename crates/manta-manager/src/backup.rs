@@ -112,7 +112,7 @@ pub fn backup(data_dir: &Path, to: &Path) -> Result<Backup, ManagerError> {
         copy_file(&data_dir.join(secret), &draft.path.join(secret))?;
     }
     let from = DirBlobs::beside(&data_dir.join(BLOBS));
-    let reach = reachable(&copy, &from)?;
+    let reach = reachable(&copy, None, &from)?;
     let (blobs, mut missing) = copy_blobs(reach.marked.iter(), &from, &draft.path)?;
     missing.retain(|digest| reach.wanted.contains(digest));
     let mut files = Vec::new();
@@ -226,7 +226,7 @@ pub fn scrub(data_dir: &Path) -> Result<Scrubbed, ManagerError> {
     }
     // Nothing is swept while it is looked for.
     let _lock = SweepLock::shared(data_dir)?;
-    for digest in reachable(&reader, &blobs)?.wanted {
+    for digest in reachable(&reader, None, &blobs)?.wanted {
         if blobs.size(&digest)?.is_none() {
             found.damage.push(format!("blob `{digest}` is named by the state and missing"));
         }

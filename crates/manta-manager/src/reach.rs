@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use manta_module::BundleManifest;
 use manta_store::{BlobError, BlobStore, StateReader};
-use manta_types::{Blob, Digest};
+use manta_types::{Blob, ClusterId, Digest};
 use serde::Deserialize;
 
 use crate::ManagerError;
@@ -44,15 +44,20 @@ pub(crate) struct Swept {
     pub(crate) bytes: u64,
 }
 
-/// Every blob that a stored row names, and what belongs to the bundles among them.
+/// Every blob that a stored row of a cluster names, and what belongs to the bundles among them; of the first cluster where none
+/// is named. Each has its own blobs.
 ///
 /// # Errors
 /// When a row cannot be read.
-pub(crate) fn reachable(reader: &StateReader, blobs: &dyn BlobStore) -> Result<Reach, ManagerError> {
+pub(crate) fn reachable(
+    reader: &StateReader,
+    of: Option<&ClusterId>,
+    blobs: &dyn BlobStore,
+) -> Result<Reach, ManagerError> {
     let mut reach = Reach::default();
     let mut bundles = BTreeSet::new();
     let mut unreadable = None;
-    reader.submissions(|text| match serde_json::from_str::<Submitted>(text) {
+    reader.submissions(of, |text| match serde_json::from_str::<Submitted>(text) {
         Ok(submission) => {
             bundles.extend(submission.modules.into_iter().map(|module| module.bundle));
             reach.wanted.extend(submission.globals.values().map(|blob| blob.digest));
@@ -62,7 +67,7 @@ pub(crate) fn reachable(reader: &StateReader, blobs: &dyn BlobStore) -> Result<R
     if let Some(error) = unreadable {
         return Err(ManagerError::Unreadable { what: "submission of a swarm".to_owned(), problem: error.to_string() });
     }
-    reader.bundles(|digest| {
+    reader.bundles(of, |digest| {
         bundles.insert(digest);
     })?;
     for digest in bundles {
@@ -76,10 +81,10 @@ pub(crate) fn reachable(reader: &StateReader, blobs: &dyn BlobStore) -> Result<R
         }
         reach.wanted.insert(digest);
     }
-    reader.outputs(|digest| {
+    reader.outputs(of, |digest| {
         reach.wanted.insert(digest);
     })?;
-    reader.digests(|digest| {
+    reader.digests(of, |digest| {
         reach.marked.insert(digest);
     })?;
     reach.marked.extend(&reach.wanted);

@@ -123,7 +123,7 @@ impl Upkeep {
         let (dir, blobs) = (self.dir.clone(), Arc::clone(&self.blobs));
         let swept = blocking(move || {
             let Some(_lock) = SweepLock::alone(&dir)? else { return Ok(None) };
-            let reach = reachable(&StateReader::open(&dir)?, blobs.as_ref())?;
+            let reach = reachable(&StateReader::open(&dir)?, None, blobs.as_ref())?;
             crash_point!("manager.sweep.marked");
             sweep(&reach, blobs.as_ref(), hastened(limits::BLOB_HELD)).map(Some)
         });

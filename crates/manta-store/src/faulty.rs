@@ -2,8 +2,8 @@
 use manta_types::{AttemptId, ClusterId, Event, SwarmId};
 
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NodeRecord, ResultRecord, StateStore,
-    StoreError, SwarmRecord, Transaction,
+    AttemptRecord, ClusterRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NodeRecord, ResultRecord,
+    StateStore, StoreError, SwarmRecord, Transaction,
 };
 
 /// On which side of the work a call fails.
@@ -56,6 +56,10 @@ impl<S: StateStore> StateStore for Faulty<S> {
 
     fn generation(&mut self) -> Result<u64, StoreError> {
         self.call(StateStore::generation)
+    }
+
+    fn clusters(&mut self) -> Result<Vec<ClusterRecord>, StoreError> {
+        self.call(StateStore::clusters)
     }
 
     fn swarms(&mut self, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {

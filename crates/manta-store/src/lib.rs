@@ -29,7 +29,8 @@ pub use identities::{CertificateRecord, Enrolment, IdentityStore, JoinTokenRecor
 pub use logs::{LogFilter, LogStore};
 pub use memory::MemoryStore;
 pub use record::{
-    AttemptRecord, GlobalRecord, KeyRecord, ModuleRecord, NewSwarm, NodeRecord, ResultRecord, SwarmRecord,
+    AttemptRecord, ClusterChange, ClusterRecord, GlobalRecord, KeyRecord, ModuleRecord, NewSwarm, NodeRecord,
+    ResultRecord, SwarmRecord,
 };
 pub use sqlite::{SqliteStore, StateReader};
 pub use state::{StateStore, Transaction};

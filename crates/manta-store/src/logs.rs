@@ -139,6 +139,18 @@ impl LogStore {
         Ok(purging.commit()?)
     }
 
+    /// Removes the logs of all swarms of a cluster.
+    ///
+    /// # Errors
+    /// When the storage fails; then nothing was removed.
+    pub fn forget(&mut self, cluster: &ClusterId) -> Result<(), StoreError> {
+        let purging = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for table in ["log_lines", "log_ends"] {
+            purging.execute(&format!("DELETE FROM {table} WHERE cluster_id = ?1"), [cluster.as_str()])?;
+        }
+        Ok(purging.commit()?)
+    }
+
     /// Copies the logs of a data directory, as of one moment, into a new file of another, whether a manager writes them or
     /// not; where there are none, nothing is made.
     ///

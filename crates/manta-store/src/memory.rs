@@ -5,14 +5,16 @@ use manta_types::event::{GlobalWrite, Published};
 use manta_types::{AttemptId, ClusterId, Event, NodeName, SwarmEvent, SwarmId};
 
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NewSwarm, NodeRecord, ResultRecord, StateStore,
-    StoreError, SwarmRecord, Transaction,
+    AttemptRecord, ClusterChange, ClusterRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NewSwarm,
+    NodeRecord, ResultRecord, StateStore, StoreError, SwarmRecord, Transaction,
 };
 
 /// The state of clusters in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     clusters: BTreeMap<ClusterId, Cluster>,
+    /// Those beyond the first.
+    added: BTreeMap<ClusterId, ClusterRecord>,
     /// Takes the fence out, so that the simulation can show that it notices.
     #[cfg(feature = "planted-bugs")]
     pub accept_stale_attempts: bool,
@@ -124,7 +126,7 @@ impl Cluster {
     }
 
     fn apply(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
-        let Transaction { swarms, events, nodes, modules, keys, purged, keys_before_ms } = transaction;
+        let Transaction { swarms, events, nodes, modules, keys, purged, keys_before_ms, clusters: _ } = transaction;
         swarms.iter().try_for_each(|swarm| self.add_swarm(swarm))?;
         nodes.iter().try_for_each(|node| self.put_node(node))?;
         modules.iter().try_for_each(|module| self.put_module(module))?;
@@ -311,12 +313,26 @@ impl StateStore for MemoryStore {
         let outcome = cluster.apply(transaction);
         if outcome.is_err() {
             cluster.undo(transaction, before);
+            return outcome;
+        }
+        for change in &transaction.clusters {
+            match change {
+                ClusterChange::Put(record) => drop(self.added.insert(record.name.clone(), record.clone())),
+                ClusterChange::Gone(name) => {
+                    self.added.remove(name);
+                    self.clusters.remove(name);
+                }
+            }
         }
         outcome
     }
 
     fn generation(&mut self) -> Result<u64, StoreError> {
         Ok(1)
+    }
+
+    fn clusters(&mut self) -> Result<Vec<ClusterRecord>, StoreError> {
+        Ok(self.added.values().cloned().collect())
     }
 
     fn swarms(&mut self, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {

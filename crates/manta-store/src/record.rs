@@ -1,5 +1,25 @@
 //! The records that a [`StateStore`](crate::StateStore) takes and gives.
-use manta_types::{AttemptId, Blob, NodeDuty, NodeId, NodeName, SwarmId};
+use manta_types::{AttemptId, Blob, ClusterId, NodeDuty, NodeId, NodeName, SwarmId};
+
+/// A cluster beyond the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterRecord {
+    /// Its name.
+    pub name: ClusterId,
+    /// Wall clock, ms since 1970.
+    pub created_ms: u64,
+    /// Whether it is going: nothing of it is served any more, and what is left of it is removed.
+    pub is_removing: bool,
+}
+
+/// A change of which clusters there are beyond the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterChange {
+    /// A cluster is new, or is going from now on.
+    Put(ClusterRecord),
+    /// A cluster goes with every row of it that is left. Its swarms were purged before.
+    Gone(ClusterId),
+}
 
 /// A swarm as it was submitted.
 #[derive(Debug, Clone, PartialEq)]

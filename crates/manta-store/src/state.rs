@@ -2,12 +2,12 @@
 use manta_types::{AttemptId, ClusterId, Event, SwarmId};
 
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NewSwarm, NodeRecord, ResultRecord, StoreError,
-    SwarmRecord,
+    AttemptRecord, ClusterChange, ClusterRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NewSwarm,
+    NodeRecord, ResultRecord, StoreError, SwarmRecord,
 };
 
 /// Changes that become durable together, or not at all; applied in the order swarms, nodes, modules, events,
-/// keys, purged, forgotten keys.
+/// keys, purged, forgotten keys, clusters.
 ///
 /// The store derives its fence rows from the events themselves: `AttemptOffered` makes `(swarm, iteration, task, slot)`
 /// belong to that attempt and epoch (which must be higher than before, and the slot not accepted); `AttemptAccepted`
@@ -28,6 +28,8 @@ pub struct Transaction {
     pub purged: Vec<SwarmId>,
     /// Keys that belong to no swarm and were used before this moment go; wall clock, ms since 1970. At 0 all stay.
     pub keys_before_ms: u64,
+    /// Clusters beyond the first that begin to exist, or go.
+    pub clusters: Vec<ClusterChange>,
 }
 
 /// Bits of a generation that are chance.
@@ -46,8 +48,8 @@ pub fn generation_after(last: u64, wall_ms: u64, chance: u32) -> u64 {
 impl Transaction {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { swarms, events, nodes, modules, keys, purged, keys_before_ms } = self;
-        let is_still = swarms.is_empty() && events.is_empty() && nodes.is_empty();
+        let Self { swarms, events, nodes, modules, keys, purged, keys_before_ms, clusters } = self;
+        let is_still = swarms.is_empty() && events.is_empty() && nodes.is_empty() && clusters.is_empty();
         is_still && modules.is_empty() && keys.is_empty() && purged.is_empty() && *keys_before_ms == 0
     }
 }
@@ -66,6 +68,12 @@ pub trait StateStore: Send {
     /// # Errors
     /// When the storage fails.
     fn generation(&mut self) -> Result<u64, StoreError>;
+
+    /// The clusters beyond the first, by name.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn clusters(&mut self) -> Result<Vec<ClusterRecord>, StoreError>;
 
     /// All swarms, in the order in which they were committed.
     ///

@@ -68,6 +68,11 @@ impl Known {
             AccessChange::Quota(cluster, quota, None) => {
                 self.quotas.remove(&(cluster, quota));
             }
+            AccessChange::ClusterGone(cluster) => {
+                self.users.retain(|(of, _), _| *of != cluster);
+                self.tokens.retain(|_, token| token.cluster != cluster);
+                self.quotas.retain(|(of, _), _| *of != cluster);
+            }
             AccessChange::Key(_) | AccessChange::KeysBefore(_) => {}
         }
     }

@@ -104,7 +104,7 @@ impl World {
 
     fn mark(&mut self) {
         let reader = StateReader::open(self.dir.path()).unwrap();
-        self.marked = Some(reachable(&reader, &self.blobs).unwrap());
+        self.marked = Some(reachable(&reader, None, &self.blobs).unwrap());
     }
 
     fn sweep(&mut self) {
@@ -176,7 +176,7 @@ fn a_bundle_that_cannot_be_read_keeps_everything() {
     };
     spoil(&world.blobs.path(&manifest));
     let reader = StateReader::open(world.dir.path()).unwrap();
-    let reach = reachable(&reader, &world.blobs).unwrap();
+    let reach = reachable(&reader, None, &world.blobs).unwrap();
     assert_eq!(reach.unread, [manifest]);
     let before = world.blobs.digests(None, usize::MAX).unwrap();
     sweep(&reach, &world.blobs, Duration::ZERO).unwrap_err();

@@ -100,6 +100,8 @@ pub enum AccessChange {
     Key(AccessKey),
     /// Keys that were used before this moment go; wall clock, ms since 1970.
     KeysBefore(u64),
+    /// A cluster goes, with its users, tokens, quotas and keys; what is on record of it stays.
+    ClusterGone(ClusterId),
 }
 
 /// Users, tokens and the audit log of a manager. All calls block; a change is durable when its call returns.
@@ -313,6 +315,11 @@ fn write(db: &Connection, change: &AccessChange) -> Result<(), StoreError> {
             .execute(params![cluster.as_str(), key, request, answer, used_ms])?,
         AccessChange::KeysBefore(before_ms) => {
             db.prepare_cached("DELETE FROM access_keys WHERE used_ms < ?1")?.execute(params![before_ms])?
+        }
+        AccessChange::ClusterGone(cluster) => {
+            let tables = ["tokens", "users", "quotas", "access_keys"];
+            let delete = |table| db.execute(&format!("DELETE FROM {table} WHERE cluster_id = ?1"), [cluster.as_str()]);
+            tables.into_iter().map(delete).sum::<Result<usize, _>>()?
         }
     };
     Ok(())

@@ -49,6 +49,29 @@ fn damage_after(sql: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_cluster_goes_with_its_users_and_its_record_stays() {
+    let mut store = logged();
+    let other = ClusterId::new("other").unwrap();
+    let there = UserRecord { cluster: other.clone(), ..user("ada", Role::Admin) };
+    let key =
+        AccessKey { cluster: other.clone(), key: "k".into(), request: "r".into(), answer: "{}".into(), used_ms: 1 };
+    let changes = [
+        AccessChange::User(user("ada", Role::Developer)),
+        AccessChange::Token(token("t1", "ada")),
+        AccessChange::User(there),
+        AccessChange::Token(TokenRecord { cluster: other.clone(), ..token("t2", "ada") }),
+        AccessChange::Quota(other.clone(), Quota::Nodes, Some(1)),
+        AccessChange::Key(key),
+        AccessChange::ClusterGone(other.clone()),
+    ];
+    store.apply(&changes).unwrap();
+    assert_eq!(store.users().unwrap(), [user("ada", Role::Developer)]);
+    assert_eq!(store.tokens().unwrap(), [token("t1", "ada")]);
+    assert_eq!((store.quotas().unwrap(), store.key(&other, "k").unwrap()), (vec![], None));
+    assert_eq!(store.audit_verdict().unwrap().records, 6);
+}
+
+#[test]
 fn users_and_tokens_outlive_a_restart_and_go_together() {
     let dir = tempfile::tempdir().unwrap();
     let changes = [

@@ -8,8 +8,8 @@ use super::sample::{
     offered, offered_in, published, swarm, swarm_id, write,
 };
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NodeRecord, ResultRecord, StateStore,
-    StoreError, SwarmRecord, Transaction,
+    AttemptRecord, ClusterChange, ClusterRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NodeRecord,
+    ResultRecord, StateStore, StoreError, SwarmRecord, Transaction,
 };
 
 /// A fresh store under test.
@@ -56,6 +56,7 @@ macro_rules! state_conformance {
             a_purged_swarm_leaves_nothing
             only_swarms_that_have_ended_are_purged
             clusters_do_not_see_each_other
+            a_cluster_goes_with_all_that_is_its_own
             a_generation_stays_until_a_restore
             what_was_committed_survives_reopening
         );
@@ -492,6 +493,31 @@ pub fn clusters_do_not_see_each_other(bench: &mut dyn Bench) {
     bench.store().commit(&other, &all).expect("the same ids are free in another cluster");
     let (here, there) = (read(bench), everything(bench.store(), &other).expect("both can be read"));
     assert_eq!(here, there);
+}
+
+pub fn a_cluster_goes_with_all_that_is_its_own(bench: &mut dyn Bench) {
+    let name = ClusterId::new("other").expect("letters are a name");
+    let record = |is_removing| ClusterRecord { name: name.clone(), created_ms: 5, is_removing };
+    let change = |clusters: Vec<ClusterChange>| Transaction { clusters, ..Transaction::default() };
+    commit(bench, &Transaction { keys: vec![key("add", "", None)], ..change(vec![ClusterChange::Put(record(false))]) });
+    let mut all = new_swarm(1, every_kind());
+    all.nodes = vec![node(1, "{}")];
+    all.modules = vec![module("worker", "1.0.0", 1)];
+    all.keys = vec![key("stop", "", Some(1)), key("drain", "", None)];
+    commit(bench, &all);
+    bench.store().commit(&name, &all).expect("the same names are free in another cluster");
+    let here = read(bench);
+    commit(bench, &change(vec![ClusterChange::Put(record(true))]));
+    bench.reopen();
+    assert_eq!(bench.store().clusters().expect("clusters can be listed"), [record(true)]);
+    commit(bench, &change(vec![ClusterChange::Gone(name.clone())]));
+    bench.reopen();
+    assert_eq!(bench.store().clusters().expect("clusters can be listed"), []);
+    let there = everything(bench.store(), &name).expect("a cluster that is gone can be read");
+    assert_eq!((there, read(bench)), (Everything::default(), here));
+    assert!(find_key(bench, "add").is_some());
+    assert_eq!(bench.store().idempotency(&name, "drain").expect("keys can be read"), None);
+    bench.store().commit(&name, &all).expect("and its name is free again");
 }
 
 pub fn what_was_committed_survives_reopening(bench: &mut dyn Bench) {

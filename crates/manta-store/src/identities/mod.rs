@@ -135,6 +135,29 @@ impl IdentityStore {
         Ok(writing.commit()?)
     }
 
+    /// The cluster that a token lets nodes into, used or not.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn cluster_of(&mut self, token: [u8; 8]) -> Result<Option<ClusterId>, StoreError> {
+        let mut select = self.connection.prepare_cached("SELECT cluster_id FROM join_tokens WHERE token_id = ?1")?;
+        let name: Option<String> = select.query_row(params![token], |row| row.get(0)).optional()?;
+        let read = |name: String| ClusterId::new(&name);
+        name.map(read).transpose().map_err(|error| corrupt("the cluster of a token to join with", &error.to_string()))
+    }
+
+    /// Forgets all that lets nodes into a cluster, and who joined it.
+    ///
+    /// # Errors
+    /// When the storage fails; then nothing was changed.
+    pub fn forget(&mut self, cluster: &ClusterId) -> Result<(), StoreError> {
+        let writing = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for table in ["join_tokens", "enrolments", "certificates"] {
+            writing.execute(&format!("DELETE FROM {table} WHERE cluster_id = ?1"), [cluster.as_str()])?;
+        }
+        Ok(writing.commit()?)
+    }
+
     /// A token, used or not.
     ///
     /// # Errors

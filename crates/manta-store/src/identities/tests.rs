@@ -54,6 +54,26 @@ fn a_token_lets_one_node_in_and_says_who_that_was() {
 }
 
 #[test]
+fn a_token_says_its_cluster_and_one_that_goes_takes_its_nodes_along() {
+    let (first, other) = (ClusterId::default(), ClusterId::new("other").unwrap());
+    let mut store = IdentityStore::in_memory().unwrap();
+    store.add_token(&first, &new_token(1), 0).unwrap();
+    store.add_token(&other, &new_token(2), 0).unwrap();
+    assert_eq!(store.cluster_of([1; 8]).unwrap(), Some(first.clone()));
+    assert_eq!(store.cluster_of([2; 8]).unwrap(), Some(other.clone()));
+    assert_eq!(store.cluster_of([3; 8]).unwrap(), None);
+    let unknown = store.join(&first, [2; 8], &enrolled("a", 1), &issued(1, "a", 1, None)).unwrap();
+    assert_eq!(unknown, Joined::UnknownToken, "it is the other cluster's");
+    for (cluster, token) in [(&first, 1), (&other, 2)] {
+        let joined = store.join(cluster, [token; 8], &enrolled("a", 1), &issued(1, "a", 1, None)).unwrap();
+        assert_eq!(joined, Joined::Done, "a name is free in each");
+    }
+    store.forget(&other).unwrap();
+    assert_eq!((store.enrolments(&other).unwrap(), store.cluster_of([2; 8]).unwrap()), (vec![], None));
+    assert_eq!(store.enrolments(&first).unwrap(), [enrolled("a", 1)]);
+}
+
+#[test]
 fn a_name_belongs_to_the_directory_that_joined_under_it() {
     let cluster = ClusterId::default();
     let mut store = IdentityStore::in_memory().unwrap();

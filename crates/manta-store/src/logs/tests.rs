@@ -36,6 +36,19 @@ fn filled() -> (LogStore, Vec<LogLine>) {
 }
 
 #[test]
+fn the_logs_of_a_cluster_go_and_those_of_others_stay() {
+    let (mut store, lines) = filled();
+    let other = manta_types::ClusterId::new("other").unwrap();
+    store.append(&other, swarm_id(1), &mut [line(1, "info"), line(2, "info")]).unwrap();
+    store.forget(&other).unwrap();
+    let read = |store: &mut LogStore, of| store.query(of, swarm_id(1), 0, &LogFilter::default(), usize::MAX).unwrap();
+    assert_eq!((read(&mut store, &other), read(&mut store, &cluster())), (vec![], lines));
+    let mut again = [line(1, "info")];
+    store.append(&other, swarm_id(1), &mut again).unwrap();
+    assert_eq!(again[0].seq, 1, "nor is it known how far they went");
+}
+
+#[test]
 fn lines_are_numbered_from_one_per_swarm_and_read_back() {
     let (mut store, lines) = filled();
     assert!(lines.iter().map(|line| line.seq).eq(1..=60));

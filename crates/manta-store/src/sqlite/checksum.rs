@@ -50,6 +50,9 @@ macro_rules! columns {
     (tallies) => {
         "counted, rows, folded"
     };
+    (clusters) => {
+        "cluster_id, created_ms, removing"
+    };
     (modules) => {
         "cluster_id, name, version, digest, size, about, publisher, published_ms, yanked, deprecated, tags, signatures"
     };

@@ -9,12 +9,12 @@ use rusqlite::{Connection, ToSql, params};
 use super::checksum::{Checksum, checksum_of, columns, put};
 use super::derive::Derivation;
 use super::tail::Tail;
-use super::{modules, nodes, query};
+use super::{clusters, modules, nodes, query};
 use crate::{CommitError, KeyRecord, NewSwarm, StoreError, Transaction};
 
 /// Writes everything or fails; the caller has begun a transaction and rolls it back on failure.
 pub(super) fn write(db: &Connection, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
-    let Transaction { swarms, events, nodes, modules, keys, purged, keys_before_ms } = transaction;
+    let Transaction { clusters: changed, swarms, events, nodes, modules, keys, purged, keys_before_ms } = transaction;
     swarms.iter().try_for_each(|swarm| add_swarm(db, cluster, swarm))?;
     nodes.iter().try_for_each(|node| nodes::put(db, cluster, node))?;
     modules.iter().try_for_each(|module| modules::put(db, cluster, module))?;
@@ -29,6 +29,7 @@ pub(super) fn write(db: &Connection, cluster: &ClusterId, transaction: &Transact
             params![cluster.as_str(), i64::try_from(*keys_before_ms).unwrap_or(i64::MAX)],
         )?;
     }
+    changed.iter().try_for_each(|change| clusters::change(db, change))?;
     Ok(())
 }
 

@@ -89,6 +89,11 @@ pub(super) fn state_to_6(db: &Connection) -> Result<(), StoreError> {
     Ok(db.execute_batch(include_str!("schema/state-6.sql"))?)
 }
 
+/// There are clusters beyond the first.
+pub(super) fn state_to_7(db: &Connection) -> Result<(), StoreError> {
+    Ok(db.execute_batch(include_str!("schema/state-7.sql"))?)
+}
+
 /// Lines have checksums.
 pub(crate) fn logs_to_2(db: &Connection) -> Result<(), StoreError> {
     db.execute_batch("ALTER TABLE log_lines RENAME TO old_log_lines")?;

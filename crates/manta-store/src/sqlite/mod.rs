@@ -5,6 +5,7 @@
 //! disk; `store` puts them together, and
 //! `reader` looks on beside it.
 pub(crate) mod checksum;
+mod clusters;
 mod commit;
 pub(crate) mod database;
 mod derive;

@@ -8,8 +8,11 @@ use rusqlite::{Connection, params};
 use super::database::{self, StoredId, check_structure, corrupt, named};
 use super::query::Parsed;
 use super::store::{STATE, STATE_FILE};
-use super::{query, tally};
-use crate::{MemoryStore, NewSwarm, StateStore, StoreError, Transaction};
+use super::{clusters, query, tally};
+use crate::{ClusterRecord, MemoryStore, NewSwarm, StateStore, StoreError, Transaction};
+
+/// Rows of the cluster `?1`, or of the first, whose name has no row, where that is nothing.
+const OF_CLUSTER: &str = "cluster_id = ?1 OR ?1 IS NULL AND cluster_id NOT IN (SELECT cluster_id FROM clusters)";
 
 /// A second pair of eyes on a data directory's state. It writes nothing and holds up nobody.
 #[derive(Debug)]
@@ -49,62 +52,68 @@ impl StateReader {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Shows every submission.
+    /// The clusters beyond the first, by name.
     ///
     /// # Errors
     /// When the storage fails.
-    pub fn submissions(&self, mut show: impl FnMut(&str)) -> Result<(), StoreError> {
-        self.texts("SELECT submission FROM swarms", &mut show)
+    pub fn clusters(&self) -> Result<Vec<ClusterRecord>, StoreError> {
+        clusters::all(&self.connection)
     }
 
-    /// Names every digest in any text that is stored: submissions, events, answers.
+    /// Shows every submission of a cluster; of the first where none is named, as everywhere here.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn submissions(&self, of: Option<&ClusterId>, mut show: impl FnMut(&str)) -> Result<(), StoreError> {
+        self.texts("SELECT submission FROM swarms", of, &mut show)
+    }
+
+    /// Names every digest in any text that is stored of a cluster: submissions, events, answers.
     ///
     /// Texts are searched for whatever looks like a digest, so that a kind of event that is yet to come cannot be forgotten
     /// here: what is named too much is kept too long, what is named too little would be lost.
     ///
     /// # Errors
     /// When the storage fails.
-    pub fn digests(&self, mut name: impl FnMut(Digest)) -> Result<(), StoreError> {
+    pub fn digests(&self, of: Option<&ClusterId>, mut name: impl FnMut(Digest)) -> Result<(), StoreError> {
         let _snapshot = self.connection.unchecked_transaction()?;
         for texts in
             ["SELECT submission FROM swarms", "SELECT event FROM events", "SELECT answer FROM idempotency_keys"]
         {
-            self.texts(texts, &mut |text| digests_in(text, &mut name))?;
+            self.texts(texts, of, &mut |text| digests_in(text, &mut name))?;
         }
         Ok(())
     }
 
-    /// Names the bundle of every published version of a module.
+    /// Names the bundle of every published version of a module of a cluster.
     ///
     /// # Errors
     /// When the storage fails.
-    pub fn bundles(&self, mut name: impl FnMut(Digest)) -> Result<(), StoreError> {
-        let mut select = self.connection.prepare_cached("SELECT digest FROM modules")?;
-        let mut rows = select.query([])?;
+    pub fn bundles(&self, of: Option<&ClusterId>, mut name: impl FnMut(Digest)) -> Result<(), StoreError> {
+        self.blobs("SELECT digest FROM modules", of, &mut name)
+    }
+
+    /// Names every blob of a cluster that an attempt published or a task wrote.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn outputs(&self, of: Option<&ClusterId>, mut name: impl FnMut(Digest)) -> Result<(), StoreError> {
+        self.blobs("SELECT digest FROM results", of, &mut name)?;
+        self.blobs("SELECT digest FROM globals", of, &mut name)
+    }
+
+    fn blobs(&self, select: &str, of: Option<&ClusterId>, name: &mut dyn FnMut(Digest)) -> Result<(), StoreError> {
+        let mut select = self.connection.prepare_cached(&format!("{select} WHERE {OF_CLUSTER}"))?;
+        let mut rows = select.query([of.map(ClusterId::as_str)])?;
         while let Some(row) = rows.next()? {
             name(Digest::from_bytes(row.get(0)?));
         }
         Ok(())
     }
 
-    /// Names every blob that an attempt published or a task wrote.
-    ///
-    /// # Errors
-    /// When the storage fails.
-    pub fn outputs(&self, mut name: impl FnMut(Digest)) -> Result<(), StoreError> {
-        for column in ["SELECT digest FROM results", "SELECT digest FROM globals"] {
-            let mut select = self.connection.prepare_cached(column)?;
-            let mut rows = select.query([])?;
-            while let Some(row) = rows.next()? {
-                name(Digest::from_bytes(row.get(0)?));
-            }
-        }
-        Ok(())
-    }
-
-    fn texts(&self, select: &str, show: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
-        let mut select = self.connection.prepare_cached(select)?;
-        let mut rows = select.query([])?;
+    fn texts(&self, select: &str, of: Option<&ClusterId>, show: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+        let mut select = self.connection.prepare_cached(&format!("{select} WHERE {OF_CLUSTER}"))?;
+        let mut rows = select.query([of.map(ClusterId::as_str)])?;
         while let Some(row) = rows.next()? {
             if let ValueRef::Text(text) = row.get_ref(0)? {
                 show(&String::from_utf8_lossy(text));

@@ -8,22 +8,23 @@ use uuid::Uuid;
 use super::checksum::put;
 use super::database::{self, Format};
 use super::lock::DataLock;
-use super::{commit, migrate, modules, nodes, query, tally};
+use super::{clusters, commit, migrate, modules, nodes, query, tally};
 use crate::state::generation_after;
 use crate::{
-    AttemptRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NodeRecord, ResultRecord, StateStore,
-    StoreError, SwarmRecord, Transaction,
+    AttemptRecord, ClusterRecord, CommitError, GlobalRecord, KeyRecord, ModuleRecord, NodeRecord, ResultRecord,
+    StateStore, StoreError, SwarmRecord, Transaction,
 };
 
 pub(super) const STATE_FILE: &str = "state.db";
 pub(super) const STATE: Format = Format {
     application_id: i32::from_be_bytes(*b"MnSt"),
-    version: 6,
+    version: 7,
     schema: concat!(
         include_str!("schema/state-3.sql"),
         include_str!("schema/state-4.sql"),
         include_str!("schema/state-5.sql"),
-        include_str!("schema/state-6.sql")
+        include_str!("schema/state-6.sql"),
+        include_str!("schema/state-7.sql")
     ),
     migrations: &[
         migrate::state_to_2,
@@ -31,6 +32,7 @@ pub(super) const STATE: Format = Format {
         migrate::state_to_4,
         migrate::state_to_5,
         migrate::state_to_6,
+        migrate::state_to_7,
     ],
     synchronous: "FULL",
     is_checked: true,
@@ -101,6 +103,10 @@ impl StateStore for SqliteStore {
 
     fn generation(&mut self) -> Result<u64, StoreError> {
         query::generation(&self.connection)
+    }
+
+    fn clusters(&mut self) -> Result<Vec<ClusterRecord>, StoreError> {
+        clusters::all(&self.connection)
     }
 
     fn swarms(&mut self, cluster: &ClusterId) -> Result<Vec<SwarmRecord>, StoreError> {

@@ -9,7 +9,7 @@ use super::database::corrupt;
 use crate::StoreError;
 
 /// Tables that are counted: the name of one, how its rows are read, and what a row is called.
-const COUNTED: [(&str, &str, &str); 5] = [
+const COUNTED: [(&str, &str, &str); 6] = [
     (
         "generations",
         concat!("SELECT checksum, ", is_sound!(generations), ", generation FROM generations"),
@@ -37,6 +37,7 @@ const COUNTED: [(&str, &str, &str); 5] = [
         concat!("SELECT checksum, ", is_sound!(modules), ", name FROM modules NOT INDEXED"),
         "version of module",
     ),
+    ("clusters", concat!("SELECT checksum, ", is_sound!(clusters), ", cluster_id FROM clusters"), "cluster"),
 ];
 
 /// What a table comes to.

@@ -86,8 +86,8 @@ fn every_digest_in_a_row_is_named() {
     let (dir, _store) = filled();
     let reader = StateReader::open(dir.path()).unwrap();
     let (mut named, mut outputs) = (Vec::new(), Vec::new());
-    reader.digests(|digest| named.push(digest)).unwrap();
-    reader.outputs(|digest| outputs.push(digest)).unwrap();
+    reader.digests(None, |digest| named.push(digest)).unwrap();
+    reader.outputs(None, |digest| outputs.push(digest)).unwrap();
     for digest in [1, 2, 3, 4].map(|number| blob(number).digest) {
         assert!(named.contains(&digest) && outputs.contains(&digest), "{digest}");
     }
