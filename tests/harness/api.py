@@ -10,10 +10,10 @@ TERMINAL = ("succeeded", "failed", "stopped")
 
 
 class Api:
-    """The manager at ``url``, spoken to with ``token``."""
+    """One cluster of the manager at ``url``, spoken to with ``token``."""
 
-    def __init__(self, url, token):
-        self._base = f"{url}/v1/clusters/default"
+    def __init__(self, url, token, cluster="default"):
+        self._base = f"{url}/v1/clusters/{cluster}"
         self._token = token
 
     def get(self, path):

@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod audit;
+pub mod cluster;
 pub mod control;
 pub mod error;
 pub mod explain;
@@ -35,6 +36,7 @@ pub mod node {
 }
 
 pub use attempt::{AttemptLimits, AttemptOutcome, AttemptView, ReplayEvent, ReplayNews, ReplayView};
+pub use cluster::{ClusterRemovedView, ClusterRequest, ClusterView};
 pub use error::{ErrorCode, Problem};
 pub use explain::Explanation;
 pub use join::{CertificateView, JoinRequest, JoinToken, JoinTokenRequest, JoinTokenView, RenewRequest, TokenError};

@@ -7,10 +7,10 @@ use manta_api::ErrorCode;
 use crate::out;
 use crate::report::{Failure, Form};
 use crate::verbs::{
-    audit, change, completions, config, context, demo, deploy, doctor, events, explain, export, image, key, limits,
-    logs, ls, manager_data, manager_run, module, new, node_audit, node_data, node_duty, node_join, node_label, node_ls,
-    node_run, node_show, node_token, plan, quota, replay, results, rollout, run, show, token, top, user, wait, whoami,
-    why,
+    audit, change, cluster, completions, config, context, demo, deploy, doctor, events, explain, export, image, key,
+    limits, logs, ls, manager_data, manager_run, module, new, node_audit, node_data, node_duty, node_join, node_label,
+    node_ls, node_run, node_show, node_token, plan, quota, replay, results, rollout, run, show, token, top, user, wait,
+    whoami, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -92,6 +92,9 @@ pub(crate) enum Verb {
     /// The keys with which you sign modules.
     #[command(subcommand)]
     Key(key::Verb),
+    /// The clusters of a manager: isolated groups of nodes, swarms, modules and users.
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     /// The people and programs of a cluster, and what each may do.
     #[command(subcommand)]
     User(user::Verb),

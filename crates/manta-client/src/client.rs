@@ -115,8 +115,17 @@ impl Client {
         format!("{}{path}", self.shared.base)
     }
 
+    /// The full URI of a route that is no cluster's.
+    pub(crate) fn root_uri(&self, path: &str) -> String {
+        format!("{}{path}", self.shared.endpoint.origin())
+    }
+
     pub(crate) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let mut request = request(Method::GET, &self.uri(path), empty());
+        self.get_from(&self.uri(path)).await
+    }
+
+    pub(crate) async fn get_from<T: DeserializeOwned>(&self, uri: &str) -> Result<T, ClientError> {
+        let mut request = request(Method::GET, uri, empty());
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         let answer = self.send(request).await?;
         self.read_json(answer).await
@@ -128,7 +137,7 @@ impl Client {
         path: &str,
         content: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let answer = self.send(self.post(path, self.encode(content)?, None)?).await?;
+        let answer = self.send(self.post(&self.uri(path), self.encode(content)?, None)?).await?;
         self.read_json(answer).await
     }
 
@@ -139,11 +148,21 @@ impl Client {
         content: &impl Serialize,
         key: &str,
     ) -> Result<T, ClientError> {
+        self.change_at(&self.uri(path), content, key).await
+    }
+
+    /// The same for a full URI.
+    pub(crate) async fn change_at<T: DeserializeOwned>(
+        &self,
+        uri: &str,
+        content: &impl Serialize,
+        key: &str,
+    ) -> Result<T, ClientError> {
         let bytes = self.encode(content)?;
         let (mut wait, mut may_be_done) = (RETRY_FIRST, false);
         loop {
             let outcome = async {
-                let answer = self.send(self.post(path, bytes.clone(), Some(key))?).await?;
+                let answer = self.send(self.post(uri, bytes.clone(), Some(key))?).await?;
                 self.read_json(answer).await
             };
             let outcome = outcome.await;
@@ -164,10 +183,7 @@ impl Client {
         path: &str,
         content: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let mut request = self.post(path, self.encode(content)?, None)?;
-        let uri = format!("{}{path}", self.shared.endpoint.origin());
-        *request.uri_mut() = uri.parse().map_err(|error: http::uri::InvalidUri| self.protocol(error.to_string()))?;
-        let answer = self.send(request).await?;
+        let answer = self.send(self.post(&self.root_uri(path), self.encode(content)?, None)?).await?;
         self.read_json(answer).await
     }
 
@@ -175,8 +191,8 @@ impl Client {
         serde_json::to_vec(content).map(Bytes::from).map_err(|error| self.protocol(error.to_string()))
     }
 
-    fn post(&self, path: &str, bytes: Bytes, key: Option<&str>) -> Result<Request<Body>, ClientError> {
-        let mut request = request(Method::POST, &self.uri(path), full(bytes));
+    fn post(&self, uri: &str, bytes: Bytes, key: Option<&str>) -> Result<Request<Body>, ClientError> {
+        let mut request = request(Method::POST, uri, full(bytes));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(key) = key {
             let key = HeaderValue::from_str(key).map_err(|error| self.protocol(error.to_string()))?;

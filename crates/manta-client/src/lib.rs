@@ -8,6 +8,7 @@
 mod attempts;
 mod blobs;
 mod client;
+mod clusters;
 mod connector;
 mod endpoint;
 mod error;

@@ -1,10 +1,11 @@
-//! The parts of a running manager that its routes and sessions share.
+//! The parts of one cluster of a running manager that its routes and sessions share.
 use std::ops::Deref;
 use std::sync::Arc;
 
 use manta_store::{BlobStore, StateStore};
 use manta_types::ClusterId;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::distribution::Distributions;
@@ -17,24 +18,21 @@ use crate::orchestrator::Handle;
 use crate::people::People;
 use crate::quotas::Quotas;
 use crate::replays::Replays;
-use crate::settings::Listen;
 use crate::space::Space;
 use crate::supervisor::Supervisor;
 use crate::threads::Owned;
 
-/// Uploads that are written at the same time; further ones wait their turn.
-const UPLOADS_MAX: usize = 64;
-
-/// The shared parts.
+/// The parts. What is behind an `Arc` here and not of the cluster alone is one for the whole manager: people, stores, space.
 pub(crate) struct Parts {
     pub(crate) cluster: ClusterId,
-    /// Which life of the cluster this is.
+    /// Whether the manager began with it: it never goes.
+    pub(crate) is_first: bool,
+    /// When the cluster was made; wall clock, ms since 1970; 0 for the first.
+    pub(crate) created_ms: u64,
+    /// Which life of the manager's state this is.
     pub(crate) generation: u64,
-    pub(crate) address: Listen,
-    pub(crate) people: People,
+    pub(crate) people: Arc<People>,
     pub(crate) quotas: Quotas,
-    /// The names by which it is called, beside those of loopback.
-    pub(crate) public_names: Vec<String>,
     /// Who may join and who joined; nobody can over a Unix socket.
     pub(crate) identities: Option<Arc<Identities>>,
     pub(crate) handle: Handle,
@@ -46,24 +44,21 @@ pub(crate) struct Parts {
     pub(crate) distributions: Distributions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) supervisor: Supervisor,
-    pub(crate) uploads: Semaphore,
+    /// Cancelled when the manager stops, or the cluster goes.
+    pub(crate) stop: CancellationToken,
+    pub(crate) uploads: Arc<Semaphore>,
     pub(crate) partials: Partials,
     pub(crate) space: Arc<Space>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// A clonable handle on the shared parts.
+/// A clonable handle on the parts.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Parts>);
 
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
-    }
-
-    /// The permits for uploads.
-    pub(crate) fn upload_permits() -> Semaphore {
-        Semaphore::new(UPLOADS_MAX)
     }
 }
 

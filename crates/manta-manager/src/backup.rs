@@ -1,5 +1,6 @@
 //! Backups of a data directory: made beside a running manager, checked whole before they are used, and the beginning of a
 //! new generation when they are.
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,22 +10,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use manta_api::version;
 use manta_store::{
-    AccessStore, BlobError, BlobStore, DirBlobs, IdentityStore, LogStore, SqliteStore, StateReader, StoreError,
+    AccessStore, BlobError, BlobStore, DirBlobs, IdentityStore, LogStore, SqliteStore, StateReader, StateStore,
+    StoreError,
 };
-use manta_types::{Blob, Digest, crash_point};
+use manta_types::{Blob, ClusterId, Digest, crash_point};
 use serde::{Deserialize, Serialize};
 
 use crate::ManagerError;
+use crate::clusters::folder_of;
 use crate::identity::{AUTHORITY_FILE, AUTHORITY_KEY_FILE};
 use crate::open::BLOBS;
 use crate::reach::reachable;
+use crate::scrub::damage_of_state;
 use crate::tokens::{NODE_TOKEN_FILE, TOKEN_FILE};
-use crate::upkeep::{SweepLock, damage_of};
+use crate::upkeep::SweepLock;
 
 /// The file that says what a backup holds; a folder without it is none.
 const MANIFEST: &str = "manifest.json";
-/// The form of a backup.
-const BACKUP_FORMAT: u32 = 1;
+/// The form of a backup; of the first, no cluster but one has blobs.
+const BACKUP_FORMAT: u32 = 2;
 /// The files beside the blobs; secrets too, without which no node could come back.
 const FILES: [&str; 8] = [
     "state.db",
@@ -50,13 +54,23 @@ pub struct Backup {
     pub generation: u64,
     /// The files beside the blobs.
     pub files: Vec<StoredFile>,
-    /// The blobs.
+    /// The blobs of the first cluster.
     pub blobs: Vec<Blob>,
+    /// Those of each other one, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clusters: BTreeMap<String, Vec<Blob>>,
     /// Blobs that the state names and that were missing or damaged already.
     pub missing: Vec<Digest>,
     /// What was damaged in the logs already, one sentence each; such lines are named where a log is read.
     #[serde(default)]
     pub damaged_logs: Vec<String>,
+}
+
+impl Backup {
+    /// The blobs of all clusters.
+    pub fn all_blobs(&self) -> impl Iterator<Item = &Blob> {
+        self.blobs.iter().chain(self.clusters.values().flatten())
+    }
 }
 
 /// A file of a backup, and what it holds.
@@ -67,21 +81,6 @@ pub struct StoredFile {
     /// Its bytes.
     #[serde(flatten)]
     pub blob: Blob,
-}
-
-/// What a check of a data directory found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Scrubbed {
-    /// Swarms that were read.
-    pub swarms: u64,
-    /// Events that were read.
-    pub events: u64,
-    /// Blobs that were read.
-    pub blobs: u64,
-    /// Bytes of blobs that were read.
-    pub bytes: u64,
-    /// What is damaged, one sentence each.
-    pub damage: Vec<String>,
 }
 
 /// Writes a backup of a data directory into a new folder `to`, whether a manager has the directory or not: the state as of
@@ -111,10 +110,14 @@ pub fn backup(data_dir: &Path, to: &Path) -> Result<Backup, ManagerError> {
     for secret in [TOKEN_FILE, NODE_TOKEN_FILE, AUTHORITY_FILE, AUTHORITY_KEY_FILE] {
         copy_file(&data_dir.join(secret), &draft.path.join(secret))?;
     }
-    let from = DirBlobs::beside(&data_dir.join(BLOBS));
-    let reach = reachable(&copy, None, &from)?;
-    let (blobs, mut missing) = copy_blobs(reach.marked.iter(), &from, &draft.path)?;
-    missing.retain(|digest| reach.wanted.contains(digest));
+    let (blobs, mut missing) = copy_named(&copy, None, data_dir, &draft.path)?;
+    let mut clusters = BTreeMap::new();
+    for record in copy.clusters()?.iter().filter(|record| !record.is_removing) {
+        let (from, to) = (folder_of(data_dir, record), folder_of(&draft.path, record));
+        let (blobs, lost) = copy_named(&copy, Some(&record.name), &from, &to)?;
+        clusters.insert(record.name.to_string(), blobs);
+        missing.extend(lost);
+    }
     let mut files = Vec::new();
     for name in FILES {
         let path = draft.path.join(name);
@@ -130,6 +133,7 @@ pub fn backup(data_dir: &Path, to: &Path) -> Result<Backup, ManagerError> {
         generation: copy.generation()?,
         files,
         blobs,
+        clusters,
         missing,
         damaged_logs,
     };
@@ -167,13 +171,15 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Restored, ManagerError> {
             return Err(not_whole(from, &format!("`{}` is missing or not what was backed up", file.name)));
         }
     }
-    let source = DirBlobs::beside(&from.join(BLOBS));
-    let (blobs, missing) = copy_blobs(manifest.blobs.iter().map(|blob| &blob.digest), &source, &draft.path)?;
-    if let Some(digest) = missing.first() {
-        return Err(not_whole(from, &format!("blob `{digest}` is missing or damaged")));
-    }
+    let mut blobs = bring(from, from, &manifest.blobs, &draft.path)?;
     crash_point!("manager.restore.copied");
     let mut state = SqliteStore::open(&draft.path)?;
+    for record in state.clusters()?.iter().filter(|record| !record.is_removing) {
+        let Some(theirs) = manifest.clusters.get(record.name.as_str()) else {
+            return Err(not_whole(from, &format!("its manifest has no blobs of the cluster `{}`", record.name)));
+        };
+        blobs += bring(from, &folder_of(from, record), theirs, &folder_of(&draft.path, record))?;
+    }
     if let Some(damage) = damage_of_state(&StateReader::open(&draft.path)?, &mut |_| {})?.into_iter().next() {
         return Err(damage.into());
     }
@@ -182,7 +188,7 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Restored, ManagerError> {
     drop(state);
     crash_point!("manager.restore.begun");
     draft.keep(data_dir)?;
-    Ok(Restored { backup: manifest, generation, blobs: blobs.len() as u64 })
+    Ok(Restored { backup: manifest, generation, blobs })
 }
 
 /// What a restore made.
@@ -196,53 +202,6 @@ pub struct Restored {
     pub blobs: u64,
 }
 
-/// Reads and checks everything in a data directory, whether a manager has it or not, and changes nothing.
-///
-/// # Errors
-/// When something cannot be read at all; damage is no error here, it is what is reported.
-pub fn scrub(data_dir: &Path) -> Result<Scrubbed, ManagerError> {
-    let mut found = Scrubbed { swarms: 0, events: 0, blobs: 0, bytes: 0, damage: Vec::new() };
-    let reader = StateReader::open(data_dir)?;
-    let damage = damage_of_state(&reader, &mut |events| {
-        found.swarms += 1;
-        found.events += events;
-    })?;
-    let damage = damage.into_iter().chain(LogStore::check(data_dir)?).chain(AccessStore::check(data_dir)?);
-    let damage = damage.chain(IdentityStore::check(data_dir)?);
-    found.damage.extend(damage.map(|damage| damage.to_string()));
-    let blobs = DirBlobs::beside(&data_dir.join(BLOBS));
-    let mut last = None;
-    while let Some(digest) = blobs.digests(last.as_ref(), 1)?.first().copied() {
-        match blobs.verify(&digest) {
-            Ok(blob) => {
-                found.blobs += 1;
-                found.bytes += blob.size;
-            }
-            Err(BlobError::Missing { .. }) => {}
-            Err(damage @ BlobError::Damaged { .. }) => found.damage.push(damage.to_string()),
-            Err(other) => return Err(other.into()),
-        }
-        last = Some(digest);
-    }
-    // Nothing is swept while it is looked for.
-    let _lock = SweepLock::shared(data_dir)?;
-    for digest in reachable(&reader, None, &blobs)?.wanted {
-        if blobs.size(&digest)?.is_none() {
-            found.damage.push(format!("blob `{digest}` is named by the state and missing"));
-        }
-    }
-    Ok(found)
-}
-
-fn damage_of_state(reader: &StateReader, read: &mut dyn FnMut(u64)) -> Result<Vec<StoreError>, ManagerError> {
-    let mut damage = Vec::new();
-    damage.extend(damage_of(reader.check_file())?);
-    for (cluster, swarm) in reader.swarms()? {
-        damage.extend(damage_of(reader.check_swarm(&cluster, swarm).map(&mut *read))?);
-    }
-    Ok(damage)
-}
-
 fn read_manifest(from: &Path) -> Result<Backup, ManagerError> {
     let path = from.join(MANIFEST);
     let text = fs::read(&path).map_err(|error| match error.kind() {
@@ -253,11 +212,35 @@ fn read_manifest(from: &Path) -> Result<Backup, ManagerError> {
     })?;
     let manifest: Backup = serde_json::from_slice(&text)
         .map_err(|error| not_whole(from, &format!("its manifest cannot be read: {error}")))?;
-    if manifest.format == BACKUP_FORMAT {
+    if (1..=BACKUP_FORMAT).contains(&manifest.format) {
         return Ok(manifest);
     }
     let (found, manta) = (manifest.format, &manifest.manta);
-    Err(not_whole(from, &format!("it has the form {found} of manta {manta}; this one reads {BACKUP_FORMAT}")))
+    Err(not_whole(from, &format!("it has the form {found} of manta {manta}; this one reads 1 to {BACKUP_FORMAT}")))
+}
+
+/// Copies every blob that the state names of a cluster out of its folder, and names those that should be there and are not.
+fn copy_named(
+    state: &StateReader,
+    of: Option<&ClusterId>,
+    from: &Path,
+    to: &Path,
+) -> Result<(Vec<Blob>, Vec<Digest>), ManagerError> {
+    let source = DirBlobs::beside(&from.join(BLOBS));
+    let reach = reachable(state, of, &source)?;
+    let (blobs, mut missing) = copy_blobs(reach.marked.iter(), &source, to)?;
+    missing.retain(|digest| reach.wanted.contains(digest));
+    Ok((blobs, missing))
+}
+
+/// Brings blobs out of a backup's folder, all of them; how many.
+fn bring(backup: &Path, from: &Path, blobs: &[Blob], to: &Path) -> Result<u64, ManagerError> {
+    let source = DirBlobs::beside(&from.join(BLOBS));
+    let (copied, missing) = copy_blobs(blobs.iter().map(|blob| &blob.digest), &source, to)?;
+    match missing.first() {
+        Some(digest) => Err(not_whole(backup, &format!("blob `{digest}` is missing or damaged"))),
+        None => Ok(copied.len() as u64),
+    }
 }
 
 /// Copies blobs, verifying each; those that are missing or damaged are named instead.

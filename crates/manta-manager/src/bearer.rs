@@ -38,11 +38,6 @@ impl User {
     pub(crate) fn administrator() -> Self {
         Self { name: ADMINISTRATOR.to_owned(), role: Role::Admin, cluster: None, token: None, expires_ms: None }
     }
-
-    /// Whether that cluster is theirs.
-    pub(crate) fn may_enter(&self, cluster: &str) -> bool {
-        self.cluster.as_ref().is_none_or(|own| own.as_str() == cluster)
-    }
 }
 
 impl Identity {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use manta_api::ErrorCode;
 use manta_engine::RestoreError;
 use manta_store::{BlobError, CommitError, StoreError};
+use manta_types::ClusterId;
 
 /// What ends a manager, or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +99,9 @@ pub enum ManagerError {
         /// Why.
         problem: String,
     },
+    /// The name of the first cluster is that of another.
+    #[error("the cluster `{0}` was added to this manager, so it cannot be the one that it starts with")]
+    NotFirst(ClusterId),
     /// It is on its way down.
     #[error("the manager is stopping")]
     Stopping,
@@ -111,7 +115,7 @@ impl ManagerError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::CertificateUnusable { .. } => ErrorCode::Untrusted,
-            Self::NoPublicName(_) | Self::Listen(_) => ErrorCode::BadArgument,
+            Self::NoPublicName(_) | Self::Listen(_) | Self::NotFirst(_) => ErrorCode::BadArgument,
             Self::AddressInUse(_) => ErrorCode::PortInUse,
             Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
             Self::Stopping => ErrorCode::Unreachable,
@@ -136,6 +140,9 @@ impl ManagerError {
             }
             Self::Listen(_) => "write 127.0.0.1:7766, 0.0.0.0:7766, [::1]:7766 or unix:/path/to/socket".to_owned(),
             Self::AddressInUse(_) => "end that process, or choose another address (port 0 takes a free one)".to_owned(),
+            Self::NotFirst(_) => {
+                "start it with the `--cluster` that it had before, else without; all clusters are served".to_owned()
+            }
             Self::Stopping => "try again when it is back".to_owned(),
             Self::DataDirLocked { .. } => "end that manager, or give this one a data directory of its own".to_owned(),
             Self::TargetExists(_) => "name a folder that is not there yet".to_owned(),

@@ -8,11 +8,12 @@ mod now;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use manta_engine::{Engine, SwarmRun};
 use manta_types::event::Timings;
-use manta_types::{Event, OutcomeClass, SwarmEvent};
+use manta_types::{ClusterId, Event, OutcomeClass, SwarmEvent};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -71,13 +72,26 @@ fn long() -> Histogram {
     Histogram::new(exponential_buckets(0.01, 4.0, 11))
 }
 
+#[cfg(test)]
 impl Default for Metrics {
-    /// Nothing has happened yet.
     fn default() -> Self {
+        Self::of(&ClusterId::default())
+    }
+}
+
+/// What is told of a cluster has its name as a label.
+fn registry_of(cluster: &ClusterId) -> Registry {
+    let label = ("cluster".into(), cluster.to_string().into());
+    Registry::with_prefix_and_labels("manta", std::iter::once(label))
+}
+
+impl Metrics {
+    /// Those of a cluster, in which nothing has happened yet.
+    pub(crate) fn of(cluster: &ClusterId) -> Self {
         let bytes = Counters::<1>::default();
         let direction = |name: &str| bytes.get_or_create_owned(&[("direction", name.to_owned())]);
         let mut metrics = Self {
-            registry: Registry::with_prefix("manta"),
+            registry: registry_of(cluster),
             modules: Names::new(MODULES_MAX),
             nodes: Names::new(NODES_MAX),
             decisions: Family::default(),
@@ -172,13 +186,45 @@ impl Metrics {
     }
 
     /// All of it, with what is so now.
-    pub(crate) fn text(&self, now: &Now) -> Result<String, std::fmt::Error> {
+    pub(crate) fn text(&self, cluster: &ClusterId, now: &Now) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        text::encode_registry(&mut text, &now.registry())?;
+        text::encode_registry(&mut text, &now.registry(registry_of(cluster)))?;
         text::encode_registry(&mut text, &self.registry)?;
-        text::encode_eof(&mut text)?;
         Ok(text)
     }
+}
+
+/// What is told of clusters as one answer, behind what is the manager's: each family once, with the samples of all.
+pub(crate) fn together(free_bytes: u64, clusters: &[String]) -> Result<String, std::fmt::Error> {
+    let mut of_manager = String::new();
+    text::encode_registry(&mut of_manager, &now::of_manager(free_bytes))?;
+    let mut families: Vec<Told<'_>> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut place = 0;
+    for line in std::iter::once(&of_manager).chain(clusters).flat_map(|text| text.lines()) {
+        let Some(name) = line.strip_prefix("# ").and_then(|rest| rest.split(' ').nth(1)) else {
+            families[place].samples.push(line);
+            continue;
+        };
+        place = *places.entry(name).or_insert_with(|| {
+            families.push(Told::default());
+            families.len() - 1
+        });
+        if !families[place].about.contains(&line) {
+            families[place].about.push(line);
+        }
+    }
+    let lines = families.into_iter().flat_map(|family| family.about.into_iter().chain(family.samples));
+    let mut text = lines.fold(String::new(), |text, line| text + line + "\n");
+    text::encode_eof(&mut text)?;
+    Ok(text)
+}
+
+/// A family on its way into one answer.
+#[derive(Default)]
+struct Told<'a> {
+    about: Vec<&'a str>,
+    samples: Vec<&'a str>,
 }
 
 /// The kind of decision that an event is, where it is one; never with a name in it, so that there are few.

@@ -13,6 +13,8 @@ use crate::{ManagerError, Settings, identity};
 
 /// The folder of blobs.
 pub(crate) const BLOBS: &str = "blobs";
+/// The folder of what clusters beyond the first keep beside the stores.
+pub(crate) const CLUSTERS: &str = "clusters";
 
 /// A data directory that is this manager's alone.
 pub struct Opened {

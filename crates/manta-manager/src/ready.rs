@@ -2,6 +2,7 @@
 //! and there is room. A commit that failed needs no check of its own: it ends the manager.
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use manta_api::Obstacle;
 use manta_store::StateStore;
 
@@ -13,13 +14,22 @@ use crate::threads::Owned;
 /// How long a part may take to answer before it counts as stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// What stands in the way now; nothing where the manager is ready.
-pub(crate) async fn obstacles(handle: &Handle, store: &Owned<Box<dyn StateStore>>, space: &Space) -> Vec<Obstacle> {
-    let turn = handle.ask(|_| ());
+/// What stands in the way now; nothing where the manager is ready. Of several engines that are stuck, one is told.
+pub(crate) async fn obstacles(
+    engines: &[Handle],
+    damaged: usize,
+    store: &Owned<Box<dyn StateStore>>,
+    space: &Space,
+) -> Vec<Obstacle> {
+    let turns = join_all(engines.iter().map(|handle| answer("engine", handle.ask(|_| ()))));
     let look = async { store.run(|store| store.generation()).await?.map(drop).map_err(ManagerError::Store) };
-    let (turned, looked) = tokio::join!(answer("engine", turn), answer("store", look));
+    let (turned, looked) = tokio::join!(turns, answer("store", look));
+    let clusters = (damaged > 0).then(|| Obstacle {
+        what: "cluster".to_owned(),
+        message: format!("{damaged} of {} clusters cannot be recovered: `manta cluster ls`", engines.len() + damaged),
+    });
     let full = |shortage| Obstacle { what: "disk".to_owned(), message: format!("full: {shortage}") };
-    [turned, looked, space.shortage().map(full)].into_iter().flatten().collect()
+    [turned.into_iter().flatten().next(), looked, clusters, space.shortage().map(full)].into_iter().flatten().collect()
 }
 
 async fn answer(what: &str, asked: impl Future<Output = Result<(), ManagerError>>) -> Option<Obstacle> {
@@ -46,7 +56,11 @@ mod tests {
     use crate::orchestrator::{Ended, Orchestrator, Recovered, Registry};
 
     async fn names(handle: &Handle, store: &Owned<Box<dyn StateStore>>, space: &Space) -> Vec<String> {
-        obstacles(handle, store, space).await.into_iter().map(|obstacle| obstacle.what).collect()
+        obstacles(std::slice::from_ref(handle), 0, store, space)
+            .await
+            .into_iter()
+            .map(|obstacle| obstacle.what)
+            .collect()
     }
 
     #[tokio::test]

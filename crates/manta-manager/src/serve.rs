@@ -23,7 +23,8 @@ use tower::ServiceExt;
 
 use crate::ManagerError;
 use crate::bearer::Source;
-use crate::identity::{Identities, NodeCertificate, Peer};
+use crate::clusters::Clusters;
+use crate::identity::{NodeCertificate, Peer};
 use crate::settings::Socket;
 use crate::supervisor::{Kind, Supervisor};
 
@@ -49,8 +50,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) struct Door {
     pub(crate) router: Router,
     pub(crate) supervisor: Supervisor,
-    /// How TLS is spoken, on a TCP address.
-    pub(crate) identities: Option<Arc<Identities>>,
+    /// Whose connections they may be, and how TLS is spoken, on a TCP address.
+    pub(crate) clusters: Clusters,
     /// Whether other machines reach the address: TLS is all that is spoken there.
     pub(crate) is_remote: bool,
 }
@@ -115,9 +116,9 @@ async fn over_tcp(stream: TcpStream, source: Source, door: Door) -> Result<(), M
     let mut first = [0];
     let said = door.supervisor.stopping().run_until_cancelled_owned(timeout(HANDSHAKE_WITHIN, stream.peek(&mut first)));
     let Some(Ok(Ok(1))) = said.await else { return Ok(()) };
-    match &door.identities {
-        Some(identities) if first[0] == TLS_HANDSHAKE => {
-            let acceptor = TlsAcceptor::from(Arc::clone(&identities.config));
+    match &door.clusters.shared().registrar {
+        Some(registrar) if first[0] == TLS_HANDSHAKE => {
+            let acceptor = TlsAcceptor::from(Arc::clone(&registrar.config));
             match timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => over_tls(stream, source, door).await,
                 Ok(Err(error)) => {
@@ -143,10 +144,11 @@ async fn over_tls(stream: TlsStream<TcpStream>, source: Source, door: Door) -> R
     // It was read when it was verified.
     let certificate = shown.and_then(|der| NodeCertificate::read(der).ok());
     let peer = Peer { is_over_tls: true, certificate: certificate.map(Arc::new), ..door.plain() };
-    let Some((identities, certificate)) = door.identities.clone().zip(peer.certificate.clone()) else {
+    let Some(certificate) = peer.certificate.clone() else {
         return connection(stream, OtherEnd { source, peer }, door).await;
     };
-    let live = identities.members.live(&certificate.node);
+    // Of a cluster that is not served, each request is told so.
+    let live = door.clusters.live(&certificate).unwrap_or_default();
     let revoked = async {
         live.cancelled().await;
         tokio::time::sleep(FAREWELL).await;

@@ -11,10 +11,11 @@ use std::time::Duration;
 use manta_engine::SwarmRun;
 use manta_store::{BlobError, BlobStore, LogStore, StateReader, StoreError};
 use manta_types::crash::hastened;
-use manta_types::{Digest, SwarmId, crash_point, limits};
+use manta_types::{ClusterId, Digest, SwarmId, crash_point, limits};
 use tokio_util::sync::CancellationToken;
 
 use crate::ManagerError;
+use crate::app::App;
 use crate::clock::Clock;
 use crate::http::set_aside;
 use crate::logs::Logs;
@@ -37,11 +38,30 @@ const BLOB_PARTS: u8 = 16;
 pub(crate) struct Upkeep {
     pub(crate) dir: PathBuf,
     pub(crate) keep: Keep,
+    /// The clusters that there are now.
+    pub(crate) clusters: Box<dyn Fn() -> Vec<Tended> + Send + Sync>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What is tended of one cluster.
+#[derive(Clone)]
+pub(crate) struct Tended {
+    /// Nothing for the first one.
+    pub(crate) cluster: Option<ClusterId>,
     pub(crate) handle: Handle,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) logs: Logs,
-    pub(crate) clock: Arc<dyn Clock>,
+    /// Cancelled when it goes.
     pub(crate) stop: CancellationToken,
+}
+
+impl Tended {
+    pub(crate) fn of(app: &App) -> Self {
+        let cluster = (!app.is_first).then(|| app.cluster.clone());
+        let (handle, blobs, logs) = (app.handle.clone(), Arc::clone(&app.blobs), app.logs.clone());
+        Self { cluster, handle, blobs, logs, stop: app.stop.clone() }
+    }
 }
 
 /// When a round was, by both clocks.
@@ -69,15 +89,29 @@ impl Upkeep {
     /// One round, so long after the one before as the clocks say; when it was. Of the blobs it checks one part.
     async fn round(&self, part: u8, before: &Times) -> Result<Times, ManagerError> {
         let now = self.times();
-        if agree(before, &now) {
-            self.purge(now.wall_ms).await?;
-            self.sweep().await;
-        } else {
+        let is_steady = agree(before, &now);
+        if !is_steady {
             tracing::warn!("the wall clock jumped; nothing is purged or swept in this round");
         }
+        for cluster in (self.clusters)() {
+            match self.tend(&cluster, part, is_steady.then_some(now.wall_ms)).await {
+                // It went meanwhile.
+                Err(_) if cluster.stop.is_cancelled() && !self.stop.is_cancelled() => {}
+                outcome => outcome?,
+            }
+        }
         self.check_state().await;
-        self.check_blobs(part).await;
         Ok(now)
+    }
+
+    /// One round of one cluster; what is old goes only where the wall clock can be believed.
+    async fn tend(&self, cluster: &Tended, part: u8, wall_ms: Option<u64>) -> Result<(), ManagerError> {
+        if let Some(wall_ms) = wall_ms {
+            cluster.purge(&self.keep, wall_ms).await?;
+            cluster.sweep(&self.dir).await;
+        }
+        cluster.check_blobs(part).await;
+        Ok(())
     }
 
     fn times(&self) -> Times {
@@ -85,7 +119,32 @@ impl Upkeep {
         Times { monotonic_ms: now.monotonic.ms(), wall_ms: now.wall_ms }
     }
 
-    async fn purge(&self, wall_ms: u64) -> Result<(), ManagerError> {
+    async fn check_state(&self) {
+        let (dir, stop) = (self.dir.clone(), self.stop.clone());
+        let checked = blocking(move || {
+            let reader = StateReader::open(&dir)?;
+            let mut damage = Vec::new();
+            damage.extend(damage_of(reader.check_file())?);
+            for (cluster, swarm) in reader.swarms()? {
+                if stop.is_cancelled() {
+                    break;
+                }
+                damage.extend(damage_of(reader.check_swarm(&cluster, swarm).map(|_| ()))?);
+            }
+            damage.extend(LogStore::check(&dir)?);
+            Ok(damage)
+        });
+        match checked.await {
+            Ok(damage) => damage.iter().for_each(|problem| {
+                tracing::error!(%problem, "stored data is damaged; bring a backup back with `manta manager restore`");
+            }),
+            Err(error) => tracing::warn!(%error, "the state cannot be checked"),
+        }
+    }
+}
+
+impl Tended {
+    async fn purge(&self, keep: &Keep, wall_ms: u64) -> Result<(), ManagerError> {
         // A line of which a part is not read yet looks shorter than it is.
         self.handle.all_read().await?;
         let known = self.handle.ask(|view| {
@@ -93,8 +152,8 @@ impl Upkeep {
                 |swarm: &SwarmRun| Known { line: swarm.state_of(), id: swarm.id(), ended_ms: swarm.finished_ms() };
             view.engine.swarms().map(swarm).collect::<Vec<_>>()
         });
-        let lines = expired(&known.await?, &self.keep, wall_ms);
-        self.handle.forget_keys(oldest_ms(self.keep.days.max(KEY_DAYS_MIN), wall_ms)).await?;
+        let lines = expired(&known.await?, keep, wall_ms);
+        self.handle.forget_keys(oldest_ms(keep.days.max(KEY_DAYS_MIN), wall_ms)).await?;
         let mut purged = 0;
         for lines in lines.chunks(LINES_PURGED_AT_ONCE) {
             crash_point!("manager.purge.before");
@@ -119,11 +178,11 @@ impl Upkeep {
         Ok(())
     }
 
-    async fn sweep(&self) {
-        let (dir, blobs) = (self.dir.clone(), Arc::clone(&self.blobs));
+    async fn sweep(&self, dir: &Path) {
+        let (dir, blobs, of) = (dir.to_owned(), Arc::clone(&self.blobs), self.cluster.clone());
         let swept = blocking(move || {
             let Some(_lock) = SweepLock::alone(&dir)? else { return Ok(None) };
-            let reach = reachable(&StateReader::open(&dir)?, None, blobs.as_ref())?;
+            let reach = reachable(&StateReader::open(&dir)?, of.as_ref(), blobs.as_ref())?;
             crash_point!("manager.sweep.marked");
             sweep(&reach, blobs.as_ref(), hastened(limits::BLOB_HELD)).map(Some)
         });
@@ -134,29 +193,6 @@ impl Upkeep {
             Ok(Some(_)) => {}
             Ok(None) => tracing::info!("nothing is swept while a backup is made"),
             Err(error) => tracing::warn!(%error, "nothing is swept, because what is named cannot be told"),
-        }
-    }
-
-    async fn check_state(&self) {
-        let (dir, stop) = (self.dir.clone(), self.stop.clone());
-        let checked = blocking(move || {
-            let reader = StateReader::open(&dir)?;
-            let mut damage = Vec::new();
-            damage.extend(damage_of(reader.check_file())?);
-            for (cluster, swarm) in reader.swarms()? {
-                if stop.is_cancelled() {
-                    break;
-                }
-                damage.extend(damage_of(reader.check_swarm(&cluster, swarm).map(|_| ()))?);
-            }
-            damage.extend(LogStore::check(&dir)?);
-            Ok(damage)
-        });
-        match checked.await {
-            Ok(damage) => damage.iter().for_each(|problem| {
-                tracing::error!(%problem, "stored data is damaged; bring a backup back with `manta manager restore`");
-            }),
-            Err(error) => tracing::warn!(%error, "the state cannot be checked"),
         }
     }
 

@@ -155,6 +155,8 @@ pub const PIDS_MAX: u32 = 4 << 20;
 pub const TMP_BYTES_DEFAULT: u64 = 1 << 30;
 /// Files and directories in the private scratch of one attempt, unless its node is told otherwise.
 pub const TMP_FILES_MAX: u64 = 100_000;
+/// Clusters of one manager, the first among them.
+pub const CLUSTERS_MAX: usize = 100;
 /// Users of one cluster.
 pub const USERS_PER_CLUSTER_MAX: usize = 1_000;
 /// Tokens of one cluster that are kept, those that expired or were revoked among them; the oldest of these go first.

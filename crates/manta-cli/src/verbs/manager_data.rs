@@ -68,7 +68,7 @@ pub(crate) fn backup(args: &BackupArgs, form: Form) -> Result<ExitCode, Failure>
     if form == Form::Json {
         put_document(&backup)?;
     } else {
-        let (blobs, bytes) = (backup.blobs.len(), backup.blobs.iter().map(|blob| blob.size).sum::<u64>());
+        let (blobs, bytes) = (backup.all_blobs().count(), backup.all_blobs().map(|blob| blob.size).sum::<u64>());
         out::say(&format!("backed up to '{}': the state and {blobs} blobs of {bytes} bytes", to.display()));
         out::say("it holds the manager's tokens: keep it as private as the data directory");
         for digest in &backup.missing {

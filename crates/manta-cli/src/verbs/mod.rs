@@ -7,6 +7,7 @@ use crate::report::Failure;
 
 pub(crate) mod audit;
 pub(crate) mod change;
+pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod context;
@@ -96,6 +97,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Key(verb) => key::main(verb, form),
         Verb::Rollout(verb) => rollout::main(verb, form),
         Verb::Rollback(args) => block_on(rollout::back::main(args, form)),
+        Verb::Cluster(verb) => cluster::main(verb, form),
         Verb::User(verb) => user::main(verb, form),
         Verb::Token(verb) => token::main(verb, form),
         Verb::Quota(verb) => quota::main(verb, form),

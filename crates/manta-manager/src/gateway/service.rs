@@ -25,16 +25,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Why a node is flagged two of whose agents dial in turns.
 const TWO_AGENTS: &str = "two agents use its identity at the same time: its data directory was copied";
 
-/// The gRPC service that nodes dial.
-pub(crate) struct Gateway {
-    app: App,
-}
-
-impl Gateway {
-    pub(crate) const fn new(app: App) -> Self {
-        Self { app }
-    }
-}
+/// The gRPC service that nodes dial; which cluster a node is of, the guard has found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gateway;
 
 #[tonic::async_trait]
 impl NodeGateway for Gateway {
@@ -45,24 +38,26 @@ impl NodeGateway for Gateway {
         request: Request<Streaming<wire::NodeMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let certified = request.extensions().get::<CertifiedNode>().cloned();
+        let found = request.extensions().get::<App>().cloned();
+        let app = &found.ok_or_else(|| Status::unavailable("the node's cluster is not served"))?;
         let mut inbound = request.into_inner();
         let hello = read_hello(&mut inbound).await?;
         check_version(&hello)?;
         let protocol = hello.protocol;
         let Introduction { name, id, mut profile, held, greeting } =
-            convert::introduction(hello, self.app.generation).map_err(Status::invalid_argument)?;
+            convert::introduction(hello, app.generation).map_err(Status::invalid_argument)?;
         if let Some(CertifiedNode(of)) = certified.filter(|CertifiedNode(of)| *of != name) {
             let sentence = format!("the certificate is of node `{of}`, and the greeting says `{name}`");
             return Err(Status::permission_denied(sentence));
         }
-        if let Some(identities) = &self.app.identities {
+        if let Some(identities) = &app.identities {
             profile.labels.extend(identities.members.labels(&name));
         }
-        let admitted = admit_node(&self.app, &name).await;
+        let admitted = admit_node(app, &name).await;
         let admitted = admitted.map_err(|problem| Status::resource_exhausted(problem.message))?;
         let (session, outbound) = session_channel();
         let (reply, welcomed) = oneshot::channel();
-        let (app, tier) = (&self.app, profile.tier.clone());
+        let tier = profile.tier.clone();
         let fresh = NodeId::from_uuid(uuid::Uuid::now_v7());
         let joining = Joining { name: name.clone(), id, fresh, profile, held, greeting, session: session.id };
         let connect = Connect { joining, session: session.clone(), reply };
@@ -97,7 +92,7 @@ impl NodeGateway for Gateway {
         let (over, ended) = (session.over.clone().cancelled_owned(), session.clone());
         app.replays.connected(name.clone(), session.clone(), protocol);
         let reader = NodeSession::new(name, session, app);
-        app.supervisor.spawn("node session", Kind::Session, reader.read(inbound, app.supervisor.stopping()));
+        app.supervisor.spawn("node session", Kind::Session, reader.read(inbound, app.stop.clone()));
         let outbound = welcome.chain(ReceiverStream::new(outbound)).map(Ok).take_until(over);
         let farewell = async move { ended.why().map(|why| Err(Status::aborted(why))) };
         let farewell = futures_util::stream::once(farewell).filter_map(std::future::ready);

@@ -6,13 +6,17 @@ use axum::response::Response;
 use http::StatusCode;
 use manta_api::{AuditVerdictView, AuditView};
 use manta_store::{AuditEntry, AuditFilter, AuditRecord};
+use manta_types::ClusterId;
 use manta_types::name::printable;
 
+use super::access::Access;
+use super::auth::named_cluster;
 use super::call::{Answer, Call, KEY_HEADER, json};
 use super::problem::Told;
 use super::routes::Route;
 use crate::app::App;
 use crate::bearer::{Identity, Source};
+use crate::clusters::Clusters;
 
 /// Characters of a text of the client's that are noted.
 const TEXT_CHARS_MAX: usize = 255;
@@ -29,6 +33,16 @@ pub(super) fn made(mut response: Response, object: impl Into<String>) -> Respons
     response
 }
 
+/// The cluster that an answer concerns, where the request named none; in the answer's extensions.
+#[derive(Debug, Clone)]
+struct Concerned(ClusterId);
+
+/// Notes in an answer which cluster it concerns.
+pub(super) fn concerning(mut response: Response, cluster: &ClusterId) -> Response {
+    response.extensions_mut().insert(Concerned(cluster.clone()));
+    response
+}
+
 /// What is noted of a request, read before it is answered.
 pub(super) struct Asked {
     /// Wall clock, ms since 1970.
@@ -37,13 +51,17 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of(app: &App, request: &Request, row: Option<&Route>) -> Self {
-        let time_ms = app.clock.now().wall_ms;
+    pub(super) fn of(clusters: &Clusters, request: &Request, row: Option<&Route>) -> Self {
+        let time_ms = clusters.shared().clock.now().wall_ms;
+        // What concerns no cluster, or none that is there, is in the first one's log.
+        let named = named_cluster(request).filter(|_| row.is_none_or(|row| row.access != Access::Administrator));
+        let of = named.and_then(|name| clusters.get(name));
+        let cluster = of.map_or_else(|| clusters.first().cluster.clone(), |app| app.cluster.clone());
         let source = request.extensions().get::<Source>().map_or_else(String::new, |source| source.0.to_string());
         let key = request.headers().get(KEY_HEADER).map(|key| String::from_utf8_lossy(key.as_bytes()));
         let entry = AuditEntry {
             time_ms,
-            cluster: app.cluster.clone(),
+            cluster,
             who: String::new(),
             token: None,
             source,
@@ -54,6 +72,11 @@ impl Asked {
             key: key.map(|key| printable(&key, TEXT_CHARS_MAX)),
         };
         Self { time_ms, entry }
+    }
+
+    /// It is found out which cluster it concerns.
+    pub(super) fn concerns(&mut self, cluster: &ClusterId) {
+        self.entry.cluster = cluster.clone();
     }
 
     /// The record of what came of it.
@@ -70,6 +93,9 @@ impl Asked {
             None => format!("status {}", response.status().as_u16()),
         };
         let mut entry = self.entry(who, &outcome);
+        if let Some(Concerned(cluster)) = response.extensions().get() {
+            entry.cluster = cluster.clone();
+        }
         if let Some(Made(object)) = response.extensions().get() {
             entry.object.push(' ');
             entry.object.push_str(&printable(object, TEXT_CHARS_MAX));
@@ -82,7 +108,8 @@ pub(super) async fn read(app: App, call: Call) -> Answer {
     let filter = AuditFilter {
         cluster: Some(app.cluster.clone()),
         after: call.query("after")?.unwrap_or(0),
-        since_ms: call.query("since_ms")?.unwrap_or(0),
+        // What a cluster did that had the name before is not this one's to read.
+        since_ms: call.query("since_ms")?.unwrap_or(0).max(app.created_ms),
         who: call.query("user")?,
     };
     let limit = call.query::<usize>("limit")?.unwrap_or(RECORDS_MAX).min(RECORDS_MAX);

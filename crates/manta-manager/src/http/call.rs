@@ -18,7 +18,8 @@ use serde::de::DeserializeOwned;
 
 use super::problem::{internal, respond};
 use crate::app::App;
-use crate::bearer::Identity;
+use crate::bearer::{Identity, User};
+use crate::clusters::Clusters;
 use crate::identity::{NodeCertificate, Peer};
 use crate::keys::{self, Idempotency};
 
@@ -43,29 +44,30 @@ pub(super) struct Call {
     pub(super) headers: HeaderMap,
     pub(super) identity: Identity,
     pub(super) body: Body,
+    /// Those of the manager.
+    pub(super) clusters: Clusters,
     certificate: Option<Arc<NodeCertificate>>,
     is_over_tls: bool,
 }
 
-/// Reads a request, lets its route's function answer it, and turns a problem into its answer.
+/// Reads a request, lets its route's function answer it for the cluster that the guard found, and turns a problem into its answer.
 pub(super) async fn handle(
-    app: App,
+    clusters: Clusters,
     call: fn(App, Call) -> Answering,
     query: &'static [&'static str],
-    request: Request,
+    mut request: Request,
 ) -> Response {
-    let read = match Call::read(request, query).await {
+    let app = request.extensions_mut().remove::<App>();
+    let read = match Call::read(clusters, request, query).await {
         Ok(read) => read,
         Err(problem) => return respond(&problem),
     };
-    if let Some(cluster) = read.params.get("cluster").filter(|cluster| *cluster != app.cluster.as_str()) {
-        return respond(&no_cluster(cluster));
-    }
+    let Some(app) = app else { return respond(&read.unserved()) };
     call(app, read).await.unwrap_or_else(|problem| respond(&problem))
 }
 
 impl Call {
-    async fn read(request: Request, allowed: &[&str]) -> Result<Self, Problem> {
+    async fn read(clusters: Clusters, request: Request, allowed: &[&str]) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let bad = |problem: String| Problem::new(ErrorCode::BadRequest, problem);
         let params =
@@ -81,7 +83,15 @@ impl Call {
         let peer = parts.extensions.get::<Peer>();
         let (certificate, is_over_tls) =
             peer.map_or((None, false), |peer| (peer.certificate.clone(), peer.is_over_tls));
-        Ok(Self { params, query, headers: parts.headers, identity, body, certificate, is_over_tls })
+        Ok(Self { params, query, headers: parts.headers, identity, body, clusters, certificate, is_over_tls })
+    }
+
+    /// Why the cluster that is meant is not served: by its name in the path, else that of whoever asks.
+    fn unserved(&self) -> Problem {
+        match &self.identity {
+            Identity::User(User { cluster: Some(own), .. }) => self.clusters.own_unserved(own.as_str()),
+            _ => self.clusters.unserved(self.param("cluster")),
+        }
     }
 
     /// What the connection shows, where that is the certificate of a node, which was judged before.
@@ -172,12 +182,6 @@ pub(crate) fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, 
     })?;
     json.end().map_err(|error| refuse("", &error))?;
     Ok(read)
-}
-
-/// There is no such cluster, or none that whoever asks may know of.
-pub(super) fn no_cluster(name: &str) -> Problem {
-    let problem = Problem::new(ErrorCode::NotFound, format!("there is no cluster `{}` here", clip(name)));
-    problem.hint("name the cluster with `--cluster` or MANTA_CLUSTER; the first one is `default`")
 }
 
 /// An answer of JSON.

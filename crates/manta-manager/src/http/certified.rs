@@ -5,6 +5,7 @@ use manta_types::NodeName;
 
 use super::join::RENEW;
 use crate::app::App;
+use crate::clusters::Clusters;
 use crate::identity::{NodeCertificate, Peer, RENEWABLE_FOR, instant};
 
 /// The node that a request is of, as its certificate says; in the request's extensions.
@@ -16,24 +17,37 @@ pub(super) fn peer(request: &Request) -> Option<&Peer> {
     request.extensions().get()
 }
 
-/// The node that a request is of, where its connection shows a certificate that counts.
+/// The node that a request is of, where its connection shows a certificate that counts, and the node's cluster.
 ///
 /// # Errors
 /// When it shows one that does not.
-pub(super) fn node(app: &App, request: &Request, route: Option<&str>) -> Result<Option<CertifiedNode>, Problem> {
+pub(super) fn node(
+    clusters: &Clusters,
+    request: &Request,
+    route: Option<&str>,
+) -> Result<Option<(CertifiedNode, App)>, Problem> {
     let Some(certificate) = peer(request).and_then(|peer| peer.certificate.clone()) else { return Ok(None) };
-    let Some(identities) = &app.identities else { return Ok(None) };
+    let Some(registrar) = &clusters.shared().registrar else { return Ok(None) };
     let node = &certificate.node;
-    if !identities.is_ours(&certificate) {
+    let foreign = || {
         let sentence = format!("the certificate of node `{node}` is of another manager or cluster");
-        return Err(Problem::new(ErrorCode::Unauthorized, sentence).hint("join again, with a token of this manager"));
+        Problem::new(ErrorCode::Unauthorized, sentence).hint("join again, with a token of this manager")
+    };
+    if !registrar.issued(&certificate) {
+        return Err(foreign());
     }
+    let Some(app) = clusters.get(&certificate.cluster) else {
+        let problem = clusters.own_unserved(&certificate.cluster);
+        return Err(if problem.status == 404 { foreign() } else { problem });
+    };
+    let identities = app.identities.as_ref().filter(|identities| identities.is_ours(&certificate));
+    let identities = identities.ok_or_else(foreign)?;
     if identities.members.is_revoked(node) {
         let sentence = format!("node `{node}` was revoked, and stays so");
         return Err(Problem::new(ErrorCode::Forbidden, sentence).hint("join again under another name"));
     }
-    check_time(&certificate, app.clock.now().wall_ms, route == Some(RENEW))?;
-    Ok(Some(CertifiedNode(node.clone())))
+    check_time(&certificate, clusters.shared().clock.now().wall_ms, route == Some(RENEW))?;
+    Ok(Some((CertifiedNode(node.clone()), app)))
 }
 
 fn check_time(certificate: &NodeCertificate, now_ms: u64, is_renewal: bool) -> Result<(), Problem> {

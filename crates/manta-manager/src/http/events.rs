@@ -25,7 +25,7 @@ pub(super) async fn read(app: App, call: Call) -> Answer {
     let news = app.handle.watches().subscribe(id);
     let mut reader = Reader { app: app.clone(), id, spec, read: after, news, is_over: is_over && after >= seq };
     if call.wants_stream() {
-        return Ok(respond(&app, followed(reader, follow.unwrap_or(true))));
+        return Ok(respond(&app, call.identity, followed(reader, follow.unwrap_or(true))));
     }
     let mut events = Vec::new();
     while let Some(page) = reader.page(false).await? {

@@ -8,7 +8,8 @@ use manta_api::version::SCHEMA_VERSION;
 use super::call::{Answer, Call, json};
 use super::problem::internal;
 use crate::app::App;
-use crate::metrics::{CONTENT_TYPE, Now};
+use crate::bearer::Identity;
+use crate::metrics::{self, CONTENT_TYPE, Now};
 use crate::ready;
 
 /// The process answers.
@@ -17,19 +18,30 @@ pub(super) async fn live(app: App, _call: Call) -> Answer {
     Ok(Response::new(Body::from(text)))
 }
 
-/// Work can be taken and kept, or what stands in the way.
-pub(super) async fn ready(app: App, _call: Call) -> Answer {
-    let obstacles = ready::obstacles(&app.handle, &app.store, &app.space).await;
+/// Work can be taken and kept, or what stands in the way. Whoever asks may be nobody, so no cluster is named.
+pub(super) async fn ready(app: App, call: Call) -> Answer {
+    let handles: Vec<_> = call.clusters.all().iter().map(|app| app.handle.clone()).collect();
+    let obstacles = ready::obstacles(&handles, call.clusters.damaged(), &app.store, &app.space).await;
     let ready = obstacles.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &ReadyView { schema_version: SCHEMA_VERSION, ready, obstacles })
 }
 
-/// All metrics, in the form that Prometheus reads.
-pub(super) async fn metrics(app: App, _call: Call) -> Answer {
-    let mut now = app.handle.ask(Now::of).await?;
-    now.free_bytes = app.space.free_bytes();
-    let mut response = Response::new(Body::from(app.metrics.text(&now).map_err(internal)?));
+/// All metrics of all clusters for the administrator, and for a user those of their own, in the form that Prometheus reads.
+pub(super) async fn metrics(app: App, call: Call) -> Answer {
+    let is_everywhere = matches!(&call.identity, Identity::User(user) if user.cluster.is_none());
+    let asked = if is_everywhere { call.clusters.all() } else { vec![app.clone()] };
+    let mut texts = Vec::new();
+    for of in asked {
+        match of.handle.ask(Now::of).await {
+            Ok(now) => texts.push(of.metrics.text(&of.cluster, &now).map_err(internal)?),
+            // It went meanwhile.
+            Err(_) if of.stop.is_cancelled() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let text = metrics::together(app.space.free_bytes(), &texts).map_err(internal)?;
+    let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     Ok(response)
 }

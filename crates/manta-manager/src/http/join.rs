@@ -2,8 +2,9 @@
 use http::StatusCode;
 use manta_api::{CertificateView, ErrorCode, JoinRequest, JoinTokenRequest, Problem, RenewRequest};
 
+use super::audit::concerning;
 use super::call::{Answer, Call, json};
-use super::problem::internal;
+use super::problem::{internal, respond};
 use crate::app::App;
 use crate::identity::{Identities, Refusal};
 
@@ -16,17 +17,20 @@ pub(super) async fn make_token(app: App, call: Call) -> Answer {
     json(StatusCode::CREATED, &identities(&app)?.make_token(wanted, now_ms).await.map_err(problem)?)
 }
 
-pub(super) async fn join(app: App, call: Call) -> Answer {
+pub(super) async fn join(_: App, call: Call) -> Answer {
     if !call.is_over_tls() {
         let sentence = "nodes join over TLS, and this connection is plain";
         return Err(Problem::new(ErrorCode::BadRequest, sentence).hint("use `https://`"));
     }
+    let clusters = call.clusters.clone();
     let request: JoinRequest = call.json().await?;
+    let app = clusters.of_token(&request.token).await?;
     let now_ms = app.clock.now().wall_ms;
     if let Some(other) = known_otherwise(&app, &request).await? {
         return Err(other);
     }
-    answer(identities(&app)?.join(request, now_ms).await)
+    let joined = answer(identities(&app)?.join(request, now_ms).await);
+    Ok(concerning(joined.unwrap_or_else(|problem| respond(&problem)), &app.cluster))
 }
 
 pub(super) async fn renew(app: App, call: Call) -> Answer {

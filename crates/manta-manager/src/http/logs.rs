@@ -24,7 +24,7 @@ pub(super) async fn read(app: App, call: Call) -> Answer {
     }
     let (news, events) = (app.logs.follow(id), app.handle.watches().subscribe(id));
     let reader = Reader { app: app.clone(), id, filter, read: after, news, events };
-    Ok(respond(&app, followed(reader, follow.unwrap_or(true))))
+    Ok(respond(&app, call.identity, followed(reader, follow.unwrap_or(true))))
 }
 
 fn filter(call: &Call) -> Result<LogFilter, Problem> {

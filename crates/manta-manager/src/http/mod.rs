@@ -6,6 +6,7 @@ mod auth;
 mod blobs;
 mod call;
 mod certified;
+mod clusters;
 mod events;
 mod health;
 mod history;

@@ -1,12 +1,12 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
 use manta_api::{
-    AttemptView, AuditVerdictView, AuditView, BundleSignatures, CertificateView, GlobalView, JoinRequest,
-    JoinTokenRequest, JoinTokenView, LabelRequest, LogLine, MarkRequest, ModuleUseView, ModuleVersionView, ModuleView,
-    NewTokenView, NodeDetailView, NodeRemovedView, NodeView, PlanRequest, PlanView, Problem, PublishRequest,
-    QuotaRequest, QuotaView, ReadyView, RenewRequest, ReplayView, ResultView, RoleRequest, RollbackRequest,
-    RolloutRequest, RolloutView, SwarmSubmission, SwarmView, TokenRequest, TokenView, UserRequest, UserView, WhoView,
-    WhyView, version,
+    AttemptView, AuditVerdictView, AuditView, BundleSignatures, CertificateView, ClusterRemovedView, ClusterRequest,
+    ClusterView, GlobalView, JoinRequest, JoinTokenRequest, JoinTokenView, LabelRequest, LogLine, MarkRequest,
+    ModuleUseView, ModuleVersionView, ModuleView, NewTokenView, NodeDetailView, NodeRemovedView, NodeView, PlanRequest,
+    PlanView, Problem, PublishRequest, QuotaRequest, QuotaView, ReadyView, RenewRequest, ReplayView, ResultView,
+    RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SwarmSubmission, SwarmView, TokenRequest, TokenView,
+    UserRequest, UserView, WhoView, WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -28,8 +28,8 @@ const KEY_RULE: &str = "\
 1 to 255 characters of ASCII that the client chooses. The same request under the same key is done once: repeated, also at the \
 same time or after a restart, it is answered with success and shows the swarm, node or replay as it is now (a new swarm with \
 201 the first time, with 200 after that). Another request under the key (another path, query or submission) is a conflict, \
-409. A request that is refused leaves its key unused. Keys go with the swarm or the replay that they concern, those of nodes and \
-modules when the manager forgets swarms of that age.";
+409. A request that is refused leaves its key unused. Keys go with the swarm or the replay that they concern, those of nodes, \
+modules and clusters when the manager forgets swarms of that age.";
 
 /// The OpenAPI document, as pretty JSON.
 pub fn openapi() -> String {
@@ -78,6 +78,9 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<ModuleView>(parts);
     parts = add::<ModuleVersionView>(parts);
     parts = add::<ModuleUseView>(parts);
+    parts = add::<ClusterRequest>(parts);
+    parts = add::<ClusterView>(parts);
+    parts = add::<ClusterRemovedView>(parts);
     parts = add::<WhoView>(parts);
     parts = add::<UserRequest>(parts);
     parts = add::<RoleRequest>(parts);

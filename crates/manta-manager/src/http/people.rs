@@ -11,6 +11,7 @@ use super::audit::made;
 use super::call::{Answer, Call, json, parse};
 use crate::app::App;
 use crate::bearer::{Identity, User};
+use crate::clusters::no_cluster;
 use crate::keys::Idempotency;
 use crate::people::{Asker, Changed, Decided, Fresh, Known, make};
 use crate::quotas;
@@ -99,7 +100,7 @@ async fn change<T: Serialize>(
     idempotency: Option<Idempotency>,
     decide: impl FnOnce(&Known) -> Decided<T>,
 ) -> Answer {
-    match app.people.change(asker, idempotency, decide).await? {
+    match app.people.change(asker, idempotency, |known| still_there(app).and_then(|()| decide(known))).await? {
         Changed::Now(view) => json(StatusCode::OK, &view),
         Changed::Before(answer) => {
             let mut response = Response::new(Body::from(answer));
@@ -118,7 +119,8 @@ async fn secret(
     decide: impl FnOnce(&Known, &Fresh) -> Decided<TokenView>,
 ) -> Answer {
     let fresh = make()?;
-    match app.people.change(asker, idempotency, |known| decide(known, &fresh)).await? {
+    let decided = |known: &Known| still_there(app).and_then(|()| decide(known, &fresh));
+    match app.people.change(asker, idempotency, decided).await? {
         Changed::Now(token) => {
             let object = format!("{} of {} as {}", token.id, token.user, token.role);
             let mut response = json(StatusCode::CREATED, &NewTokenView { token, secret: fresh.text })?;
@@ -131,6 +133,11 @@ async fn secret(
                 .hint("`manta token ls` lists it; revoke it, and make another under a new key"))
         }
     }
+}
+
+/// Refuses a change that was under way when its cluster went: nobody is left in a cluster that is gone.
+fn still_there(app: &App) -> Result<(), Problem> {
+    if app.stop.is_cancelled() { Err(no_cluster(app.cluster.as_str())) } else { Ok(()) }
 }
 
 fn asker<'a>(app: &'a App, user: &'a User) -> Asker<'a> {

@@ -112,7 +112,7 @@ pub(super) async fn events(app: App, call: Call) -> Answer {
         return json(StatusCode::OK, &told);
     }
     let follow = call.query::<bool>("follow")?.unwrap_or(true);
-    Ok(respond(&app, followed(Reader { app: app.clone(), id, read: after, follow })))
+    Ok(respond(&app, call.identity, followed(Reader { app: app.clone(), id, read: after, follow })))
 }
 
 /// Reads what a replay tells; a replay that is forgotten meanwhile ends the stream.

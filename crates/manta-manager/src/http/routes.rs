@@ -18,9 +18,11 @@ use super::auth::guard;
 use super::call::{Answering, Call, handle};
 use super::problem::respond;
 use super::{
-    attempts, audit, blobs, events, health, join, logs, modules, nodes, people, plan, replays, rollouts, swarms, why,
+    attempts, audit, blobs, clusters, events, health, join, logs, modules, nodes, people, plan, replays, rollouts,
+    swarms, why,
 };
 use crate::app::App;
+use crate::clusters::Clusters;
 use crate::gateway::Gateway;
 
 /// What answers a route.
@@ -72,6 +74,7 @@ const VIEWER: Access = Access::Users(Role::Viewer);
 const DEVELOPER: Access = Access::Users(Role::Developer);
 const OPERATOR: Access = Access::Users(Role::Operator);
 const ADMIN: Access = Access::Users(Role::Admin);
+const ADMINISTRATOR: Access = Access::Administrator;
 const NODE: Access = Access::Nodes;
 
 macro_rules! route {
@@ -105,6 +108,11 @@ pub(super) static ROUTES: &[Route] = {
             Json("JoinRequest") => Json("CertificateView")),
         route!(POST "/v1/renew" Access::Nodes, join::renew, "Renew the certificate of the node that shows it",
             Json("RenewRequest") => Json("CertificateView")),
+        route!(GET "/v1/clusters" ADMINISTRATOR, clusters::list, "All clusters of the manager", Nothing => List("ClusterView")),
+        route!(change POST "/v1/clusters" ADMINISTRATOR, clusters::add, "Add a cluster",
+            Json("ClusterRequest") => Json("ClusterView")),
+        route!(change POST "/v1/clusters/{cluster}/remove" ADMINISTRATOR, clusters::remove,
+            "Remove a cluster that is not in use, with all that is stored of it", Nothing => Json("ClusterRemovedView")),
         route!(POST "/v1/clusters/{cluster}/join-tokens" Access::Users(Role::Operator), join::make_token,
             "Make a token that lets one node join; each call makes another", Json("JoinTokenRequest") => Json("JoinTokenView")),
         route!(POST "/v1/clusters/{cluster}/blobs/missing" Access::UsersAndNodes(Role::Developer), blobs::missing, "Which blobs are not stored",
@@ -245,25 +253,25 @@ pub(super) fn row_of(method: &Method, path: &str) -> Option<&'static Route> {
 }
 
 /// The router, made from the table, behind the guard.
-pub(crate) fn router(app: &App) -> Router {
+pub(crate) fn router(clusters: &Clusters) -> Router {
     let mut paths: BTreeMap<&str, MethodRouter> = BTreeMap::new();
     for row in ROUTES {
         let filter = MethodFilter::try_from(row.method.clone()).expect("the table holds standard methods only");
         let methods = paths.remove(row.path).unwrap_or_else(|| MethodRouter::new().fallback(no_such_method));
         let methods = match row.serves {
             Serves::Call(call) => {
-                let (app, query) = (app.clone(), row.query);
-                methods.on(filter, move |request: Request| handle(app, call, query, request))
+                let (clusters, query) = (clusters.clone(), row.query);
+                methods.on(filter, move |request: Request| handle(clusters, call, query, request))
             }
             Serves::Gateway => {
-                let gateway = NodeGatewayServer::new(Gateway::new(app.clone()));
+                let gateway = NodeGatewayServer::new(Gateway);
                 methods.on_service(filter, gateway.max_decoding_message_size(NODE_MESSAGE_BYTES_MAX))
             }
         };
         paths.insert(row.path, methods);
     }
     let router = paths.into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
-    router.fallback(no_such_route).layer(from_fn_with_state(app.clone(), guard))
+    router.fallback(no_such_route).layer(from_fn_with_state(clusters.clone(), guard))
 }
 
 async fn no_such_route(request: Request) -> Response {
@@ -289,7 +297,9 @@ mod tests {
 
     #[test]
     fn what_users_post_is_done_once_under_a_key_unless_it_only_asks_or_makes_a_secret() {
-        let posts = ROUTES.iter().filter(|row| row.method == Method::POST && matches!(row.access, Access::Users(_)));
+        let posts = ROUTES
+            .iter()
+            .filter(|row| row.method == Method::POST && matches!(row.access, Access::Users(_) | Access::Administrator));
         let asking: Vec<_> = posts.filter(|row| !row.is_change).map(|row| row.path).collect();
         assert_eq!(asking, ["/v1/clusters/{cluster}/join-tokens", "/v1/clusters/{cluster}/swarms/plan"]);
         assert!(ROUTES.iter().filter(|row| row.is_change).all(|row| row.method == Method::POST));

@@ -25,7 +25,7 @@ pub(crate) const AUTHORITY_KEY_FILE: &str = "ca.key";
 /// How long the authority itself is valid.
 const AUTHORITY_FOR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// By how much a certificate is valid before it is issued: clocks differ by seconds or minutes.
-const EARLIER: Duration = Duration::from_secs(5 * 60);
+pub(super) const EARLIER: Duration = Duration::from_secs(5 * 60);
 /// Bytes of a request for a certificate, in PEM form.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 

@@ -55,7 +55,7 @@ impl Identities {
         }
         let name = wanted.name.as_deref().map(NodeName::new).transpose();
         let name = name.map_err(|error| Refusal::Bad(error.to_string()))?;
-        let (_, authority) = self.shown.recognised_by()?;
+        let (_, authority) = self.registrar.shown.recognised_by()?;
         let mut token = JoinToken { id: [0; 8], secret: [0; 32], authority };
         let random = getrandom::fill(&mut token.id).and_then(|()| getrandom::fill(&mut token.secret));
         random.map_err(|error| ManagerError::Internal(format!("no random numbers: {error}")))?;
@@ -70,8 +70,8 @@ impl Identities {
             used: None,
         };
         let (cluster, forget_before_ms) = (self.cluster.clone(), now_ms.saturating_sub(ms(TOKEN_REMEMBERED)));
-        self.store.run(move |store| store.add_token(&cluster, &record, forget_before_ms)).await??;
-        Ok(JoinTokenView { token: token.to_string(), url: self.url.clone(), expires_ms })
+        self.registrar.store.run(move |store| store.add_token(&cluster, &record, forget_before_ms)).await??;
+        Ok(JoinTokenView { token: token.to_string(), url: self.registrar.url.clone(), expires_ms })
     }
 
     /// Lets a node in for a token, which is used by that.
@@ -81,7 +81,7 @@ impl Identities {
         let node = NodeName::new(&request.name).map_err(|error| bad(&error))?;
         let node_id = request.node_id.parse::<NodeId>().map_err(|_| bad(&"the node's id is none"))?;
         let (cluster, id) = (self.cluster.clone(), token.id);
-        let known = self.store.run(move |store| store.token(&cluster, id)).await??;
+        let known = self.registrar.store.run(move |store| store.token(&cluster, id)).await??;
         let secret: [u8; 32] = Sha256::digest(token.secret).into();
         let known = known.filter(|known| bool::from(known.secret.ct_eq(&secret)));
         let known = known.ok_or_else(unknown)?;
@@ -104,7 +104,7 @@ impl Identities {
         let enrolment = Enrolment { node: node.clone(), node_id, labels: known.labels, joined_ms: now_ms, flag: None };
         let record = self.record(issued, &node, None, now_ms);
         let (cluster, kept, certificate) = (self.cluster.clone(), enrolment.clone(), record.clone());
-        match self.store.run(move |store| store.join(&cluster, id, &kept, &certificate)).await?? {
+        match self.registrar.store.run(move |store| store.join(&cluster, id, &kept, &certificate)).await?? {
             Joined::Done => {}
             Joined::UnknownToken => return Err(unknown()),
             Joined::TokenUsed { at_ms, by } => return Err(used(at_ms, &by)),
@@ -127,7 +127,7 @@ impl Identities {
         let record = self.record(issued, node, Some(shown.serial.clone()), now_ms);
         let forget_before_ms = now_ms.saturating_sub(ms(RENEWABLE_FOR) + 86_400_000);
         let (cluster, kept) = (self.cluster.clone(), record.clone());
-        match self.store.run(move |store| store.renew(&cluster, &kept, forget_before_ms)).await?? {
+        match self.registrar.store.run(move |store| store.renew(&cluster, &kept, forget_before_ms)).await?? {
             Renewed::Done => self.view(record),
             Renewed::Again(former) => self.view(*former),
             Renewed::WithAnotherKey => {
@@ -145,7 +145,8 @@ impl Identities {
     }
 
     fn issue(&self, request: &str, node: &NodeName, now_ms: u64) -> Result<Issued, Refusal> {
-        let issued = self.authority.issue_node(request, &self.cluster, node, now_ms, self.certificates_for);
+        let issued =
+            self.registrar.authority.issue_node(request, &self.cluster, node, now_ms, self.registrar.certificates_for);
         issued.map_err(Refusal::Bad)
     }
 
@@ -157,13 +158,13 @@ impl Identities {
             follows,
             pem: issued.pem,
             issued_ms: now_ms,
-            expires_ms: now_ms + ms(self.certificates_for),
+            expires_ms: now_ms + ms(self.registrar.certificates_for),
         }
     }
 
     fn view(&self, certificate: CertificateRecord) -> Result<CertificateView, Refusal> {
-        let (recognised_by, _) = self.shown.recognised_by()?;
-        let own = self.authority.pem();
+        let (recognised_by, _) = self.registrar.shown.recognised_by()?;
+        let own = self.registrar.authority.pem();
         let authorities = if recognised_by == own { recognised_by } else { format!("{recognised_by}\n{own}") };
         Ok(CertificateView {
             certificate: certificate.pem,

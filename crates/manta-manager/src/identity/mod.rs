@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use manta_api::JoinToken;
 use manta_store::IdentityStore;
 use manta_types::{ClusterId, NodeName};
 use rustls::ServerConfig;
@@ -63,36 +64,42 @@ impl Opened {
     }
 }
 
-/// The identities of a running manager.
-pub(crate) struct Identities {
+/// What proves who the manager is, and keeps who its nodes are: one for all clusters.
+pub(crate) struct Registrar {
     authority: Authority,
     shown: Arc<Shown>,
     /// How TLS is spoken.
     pub(crate) config: Arc<ServerConfig>,
     store: Owned<IdentityStore>,
-    cluster: ClusterId,
     /// Where nodes find the manager.
     url: String,
     certificates_for: Duration,
-    /// Who joined.
-    pub(crate) members: Members,
 }
 
-impl Identities {
+impl Registrar {
     /// Goes on from what was opened.
-    pub(crate) async fn start(
-        opened: Opened,
-        settings: &Settings,
-        url: String,
-    ) -> Result<(Arc<Self>, Ended), ManagerError> {
+    pub(crate) fn start(opened: Opened, settings: &Settings, url: String) -> Result<(Arc<Self>, Ended), ManagerError> {
         let Opened { authority, shown, config, store } = opened;
         let (store, closed) = Owned::start("manta-identities", store)?;
-        let cluster = settings.cluster.clone();
-        let of = cluster.clone();
-        let members = Members::new(store.run(move |store| store.enrolments(&of)).await??);
         let certificates_for = settings.tls.certificates_for;
-        let identities = Self { authority, shown, config, store, cluster, url, certificates_for, members };
-        Ok((Arc::new(identities), closed))
+        Ok((Arc::new(Self { authority, shown, config, store, url, certificates_for }), closed))
+    }
+
+    /// Whether a certificate is of this manager, whichever its cluster.
+    pub(crate) fn issued(&self, certificate: &NodeCertificate) -> bool {
+        certificate.manager == self.authority.id()
+    }
+
+    /// The cluster that a token lets nodes into; nothing where there is no such token.
+    pub(crate) async fn cluster_of(&self, token: &JoinToken) -> Result<Option<ClusterId>, ManagerError> {
+        let id = token.id;
+        Ok(self.store.run(move |store| store.cluster_of(id)).await??)
+    }
+
+    /// Forgets all that let nodes into a cluster.
+    pub(crate) async fn forget(&self, cluster: &ClusterId) -> Result<(), ManagerError> {
+        let cluster = cluster.clone();
+        Ok(self.store.run(move |store| store.forget(&cluster)).await??)
     }
 
     /// Keeps what is shown fresh until the manager stops.
@@ -102,16 +109,40 @@ impl Identities {
         stop: CancellationToken,
     ) -> Result<(), ManagerError> {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-            let (identities, now_ms) = (Arc::clone(&self), clock.now().wall_ms);
-            let looked = tokio::task::spawn_blocking(move || identities.shown.refresh(&identities.authority, now_ms));
+            let (registrar, now_ms) = (Arc::clone(&self), clock.now().wall_ms);
+            let looked = tokio::task::spawn_blocking(move || registrar.shown.refresh(&registrar.authority, now_ms));
             looked.await.map_err(|error| ManagerError::Internal(error.to_string()))?;
         }
         Ok(())
     }
+}
 
-    /// Whether a certificate is of this manager and this cluster.
+/// The identities of a cluster's nodes.
+pub(crate) struct Identities {
+    registrar: Arc<Registrar>,
+    cluster: ClusterId,
+    /// When the cluster was made; wall clock, ms since 1970. A certificate of before is of another that had its name.
+    since_ms: u64,
+    /// Who joined.
+    pub(crate) members: Members,
+}
+
+impl Identities {
+    /// The identities of a cluster that was made then.
+    pub(crate) async fn of(
+        registrar: Arc<Registrar>,
+        cluster: ClusterId,
+        since_ms: u64,
+    ) -> Result<Arc<Self>, ManagerError> {
+        let of = cluster.clone();
+        let members = Members::new(registrar.store.run(move |store| store.enrolments(&of)).await??);
+        Ok(Arc::new(Self { registrar, cluster, since_ms, members }))
+    }
+
+    /// Whether a certificate is of this cluster, and not of one before it that had its name: to the second, as certificates
+    /// say it.
     pub(crate) fn is_ours(&self, certificate: &NodeCertificate) -> bool {
-        certificate.manager == self.authority.id() && certificate.cluster == self.cluster.as_str()
+        certificate.cluster == self.cluster.as_str() && certificate.issued_ms() / 1000 >= self.since_ms / 1000
     }
 
     /// Says, once and durably, why a node's identity is not to be believed.
@@ -119,7 +150,7 @@ impl Identities {
         if self.members.flag(node, why) {
             tracing::warn!(%node, "{why}");
             let (cluster, node, why) = (self.cluster.clone(), node.clone(), why.to_owned());
-            self.store.run(move |store| store.flag(&cluster, &node, &why)).await??;
+            self.registrar.store.run(move |store| store.flag(&cluster, &node, &why)).await??;
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::authority::EARLIER;
+
 /// What names of nodes begin with, by the SPIFFE form.
 const URI_SCHEME: &str = "spiffe://manta/";
 
@@ -44,6 +46,11 @@ pub(crate) fn node_uri(manager: &str, cluster: &ClusterId, node: &NodeName) -> S
 }
 
 impl NodeCertificate {
+    /// When it was issued; wall clock, ms since 1970, to the second.
+    pub(crate) fn issued_ms(&self) -> u64 {
+        self.from_ms.saturating_add(u64::try_from(EARLIER.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Reads what was verified already.
     pub(crate) fn read(der: &CertificateDer<'_>) -> Result<Self, String> {
         let (_, parsed) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;

@@ -23,8 +23,6 @@ pub(crate) struct Now {
     attempts: Counts,
     /// Memory by node, bytes; the first nodes by name.
     memory: Vec<(String, u64)>,
-    /// Bytes that may still be written to the data directory's file system.
-    pub(crate) free_bytes: u64,
 }
 
 impl Now {
@@ -36,7 +34,6 @@ impl Now {
             tasks: open(TaskRunState::ALL.iter().map(|state| (state.name(), state.is_final()))),
             attempts: open(AttemptState::ALL.iter().map(|state| (state.name(), state.is_final()))),
             memory: Vec::new(),
-            free_bytes: 0,
         };
         for node in view.engine.nodes() {
             count(&mut now.nodes, node.state().name());
@@ -56,10 +53,8 @@ impl Now {
         now
     }
 
-    /// The numbers, under their names.
-    pub(super) fn registry(&self) -> Registry {
-        let mut registry = Registry::with_prefix("manta");
-        registry.register("build", "This manager's release", Info::new([("version", PRODUCT)]));
+    /// The numbers, under their names, in an empty registry.
+    pub(super) fn registry(&self, mut registry: Registry) -> Registry {
         let mut add = |name, help, counts: &Counts| registry.register(name, help, gauges("state", counts.iter()));
         add("nodes", "Nodes that ever joined, by state", &self.nodes);
         add("swarms", "Swarms that are kept, by state", &self.swarms);
@@ -68,12 +63,19 @@ impl Now {
         let memory = self.memory.iter().map(|(node, bytes)| (node, i64::try_from(*bytes).unwrap_or(i64::MAX)));
         let memory = gauges("node", memory.collect::<Vec<_>>().iter().map(|(node, bytes)| (node, bytes)));
         registry.register_with_unit("node_memory", "Memory that a node offers to tasks", Unit::Bytes, memory);
-        let free = Gauge::<i64>::default();
-        free.set(i64::try_from(self.free_bytes).unwrap_or(i64::MAX));
-        let help = "Space that is left on the file system of the manager's data";
-        registry.register_with_unit("storage_free", help, Unit::Bytes, free);
         registry
     }
+}
+
+/// What is so of the manager, whatever its clusters: its release, and the bytes that may still be written to its file system.
+pub(super) fn of_manager(free_bytes: u64) -> Registry {
+    let mut registry = Registry::with_prefix("manta");
+    registry.register("build", "This manager's release", Info::new([("version", PRODUCT)]));
+    let free = Gauge::<i64>::default();
+    free.set(i64::try_from(free_bytes).unwrap_or(i64::MAX));
+    let help = "Space that is left on the file system of the manager's data";
+    registry.register_with_unit("storage_free", help, Unit::Bytes, free);
+    registry
 }
 
 /// The states in which something is not over, each with zero.

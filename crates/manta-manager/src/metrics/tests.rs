@@ -29,12 +29,21 @@ fn timings(run_ms: u64) -> Timings {
     Timings { queue_ms: 20, run_ms, usage, ..Timings::default() }
 }
 
+/// Those of one cluster as an answer; each of its samples is told as the cluster's, and here without saying so.
 fn text(metrics: &Metrics) -> String {
+    let told = together(7, &[of_cluster(metrics, &ClusterId::default())]).unwrap();
+    for line in told.lines().filter(|line| !line.starts_with(['#']) && !line.starts_with("manta_build")) {
+        assert!(line.contains(r#"cluster="default""#) || line.starts_with("manta_storage_free"), "{line}");
+    }
+    told.replace(r#"{cluster="default"}"#, "").replace(r#"cluster="default","#, "").replace(r#",cluster="default""#, "")
+}
+
+fn of_cluster(metrics: &Metrics, cluster: &ClusterId) -> String {
     let now = Time { monotonic: Timestamp::from_ms(1), wall_ms: 1 };
     let (engine, nodes, modules) = (Engine::new(1), std::collections::BTreeMap::new(), Modules::default());
     let node_events = &std::collections::BTreeMap::new();
     let view = View { engine: &engine, nodes: &nodes, node_events, modules: &modules, now };
-    metrics.text(&Now::of(&view)).unwrap()
+    metrics.text(cluster, &Now::of(&view)).unwrap()
 }
 
 fn value(text: &str, sample: &str) -> f64 {
@@ -83,7 +92,12 @@ fn what_is_durable_is_counted_under_the_names_that_are_promised() {
 
 #[test]
 fn no_sample_is_told_twice_and_each_family_once() {
-    let text = text(&Metrics::default());
+    let other = ClusterId::new("other").unwrap();
+    let (here, there) = (Metrics::default(), Metrics::of(&other));
+    let text = together(7, &[of_cluster(&here, &ClusterId::default()), of_cluster(&there, &other)]).unwrap();
+    for cluster in ["default", "other"] {
+        assert!(text.contains(&format!(r#"manta_nodes{{cluster="{cluster}",state="online"}} 0"#)), "{text}");
+    }
     let (mut samples, mut families) = (BTreeSet::new(), BTreeSet::new());
     for line in text.lines() {
         match line.strip_prefix("# TYPE ") {

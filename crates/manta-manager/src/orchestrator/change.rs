@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use manta_api::LabelRequest;
 use manta_engine::{Engine, Input, Node, RolloutOrder};
+use manta_store::{ClusterChange, ClusterRecord};
 use manta_types::state::{DutyChange, SwarmChange};
 use manta_types::{NodeDuty, NodeName, SwarmId, SwarmState, TaskIndex};
 
@@ -31,6 +32,8 @@ pub enum Change {
     RemoveNode(NodeName),
     /// The registry of modules is to change.
     Module(ModuleChange),
+    /// A cluster beyond the first is to exist, or to go; asked of the first, whose keys its keys are.
+    Cluster(ClusterChange),
 }
 
 impl Change {
@@ -39,7 +42,7 @@ impl Change {
         match self {
             Self::Stop(swarm) | Self::Pause(swarm) | Self::Resume(swarm) | Self::Rollout(swarm, ..) => Some(*swarm),
             Self::Drain(..) | Self::ResumeNode(_) | Self::Revoke(_) => None,
-            Self::Label(..) | Self::RemoveNode(_) | Self::Module(_) => None,
+            Self::Label(..) | Self::RemoveNode(_) | Self::Module(_) | Self::Cluster(_) => None,
         }
     }
 
@@ -56,6 +59,12 @@ impl Change {
             Self::Label(node, _) => format!("labelled node `{node}`"),
             Self::RemoveNode(node) => format!("removed node `{node}`"),
             Self::Module(change) => change.done(),
+            Self::Cluster(ClusterChange::Put(cluster)) if !cluster.is_removing => {
+                format!("added the cluster `{}`", cluster.name)
+            }
+            Self::Cluster(ClusterChange::Put(ClusterRecord { name, .. }) | ClusterChange::Gone(name)) => {
+                format!("removed the cluster `{name}`")
+            }
         }
     }
 
@@ -82,6 +91,8 @@ impl Change {
             Self::RemoveNode(name) => engine.node(name).is_some_and(Node::is_removable),
             // The registry and the engine say why not.
             Self::Module(_) | Self::Rollout(..) => true,
+            // Which there are is known outside of any cluster's loop.
+            Self::Cluster(_) => true,
         }
     }
 
@@ -97,7 +108,7 @@ impl Change {
             Self::Revoke(node) => Input::Revoke { node, reason: "revoked by a user".to_owned() },
             Self::RemoveNode(node) => Input::NodeRemoved { node },
             // Which labels a node has then, its table says.
-            Self::Label(..) | Self::Module(_) => return None,
+            Self::Label(..) | Self::Module(_) | Self::Cluster(_) => return None,
         })
     }
 }

@@ -69,6 +69,15 @@ pub struct View<'a> {
     pub now: Now,
 }
 
+/// What keeps a cluster from going: the names of what uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    /// Swarms that are not over.
+    pub swarms: BTreeSet<String>,
+    /// Nodes that are neither revoked nor removed.
+    pub nodes: BTreeSet<String>,
+}
+
 /// The engine, and around it what only a manager knows: who the nodes are, which sessions are open, which keys are used.
 #[derive(Debug)]
 pub struct Core {
@@ -129,6 +138,15 @@ impl Core {
     /// All that is decided.
     pub const fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// What uses the cluster, where something does.
+    pub fn in_use(&self) -> Option<InUse> {
+        let live = self.engine.swarms().filter(|swarm| !swarm.is_over());
+        let nodes = self.engine.nodes().filter(|node| node.duty() != NodeDuty::Revoked);
+        let swarms: BTreeSet<_> = live.map(|swarm| format!("{} {}", swarm.spec().name, swarm.id())).collect();
+        let nodes: BTreeSet<_> = nodes.map(|node| node.name().to_string()).collect();
+        (!swarms.is_empty() || !nodes.is_empty()).then_some(InUse { swarms, nodes })
     }
 
     /// The state as a question asked in this turn sees it.
@@ -299,6 +317,9 @@ impl Core {
             turn.transaction.nodes.extend(record);
             self.nodes.tell(name, turn.now.wall_ms, "a user changed its labels".to_owned());
             self.redescribe(name, turn);
+        }
+        if let Change::Cluster(wanted) = &change {
+            turn.transaction.clusters.push(wanted.clone());
         }
         if let Change::RemoveNode(name) = &change {
             turn.transaction.nodes.extend(self.nodes.remove(name));

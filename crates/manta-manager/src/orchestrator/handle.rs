@@ -8,7 +8,7 @@ use manta_types::{NodeName, SwarmId, SwarmSpec};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::change::Change;
-use super::core::View;
+use super::core::{InUse, View};
 use super::ended::{self, Memory};
 use super::message::{Connect, Message, Release};
 use super::profile::Offering;
@@ -148,6 +148,13 @@ impl Handle {
         let (done, known) = oneshot::channel();
         self.send(Message::Remember { ended, done }).await?;
         known.await.map_err(|_| stopped())
+    }
+
+    /// Ends the loop for good, unless the cluster is in use; what uses it then.
+    pub(crate) async fn close(&self) -> Result<Option<InUse>, ManagerError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Close { reply }).await?;
+        answer.await.map_err(|_| stopped())
     }
 
     /// Opens a session.

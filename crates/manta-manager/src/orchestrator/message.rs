@@ -8,7 +8,7 @@ use manta_types::{NodeId, NodeName, SwarmId, SwarmSpec};
 use tokio::sync::oneshot;
 
 use super::change::Change;
-use super::core::{Joining, View};
+use super::core::{InUse, Joining, View};
 use super::nodes::ConnectRefusal;
 use super::profile::Offering;
 use super::publish::Session;
@@ -46,6 +46,8 @@ pub(crate) enum Message {
     ForgetKeys { before_ms: u64, done: oneshot::Sender<()> },
     /// Swarms that ended before the start are known again; `done` is told once they can be asked about.
     Remember { ended: Vec<SwarmRun>, done: oneshot::Sender<()> },
+    /// The cluster is to go: from now on nothing is taken any more, unless it is in use; `reply` is told by what.
+    Close { reply: oneshot::Sender<Option<InUse>> },
     /// Somebody wants to know.
     Ask(Question),
 }

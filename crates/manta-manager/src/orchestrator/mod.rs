@@ -22,7 +22,7 @@ mod turn;
 
 #[cfg(feature = "planted-bugs")]
 pub use self::core::Bugs;
-pub use self::core::{Core, Joining, View};
+pub use self::core::{Core, InUse, Joining, View};
 pub use change::Change;
 pub use ended::Ended;
 pub use nodes::{ConnectRefusal, Greeting, KnownNode};

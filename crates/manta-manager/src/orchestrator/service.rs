@@ -37,6 +37,8 @@ pub(crate) struct Orchestrator {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
+    /// Whether the cluster goes, so that nothing is taken any more.
+    is_closed: bool,
 }
 
 impl Orchestrator {
@@ -67,10 +69,12 @@ impl Orchestrator {
             stop: stop.clone(),
         };
         let sessions = Sessions::default();
-        (Self { core, sessions, inbox, heard, watches, store, cluster, clock, metrics, stop }, handle, remembering)
+        let is_closed = false;
+        let service = Self { core, sessions, inbox, heard, watches, store, cluster, clock, metrics, stop, is_closed };
+        (service, handle, remembering)
     }
 
-    /// Serves until told to stop; the turn at hand is finished first.
+    /// Serves until told to stop, or until the cluster goes; the turn at hand is finished first.
     ///
     /// # Errors
     /// When a turn could not be made durable: nothing may be acknowledged any more.
@@ -89,6 +93,9 @@ impl Orchestrator {
                 () = tokio::time::sleep(pause) => None,
             };
             self.turn(first).await?;
+            if self.is_closed {
+                return Ok(());
+            }
         }
     }
 
@@ -100,6 +107,9 @@ impl Orchestrator {
             let Some(message) = next.or_else(|| self.inbox.try_recv().ok()) else { break };
             self.take(message, &mut turn);
             next = None;
+            if self.is_closed {
+                break;
+            }
         }
         let sealed = self.core.seal(turn);
         self.finish(sealed).await
@@ -134,6 +144,11 @@ impl Orchestrator {
             Message::Remember { ended, done } => {
                 self.core.remember(ended, turn);
                 turn.effects.push(Effect::Done(done));
+            }
+            Message::Close { reply } => {
+                let held = self.core.in_use();
+                self.is_closed = held.is_none();
+                turn.tell(Box::new(move || drop(reply.send(held))));
             }
             Message::Ask(question) => {
                 let release = question(&self.core.view(turn));

@@ -12,6 +12,7 @@ use manta_api::{ErrorCode, Problem};
 use manta_store::{
     AccessChange, AccessKey, AccessStore, AuditEntry, AuditFilter, AuditRecord, AuditVerdict, StoreError, TokenRecord,
 };
+use manta_types::ClusterId;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 
@@ -127,6 +128,20 @@ impl People {
             Some(token) => self.apply(vec![AccessChange::Token(TokenRecord { used_ms: Some(now_ms), ..token })]).await,
             None => Ok(()),
         }
+    }
+
+    /// Whether somebody who was let in still counts: their token has not expired, nor was it revoked, and its user is there.
+    pub(crate) fn counts(&self, identity: &Identity, now_ms: u64) -> bool {
+        identity.token().is_none_or(|id| {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.token(id).is_some_and(|(token, _)| state_of(token, now_ms) == "active")
+        })
+    }
+
+    /// Forgets all users, tokens, quotas and keys of a cluster that goes; what they did stays on record.
+    pub(crate) async fn forget(&self, cluster: &ClusterId) -> Result<(), ManagerError> {
+        let _changing = self.changing.lock().await;
+        self.apply(vec![AccessChange::ClusterGone(cluster.clone())]).await
     }
 
     /// Asks about users and tokens.

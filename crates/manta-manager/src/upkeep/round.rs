@@ -101,6 +101,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 struct World {
     upkeep: Upkeep,
+    tended: Tended,
     store: Owned<Box<dyn StateStore>>,
     clock: Arc<HandClock>,
 }
@@ -127,14 +128,19 @@ impl World {
         tokio::spawn(remembering.serve());
         let space = Arc::new(Space::new(dir.to_owned(), Arc::clone(&time)));
         let logs = Logs::new(logs, ClusterId::default(), space);
-        let blobs = Arc::new(DirBlobs::open(&dir.join(BLOBS)).unwrap());
+        let blobs: Arc<dyn BlobStore> = Arc::new(DirBlobs::open(&dir.join(BLOBS)).unwrap());
         let keep = Keep { days: 30, swarms: None };
-        let upkeep = Upkeep { dir: dir.to_owned(), keep, handle, blobs, logs, clock: time, stop };
-        Self { upkeep, store, clock }
+        let tended = Tended { cluster: None, handle, blobs, logs, stop: stop.clone() };
+        let clusters = Box::new({
+            let tended = tended.clone();
+            move || vec![tended.clone()]
+        });
+        let upkeep = Upkeep { dir: dir.to_owned(), keep, clusters, clock: time, stop };
+        Self { upkeep, tended, store, clock }
     }
 
     async fn swarms(&self) -> Vec<SwarmId> {
-        self.upkeep.handle.ask_of_all(|view| view.engine.swarms().map(SwarmRun::id).collect()).await.unwrap()
+        self.tended.handle.ask_of_all(|view| view.engine.swarms().map(SwarmRun::id).collect()).await.unwrap()
     }
 
     async fn has_key(&self, key: &'static str) -> bool {
@@ -143,11 +149,11 @@ impl World {
     }
 
     async fn lines(&self, number: u128) -> usize {
-        self.upkeep.logs.read(swarm_id(number), 0, LogFilter::default(), 9).await.unwrap().len()
+        self.tended.logs.read(swarm_id(number), 0, LogFilter::default(), 9).await.unwrap().len()
     }
 
     fn has(&self, digest: &Digest) -> bool {
-        self.upkeep.blobs.size(digest).unwrap().is_some()
+        self.tended.blobs.size(digest).unwrap().is_some()
     }
 }
 
@@ -172,9 +178,9 @@ async fn rounds_let_go_of_what_is_old_and_unnamed_keep_the_rest_and_set_damage_a
         File::open(&path).unwrap().set_modified(SystemTime::now() - limits::BLOB_HELD * 2).unwrap();
     }
     let world = World::open(dir, now_ms).await;
-    assert!(world.upkeep.blobs.hold(&held).unwrap().is_some());
+    assert!(world.tended.blobs.hold(&held).unwrap().is_some());
     fresh = digest_of(b"just uploaded");
-    world.upkeep.blobs.put(&fresh, &mut &b"just uploaded"[..]).unwrap();
+    world.tended.blobs.put(&fresh, &mut &b"just uploaded"[..]).unwrap();
     let damaged = files(&dir.join(BLOBS)).into_iter().find(|path| path.ends_with(young.value.to_string())).unwrap();
     fs::remove_file(&damaged).unwrap();
     fs::write(&damaged, b"valuX 2").unwrap();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
-use manta_client::{Client, Connector, Endpoint, Token};
+use manta_client::{Client, Connector, Endpoint, Tls, Token};
 use manta_manager::{
     Keep, Listen, ManagerError, NODE_TOKEN_FILE, RealClock, Settings, TOKEN_FILE, TlsSettings, bind, open, run,
 };
@@ -112,16 +113,38 @@ impl Manager {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        let (parts, body) = self.open(method, path, headers, body).await.into_parts();
+        let body = tokio::time::timeout(LIMIT, body.collect()).await.expect("a body comes in time").unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// One request without a token over TLS, with the certificate that is shown there.
+    pub(crate) async fn shown(&self, tls: &Tls, method: Method, path: &str) -> Answer {
+        let endpoint: Endpoint = self.endpoint.to_string().replace("http://", "https://").parse().unwrap();
+        let request = Request::builder().method(method).uri(format!("{}{path}", endpoint.origin()));
+        let client = legacy::Client::builder(TokioExecutor::new()).build(Connector::with_tls(&endpoint, tls));
+        let asked = client.request(request.body(Full::new(Bytes::new())).unwrap());
+        let response = tokio::time::timeout(LIMIT, asked).await.expect("an answer comes in time").unwrap();
+        let (parts, body) = response.into_parts();
+        let body = tokio::time::timeout(LIMIT, body.collect()).await.expect("a body comes in time").unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// As [`Self::raw`], with the answer's body still to come.
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<Incoming> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint.origin()));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let client = legacy::Client::builder(TokioExecutor::new()).build(Connector::new(&self.endpoint));
         let asked = client.request(request.body(Full::new(body.into())).unwrap());
-        let response = tokio::time::timeout(LIMIT, asked).await.expect("an answer comes in time").unwrap();
-        let (parts, body) = response.into_parts();
-        let body = tokio::time::timeout(LIMIT, body.collect()).await.expect("a body comes in time").unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, body }
+        tokio::time::timeout(LIMIT, asked).await.expect("an answer comes in time").unwrap()
     }
 
     /// One request with the user's token.
@@ -188,6 +211,14 @@ fn meta(name: &str, datasets: &[&str]) -> BundleMeta {
         requires_python: None,
         dependencies: Vec::new(),
     }
+}
+
+/// A module of one file: its file, its manifest, and what a submission says of it.
+pub(crate) fn module_of(name: &str) -> (Vec<u8>, Vec<u8>, Value) {
+    let bytes = format!("# {name}\ndef main(): ...\n").into_bytes();
+    let file = Blob { digest: digest_of(&bytes), size: bytes.len() as u64 };
+    let bundle = pack(meta(name, &[]), [("worker.py".to_owned(), file)]).unwrap();
+    (bytes, bundle.bytes, module_ref(name, bundle.blob, &[]))
 }
 
 /// What a submission says of a module that nobody has uploaded, and its manifest.

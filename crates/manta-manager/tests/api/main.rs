@@ -4,6 +4,7 @@ mod auth;
 mod backup;
 mod bad_submissions;
 mod blobs;
+mod clusters;
 mod gateway;
 mod harness;
 mod hostile;

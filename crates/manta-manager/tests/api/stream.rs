@@ -1,8 +1,14 @@
 //! Live streams: nothing lost, nothing doubled, whenever a client comes back.
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{Method, StatusCode};
+use http_body_util::BodyExt;
 use manta_client::LogFilter;
+use serde_json::{Value, json};
 
+use crate::clusters::user_of;
 use crate::harness::{BASE, LIMIT, Manager, chain, tcp};
 use crate::node::{Node, connect, hello};
 
@@ -121,4 +127,49 @@ async fn stopping_the_manager_ends_open_streams() {
     node.offer().await;
     manager.stop().await.unwrap();
     assert_eq!(node.try_next().await, None, "the node's session too");
+}
+
+#[tokio::test]
+async fn a_stream_is_cut_within_five_seconds_when_its_follower_counts_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let _node = connect(&manager, hello("node-1")).await;
+    let module = manager.put_module("worker", &[]).await;
+    let id = manager.submit(&chain("s", &[module])).await.json()["id"].as_str().unwrap().to_owned();
+    let follow = async |token: &str, what: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("accept", "text/event-stream")];
+        let path = format!("/v1/clusters/default/swarms/{id}/{what}");
+        let followed = manager.open(Method::GET, &path, &headers, Bytes::new()).await;
+        assert_eq!(followed.status(), StatusCode::OK);
+        followed
+    };
+    let brief = json!({"user": "eve", "expires_s": 2}).to_string();
+    let removed = user_of(&manager, "default", "ada", "viewer").await;
+    let revoked = user_of(&manager, "default", "bob", "viewer").await;
+    let kept = user_of(&manager, "default", "eve", "viewer").await;
+    let expiring = manager.call(Method::POST, "/tokens", brief).await.json()["secret"].as_str().unwrap().to_owned();
+    let stays = follow(&kept, "events").await;
+    let mut cut = Vec::new();
+    for token in [&removed, &revoked, &expiring] {
+        cut.push(follow(token, "events").await);
+        cut.push(follow(token, "logs").await);
+    }
+    let ended = Instant::now();
+    assert_eq!(manager.call(Method::POST, "/users/ada/remove", Bytes::new()).await.status, StatusCode::OK);
+    let tokens = manager.get("/tokens").await.json();
+    let bobs = tokens.as_array().unwrap().iter().find(|token| token["user"] == "bob").unwrap()["id"].as_str().unwrap();
+    let answer = manager.call(Method::POST, &format!("/tokens/{bobs}/revoke"), Bytes::new()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let all = futures_util::future::join_all(cut.into_iter().map(|followed| followed.into_body().collect()));
+    let bodies = tokio::time::timeout(Duration::from_secs(5), all).await.expect("all are cut in time");
+    assert!(bodies.iter().all(Result::is_err), "broken off, not ended in order: {bodies:?}");
+    assert!(ended.elapsed() < Duration::from_secs(5));
+    let swarm = manager.get(&format!("/swarms/{id}")).await.json();
+    assert_eq!(swarm["finished_ms"], Value::Null, "it goes on: {swarm}");
+    let stays = tokio::spawn(stays.into_body().collect());
+    manager.call(Method::POST, &format!("/swarms/{id}/stop"), Bytes::new()).await;
+    let seen = tokio::time::timeout(LIMIT, stays).await.unwrap().unwrap().unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&seen).contains("swarm_stopped"), "who counts sees all of it");
+    manager.stop().await.unwrap();
 }
