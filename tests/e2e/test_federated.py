@@ -12,15 +12,15 @@ from harness.digits import digits_file
 from harness.manta import ROOT
 
 EXAMPLES = ROOT / "examples"
-# Every run draws other seeds, so that the last accuracy varies; who has learned nothing reads a tenth.
+# The seed is fixed, and with it the model: a hundredth less than it reads, for another order of additions.
 LEARNING = {
-    "FedAvg": 0.8,
-    "FedProx": 0.8,
-    "Scaffold": 0.8,
-    "Momentum": 0.8,
-    "Hierarchical": 0.8,
+    "FedAvg": 0.94,
+    "FedProx": 0.94,
+    "Scaffold": 0.935,
+    "Momentum": 0.94,
+    "Hierarchical": 0.94,
     "Adaptive": 0.6,  # on nodes that are busy all the time
-    "CrossValidation": 0.8,
+    "CrossValidation": 0.82,
 }
 
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from manta.light import Task
 from manta.light.aggregation import fedprox_gradient, scaffold_correction, scaffold_node_control
 
-from .softmax import Correction, Model, accuracy, descend
+from .softmax import Correction, Model, accuracy, descend, shuffle_rng
 
 
 class Worker(Task):
@@ -27,7 +25,7 @@ class Worker(Task):
 
     def train(self, model: Model, x: Any, y: Any, correction: Correction | None = None) -> Model:
         """Return the model after the epochs and the rate that the swarm's globals say."""
-        rng = np.random.default_rng(self.seed)
+        rng = shuffle_rng(self.world.globals["seed"], self.iteration, self.node)
         return descend(model, x, y, self.epochs(), self.world.globals["rate"], rng, correction)
 
     def epochs(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,11 @@ def probabilities(model: Model, x: Any) -> Any:
 def accuracy(model: Model, x: Any, y: Any) -> float:
     """Return the share of ``x`` that the model reads as ``y``."""
     return float(np.mean(probabilities(model, x).argmax(axis=1) == y))
+
+
+def shuffle_rng(seed: int, iteration: int, node: str) -> np.random.Generator:
+    """Return the generator that orders a node's samples: the same for the same seed, iteration and node."""
+    return np.random.default_rng([seed, iteration, zlib.crc32(node.encode())])
 
 
 def descend(
