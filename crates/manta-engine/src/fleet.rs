@@ -19,12 +19,20 @@ pub(crate) struct Fleet {
     version: u64,
     /// Who signed what.
     signatures: Signatures,
-    /// Whether revoked nodes are awaited.
+    /// Rules that are taken out.
     #[cfg(feature = "planted-bugs")]
-    pub(crate) await_revoked: bool,
+    pub(crate) bugs: crate::Bugs,
 }
 
 impl Fleet {
+    /// Whether a version on trial is taken back before it fails its task: always, unless that rule is taken out.
+    pub(crate) const fn rescues(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        return !self.bugs.no_rescue;
+        #[cfg(not(feature = "planted-bugs"))]
+        true
+    }
+
     pub(crate) fn get(&self, name: &NodeName) -> Option<&Node> {
         self.index.get(name).map(|at| &self.nodes[*at])
     }

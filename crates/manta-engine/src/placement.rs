@@ -319,7 +319,7 @@ fn chosen(nodes: Vec<&Node>, movable: bool) -> Placement {
 /// The only nodes that may run a task, where none of them ever comes back: whoever waits for them is told so at once.
 fn all_revoked(nodes: BTreeSet<NodeName>, fleet: &Fleet) -> Option<Placement> {
     #[cfg(feature = "planted-bugs")]
-    if fleet.await_revoked {
+    if fleet.bugs.await_revoked {
         return None;
     }
     let is_revoked = |name: &NodeName| fleet.get(name).is_some_and(Node::is_revoked);

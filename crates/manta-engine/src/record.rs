@@ -82,7 +82,10 @@ impl Engine {
                 self.fleet.change(node, |node| node.live.insert(*attempt, id));
                 let swarm = &self.swarms[&id];
                 let (run, attempt) = swarm.attempt(*attempt).expect("an offered attempt is known");
-                work.step.commands.push(offers::command(swarm, run, attempt));
+                let command = offers::command(swarm, run, attempt);
+                #[cfg(feature = "planted-bugs")]
+                let command = self.bugs.repinned(swarm, command);
+                work.step.commands.push(command);
             }
             E::AttemptAccepted { attempt, .. } | E::AttemptFailed { attempt, .. } => {
                 self.release(id, *attempt);

@@ -49,6 +49,10 @@ pub(crate) fn next(swarm: &mut SwarmRun, fleet: &Fleet, now: Now) -> Option<Deci
     if let Some(failed) = swarm.agenda.fatal {
         return Some(Decision::Happen(fail(swarm, &swarm.task_runs[failed])));
     }
+    #[cfg(feature = "planted-bugs")]
+    if let Some(event) = rollout::between(swarm, fleet, true).filter(|_| fleet.bugs.step_any_time) {
+        return Some(Decision::happen(event));
+    }
     while let Some(task) = swarm.agenda.runs.pop_first() {
         let decision = match swarm.task_runs[task].state {
             TaskRunState::Waiting => leave_waiting(swarm, &swarm.task_runs[task]).map(Decision::happen),
@@ -56,7 +60,7 @@ pub(crate) fn next(swarm: &mut SwarmRun, fleet: &Fleet, now: Now) -> Option<Deci
                 swarm.agenda.starts.insert(task);
                 None
             }
-            TaskRunState::Running => leave_running(swarm, task, now.monotonic),
+            TaskRunState::Running => leave_running(swarm, task, fleet, now.monotonic),
             _ => None,
         };
         if decision.is_some() {
@@ -124,10 +128,11 @@ fn leave_ready(swarm: &SwarmRun, run: &TaskRun, fleet: &Fleet) -> Decision {
     }
 }
 
-fn leave_running(swarm: &mut SwarmRun, task: TaskIndex, now: Timestamp) -> Option<Decision> {
+fn leave_running(swarm: &mut SwarmRun, task: TaskIndex, fleet: &Fleet, now: Timestamp) -> Option<Decision> {
     let run = &swarm.task_runs[task];
     let verdict = closing::verdict(swarm, run, now);
-    if let Some(events) = rollout::rescue(swarm, run, verdict.as_ref().and_then(closing::Verdict::failure)) {
+    let rescued = rollout::rescue(swarm, run, verdict.as_ref().and_then(closing::Verdict::failure));
+    if let Some(events) = rescued.filter(|_| fleet.rescues()) {
         return Some(Decision::Happen(events));
     }
     if let Some(verdict) = verdict {

@@ -58,11 +58,17 @@ pub enum Bug {
     AwaitRevoked,
     /// After a restart a task run has its whole deadline before it again.
     FullDeadlines,
+    /// While a rollout goes on, whatever begins runs the version that it brings, in the middle of an iteration, too.
+    RepinRunning,
+    /// A rollout takes its steps in the middle of an iteration.
+    StepAnyTime,
+    /// A version on trial fails its task, and is not taken back.
+    NoRescue,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::NoFence,
         Self::NoEngineFence,
         Self::AcknowledgeBeforeSync,
@@ -90,6 +96,9 @@ impl Bug {
         Self::UnkeyedChanges,
         Self::AwaitRevoked,
         Self::FullDeadlines,
+        Self::RepinRunning,
+        Self::StepAnyTime,
+        Self::NoRescue,
     ];
 
     /// Its name on the command line.
@@ -122,6 +131,9 @@ impl Bug {
             Self::UnkeyedChanges => "unkeyed-changes",
             Self::AwaitRevoked => "await-revoked",
             Self::FullDeadlines => "full-deadlines",
+            Self::RepinRunning => "repin-running",
+            Self::StepAnyTime => "step-any-time",
+            Self::NoRescue => "no-rescue",
         }
     }
 

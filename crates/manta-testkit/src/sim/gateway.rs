@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::World;
 use super::bug::Bug;
 use super::happening::{Answer, Asked, AtManager, Happening, LinkId, Message, Requester, Said, Told};
+use super::rollouts::RARE;
 
 impl World {
     /// A node said something.
@@ -183,10 +184,12 @@ fn failure(class: OutcomeClass, message: &str) -> AttemptFailure {
     AttemptFailure::new(class, message.to_owned())
 }
 
-/// What every simulated node offers.
+/// What a simulated node offers.
 pub(crate) fn profile(slots: u32) -> NodeProfile {
+    // Larger nodes have a dataset that some versions of modules ask for.
+    let datasets = ["digits", RARE].into_iter().take(if slots > 1 { 2 } else { 1 });
     NodeProfile {
-        datasets: [("digits".to_owned(), "file".to_owned())].into(),
+        datasets: datasets.map(|name| (name.to_owned(), "file".to_owned())).collect(),
         images: vec!["latest".to_owned()],
         slots,
         cpu_count: f64::from(slots),

@@ -45,6 +45,7 @@ pub(crate) enum Trouble {
     Restore,
     Purge,
     Revoke,
+    Rollout,
 }
 
 /// At the manager.

@@ -20,6 +20,7 @@ mod node;
 mod operator;
 mod options;
 mod outcome;
+mod rollouts;
 mod trace;
 mod trouble;
 mod user;

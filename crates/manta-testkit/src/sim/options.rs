@@ -57,6 +57,8 @@ pub struct Options {
     pub revoke: u64,
     /// How often a user lets their swarm go on after it failed.
     pub retries: u64,
+    /// Somebody starts a rollout, or changes one, about every so many ms; swarms have more iterations then.
+    pub rollouts: u64,
 }
 
 impl Options {
@@ -87,6 +89,7 @@ impl Options {
         purge: 0,
         revoke: 0,
         retries: 0,
+        rollouts: 0,
     };
 
     /// What the seed decides.
@@ -107,6 +110,7 @@ impl Options {
                 low_water: maybe(chance, &[15_000, 40_000]),
                 purge: maybe(chance, &[4_000, 15_000]),
                 retries: maybe(chance, &[1, 3]),
+                rollouts: if chance.one_in(2) { chance.pick(&[1_500, 5_000]) } else { 0 },
                 ..base
             };
         }
@@ -133,6 +137,7 @@ impl Options {
             purge: maybe(chance, &[4_000, 15_000]),
             revoke: maybe(chance, &[15_000, 60_000]),
             retries: maybe(chance, &[1, 3]),
+            rollouts: if chance.one_in(2) { chance.pick(&[1_500, 5_000, 15_000]) } else { 0 },
             ..base
         }
     }
@@ -186,6 +191,7 @@ impl fmt::Display for Options {
             ("purge", self.purge),
             ("revoke", self.revoke),
             ("retries", self.retries),
+            ("rollouts", self.rollouts),
         ];
         troubles.iter().filter(|(_, value)| *value > 0).try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }

@@ -8,7 +8,7 @@ impl World {
     pub(crate) fn expect_troubles(&mut self) {
         use Trouble as T;
         let first = [T::Goodbye, T::Cut, T::Partition, T::ManagerStall, T::NodeStall, T::Clock, T::FullDisk, T::People];
-        for trouble in first.into_iter().chain([T::LowWater, T::Restore, T::Purge, T::Revoke]) {
+        for trouble in first.into_iter().chain([T::LowWater, T::Restore, T::Purge, T::Revoke, T::Rollout]) {
             self.expect(trouble);
         }
         self.agenda.put(self.options.trouble_ms, Happening::Heal);
@@ -16,7 +16,7 @@ impl World {
 
     fn expect(&mut self, trouble: Trouble) {
         let Options { goodbye, cut, partition, manager_stall, node_stall, clock, full_disk, people, .. } = self.options;
-        let Options { low_water, restore, purge, revoke, .. } = self.options;
+        let Options { low_water, restore, purge, revoke, rollouts, .. } = self.options;
         let mean = match trouble {
             Trouble::Goodbye => goodbye,
             Trouble::Cut => cut,
@@ -30,6 +30,7 @@ impl World {
             Trouble::Restore => restore,
             Trouble::Purge => purge,
             Trouble::Revoke => revoke,
+            Trouble::Rollout => rollouts,
         };
         if mean > 0 {
             let after = self.chance.about(mean);
@@ -83,6 +84,7 @@ impl World {
             Trouble::Restore => self.restore(),
             Trouble::Purge => self.purge(),
             Trouble::Revoke => self.revoke(node),
+            Trouble::Rollout => self.roll_out(),
         }
     }
 
@@ -92,9 +94,9 @@ impl World {
             return;
         }
         self.trace.line(self.now, || "all troubles end".to_owned());
-        let Options { nodes, swarms, trouble_ms, user_error, retries, .. } = self.options;
+        let Options { nodes, swarms, trouble_ms, user_error, retries, rollouts, .. } = self.options;
         (self.is_healed, self.healed_at) = (true, self.now);
-        self.options = Options { nodes, swarms, trouble_ms, user_error, retries, ..Options::QUIET };
+        self.options = Options { nodes, swarms, trouble_ms, user_error, retries, rollouts, ..Options::QUIET };
         // What was put off meanwhile happens when it was put off to; nothing is put off any more.
         (self.disk.full_until, self.disk.low_until) = (0, 0);
     }

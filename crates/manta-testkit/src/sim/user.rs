@@ -149,7 +149,7 @@ impl World {
     }
 
     /// Somebody asks for a change, under a key of its own.
-    fn ask_for(&mut self, change: Change) -> String {
+    pub(super) fn ask_for(&mut self, change: Change) -> String {
         self.changes += 1;
         let key = format!("change {}", self.changes);
         self.trace.line(self.now, || format!("a user asks under `{key}`: {change:?}"));
@@ -172,7 +172,7 @@ impl World {
         self.trace.line(self.now, || format!("a user is answered under `{key}`: {outcome:?}"));
         match outcome {
             Ok(()) => self.checker.changed(key, change),
-            Err(Refused::Stays) => self.checker.stays(key),
+            Err(Refused::Stays | Refused::Rollout(_)) => self.checker.stays(key),
             Err(refused) => self.checker.breaks("I1", || format!("`{key}` is refused: {refused:?}")),
         }
     }

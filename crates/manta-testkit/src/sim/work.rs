@@ -9,6 +9,7 @@ use manta_types::{AttemptId, Blob, Digest, OnDisconnect, OutcomeClass};
 use super::World;
 use super::bug::Bug;
 use super::happening::{Answer, Asked, AtNode, Happening, Requester};
+use super::rollouts;
 
 /// How long an unanswered request waits before it is sent again.
 const ASK_AGAIN_MS: u64 = 2_000;
@@ -69,7 +70,9 @@ impl World {
 
     fn draw_will(&mut self, attempt: &desk::Attempt, offer: &Offer) -> Will {
         let class = self.chance.pick(&[OutcomeClass::UserError, OutcomeClass::UserError, OutcomeClass::Platform]);
-        let fails = self.chance.permille(self.options.user_error).then_some(class);
+        let bundle = offer.spec.tasks[offer.task].bundle;
+        let fails = self.chance.permille(self.options.user_error) || rollouts::fails(&mut self.chance, &bundle);
+        let fails = fails.then_some(class);
         let named = |name: &str, kind: u8| {
             let Blob { digest, size } = value_of(attempt, kind);
             wire::Published { name: name.to_owned(), blob: Some(wire::Blob { digest: digest.to_string(), size }) }
@@ -90,6 +93,9 @@ impl World {
             published.next_iterations.push(wire::NextIteration::default());
         }
         published.stop_swarm = self.chance.one_in(60);
+        if self.options.rollouts > 0 {
+            published.metrics.extend(rollouts::logs(&mut self.chance, &bundle));
+        }
         let state = (!self.chance.one_in(4)).then(|| value_of(attempt, 4));
         Will { fails, published, state }
     }

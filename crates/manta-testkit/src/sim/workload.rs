@@ -3,11 +3,13 @@ use manta_api::SwarmSubmission;
 use serde_json::{Value, json};
 
 use super::chance::Chance;
+use super::options::Options;
 
 /// A swarm that is never the same twice, and always valid.
-pub(crate) fn submission(chance: &mut Chance, number: usize) -> SwarmSubmission {
+pub(crate) fn submission(chance: &mut Chance, number: usize, options: &Options) -> SwarmSubmission {
     let tasks: Vec<Value> = (0..chance.between(1, 5)).map(|index| task(chance, index)).collect();
-    let iterations = match chance.between(0, 4) {
+    // A rollout needs iterations to go on in.
+    let iterations = match chance.between(0, if options.rollouts > 0 { 9 } else { 4 }) {
         0 => Value::Null,
         most => json!(most),
     };
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn every_drawn_swarm_is_valid() {
         for seed in 0..500 {
-            let drawn = submission(&mut Chance::new(seed), 1);
+            let drawn = submission(&mut Chance::new(seed), 1, &Options::draw(seed));
             drawn.check().unwrap_or_else(|error| panic!("seed {seed}: {error}: {drawn:?}"));
         }
     }

@@ -21,6 +21,8 @@ use super::workload;
 
 /// How long after the troubles everything must have ended, in virtual ms.
 const ENDED_WITHIN_MS: u64 = 600_000;
+/// The same where swarms have more iterations, for rollouts to go on in.
+const LONG_ENDED_WITHIN_MS: u64 = 1_800_000;
 /// How often somebody looks whether it has.
 const NUDGE_MS: u64 = 1_000;
 
@@ -87,7 +89,7 @@ impl World {
         let nodes = nodes.map(|(index, slots)| SimNode::new(index, slots)).collect();
         let users = (0..options.swarms).map(|_| ()).enumerate();
         let users = users
-            .map(|(number, ())| User::new(number, workload::submission(&mut chance, number), options.retries))
+            .map(|(number, ())| User::new(number, workload::submission(&mut chance, number, &options), options.retries))
             .collect();
         Self {
             now: 0,
@@ -198,7 +200,7 @@ impl World {
             }
         } else if self.is_healed {
             self.let_go_on();
-            if self.now > self.healed_at + ENDED_WITHIN_MS {
+            if self.now > self.healed_at + self.ended_within_ms() {
                 let words = self.what_is_stuck();
                 self.checker.breaks("I5", || words);
             }
@@ -206,8 +208,12 @@ impl World {
         self.agenda.put(self.now + NUDGE_MS, Happening::Nudge);
     }
 
+    const fn ended_within_ms(&self) -> u64 {
+        if self.options.rollouts > 0 { LONG_ENDED_WITHIN_MS } else { ENDED_WITHIN_MS }
+    }
+
     fn what_is_stuck(&self) -> String {
-        let mut stuck = format!("{} s after the troubles ended:", ENDED_WITHIN_MS / 1000);
+        let mut stuck = format!("{} s after the troubles ended:", self.ended_within_ms() / 1000);
         let Some(core) = &self.manager.core else { return stuck + " the manager is down" };
         for swarm in core.engine().swarms().filter(|swarm| !swarm.is_over()) {
             let waiting = core.engine().waiting(self.clock().monotonic, swarm.id());

@@ -1,4 +1,4 @@
-//! That task runs are closed by their deadlines, whoever restarted meanwhile.
+//! That task runs are closed by their deadlines, and steps of rollouts reverted by theirs, whoever restarted meanwhile.
 use manta_manager::orchestrator::Core;
 use manta_types::SwarmState;
 
@@ -18,6 +18,10 @@ impl Checker {
                     "task {overdue:?} of {} was open when its turn came at {began_ms}, past its deadline",
                     swarm.id()
                 )
+            });
+            let overdue = self.histories.get(&swarm.id()).and_then(|history| history.overdue_rollout(began_ms));
+            self.must(overdue.is_none(), "deadline", || {
+                format!("rollout {overdue:?} of {} was at its step still at {began_ms}", swarm.id())
             });
         }
     }

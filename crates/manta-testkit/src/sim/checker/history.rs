@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use manta_api::SwarmSubmission;
 use manta_types::checkpoint::CarriedRun;
 use manta_types::event::GlobalWrite;
-use manta_types::{AttemptId, Blob, Checkpoint, Event, SwarmEvent as E, SwarmId, SwarmState, TaskRunState, limits};
+use manta_types::{
+    AttemptId, Blob, Checkpoint, Digest, Event, RolloutState, SwarmEvent as E, SwarmId, SwarmState, TaskRunState,
+    limits,
+};
 
+use super::rollouts::{Rollouts, Situation};
 use crate::sim::work::publisher;
 
 /// Iteration, task, slot.
 type Place = (u32, usize, usize);
 /// Which invariant broke, and how.
-type Broken = (&'static str, String);
+pub(super) type Broken = (&'static str, String);
 
 /// One swarm's history.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(crate) struct History {
     deadlines: Vec<Option<u64>>,
     /// When task runs of this iteration started that are open; wall clock, without the time in which they were held.
     started: BTreeMap<usize, u64>,
+    /// Since when the swarm is held, if it is.
+    paused_ms: Option<u64>,
     /// When the swarm was last let go on.
     resumed_ms: u64,
     ended_as: Option<SwarmState>,
@@ -42,6 +48,7 @@ pub(crate) struct History {
     /// Globals that tasks wrote, with their revision.
     globals: Globals,
     continued: Option<Box<Checkpoint>>,
+    rollouts: Rollouts,
 }
 
 /// By name: the value, and the revision at which it became visible.
@@ -52,8 +59,10 @@ impl History {
         let submission: SwarmSubmission = serde_json::from_str(submission).expect("submissions are JSON");
         Self {
             events: Vec::new(),
+            rollouts: Rollouts::new(&submission),
             deadlines: submission.tasks.iter().map(|task| task.deadline_s.map(ms)).collect(),
             started: BTreeMap::new(),
+            paused_ms: None,
             resumed_ms: 0,
             after: submission.tasks.into_iter().map(|task| task.after).collect(),
             ended_as: None,
@@ -104,9 +113,19 @@ impl History {
             self.fingerprint = (self.fingerprint ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self.events.push(event.clone());
+        let is_between = self.iteration.is_none() || self.iteration_is_finished;
+        if let E::RolloutEnded { task, outcome: RolloutState::Reverted, .. } = &event.what
+            && self.started.contains_key(task)
+            && self.rollouts.takes_back(*task)
+        {
+            // What the version of before has to do now has the task run's whole deadline.
+            self.started.insert(*task, self.paused_ms.unwrap_or(event.time_ms));
+        }
+        self.rollouts.follow(event, Situation { is_between, paused_ms: self.paused_ms })?;
         match &event.what {
             E::SwarmContinued { checkpoint } => {
                 self.globals = visible(checkpoint.written());
+                self.rollouts.take_over(&checkpoint.pins);
                 self.continued = Some(checkpoint.clone());
                 Ok(())
             }
@@ -116,7 +135,13 @@ impl History {
                 self.started.insert(*task, event.time_ms);
                 self.open(*task)
             }
+            E::SwarmPaused { .. } => {
+                self.paused_ms = Some(event.time_ms);
+                Ok(())
+            }
             E::SwarmResumed { paused_ms, .. } => {
+                self.paused_ms = None;
+                self.rollouts.resumed(*paused_ms);
                 self.started.values_mut().for_each(|started| *started += paused_ms);
                 self.resumed_ms = event.time_ms;
                 Ok(())
@@ -176,6 +201,16 @@ impl History {
         self.started.iter().find(is_over).map(|(task, _)| *task)
     }
 
+    /// A rollout whose step lasts too long, in a swarm that is not held.
+    pub(crate) fn overdue_rollout(&self, now_ms: u64) -> Option<u32> {
+        self.rollouts.overdue(now_ms)
+    }
+
+    /// What an attempt has to run, by digest.
+    pub(crate) fn code_of(&self, attempt: AttemptId) -> Option<Digest> {
+        self.rollouts.code_of(attempt)
+    }
+
     /// The swarm that this one continues.
     pub(crate) fn continues(&self) -> Option<SwarmId> {
         self.continued.as_ref().map(|checkpoint| checkpoint.from)
@@ -197,6 +232,7 @@ impl History {
             (found == *left, format!("globals were {left:?}")),
             (self.succeeded.is_subset(&carried), format!("{:?} closed well", self.succeeded)),
             (carried.is_subset(&self.closed), format!("only {:?} closed", self.closed)),
+            (self.rollouts.are_carried(&checkpoint.pins), format!("{:?} were reached", self.rollouts)),
         ];
         checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, words)| Err(words))
     }

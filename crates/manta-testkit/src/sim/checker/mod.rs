@@ -9,12 +9,14 @@
 //! | I5 | after the troubles, everything ends in time, and nothing is left over |
 //! | lease | a node that was well all the time is never taken for lost |
 //! | deadline | no task run is open past its deadline, however often the manager was restarted meanwhile |
+//! | rollout | nothing but a rollout changes what runs, between two iterations, by its plan; only the way back comes at once |
 //! | revoked | nothing is offered to a node that is revoked, and nothing of it accepted |
 //! | outbox | an end is said only when its journal is on disk, and never in two ways |
 //! | durable | nothing is told before it is durable; what is rebuilt from events is what lived |
 mod deadlines;
 mod history;
 mod keys;
+mod rollouts;
 mod undone;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,6 +234,11 @@ impl Checker {
                 self.must(is_durable, "durable", || {
                     format!("the offer of {} goes before it is durable", offer.attempt)
                 });
+                let code = self.histories.get(&offer.swarm).and_then(|history| history.code_of(offer.attempt));
+                let runs = offer.spec.tasks[offer.task].bundle;
+                self.must(code == Some(runs), "rollout", || {
+                    format!("{} is to run {runs}, and its history says {code:?}", offer.attempt)
+                });
                 let line = self.histories.get(&offer.swarm).map(|history| history.state_of(offer.swarm));
                 self.must(line == Some(offer.state_of), "I2", || {
                     format!("{} keeps its state under {}, and its line is {line:?}", offer.attempt, offer.state_of)
@@ -395,7 +402,13 @@ fn face(swarm: &SwarmRun) -> String {
         format!("{:?} {} {} {:?} {:?}", run.state, run.reason, run.movable, slots.collect::<Vec<_>>(), run.globals)
     });
     let runs: Vec<_> = runs.collect();
+    let rollouts = swarm.rollouts().iter().map(|rollout| {
+        let (number, state, reason, holder) = (rollout.number, rollout.state, &rollout.reason, rollout.holder);
+        let (step, figures, iterations, nodes) = (rollout.step, &rollout.figures, rollout.iterations, &rollout.nodes);
+        format!("{number} {state:?} {reason} {holder:?} {step:?} {figures:?} {iterations} {nodes:?} {:?}", rollout.to)
+    });
+    let rollouts: Vec<_> = rollouts.chain(swarm.spec().tasks.iter().map(|task| task.bundle.to_string())).collect();
     let (state, reason, seq) = (swarm.state(), swarm.reason(), swarm.seq());
     let (iteration, finished, globals) = (swarm.iteration(), swarm.finished_ms(), swarm.globals());
-    format!("{state} {reason} {seq} {iteration:?} {finished:?} {globals:?} {runs:?}")
+    format!("{state} {reason} {seq} {iteration:?} {finished:?} {globals:?} {runs:?} {rollouts:?}")
 }

@@ -115,6 +115,9 @@ impl World {
             trust_revoked: self.bug == Some(Bug::TrustRevoked),
             forget_parts: self.bug == Some(Bug::PurgeParts),
             await_revoked: self.bug == Some(Bug::AwaitRevoked),
+            repin_running: self.bug == Some(Bug::RepinRunning),
+            step_any_time: self.bug == Some(Bug::StepAnyTime),
+            no_rescue: self.bug == Some(Bug::NoRescue),
         });
         core
     }
