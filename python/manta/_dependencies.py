@@ -1,7 +1,11 @@
-"""What a module says of the packages that it depends on, and for which Python they are resolved."""
+"""What a module says of the packages that it depends on, and for which Python they are resolved.
+
+``python -m manta._dependencies [MODULE]`` prints both as one JSON document.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -11,6 +15,7 @@ from typing import Any
 
 from manta._errors import bad_argument
 from manta._metadata import metadata_file, module_metadata, read_document
+from manta.light.errors import MantaError
 
 REQUIREMENTS = "requirements.txt"
 LOCK = "pylock.toml"
@@ -100,3 +105,21 @@ def _library() -> str:
     if name == "glibc" and version:
         return "manylinux_" + "_".join(version.split(".")[:2])
     return "musllinux_1_2" if "musl" in str(sysconfig.get_config_var("SOABI")) else "unknown"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print what this interpreter is, and what the module on the command line declares."""
+    modules = [Path(module).absolute() for module in (sys.argv[1:] if arguments is None else arguments)[:1]]
+    try:
+        told = {"interpreter": interpreter(), "dependencies": dependencies(modules[0]) if modules else None}
+    except MantaError as error:
+        where = getattr(error, "where", None)
+        problem = {"code": error.code, "message": error.message, "where": where, "hint": error.hint}
+        print(json.dumps(problem), file=sys.stderr)
+        return 4
+    print(json.dumps(told))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

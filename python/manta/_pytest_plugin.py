@@ -5,6 +5,7 @@ It is found by its entry point, and imports nothing more than pytest until a fix
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,16 @@ def load_module() -> Callable[..., Any]:
     from manta.testing import load_module as load
 
     return load
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Offer the module's packages, where `manta module test` installed them, before any test is imported."""
+    packages = os.environ.get("MANTA_TEST_PACKAGES")
+    if packages:
+        from manta.light._packages import offer_packages
+
+        offer_packages(packages)
 
 
 def pytest_configure(config: pytest.Config) -> None:

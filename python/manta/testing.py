@@ -1,7 +1,9 @@
 """Run one task in this process, without a platform, through the same protocol as on a node."""
 
+import inspect
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -163,14 +165,16 @@ def run_task(
         _attempt.bind(attempt)
         try:
             _call(task, seed)
+        except ModuleNotFoundError as error:
+            outcome.error = _lacking(error, _module_of(task))
         except BaseException as error:
-            if check:
-                raise
             outcome.error = error
         finally:
             _attempt.bind(None)
             attempt.close()
             thread.join()
+    if check and outcome.error is not None:
+        raise outcome.error
     return outcome
 
 
@@ -202,7 +206,37 @@ def load_module(path: str | os.PathLike[str]) -> Any:
     if not file.is_file():
         raise FileNotFoundError(f"there is no module at `{path}`: neither a .py file nor a directory with __init__.py")
     name = given.name if given.is_dir() else given.stem
-    return load_entry(name, str(file.parent), {"file": file.name})
+    try:
+        return load_entry(name, str(file.parent), {"file": file.name})
+    except ModuleNotFoundError as error:
+        raise _lacking(error, given) from error
+
+
+def _module_of(task: Callable[[], Any]) -> Path | None:
+    """Return the module whose code a task is: its file, or the directory that is a package."""
+    file = inspect.getsourcefile(inspect.unwrap(task)) if inspect.isroutine(task) or inspect.isclass(task) else None
+    if file is None:
+        return None
+    path = Path(file).absolute()
+    return path.parent if (path.parent / "__init__.py").is_file() else path
+
+
+def _lacking(error: ModuleNotFoundError, module: Path | None) -> ModuleNotFoundError:
+    """Return an error that says how the package comes here which a module imports."""
+    from manta._dependencies import dependencies
+
+    message = str(error)
+    if module is not None and error.name:
+        package = error.name.partition(".")[0]
+        message = f"`{module.name}` imports `{package}`, which `{sys.executable}` does not have"
+        if dependencies(module):
+            message += f"; `manta module test {module}` runs its tests with the packages that it declares"
+        else:
+            form = "a PEP 723 block" if module.is_file() else "a requirements.txt"
+            message += f", and the module declares no dependencies: name it in {form}"
+    lacking = ModuleNotFoundError(message, name=error.name, path=error.path)
+    lacking.__cause__ = error
+    return lacking
 
 
 def _call(task: Callable[[], Any], seed: int) -> None:

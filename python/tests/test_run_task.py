@@ -26,7 +26,7 @@ from manta.light.errors import (
 from manta.light.globals import Globals
 from manta.light.results import Results
 from manta.light.utils import bytes_to_dict, bytes_to_numpy, dict_to_bytes, numpy_to_bytes
-from manta.testing import LogLine, TaskOutcome, run_task
+from manta.testing import LogLine, TaskOutcome, load_module, run_task
 
 
 def run(body: Any, **given: Any) -> TaskOutcome:
@@ -399,3 +399,16 @@ def test_names_that_the_platform_hands_out_are_published_as_the_text_that_they_a
     assert found == {"best": "b", "all": [{"a": 0.5, "b": 0.25}, {"a", "b"}, {"a": 0.5, "b": 0.25}, {"c": 1, 2: "c"}]}
     assert type(found["best"]) is str and type(found["all"][2]) is OrderedDict
     assert {type(key) for part in found["all"][:3] for key in part} == {str}
+
+
+def test_a_package_that_is_not_here_is_named_with_the_command_that_brings_it(tmp_path: Path) -> None:
+    module = tmp_path / "needy"
+    module.mkdir()
+    (module / "__init__.py").write_text("import nowhere_to_be_found\n")
+    with pytest.raises(ModuleNotFoundError, match=r"`needy` imports `nowhere_to_be_found`.*name it in a requirements"):
+        load_module(module)
+    (module / "__init__.py").write_text("def main():\n    import nowhere_to_be_found.inside\n")
+    (module / "requirements.txt").write_text("nowhere-to-be-found\n")
+    outcome = run_task(load_module(module).main, check=False)
+    assert isinstance(outcome.error, ModuleNotFoundError) and isinstance(outcome.error.__cause__, ModuleNotFoundError)
+    assert f"`manta module test {module}`" in str(outcome.error) and outcome.error.name == "nowhere_to_be_found"

@@ -263,3 +263,22 @@ def test_a_replay_on_this_machine_has_the_packages_of_the_attempt(manta, index):
     shutil.rmtree(index)
     ended = manta("replay", offered["attempt"], "--local", environment=cluster.as_user)
     assert ended.code == 0 and "tinypkg 1.0" in ended.text, ended.text
+
+
+def test_a_modules_own_tests_have_its_packages(manta, index):
+    module(manta, "show", "tinypkg<2")
+    manta.file(
+        "show/test_show.py",
+        """
+        import tinypkg
+
+        def test_it_runs(run_task, load_module):
+            run_task(load_module("show").main)
+            assert tinypkg.__version__ == "1.0"
+        """,
+    )
+    ended = manta("module", "test", "show", "--", "-q", "-p", "no:cacheprovider")
+    assert ended.code == 0 and "1 passed" in ended.out, ended.text
+    manta.file("show/requirements.txt", "tinypkg>=9\n")
+    ended = manta("module", "test", "show", "--", "-q", "-p", "no:cacheprovider")
+    assert ended.code == 4 and "tinypkg" in ended.err and "passed" not in ended.out, ended.text

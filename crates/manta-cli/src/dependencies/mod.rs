@@ -6,6 +6,7 @@ mod built;
 mod cached;
 mod fetch;
 mod index;
+pub(crate) mod provided;
 mod uv;
 
 use std::collections::BTreeMap;
