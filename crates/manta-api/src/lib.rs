@@ -18,6 +18,7 @@ pub mod policy;
 pub mod ready;
 pub mod rollout;
 pub mod submission;
+pub mod value;
 pub mod version;
 pub mod view;
 pub mod why;

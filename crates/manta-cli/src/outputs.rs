@@ -109,7 +109,7 @@ async fn tell(client: &Client, blob: Blob, save: Option<&Path>) -> Result<ValueO
         Some(folder) => Some(save_value(client, blob, &folder.join(format!("{}.value", blob.digest))).await?),
         None => None,
     };
-    Ok(ValueOut { blob, summary: value::summary(&head, blob.size), value: value::scalar(&head), file })
+    Ok(ValueOut { blob, summary: value::summary(&head, blob.size), value: value::scalar(&head, blob.size), file })
 }
 
 /// Saves an encoded value, whole or not at all.

@@ -1,12 +1,9 @@
 //! Encoded values, as far as a person wants to see them: the header is read, the buffers are not.
+use manta_api::value::{Header, PREFIX_BYTES, Tree, header_bytes};
 use serde_json::Value as Json;
 
 use crate::text::{bytes, one_line};
 
-const MAGIC: &[u8; 8] = b"MANTAVAL";
-const VERSION: u32 = 1;
-/// Where the header begins: magic, version, a reserved word, the header's length.
-const HEADER_AT: usize = 24;
 /// Bytes of a value that are enough to show it; larger headers are told by their size alone.
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
 /// Characters of a rendering.
@@ -18,41 +15,41 @@ const SHOWN_ENTRIES: usize = 6;
 
 /// A short rendering of a value of `size` bytes that begins with `head`: scalars as they are, arrays as type and shape.
 pub(crate) fn summary(head: &[u8], size: u64) -> String {
-    match tree(head) {
+    match tree(head, size) {
         Some(tree) => one_line(&render(&tree, 0), SHOWN_CHARS),
         None => format!("a value of {}", bytes(size)),
     }
 }
 
 /// The value itself where it is a plain number, text, truth value or nothing.
-pub(crate) fn scalar(head: &[u8]) -> Option<Json> {
-    tree(head).filter(|tree| !tree.is_object() && !tree.is_array())
-}
-
-/// The header's tree, where the whole header is there and can be read.
-fn tree(head: &[u8]) -> Option<Json> {
-    let word = |at: usize| head.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-    if head.get(..8)? != MAGIC || word(8)? != VERSION || word(12)? != 0 {
-        return None;
-    }
-    let length = u64::from_le_bytes(head.get(16..24)?.try_into().ok()?);
-    let length = usize::try_from(length).ok()?;
-    let header = head.get(HEADER_AT..HEADER_AT.checked_add(length)?)?;
-    match serde_json::from_slice(header).ok()? {
-        Json::Object(mut fields) => fields.remove("tree"),
-        _ => None,
+pub(crate) fn scalar(head: &[u8], size: u64) -> Option<Json> {
+    match tree(head, size)? {
+        Tree::None => Some(Json::Null),
+        Tree::Bool(truth) => Some(truth.into()),
+        Tree::Int(number) => Some(number.into()),
+        Tree::Float(number) => Some(number.into()),
+        Tree::Text(text) => Some(text.into()),
+        Tree::List(_) | Tree::Map(_) => None,
     }
 }
 
-fn render(tree: &Json, level: usize) -> String {
+/// The header's tree, where the whole header is there and keeps to the format.
+fn tree(head: &[u8], size: u64) -> Option<Tree> {
+    let (prefix, rest) = head.split_first_chunk::<PREFIX_BYTES>()?;
+    let length = usize::try_from(header_bytes(prefix, size).ok()?).ok()?;
+    Header::parse(rest.get(..length)?, size).ok().map(|header| header.tree)
+}
+
+fn render(tree: &Tree, level: usize) -> String {
     match tree {
-        Json::Null => "None".to_owned(),
-        Json::Bool(true) => "True".to_owned(),
-        Json::Bool(false) => "False".to_owned(),
-        Json::Number(number) => number.to_string(),
-        Json::String(text) => format!("{text:?}"),
-        Json::Array(items) => entries(items.iter().map(|item| render(item, level + 1)), items.len(), "[", "]", level),
-        Json::Object(fields) => match fields.get("$").and_then(Json::as_str) {
+        Tree::None => "None".to_owned(),
+        Tree::Bool(true) => "True".to_owned(),
+        Tree::Bool(false) => "False".to_owned(),
+        Tree::Int(number) => number.to_string(),
+        Tree::Float(number) => format!("{number:?}"),
+        Tree::Text(text) => format!("{text:?}"),
+        Tree::List(items) => entries(items.iter().map(|item| render(item, level + 1)), items.len(), "[", "]", level),
+        Tree::Map(fields) => match tree.tag() {
             Some(tag) => tagged(tag, tree, level),
             None => {
                 let shown = fields.iter().map(|(key, item)| format!("{key}: {}", render(item, level + 1)));
@@ -73,33 +70,32 @@ fn entries(shown: impl Iterator<Item = String>, count: usize, open: &str, close:
     format!("{open}{}{close}", parts.join(", "))
 }
 
-fn tagged(tag: &str, tree: &Json, level: usize) -> String {
-    let value = &tree["v"];
-    let list = |open, close| match value.as_array() {
-        Some(items) => entries(items.iter().map(|item| render(item, level + 1)), items.len(), open, close, level),
-        None => tag.to_owned(),
-    };
+fn tagged(tag: &str, tree: &Tree, level: usize) -> String {
+    let value = tree.get("v").unwrap_or(&Tree::None);
+    let items = value.list().unwrap_or_default();
+    let list = |open, close| entries(items.iter().map(|item| render(item, level + 1)), items.len(), open, close, level);
     match tag {
         "ndarray" => array(tree),
         "tensor" => format!("tensor {}", array(tree)),
         "dataframe" => "a DataFrame".to_owned(),
         "arrow" => "an Arrow table".to_owned(),
-        "npscalar" => dtype(&tree["dtype"]),
+        "npscalar" => dtype(tree),
         "tuple" => list("(", ")"),
         "set" | "frozenset" => list("{", "}"),
-        "dict" | "ordereddict" => match value.as_array() {
-            Some(pairs) => {
-                let shown = pairs
-                    .iter()
-                    .map(|pair| format!("{}: {}", render(&pair[0], level + 1), render(&pair[1], level + 1)));
-                entries(shown, pairs.len(), "{", "}", level)
-            }
-            None => tag.to_owned(),
+        "dict" | "ordereddict" => {
+            let part = |pair: &Tree, at: usize| {
+                pair.list().and_then(|pair| pair.get(at)).map_or_else(String::new, |part| render(part, level + 1))
+            };
+            let shown = items.iter().map(|pair| format!("{}: {}", part(pair, 0), part(pair, 1)));
+            entries(shown, items.len(), "{", "}", level)
+        }
+        "complex" => match items {
+            [real, imaginary] => format!("({} + {}j)", render(real, level + 1), render(imaginary, level + 1)),
+            _ => tag.to_owned(),
         },
-        "complex" => format!("({} + {}j)", value[0], value[1]),
         "int" | "float" | "datetime" | "date" | "timedelta" => match value {
-            Json::String(text) => text.clone(),
-            other => other.to_string(),
+            Tree::Text(text) => text.clone(),
+            other => render(other, level + 1),
         },
         "floats" => "a list of floats".to_owned(),
         "ints" => "a list of ints".to_owned(),
@@ -107,15 +103,15 @@ fn tagged(tag: &str, tree: &Json, level: usize) -> String {
     }
 }
 
-fn array(tree: &Json) -> String {
-    let sizes = tree["shape"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let sizes: Vec<String> = sizes.iter().map(Json::to_string).collect();
-    format!("{}[{}]", dtype(&tree["dtype"]), sizes.join("×"))
+fn array(tree: &Tree) -> String {
+    let sizes = tree.get("shape").and_then(Tree::list).unwrap_or_default();
+    let sizes: Vec<String> = sizes.iter().map(|size| render(size, 0)).collect();
+    format!("{}[{}]", dtype(tree), sizes.join("×"))
 }
 
 /// `<f4` as `float32`.
-fn dtype(code: &Json) -> String {
-    let Some(code) = code.as_str() else { return "record".to_owned() };
+fn dtype(tree: &Tree) -> String {
+    let Some(code) = tree.get("dtype").and_then(Tree::text) else { return "record".to_owned() };
     let plain = code.trim_start_matches(['<', '>', '|', '=']);
     let Some(letter) = plain.chars().next() else { return code.to_owned() };
     let (kind, width) = (letter, plain[letter.len_utf8()..].parse::<u32>().ok());
@@ -137,36 +133,49 @@ fn dtype(code: &Json) -> String {
 mod tests {
     use super::*;
 
-    fn encoded(tree: &str) -> Vec<u8> {
-        let header = format!("{{\"tree\":{tree},\"buffers\":[]}}");
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(1u32.to_le_bytes());
-        bytes.extend(0u32.to_le_bytes());
+    /// A value's first bytes, and how many it has in all, with buffers of these sizes.
+    fn encoded(tree: &str, buffers: &[u64]) -> (Vec<u8>, u64) {
+        let (mut header, mut size) = (String::new(), 0);
+        // The offsets' digits change the header's length, which changes the offsets: once more until it holds.
+        for _ in 0..4 {
+            size = 24 + header.len() as u64;
+            let places = buffers.iter().map(|bytes| {
+                let start = size.next_multiple_of(64);
+                size = start + bytes;
+                format!("[{start},{bytes}]")
+            });
+            header = format!("{{\"tree\":{tree},\"buffers\":[{}]}}", places.collect::<Vec<_>>().join(","));
+        }
+        size = if buffers.is_empty() { (24 + header.len() as u64).next_multiple_of(64) } else { size };
+        let mut bytes = b"MANTAVAL\x01\0\0\0\0\0\0\0".to_vec();
         bytes.extend((header.len() as u64).to_le_bytes());
         bytes.extend(header.as_bytes());
-        bytes
+        (bytes, size)
     }
 
-    fn check(tree: &str, shown: &str) {
-        assert_eq!(summary(&encoded(tree), 1 << 20), shown);
+    fn shown(tree: &str, buffers: &[u64]) -> String {
+        let (head, size) = encoded(tree, buffers);
+        summary(&head, size)
     }
 
     #[test]
     fn scalars_are_shown_and_arrays_are_told_by_type_and_shape() {
-        check("0.95", "0.95");
-        check("true", "True");
-        check("\"a\\u001b[31m\"", "\"a\\u{1b}[31m\"");
-        check(r#"{"$":"ndarray","dtype":"<f4","shape":[64,10],"b":0}"#, "float32[64×10]");
-        check(r#"{"weights":{"$":"ndarray","dtype":"<f8","shape":[3],"b":0},"n":2}"#, "{n: 2, weights: float64[3]}");
-        check(r#"{"$":"tuple","v":[1,{"$":"float","v":"nan"}]}"#, "(1, nan)");
-        check("[1,2,3,4,5,6,7,8]", "[1, 2, 3, 4, 5, 6, … 2 more]");
-        check("[[[[[1]]]]]", "[[[[1 entries]]]]");
-        check(r#"{"$":"dict","v":[[1,2]]}"#, "{1: 2}");
+        assert_eq!(shown("0.95", &[]), "0.95");
+        assert_eq!(shown("true", &[]), "True");
+        assert_eq!(shown("\"a\\u001b[31m\"", &[]), "\"a\\u{1b}[31m\"");
+        assert_eq!(shown(r#"{"$":"ndarray","dtype":"<f4","shape":[64,10],"b":0}"#, &[2560]), "float32[64×10]");
+        let weights = r#"{"weights":{"$":"ndarray","dtype":"<f8","shape":[3],"b":0},"n":2}"#;
+        assert_eq!(shown(weights, &[24]), "{weights: float64[3], n: 2}");
+        assert_eq!(shown(r#"{"$":"tuple","v":[1,{"$":"float","v":"nan"}]}"#, &[]), "(1, nan)");
+        assert_eq!(shown("[1,2,3,4,5,6,7,8]", &[]), "[1, 2, 3, 4, 5, 6, … 2 more]");
+        assert_eq!(shown("[[[[[1]]]]]", &[]), "[[[[1 entries]]]]");
+        assert_eq!(shown(r#"{"$":"dict","v":[[1,2]]}"#, &[]), "{1: 2}");
+        assert_eq!(shown(r#"{"$":"complex","v":[0.5,{"$":"float","v":"inf"}]}"#, &[]), "(0.5 + infj)");
     }
 
     #[test]
     fn hostile_and_unknown_bytes_are_told_by_size_alone() {
-        let good = encoded("1");
+        let (good, _) = encoded("1", &[]);
         for bad in
             [&b""[..], b"MANTAVAL", &good[..good.len() - 1], &[0xff; 64], b"NOTAVALU\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"]
         {
@@ -175,14 +184,18 @@ mod tests {
         let mut endless = good.clone();
         endless[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
         assert_eq!(summary(&endless, 10), "a value of 10 B");
-        check(&format!("{}1{}", "[".repeat(200), "]".repeat(200)), "a value of 1.0 MiB");
-        check(r#"{"$":"dict","v":[1]}"#, "{null: null}".replace("null", "None").as_str());
-        check(r#"{"$":"ndarray","dtype":"<f99999999999"}"#, "<f99999999999[]");
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        let bad = [&deep, r#"{"$":"dict","v":[1]}"#, r#"{"$":"ndarray","dtype":"<f99999999999","shape":[1],"b":0}"#];
+        for bad in bad {
+            assert!(shown(bad, &[]).starts_with("a value of "), "{bad}");
+        }
     }
 
     #[test]
     fn only_plain_values_are_given_as_they_are() {
-        assert_eq!(scalar(&encoded("0.5")), Some(serde_json::json!(0.5)));
-        assert_eq!(scalar(&encoded("[1]")), None);
+        let (head, size) = encoded("0.5", &[]);
+        assert_eq!(scalar(&head, size), Some(serde_json::json!(0.5)));
+        let (head, size) = encoded("[1]", &[]);
+        assert_eq!(scalar(&head, size), None);
     }
 }

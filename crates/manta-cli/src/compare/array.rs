@@ -1,8 +1,10 @@
 //! Elements of arrays: read by their dtype, compared to the bit, shown as numbers.
 use std::cmp::Ordering;
 
+use manta_api::value::{Dtype, Kind, Tree};
+
 use super::Spread;
-use super::encoded::{Encoded, Tree};
+use super::encoded::Encoded;
 use crate::report::Failure;
 
 /// Bytes of each buffer that are in memory at a time, or one element where that is larger.
@@ -19,24 +21,6 @@ pub(super) struct Element {
     big_endian: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bool,
-    Int,
-    Unsigned,
-    Float,
-    Complex,
-    /// Text, dates, records, and floats that are wider than 64 bits: shown by their bytes.
-    Opaque,
-}
-
-/// Bytes of an element of the formats of machine learning that numpy itself lacks, named as `ml_dtypes` does.
-fn narrow(code: &str) -> Option<usize> {
-    let is_byte =
-        ["float8_", "float6_", "float4_", "int2", "int4", "uint2", "uint4"].iter().any(|name| code.starts_with(name));
-    if code == "bfloat16" { Some(2) } else { is_byte.then_some(1) }
-}
-
 /// The first difference of two buffers, and how they differ as a whole.
 #[derive(Debug)]
 pub(super) struct Compared {
@@ -50,44 +34,14 @@ pub(super) struct Compared {
 impl Element {
     /// Reads a dtype of a header.
     pub(super) fn of(dtype: Option<&Tree>) -> Option<Self> {
-        match dtype? {
-            Tree::Text(code) => Some(Self::of_code(code)).filter(|element| element.size > 0),
-            form => {
-                let size = match (form.get("itemsize"), form.get("base")) {
-                    (Some(size), _) => usize::try_from(size.count()?).ok()?,
-                    (None, Some(base)) => {
-                        let mut sizes = form.get("shape")?.list()?.iter();
-                        let times =
-                            |size: usize, extent: &Tree| size.checked_mul(usize::try_from(extent.count()?).ok()?);
-                        sizes.try_fold(Self::of(Some(base))?.size, times)?
-                    }
-                    _ => return None,
-                };
-                (size > 0).then_some(Self { size, kind: Kind::Opaque, big_endian: false })
-            }
-        }
+        let Dtype { kind, bytes, is_big_endian } = Dtype::read(dtype?).ok()?;
+        let size = usize::try_from(bytes).ok().filter(|size| *size > 0)?;
+        Some(Self { size, kind, big_endian: is_big_endian })
     }
 
-    /// Reads numpy's own name of a dtype; one that is not known has no size.
-    pub(super) fn of_code(code: &str) -> Self {
-        if let Some(size) = narrow(code) {
-            return Self { size, kind: Kind::Opaque, big_endian: false };
-        }
-        let big_endian = code.starts_with('>');
-        let plain = code.trim_start_matches(['<', '>', '|', '=']);
-        let letter = plain.chars().next().unwrap_or(' ');
-        let digits: String = plain.chars().skip(1).take_while(char::is_ascii_digit).collect();
-        let width: usize = digits.parse().unwrap_or(0);
-        let (kind, size) = match (letter, width) {
-            ('b', 1) => (Kind::Bool, 1),
-            ('i', 1 | 2 | 4 | 8) => (Kind::Int, width),
-            ('u', 1 | 2 | 4 | 8) => (Kind::Unsigned, width),
-            ('f', 2 | 4 | 8) => (Kind::Float, width),
-            ('c', 8 | 16) => (Kind::Complex, width),
-            ('U', _) => (Kind::Opaque, width.saturating_mul(4)),
-            _ => (Kind::Opaque, width),
-        };
-        Self { size, kind, big_endian }
+    /// What packed lists, texts and tables are made of: little-endian numbers of so many bytes.
+    pub(super) const fn plain(kind: Kind, size: usize) -> Self {
+        Self { size, kind, big_endian: false }
     }
 
     /// An element as a person reads it.

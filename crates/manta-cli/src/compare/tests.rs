@@ -24,6 +24,7 @@ fn encoded(dir: &Path, name: &str, tree: &str, buffers: &[&[u8]]) -> PathBuf {
     bytes.extend(0u32.to_le_bytes());
     bytes.extend((header.len() as u64).to_le_bytes());
     bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len().next_multiple_of(64), 0);
     for buffer in buffers {
         bytes.resize(bytes.len().next_multiple_of(64), 0);
         bytes.extend(*buffer);
@@ -152,14 +153,33 @@ fn two_spellings_of_one_value_are_told_by_where_their_bytes_part() {
 }
 
 #[test]
+fn every_test_vector_is_read_and_every_bad_one_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/values");
+    let listed: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("vectors.json")).unwrap()).unwrap();
+    let vectors = listed["vectors"].as_array().unwrap();
+    assert!(vectors.len() > 30);
+    for vector in vectors {
+        let name = vector["file"].as_str().unwrap();
+        let path = folder.join(name);
+        let found = values(&path, &path);
+        // Padding is no part of the header.
+        let is_good = !name.starts_with("bad_") || name == "bad_padding_not_zero.value";
+        assert!(
+            if is_good { found.as_ref().is_ok_and(Option::is_none) } else { found.is_err() },
+            "{path:?}: {found:?}"
+        );
+    }
+}
+
+#[test]
 fn bytes_that_are_no_value_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let good = encoded(dir.path(), "good", "1", &[]);
     let bytes = std::fs::read(&good).unwrap();
     let mut endless = bytes.clone();
     endless[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
-    for (bad, words) in [(&bytes[..20], "too short"), (&[0xff; 64][..], "first bytes"), (&endless, "header is longer")]
-    {
+    for (bad, words) in [(&bytes[..20], "too short"), (&[0xff; 64][..], "magic number"), (&endless, "too long")] {
         let path = dir.path().join("bad");
         std::fs::write(&path, bad).unwrap();
         let error = values(&good, &path).unwrap_err().message;

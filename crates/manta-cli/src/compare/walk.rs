@@ -1,7 +1,9 @@
 //! Two trees, entry by entry, to the first place where they differ.
+use manta_api::value::{Kind, Tree};
+
 use super::Difference;
 use super::array::{self, Element};
-use super::encoded::{Encoded, Tree};
+use super::encoded::Encoded;
 use crate::report::Failure;
 use crate::text::one_line;
 
@@ -74,9 +76,11 @@ impl Walk<'_> {
                 let element = Element::of(a.get("dtype")).ok_or_else(|| self.a.broken("it has an unknown dtype"))?;
                 self.buffers(path, &element, Some(&shape), a, b)
             }
-            "floats" => self.buffers(path, &Element::of_code("<f8"), None, a, b),
-            "ints" => self.buffers(path, &Element::of_code("<i8"), None, a, b),
-            "bytes" | "str" | "dataframe" | "arrow" => self.buffers(path, &Element::of_code("|u1"), None, a, b),
+            "floats" => self.buffers(path, &Element::plain(Kind::Float, 8), None, a, b),
+            "ints" => self.buffers(path, &Element::plain(Kind::Int, 8), None, a, b),
+            "bytes" | "str" | "dataframe" | "arrow" => {
+                self.buffers(path, &Element::plain(Kind::Unsigned, 1), None, a, b)
+            }
             "npscalar" if a.get("dtype") == b.get("dtype") => {
                 let (x, y) = (hex(a), hex(b));
                 if x == y {
