@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz`: gives damaged values to the decoder, which is Python, for as long as it is told.
+//! `cargo xtask fuzz`: gives damaged input to what reads it, for as long as it is told: to the decoder of values, which is Python, and
+//! to the readers of archives and manifests, which are `manta-fuzz` of the testkit.
 
 use crate::checkout::Checkout;
 use crate::command;
@@ -15,8 +16,15 @@ pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> Result<(), Failu
             let python = venv::ready(checkout, Packages::Dev)?;
             values(checkout, &python, rest)
         }
+        Some((target, _)) if target == "zip" || target == "manifest" => {
+            toolchain::check(checkout)?;
+            say::step(format!("manta-fuzz {}", arguments.join(" ")));
+            let mut fuzz = toolchain::cargo(checkout);
+            let built = ["--quiet", "--locked", "--release", "--package", "manta-testkit", "--bin", "manta-fuzz", "--"];
+            command::run(fuzz.arg("run").args(built).args(arguments), "manta-fuzz")
+        }
         _ => Err(Failure::usage("`cargo xtask fuzz` needs the name of a target")
-            .hint("`values` is there; try `cargo xtask fuzz values --seconds 60`")),
+            .hint("`values`, `zip` and `manifest` are there; try `cargo xtask fuzz values --seconds 60`")),
     }
 }
 

@@ -41,7 +41,7 @@ Usage: cargo xtask <chore> [arguments]
   bench <scenario> [--json]
                         measure: demo, engine, fleet (10,000 nodes), modules, sandbox, values; with an aim beside each figure
   chaos [suite ...]     make faults under real processes and check that nothing is lost; --long: at length
-  fuzz values [arguments]
+  fuzz values|zip|manifest [arguments]
                         give damaged values to the decoder: --seconds N, --corpus DIR to go on with
   sim [arguments]       simulate the whole cluster on virtual time: --seeds N, --minutes M, --seed N to see one again
 
