@@ -263,9 +263,9 @@ class Run:
         for part in ("corpus", "found"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         self.state_file = folder / "state.json"
-        self.state: dict[str, Any] = {"inputs": 0, "seconds": 0.0, "ways": []}
+        self.state: dict[str, Any] = {"inputs": 0, "seconds": 0.0, "cpu_seconds": 0.0, "ways": []}
         if self.state_file.is_file():
-            self.state = json.loads(self.state_file.read_text())
+            self.state |= json.loads(self.state_file.read_text())
 
     def corpus(self) -> list[bytes]:
         """Return all inputs that are kept, seeds first."""
@@ -285,16 +285,15 @@ class Run:
     def work(self, seed: int, seconds: float, inputs_max: int, current: mmap.mmap) -> None:
         """Try inputs until the time or the number is up; `current` always holds the one that is being tried."""
         before, kept, ways = self.state["inputs"], self.corpus(), set(self.state["ways"])
-        begun = time.monotonic()  # libraries are loaded by now
-        until = begun + seconds
+        begun = time.monotonic(), time.process_time()  # libraries are loaded by now
+        until = begun[0] + seconds
         maker = Maker(kept, seed)
         for data in list(kept) if not before else []:
             self._try(data, ways, kept, current, is_new=False)
         while time.monotonic() < until and self.state["inputs"] < inputs_max:
             for _ in range(100):
                 self._try(maker.one(), ways, kept, current, is_new=True)
-            self._save(ways, begun)
-            begun = time.monotonic()
+            begun = self._save(ways, begun)
         self._save(ways, begun)
 
     def _try(self, data: bytes, ways: set[str], kept: list[bytes], current: mmap.mmap, *, is_new: bool) -> None:
@@ -309,12 +308,15 @@ class Run:
                 kept.append(data)
                 self.keep("corpus", data)
 
-    def _save(self, ways: set[str], begun: float) -> None:
+    def _save(self, ways: set[str], begun: tuple[float, float]) -> tuple[float, float]:
+        now = time.monotonic(), time.process_time()
         self.state["ways"] = sorted(ways)
-        self.state["seconds"] = round(self.state["seconds"] + time.monotonic() - begun, 3)
+        for name, before, after in zip(("seconds", "cpu_seconds"), begun, now):
+            self.state[name] = round(self.state[name] + after - before, 3)
         fresh = self.state_file.with_suffix(".new")
         fresh.write_text(json.dumps(self.state))
         fresh.replace(self.state_file)
+        return now
 
 
 def in_child(run: Run, seed: int, seconds: float, inputs_max: int) -> bool:
@@ -375,6 +377,7 @@ def main(arguments: list[str] | None = None) -> int:
         "seed": seed,
         "inputs": run.state["inputs"],
         "seconds": run.state["seconds"],
+        "cpu_seconds": run.state["cpu_seconds"],
         "ways": len(run.state["ways"]),
         "corpus": len(run.corpus()),
         "found": {str(path): why for path, why in found},
