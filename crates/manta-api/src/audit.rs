@@ -3,7 +3,8 @@
 //!
 //! A line is the record's seal, a space and the record as JSON. The seal is the BLAKE3 digest of the seal before it, a space and
 //! that JSON; the first follows 64 zeros. So a record that was changed, taken out or put in breaks the chain where it stands;
-//! that the last ones were cut off is seen only by whoever noted an earlier end of the chain.
+//! that the last ones were cut off is seen only by whoever noted an earlier end of the chain. A file that follows a full one
+//! begins with a record of the seal that it goes on from.
 use manta_types::{AttemptId, Digest, SwarmId};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,11 @@ pub enum AuditEntry {
         /// `succeeded`, or the class of its failure.
         outcome: String,
     },
+    /// The file before this one was full.
+    Continued {
+        /// The seal of its last record.
+        seal: Digest,
+    },
     /// What was before in this file could not be followed, and was set aside.
     Broken {
         /// Why.
@@ -131,6 +137,7 @@ impl AuditEntry {
             Self::Began { .. } => "began",
             Self::Egress { .. } => "egress",
             Self::Ended { .. } => "ended",
+            Self::Continued { .. } => "continued",
             Self::Broken { .. } => "broken",
         }
     }

@@ -1,81 +1,24 @@
-//! The node's own audit: an append-only file of sealed records, and the ledger of what left of each dataset today.
+//! The node's own audit: append-only files of sealed records, and the ledger of what left of each dataset today.
 //!
 //! A record is with the kernel before what it tells of goes on, so that it outlives the agent; it is not synced to the disk.
+mod chain;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use manta_api::audit::{AUDIT_BEGIN, AuditEntry, AuditRecord, audit_line, read_audit_line};
-use manta_types::Digest;
+use manta_api::audit::{AuditEntry, AuditRecord};
+use manta_types::limits;
 use tokio::sync::Notify;
 
+use self::chain::Chain;
+pub use self::chain::{AuditFault, AuditHead, read_audit};
 use crate::logs::now_ms;
 
 /// The audit's name in a node's data directory.
 pub const AUDIT_FILE: &str = "audit.log";
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// The end of a chain of records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuditHead {
-    /// The number of the last record; 0 before the first.
-    pub seq: u64,
-    /// Its seal.
-    pub seal: Digest,
-}
-
-/// Why an audit cannot be read or followed.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditFault {
-    /// The file cannot be read.
-    #[error("the audit `{path}` cannot be read: {source}")]
-    Disk {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A line does not follow from those before it.
-    #[error("the audit `{path}` is broken in line {line}: {why}")]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// In words.
-        why: String,
-    },
-}
-
-/// Reads an audit and checks its chain; each record is handed over as it is read.
-///
-/// # Errors
-/// The first line that does not follow; what came before it was handed over.
-pub fn read_audit(path: &Path, mut take: impl FnMut(AuditRecord)) -> Result<AuditHead, AuditFault> {
-    let disk = |source| AuditFault::Disk { path: path.to_owned(), source };
-    let mut head = AuditHead { seq: 0, seal: AUDIT_BEGIN };
-    let file = File::open(path).map_err(disk)?;
-    let mut lines = BufReader::new(file);
-    let (mut text, mut number) = (Vec::new(), 0);
-    loop {
-        text.clear();
-        if lines.read_until(b'\n', &mut text).map_err(disk)? == 0 {
-            return Ok(head);
-        }
-        number += 1;
-        let broken = |why: String| AuditFault::Broken { path: path.to_owned(), line: number, why };
-        let Some(line) = text.strip_suffix(b"\n") else {
-            return Err(broken("it is not whole: the machine may have stopped while it was written".to_owned()));
-        };
-        let line = std::str::from_utf8(line).map_err(|error| broken(error.to_string()))?;
-        let (record, seal) = read_audit_line(line, &head.seal, head.seq).map_err(|error| broken(error.to_string()))?;
-        head = AuditHead { seq: record.seq, seal };
-        take(record);
-    }
-}
 
 /// What may leave of a dataset, where that is bounded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,15 +39,13 @@ pub(crate) enum Kept {
 
 /// The audit, open for as long as the agent runs.
 pub(crate) struct Audit {
-    path: PathBuf,
     inner: Mutex<Inner>,
     /// Told when something left.
     pub(crate) spent: Notify,
 }
 
 struct Inner {
-    file: File,
-    head: AuditHead,
+    chain: Chain,
     today: Today,
 }
 
@@ -142,26 +83,10 @@ impl Audit {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let now = now_ms();
         let mut today = Today { day: now / DAY_MS, ..Today::default() };
-        let found = if path.exists() {
-            read_audit(path, |record| today.note(&record))
-        } else {
-            Ok(AuditHead { seq: 0, seal: AUDIT_BEGIN })
-        };
-        let (head, broken) = match found {
-            Ok(head) => (head, None),
-            Err(AuditFault::Disk { source, .. }) => return Err(source),
-            Err(broken @ AuditFault::Broken { .. }) => {
-                let aside = path.with_extension(format!("broken-{now}"));
-                fs::rename(path, &aside)?;
-                tracing::error!(error = %broken, file = %aside.display(), "the audit was set aside, and a new one begins");
-                (AuditHead { seq: 0, seal: AUDIT_BEGIN }, Some((broken.to_string(), aside.display().to_string())))
-            }
-        };
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        let audit =
-            Self { path: path.to_owned(), inner: Mutex::new(Inner { file, head, today }), spent: Notify::new() };
-        if let Some((why, file)) = broken {
-            audit.record(AuditEntry::Broken { why, file }).map_err(io::Error::other)?;
+        let (chain, broken) = Chain::open(path, limits::NODE_AUDIT_BYTES_MAX, now, |record| today.note(&record))?;
+        let audit = Self { inner: Mutex::new(Inner { chain, today }), spent: Notify::new() };
+        if let Some(broken) = broken {
+            audit.record(broken).map_err(io::Error::other)?;
         }
         Ok(audit)
     }
@@ -172,7 +97,7 @@ impl Audit {
     /// A sentence why it is not written.
     pub(crate) fn record(&self, entry: AuditEntry) -> Result<(), String> {
         let mut inner = self.inner();
-        inner.write(entry, now_ms()).map_err(|error| self.unwritten(&error))
+        inner.write(entry, now_ms()).map_err(|error| inner.unwritten(&error))
     }
 
     /// Lets bytes leave that an attempt made which could open these datasets: said before they go, and only where every budget
@@ -194,7 +119,7 @@ impl Audit {
             }
         }
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        inner.egress(attempt, watched, what, bytes, now).map_err(|error| Kept::Unwritten(self.unwritten(&error)))?;
+        inner.egress(attempt, watched, what, bytes, now).map_err(|error| Kept::Unwritten(inner.unwritten(&error)))?;
         drop(inner);
         self.spent.notify_one();
         Ok(())
@@ -207,7 +132,7 @@ impl Audit {
         inner.today.turn(now);
         // Where it cannot be written it counts as having left.
         if let Err(error) = inner.egress(attempt, watched, "returned", -bytes, now) {
-            tracing::warn!("{}", self.unwritten(&error));
+            tracing::warn!("{}", inner.unwritten(&error));
         }
     }
 
@@ -216,10 +141,6 @@ impl Audit {
         let mut inner = self.inner();
         inner.today.turn(now_ms());
         inner.today.bytes.get(dataset).copied().unwrap_or(0)
-    }
-
-    fn unwritten(&self, error: &io::Error) -> String {
-        format!("the node's audit `{}` cannot be written: {error}", self.path.display())
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -234,18 +155,14 @@ impl Inner {
     }
 
     fn write(&mut self, entry: AuditEntry, time_ms: u64) -> io::Result<()> {
-        let record = AuditRecord { seq: self.head.seq + 1, time_ms, entry };
-        let (line, seal) = audit_line(&self.head.seal, &record);
-        let length = self.file.metadata()?.len();
-        if let Err(error) = self.file.write_all(line.as_bytes()) {
-            // Half a line would break the chain for whatever follows.
-            self.file.set_len(length)?;
-            return Err(error);
-        }
-        self.head = AuditHead { seq: record.seq, seal };
+        let record = self.chain.append(entry, time_ms)?;
         self.today.turn(time_ms);
         self.today.note(&record);
         Ok(())
+    }
+
+    fn unwritten(&self, error: &io::Error) -> String {
+        format!("the node's audit `{}` cannot be written: {error}", self.chain.path().display())
     }
 }
 
@@ -352,24 +269,5 @@ mod tests {
         bounded.spend(70).unwrap();
         assert_eq!(bounded.spend(1), Err(Kept::Budget("mnist".to_owned())));
         assert_eq!(audit.left_today("mnist"), 100);
-    }
-
-    #[test]
-    fn a_broken_audit_is_set_aside_and_named_and_never_lost() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(AUDIT_FILE);
-        let removed = |dataset: &str| AuditEntry::DatasetRemoved { dataset: dataset.to_owned() };
-        let audit = Audit::open(&path).unwrap();
-        ["one", "two"].iter().for_each(|name| audit.record(removed(name)).unwrap());
-        drop(audit);
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replace("one", "six")).unwrap();
-        let told = read_audit(&path, |_| ()).unwrap_err().to_string();
-        assert!(told.contains("broken in line 1"), "{told}");
-        drop(Audit::open(&path).unwrap());
-        let mut found = Vec::new();
-        read_audit(&path, |record| found.push(record.entry)).unwrap();
-        let [AuditEntry::Broken { file, .. }] = found.as_slice() else { panic!("{found:?}") };
-        assert!(fs::read_to_string(file).unwrap().contains("six"));
     }
 }

@@ -167,5 +167,7 @@ pub const TOKEN_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Bytes of texts in the audit log; the oldest records go beyond that, and what they were digested to stays.
 pub const AUDIT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a node's own audit, in two files; the older one goes when the newer is full, and the chain goes on.
+pub const NODE_AUDIT_BYTES_MAX: u64 = 64 << 20;
 /// Denials that the audit log names one by one in a minute; further ones are counted.
 pub const DENIALS_PER_MINUTE_MAX: u32 = 60;

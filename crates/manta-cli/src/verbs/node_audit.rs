@@ -33,7 +33,9 @@ pub(crate) fn main(args: &Args, form: Form) -> Result<ExitCode, Failure> {
     let path = args.agent.dir()?.join(AUDIT_FILE);
     let mut records: Vec<AuditRecord> = Vec::new();
     let mut ledger: BTreeMap<String, i64> = BTreeMap::new();
+    let mut count = 0;
     let read = manta_node::read_audit(&path, |record| {
+        count += 1;
         if let AuditEntry::Egress { datasets, bytes, .. } = &record.entry {
             datasets.iter().for_each(|name| *ledger.entry(name.clone()).or_default() += bytes);
         }
@@ -63,7 +65,10 @@ pub(crate) fn main(args: &Args, form: Form) -> Result<ExitCode, Failure> {
         }
         Form::Text if args.verify => {
             if let Some(head) = head {
-                out::put(&format!("{} records, none changed; the last has the seal {}\n", head.seq, head.seal))?;
+                out::put(&format!(
+                    "{count} records, none changed; the last, {}, has the seal {}\n",
+                    head.seq, head.seal
+                ))?;
             }
         }
         Form::Text => out::put(&render(&records, &ledger))?,
@@ -106,6 +111,7 @@ fn sentence(entry: &AuditEntry) -> String {
             format!("{what} of {attempt}, {} of {}", bytes(left.unsigned_abs()), datasets.join(", "))
         }
         AuditEntry::Ended { attempt, outcome } => format!("{attempt} ended: {outcome}"),
+        AuditEntry::Continued { seal } => format!("this file goes on from the seal {}", seal.short()),
         AuditEntry::Broken { why, file } => format!("what was before is set aside in {file}: {why}"),
     }
 }
