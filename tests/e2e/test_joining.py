@@ -102,6 +102,7 @@ def test_a_token_that_does_not_count_says_what_became_of_it(manta, cluster):
 
     refused("b", REFUSED, "by node `a`, and each lets one node in", url, "--name", "b", "--token", token)
     refused("c", USAGE, "cut short", url, "--name", "c", "--token", token[:-5])
+    refused("c", USAGE, "a whole one is `manta_join_` and 152 digits", url, "--name", "c", "--token", token[:-5])
     refused("d", USAGE, "begin with `manta_join_`", url, "--name", "d", "--token", "s3cret")
     refused("e", USAGE, "not an `https://` address", cluster.url, "--name", "e", "--token", token)
     named = cluster.token("--name", "f")

@@ -44,6 +44,17 @@ pub enum TokenError {
     Changed,
 }
 
+impl TokenError {
+    /// What a whole token looks like, and what to do.
+    pub fn hint(&self) -> String {
+        format!(
+            "a whole one is `{PREFIX}` and {} digits from 0 to f, in one line; copy it again, or make another with `manta node \
+             token`",
+            2 * BYTES
+        )
+    }
+}
+
 impl JoinToken {
     fn check(bytes: &[u8]) -> [u8; CHECK_BYTES] {
         let hash = blake3::hash(bytes);

@@ -47,7 +47,8 @@ pub(crate) fn main(args: JoinArgs, form: Form) -> Result<ExitCode, Failure> {
         (None, Some(file)) => read_token(&file)?.expose().to_owned(),
         (None, None) => return Err(Failure::usage("no token is given").hint("give it with --token or --token-file")),
     };
-    let token: JoinToken = token.parse().map_err(|error: manta_api::TokenError| Failure::usage(error.to_string()))?;
+    let token: JoinToken =
+        token.parse().map_err(|error: manta_api::TokenError| Failure::usage(error.to_string()).hint(error.hint()))?;
     let data_dir = agent.data_dir()?;
     let identity = match Identity::load(&data_dir)?.filter(|identity| identity.serves(&token)) {
         Some(identity) => {
