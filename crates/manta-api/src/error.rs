@@ -83,6 +83,8 @@ catalogue! {
     Forbidden = "0402", 403, 6, "this token may not do that";
     /// A Host header that is not ours.
     BadHost = "0403", 403, 6, "the request names another host";
+    /// A sign-in that comes to nothing.
+    SignInRefused = "0404", 401, 6, "the sign-in was refused";
     /// A request that cannot be read.
     BadRequest = "0501", 400, 2, "the request cannot be read";
     /// The same key with another content, or a state that forbids it.
@@ -103,6 +105,8 @@ catalogue! {
     NoContainment = "0605", 422, 4, "this host cannot contain a task";
     /// Two parts of different versions.
     VersionMismatch = "0606", 409, 8, "the versions do not work together";
+    /// The issuer of identities does not answer.
+    IssuerAway = "0607", 502, 5, "the issuer of identities does not answer";
     /// The disk is full or failing.
     Storage = "0701", 507, 1, "the storage failed";
     /// Stored bytes that are no longer what was written.

@@ -232,6 +232,16 @@ impl ErrorCode {
                 "the node speaks protocol 3, this manager 4",
                 "Compare `manta --version` on both sides, and upgrade the older one.",
             ),
+            Self::SignInRefused => page(
+                "A sign-in came to nothing: the issuer of identities refused, what it said is not to be believed, or whoever it names is no user here.",
+                "the ID token is not believed: it is over: ID token expired at 2026-11-26 10:00:00 UTC (current time is 2026-11-26 10:05:00 UTC)",
+                "Begin another with `manta login`. Where it says who you are to be here, an admin of the cluster can add you: `manta user add NAME --role ROLE`.",
+            ),
+            Self::IssuerAway => page(
+                "The issuer of identities that people sign in at does not answer, or not as OpenID Connect has it. The manager serves all else, and tokens count as before.",
+                "the issuer `https://id.example` does not answer as it should: Request failed: Connection refused",
+                "See that the issuer runs and that the manager's machine reaches it; `manta doctor` says whether it answers.",
+            ),
             Self::Storage => page(
                 "A file cannot be read or written: the disk is full or failing, or a right is missing.",
                 "`data/state.db` cannot be written: No space left on device",

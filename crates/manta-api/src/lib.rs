@@ -17,6 +17,7 @@ pub mod plan;
 pub mod policy;
 pub mod ready;
 pub mod rollout;
+pub mod sign_in;
 pub mod submission;
 pub mod value;
 pub mod version;
@@ -55,6 +56,7 @@ pub use people::{
 pub use plan::{LimitsView, PlanRequest, PlanView, RefusedView, TaskPlanView, UploadPlanView};
 pub use ready::{Obstacle, ReadyView};
 pub use rollout::{RollbackRequest, RolloutRequest, RolloutView};
+pub use sign_in::{SignInAnswer, SignInBegun, SignInOutcome, SignInRequest, SignInReturned, SignInView};
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{
     AttemptInputs, DistributionView, EventView, GlobalView, GpuView, InputResult, IterationView, LogLine, MissingInput,

@@ -8,9 +8,9 @@ use crate::out;
 use crate::report::{Failure, Form};
 use crate::verbs::{
     audit, change, cluster, completions, config, context, demo, deploy, doctor, events, explain, export, image, key,
-    limits, logs, ls, manager_data, manager_run, module, new, node_audit, node_data, node_duty, node_join, node_label,
-    node_ls, node_run, node_show, node_token, plan, quota, replay, results, rollout, run, show, token, top, user, wait,
-    whoami, why,
+    limits, login, logs, ls, manager_data, manager_run, module, new, node_audit, node_data, node_duty, node_join,
+    node_label, node_ls, node_run, node_show, node_token, plan, quota, replay, results, rollout, run, show, token, top,
+    user, wait, whoami, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -106,6 +106,10 @@ pub(crate) enum Verb {
     Quota(quota::Verb),
     /// Print every limit that is built in.
     Limits(limits::Args),
+    /// Sign in at the issuer that a context's manager trusts; what you get is a token of your own, kept for the context.
+    Login(login::Args),
+    /// Sign out of a context: its token counts no more, here and at the manager.
+    Logout(login::LogoutArgs),
     /// Say whose token you have, and what it may do.
     Whoami(whoami::Args),
     /// Print what was done to a cluster and what was denied: when, by whom, from where.

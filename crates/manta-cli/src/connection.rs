@@ -50,6 +50,15 @@ impl ConnectionArgs {
     /// A client; nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let settings = Settings::resolve(self)?;
+        Self::client_of(&settings, Some(token(&settings)?))
+    }
+
+    /// The same with another token, or with none.
+    pub(crate) fn client_as(&self, token: Option<Token>) -> Result<Client, Failure> {
+        Self::client_of(&Settings::resolve(self)?, token)
+    }
+
+    fn client_of(settings: &Settings, token: Option<Token>) -> Result<Client, Failure> {
         let address = &settings.manager;
         let endpoint = endpoint(&address.value).map_err(|failure| match address.origin {
             Origin::Option(_) => failure,
@@ -60,10 +69,10 @@ impl ConnectionArgs {
             Some(file) if matches!(endpoint, Endpoint::Https { .. }) => Some(trusting(&file.value)?),
             _ => None,
         };
-        let token = token(settings)?;
-        Ok(match tls {
-            Some(tls) => Client::with_tls(endpoint, &tls, Some(&token), &cluster),
-            None => Client::new(endpoint, token, cluster),
+        Ok(match (tls, token) {
+            (tls, None) => Client::without_token(endpoint, tls.as_ref(), &cluster),
+            (Some(tls), Some(token)) => Client::with_tls(endpoint, &tls, Some(&token), &cluster),
+            (None, Some(token)) => Client::new(endpoint, token, cluster),
         })
     }
 
@@ -73,18 +82,18 @@ impl ConnectionArgs {
     }
 }
 
-fn token(settings: Settings) -> Result<Token, Failure> {
-    match settings.token.map(|found| found.value) {
-        Some(Secret::Token(token)) => Ok(token),
-        Some(Secret::File(file)) => read_token(&file),
+fn token(settings: &Settings) -> Result<Token, Failure> {
+    match settings.token.as_ref().map(|found| &found.value) {
+        Some(Secret::Token(token)) => Ok(token.clone()),
+        Some(Secret::File(file)) => read_token(file),
         None => {
             let whose = match &settings.context {
                 Some(context) => format!("no token is kept for the context `{}`", context.value),
                 None => "no token was given for the manager".to_owned(),
             };
             Err(Failure::new(ErrorCode::Unauthorized, whose).hint(
-                "set MANTA_TOKEN_FILE to the `token` file in the manager's data directory, or keep it with a context: \
-                 `manta context add NAME --manager URL --token-file FILE`",
+                "set MANTA_TOKEN_FILE to the `token` file in the manager's data directory, keep it with a context (`manta \
+                 context add NAME --manager URL --token-file FILE`), or sign in where the manager offers it: `manta login`",
             ))
         }
     }

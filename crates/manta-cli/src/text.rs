@@ -83,14 +83,15 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// Reads `90s`, `10m` or `2h`.
+/// Reads `90s`, `10m`, `2h` or `30d`.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
-    let refuse = || "a time is a whole number with s, m or h, as 10m".to_owned();
+    let refuse = || "a time is a whole number with s, m, h or d, as 10m".to_owned();
     let unit = text.chars().last().ok_or_else(refuse)?;
     let seconds: u64 = match unit {
         's' => 1,
         'm' => 60,
         'h' => 3600,
+        'd' => 86_400,
         _ => return Err(refuse()),
     };
     let number: u64 = text[..text.len() - 1].parse().map_err(|_| refuse())?;
@@ -122,7 +123,10 @@ mod tests {
 
     #[test]
     fn times_are_numbers_with_a_unit() {
-        assert_eq!([span("90s"), span("10m"), span("2h")], [90, 600, 7200].map(|s| Ok(Duration::from_secs(s))));
+        assert_eq!(
+            [span("90s"), span("10m"), span("2h"), span("1d")],
+            [90, 600, 7200, 86_400].map(|s| Ok(Duration::from_secs(s)))
+        );
         for bad in ["", "10", "m", "-1s", "1.5h", "99999999999999999999s", "10µ"] {
             assert!(span(bad).is_err(), "{bad}");
         }

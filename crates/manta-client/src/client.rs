@@ -65,6 +65,12 @@ impl Client {
         Self::over(connector, endpoint, token, cluster)
     }
 
+    /// The same for whoever has no token yet; trusts what this machine does, unless told otherwise.
+    pub fn without_token(endpoint: Endpoint, tls: Option<&Tls>, cluster: &ClusterId) -> Self {
+        let connector = tls.map_or_else(|| Connector::new(&endpoint), |tls| Connector::with_tls(&endpoint, tls));
+        Self::over(connector, endpoint, None, cluster)
+    }
+
     fn over(connector: Connector, endpoint: Endpoint, token: Option<&Token>, cluster: &ClusterId) -> Self {
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())

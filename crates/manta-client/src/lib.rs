@@ -18,6 +18,7 @@ mod modules;
 mod people;
 mod proxy;
 mod rollouts;
+mod sign_in;
 mod sse;
 mod swarms;
 mod tls;

@@ -14,6 +14,7 @@ use crate::identity::Identities;
 use crate::links::Links;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::oidc::Issuer;
 use crate::orchestrator::Handle;
 use crate::people::People;
 use crate::quotas::Quotas;
@@ -35,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) quotas: Quotas,
     /// Who may join and who joined; nobody can over a Unix socket.
     pub(crate) identities: Option<Arc<Identities>>,
+    /// Where people sign in, where they can.
+    pub(crate) issuer: Option<Arc<Issuer>>,
     pub(crate) handle: Handle,
     pub(crate) store: Owned<Box<dyn StateStore>>,
     pub(crate) blobs: Arc<dyn BlobStore>,

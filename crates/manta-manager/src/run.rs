@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::clusters::{Clusters, Shared};
 use crate::http;
 use crate::identity::Registrar;
+use crate::oidc::Issuer;
 use crate::open::Opened;
 use crate::people::People;
 use crate::serve::{self, Door};
@@ -67,6 +68,7 @@ async fn serve_until(
         }
         None => (None, None),
     };
+    let issuer = settings.oidc.clone().map(Issuer::new).transpose()?.map(Arc::new);
     let shared = Shared {
         data_dir: settings.data_dir.clone(),
         address: address.clone(),
@@ -76,6 +78,7 @@ async fn serve_until(
         generation,
         people,
         registrar: registrar.clone(),
+        issuer: issuer.clone(),
         store,
         logs,
         blobs,
@@ -85,6 +88,10 @@ async fn serve_until(
         uploads: Shared::upload_permits(),
     };
     let clusters = Clusters::start(shared, settings.cluster.clone()).await.inspect_err(|_| supervisor.stop())?;
+    if let Some(issuer) = issuer {
+        let asking = issuer.ask_once(Arc::clone(&clock), supervisor.stopping());
+        supervisor.spawn("issuer", Kind::Session, asking);
+    }
     let upkeep = Upkeep {
         dir: settings.data_dir.clone(),
         keep: settings.keep,

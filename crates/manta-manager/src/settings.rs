@@ -10,8 +10,8 @@ use std::time::Duration;
 use manta_types::{ClusterId, limits};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use crate::ManagerError;
 use crate::identity::SiteCertificate;
+use crate::{ManagerError, OidcSettings};
 
 /// What a manager is told when it starts.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct Settings {
     pub swarms_running_max: usize,
     /// Where the traces of swarms go as they end; nowhere where absent.
     pub collector: Option<Collector>,
+    /// Where people sign in; they cannot where absent.
+    pub oidc: Option<OidcSettings>,
 }
 
 /// A collector of traces, which speaks OTLP over HTTP.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::spans::Spans;
 use crate::ManagerError;
+use crate::error::chain;
 use crate::orchestrator::EndedSwarm;
 use crate::settings::Collector;
 use crate::threads::Owned;
@@ -128,15 +129,4 @@ fn client() -> Result<reqwest::Client, ManagerError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build();
     client.map_err(|error| ManagerError::Internal(format!("no HTTP client: {error}")))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

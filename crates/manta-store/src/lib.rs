@@ -19,8 +19,8 @@ mod sqlite;
 pub mod state;
 
 pub use access::{
-    AccessChange, AccessKey, AccessStore, AuditEntry, AuditFilter, AuditHead, AuditRecord, AuditVerdict, TokenRecord,
-    UserRecord,
+    AccessChange, AccessKey, AccessStore, AuditEntry, AuditFilter, AuditHead, AuditRecord, AuditVerdict, RoleFrom,
+    TokenRecord, UserRecord,
 };
 pub use blob::{BlobError, BlobRead, BlobStore, BlobStream, BlobWriter, DirBlobs, FaultyBlobs, MemoryBlobs};
 pub use error::{CommitError, StoreError};

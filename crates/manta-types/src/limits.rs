@@ -159,12 +159,24 @@ pub const TMP_FILES_MAX: u64 = 100_000;
 pub const CLUSTERS_MAX: usize = 100;
 /// Users of one cluster.
 pub const USERS_PER_CLUSTER_MAX: usize = 1_000;
+/// Users of one cluster that were removed and are remembered, so that no issuer of identities brings them back.
+pub const USERS_REMOVED_MAX: usize = 10_000;
 /// Tokens of one cluster that are kept, those that expired or were revoked among them; the oldest of these go first.
 pub const TOKENS_PER_CLUSTER_MAX: usize = 10_000;
 /// How long a token counts unless its maker says otherwise.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// The longest that a token may count.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// How long a token counts that a sign-in gives, unless the manager is told otherwise.
+pub const SIGN_IN_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+/// How long a person has to sign in, from the first request to the last.
+pub const SIGN_IN_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// Requests to the issuer of identities that wait at the same time; further ones wait their turn.
+pub const SIGN_INS_AT_ONCE_MAX: usize = 16;
+/// Bytes of an answer of the issuer of identities.
+pub const ISSUER_ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How far the clock of the issuer of identities may be from the manager's.
+pub const ISSUER_CLOCK_APART_MAX: Duration = Duration::from_secs(60);
 /// Bytes of texts in the audit log; the oldest records go beyond that, and what they were digested to stays.
 pub const AUDIT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a node's own audit, in two files; the older one goes when the newer is full, and the chain goes on.

@@ -47,9 +47,7 @@ pub(crate) fn add(new: &NewContext<'_>) -> Result<bool, Failure> {
         return Err(failure.hint(format!("`manta context rm {}` takes it away first", new.name)));
     }
     if let Some(token) = new.token {
-        held.change(&credentials_file(&held.folder), |document| {
-            contexts(document).insert(new.name, Item::Table(table([("token", Some(token.to_owned()))])));
-        })?;
+        held.keep_token(new.name, token)?;
     }
     let text = |path: Option<&Path>| path.map(|path| path.display().to_string());
     let is_first = user.context.is_none();
@@ -89,13 +87,22 @@ pub(crate) fn remove(name: &str) -> Result<bool, Failure> {
             document.remove("context");
         }
     })?;
-    let credentials = credentials_file(&held.folder);
-    if file::credential(&credentials, name)?.is_some() {
-        held.change(&credentials, |document| {
-            contexts(document).remove(name);
-        })?;
-    }
+    held.drop_token(name)?;
     Ok(was_current)
+}
+
+/// Keeps a token for a context, in the place of another.
+pub(crate) fn keep_token(name: &str, token: &str) -> Result<(), Failure> {
+    let held = hold()?;
+    super::Files::read()?.context(name)?;
+    // What others can read is neither read nor added to.
+    file::credential(&credentials_file(&held.folder), name)?;
+    held.keep_token(name, token)
+}
+
+/// Takes the token away that is kept for a context.
+pub(crate) fn drop_token(name: &str) -> Result<(), Failure> {
+    hold()?.drop_token(name)
 }
 
 fn hold() -> Result<Held, Failure> {
@@ -111,6 +118,22 @@ fn hold() -> Result<Held, Failure> {
 }
 
 impl Held {
+    fn keep_token(&self, name: &str, token: &str) -> Result<(), Failure> {
+        self.change(&credentials_file(&self.folder), |document| {
+            contexts(document).insert(name, Item::Table(table([("token", Some(token.to_owned()))])));
+        })
+    }
+
+    fn drop_token(&self, name: &str) -> Result<(), Failure> {
+        let credentials = credentials_file(&self.folder);
+        if file::credential(&credentials, name)?.is_some() {
+            self.change(&credentials, |document| {
+                contexts(document).remove(name);
+            })?;
+        }
+        Ok(())
+    }
+
     /// Reads a file, changes it, and puts it in place of the old one; only its owner can read it.
     fn change(&self, path: &Path, with: impl FnOnce(&mut DocumentMut)) -> Result<(), Failure> {
         let failed = |error: std::io::Error| Failure::file("the settings cannot be written:", path, &error);

@@ -1,4 +1,6 @@
 //! Reads files of settings; every mistake is told with its file, its line, its key and what is known there.
+mod manager;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use manta_api::ErrorCode;
 use manta_types::name::nearest;
 use toml_edit::{Document, Item, Key, TableLike};
 
+pub(crate) use self::manager::issuer;
 use super::{Found, Origin};
 use crate::report::Failure;
 use crate::text::one_line;
@@ -210,7 +213,7 @@ impl Read<'_> {
 
     fn span(&self, table: &dyn TableLike, name: &str) -> Result<Option<Found<Duration>>, Failure> {
         let Some((key, item)) = table.get_key_value(name) else { return Ok(None) };
-        let unit = "give a whole number with s, m or h in quotes, as \"10m\"";
+        let unit = "give a whole number with s, m, h or d in quotes, as \"10m\"";
         let refuse =
             |what: String| self.mistake(key, &format!("`{name}` is a time with its unit, not {what}")).hint(unit);
         let Some(text) = item.as_str() else { return Err(refuse(kind(item).to_owned())) };

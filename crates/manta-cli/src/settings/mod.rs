@@ -16,8 +16,8 @@ use manta_api::ErrorCode;
 use manta_client::Token;
 use manta_types::name::nearest;
 
-pub(crate) use edit::{NewContext, add, make_current, remove};
-pub(crate) use file::{Context, ProjectFile, UserFile};
+pub(crate) use edit::{NewContext, add, drop_token, keep_token, make_current, remove};
+pub(crate) use file::{Context, ProjectFile, UserFile, issuer};
 
 use crate::connection::{self, ADDRESS_DEFAULT, ConnectionArgs, variable};
 use crate::home;

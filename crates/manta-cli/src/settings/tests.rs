@@ -28,7 +28,7 @@ fn mistakes_are_told_with_file_line_key_and_the_nearest_right_one() {
     refused("context = 7\n", 1, &["`context` is a text in quotes, not a number"]);
     refused("context = \" \"\n", 1, &["`context` is empty"]);
     refused("wait_timeout = 600\n", 1, &["`wait_timeout`", "not a number", "\"10m\""]);
-    refused("# one\nwait_timeout = \"10 parsecs\"\n", 2, &["`10 parsecs`", "s, m or h"]);
+    refused("# one\nwait_timeout = \"10 parsecs\"\n", 2, &["`10 parsecs`", "s, m, h or d"]);
     refused("context = \"a\"\ncontext = \"b\"\n", 2, &["duplicate key"]);
     refused("wait_timeout = \"1h\"\ncontext prod\n", 2, &["expected `=`"]);
     refused("zzzzzzzzzzzzzzzzzz = 1\n", 1, &["its keys are context, contexts"]);

@@ -2,15 +2,15 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use manta_api::ErrorCode;
 use manta_api::control::{AgentStatus, ControlAnswer, ControlRequest};
 use manta_api::version::PRODUCT;
+use manta_api::{ErrorCode, SignInView};
 use manta_client::Client;
 use serde_json::{Value, json};
 
 use crate::connection::ConnectionArgs;
 use crate::report::Failure;
-use crate::text::bytes;
+use crate::text::{bytes, one_line};
 
 /// Free bytes below which a disk is a problem, and below which it is worth a word.
 const FREE_BYTES_MIN: u64 = 256 << 20;
@@ -127,10 +127,24 @@ async fn manager(client: &Client) -> Vec<Check> {
     let after = SystemTime::now();
     let reached =
         Check { name: "manager", state: State::Good, found: format!("{} answers", client.endpoint()), fix: None };
+    let sign_in = sign_in(client).await;
     let clock = told
         .and_then(|text| jiff::fmt::rfc2822::parse(&text).ok())
         .map(|zoned| clock(zoned.timestamp().into(), before, after));
-    [reached].into_iter().chain(clock).collect()
+    [reached].into_iter().chain(clock).chain(sign_in).collect()
+}
+
+/// Whether people can sign in, where the manager trusts an issuer.
+async fn sign_in(client: &Client) -> Option<Check> {
+    let SignInView { issuer, problem, .. } = client.sign_in().await.ok()?;
+    let name = "sign-in";
+    Some(match problem {
+        None => Check { name, state: State::Good, found: format!("{issuer} answers the manager"), fix: None },
+        Some(found) => {
+            let fix = "see that the issuer runs and that the manager's machine reaches it; tokens count as before";
+            Check { name, state: State::Doubtful, found: one_line(&found, 240), fix: Some(fix.to_owned()) }
+        }
+    })
 }
 
 /// Compares clocks; the manager's is told in whole seconds.

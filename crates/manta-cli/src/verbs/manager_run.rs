@@ -18,7 +18,7 @@ use crate::connection::{ADDRESS_DEFAULT, parse_cluster};
 use crate::logging::LogArgs;
 use crate::notify::Notifier;
 use crate::report::{Failure, Form};
-use crate::{collector, embedded, out, shutdown};
+use crate::{collector, embedded, out, settings, shutdown};
 
 /// The file in the data directory that tells where the manager listens.
 const ADDRESS_FILE: &str = "address";
@@ -53,6 +53,10 @@ pub(crate) struct Args {
     /// after half of it: `1h`, `24h`.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = crate::text::span)]
     certificate_life: Duration,
+
+    /// The manager's own file of settings, where people sign in at an issuer of identities.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// The cluster to run.
     #[arg(long, value_name = "NAME", default_value = "default")]
@@ -109,6 +113,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         keep: Keep { days: args.keep_days, swarms: args.keep_swarms },
         swarms_running_max: args.swarms_running_max.get(),
         collector: collector::from_environment()?,
+        oidc: args.config.as_deref().map(settings::issuer).transpose()?.flatten(),
     };
     let opened = manta_manager::open(&settings)?;
     let bound = manta_manager::bind(&settings.listen).await?;

@@ -22,6 +22,7 @@ pub(crate) mod export;
 pub(crate) mod image;
 pub(crate) mod key;
 pub(crate) mod limits;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod manager_data;
@@ -102,6 +103,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Token(verb) => token::main(verb, form),
         Verb::Quota(verb) => quota::main(verb, form),
         Verb::Limits(args) => limits::main(&args, form),
+        Verb::Login(args) => block_on(login::main(args, form)),
+        Verb::Logout(args) => block_on(login::logout(args, form)),
         Verb::Whoami(args) => block_on(whoami::main(args, form)),
         Verb::Audit(args) => block_on(audit::main(args, form)),
         Verb::Context(verb) => context::main(verb, form),

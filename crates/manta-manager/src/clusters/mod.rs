@@ -20,6 +20,7 @@ use crate::ManagerError;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::identity::{NodeCertificate, Registrar};
+use crate::oidc::Issuer;
 use crate::people::People;
 use crate::settings::{Collector, Listen};
 use crate::space::Space;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) people: Arc<People>,
     /// What proves who the manager and its nodes are; nothing over a Unix socket, where no other machine can join.
     pub(crate) registrar: Option<Arc<Registrar>>,
+    /// Whom people sign in at, where the manager knows one.
+    pub(crate) issuer: Option<Arc<Issuer>>,
     pub(crate) store: Owned<Box<dyn StateStore>>,
     pub(crate) logs: Owned<LogStore>,
     /// Those of the first cluster; every other one has a folder of its own.

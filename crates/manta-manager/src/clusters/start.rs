@@ -137,6 +137,7 @@ pub(super) async fn open(
         people: Arc::clone(&shared.people),
         quotas: Quotas::default(),
         identities,
+        issuer: shared.issuer.clone(),
         handle,
         store: store.clone(),
         blobs,

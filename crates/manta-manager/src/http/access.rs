@@ -42,7 +42,7 @@ impl Access {
         let [viewer, developer, operator, admin] = Role::ALL.map(user);
         // Who has the first token is a user of every cluster.
         let administrator = if self == Self::Administrator { LET_IN } else { admin };
-        let elsewhere = |here| if path.contains("{cluster}") { "404" } else { here };
+        let elsewhere = |here| if self != Self::Open && path.contains("{cluster}") { "404" } else { here };
         let (unknown, other, other_node) = (stranger("401"), elsewhere(admin), elsewhere(node));
         [unknown, unknown, unknown, unknown, other, viewer, developer, operator, admin, administrator, node, other_node]
     }

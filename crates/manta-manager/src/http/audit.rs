@@ -27,6 +27,10 @@ const RECORDS_MAX: usize = 1_000;
 #[derive(Debug, Clone)]
 pub(super) struct Made(pub(super) String);
 
+/// Whom an answer let in, as the audit log is to name them; in the answer's extensions.
+#[derive(Debug, Clone)]
+pub(super) struct SignedIn(pub(super) Identity);
+
 /// Notes in an answer what it made.
 pub(super) fn made(mut response: Response, object: impl Into<String>) -> Response {
     response.extensions_mut().insert(Made(object.into()));
@@ -92,6 +96,7 @@ impl Asked {
             None if response.status().is_success() => "done".to_owned(),
             None => format!("status {}", response.status().as_u16()),
         };
+        let who = response.extensions().get::<SignedIn>().map_or(who, |SignedIn(who)| who);
         let mut entry = self.entry(who, &outcome);
         if let Some(Concerned(cluster)) = response.extensions().get() {
             entry.cluster = cluster.clone();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use manta_api::{ErrorCode, Problem};
 use tonic::Status;
 
@@ -64,6 +64,10 @@ pub(super) async fn guard(State(clusters): State<Clusters>, mut request: Request
     // Whoever goes away over the answer does not get out of the record.
     let answering = tokio::spawn(async move {
         let response = next.run(request).await;
+        if response.status() == StatusCode::ACCEPTED {
+            // Nothing has come of it yet.
+            return Ok(response);
+        }
         let entry = asked.entry_of(&identity, &response);
         // Strangers cannot fill the log: what they are refused is counted beyond a limit, as every denial is.
         let is_denial = identity == Identity::Nobody && !response.status().is_success();
@@ -86,10 +90,13 @@ fn admit(
     let stranger = |problem| Denied { who: Identity::Nobody, problem };
     let shared = clusters.shared();
     check_host(&shared.address, &shared.public_names, request.uri(), request.headers()).map_err(stranger)?;
-    if row.is_some_and(|row| row.access == Access::Open) {
-        return Ok(Entered { who: Identity::Nobody, app: Some(clusters.first().clone()) });
-    }
     let named = named_cluster(request).map(str::to_owned);
+    if row.is_some_and(|row| row.access == Access::Open) {
+        // Strangers do not learn which clusters there are: a route that minds compares the names itself.
+        let app = named.as_deref().and_then(|named| clusters.get(named)).unwrap_or_else(|| clusters.first().clone());
+        asked.concerns(&app.cluster);
+        return Ok(Entered { who: Identity::Nobody, app: Some(app) });
+    }
     if let Some((certified, app)) = certified::node(clusters, request, row.map(|row| row.path)).map_err(stranger)? {
         request.extensions_mut().insert(certified);
         asked.concerns(&app.cluster);

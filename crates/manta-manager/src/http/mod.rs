@@ -25,6 +25,7 @@ mod range;
 mod replays;
 mod rollouts;
 mod routes;
+mod sign_in;
 mod stream;
 mod swarms;
 mod why;

@@ -5,8 +5,9 @@ use manta_api::{
     ClusterView, GlobalView, JoinRequest, JoinTokenRequest, JoinTokenView, LabelRequest, LogLine, MarkRequest,
     ModuleUseView, ModuleVersionView, ModuleView, NewTokenView, NodeDetailView, NodeRemovedView, NodeView, PlanRequest,
     PlanView, Problem, PublishRequest, QuotaRequest, QuotaView, ReadyView, RenewRequest, ReplayView, ResultView,
-    RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SwarmSubmission, SwarmView, TokenRequest, TokenView,
-    UserRequest, UserView, WhoView, WhyView, version,
+    RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SignInAnswer, SignInBegun, SignInOutcome, SignInRequest,
+    SignInReturned, SignInView, SwarmSubmission, SwarmView, TokenRequest, TokenView, UserRequest, UserView, WhoView,
+    WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -82,6 +83,12 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<ClusterView>(parts);
     parts = add::<ClusterRemovedView>(parts);
     parts = add::<WhoView>(parts);
+    parts = add::<SignInView>(parts);
+    parts = add::<SignInRequest>(parts);
+    parts = add::<SignInBegun>(parts);
+    parts = add::<SignInReturned>(parts);
+    parts = add::<SignInAnswer>(parts);
+    parts = add::<SignInOutcome>(parts);
     parts = add::<UserRequest>(parts);
     parts = add::<RoleRequest>(parts);
     parts = add::<UserView>(parts);

@@ -19,7 +19,7 @@ use super::call::{Answering, Call, handle};
 use super::problem::respond;
 use super::{
     attempts, audit, blobs, clusters, events, health, join, logs, modules, nodes, people, plan, replays, rollouts,
-    swarms, why,
+    sign_in, swarms, why,
 };
 use crate::app::App;
 use crate::clusters::Clusters;
@@ -64,9 +64,13 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Whether the audit log has it: what changes something, and what lets a node in.
+    /// Whether the audit log has it: what changes something, and what lets a node or a person in.
     pub(super) fn is_noted(&self) -> bool {
-        self.is_change || matches!(self.path, "/v1/join" | "/v1/clusters/{cluster}/join-tokens")
+        self.is_change
+            || matches!(
+                self.path,
+                "/v1/join" | "/v1/clusters/{cluster}/join-tokens" | "/v1/clusters/{cluster}/sign-in/end"
+            )
     }
 }
 
@@ -210,6 +214,12 @@ pub(super) static ROUTES: &[Route] = {
             Nothing => Json("AttemptInputs")),
         route!(GET "/v1/clusters/{cluster}/whoami" VIEWER, people::whoami, "Whose token the request carries, and what it may do",
             Nothing => Json("WhoView")),
+        route!(GET "/v1/clusters/{cluster}/sign-in" Access::Open, sign_in::show, "Where people sign in, and whether they can now",
+            Nothing => Json("SignInView")),
+        route!(POST "/v1/clusters/{cluster}/sign-in" Access::Open, sign_in::begin, "Begin a sign-in in a browser or on another device",
+            Json("SignInRequest") => Json("SignInBegun")),
+        route!(POST "/v1/clusters/{cluster}/sign-in/end" Access::Open, sign_in::end,
+            "End a sign-in with a token, which is shown this once, or (202) hear how long to wait", Json("SignInAnswer") => Json("SignInOutcome")),
         route!(GET "/v1/clusters/{cluster}/users" ADMIN, people::users, "All users, by name", Nothing => List("UserView")),
         route!(change POST "/v1/clusters/{cluster}/users" ADMIN, people::add_user, "Add a user", Json("UserRequest") => Json("UserView")),
         route!(change POST "/v1/clusters/{cluster}/users/{name}/role" ADMIN, people::set_role,
@@ -289,10 +299,12 @@ async fn no_such_method(request: Request) -> Response {
 mod tests {
     use super::*;
 
+    const SIGN_IN: &str = "/v1/clusters/{cluster}/sign-in";
+
     #[test]
-    fn only_the_checks_of_health_and_joining_are_open() {
+    fn only_the_checks_of_health_joining_and_signing_in_are_open() {
         let open: Vec<_> = ROUTES.iter().filter(|row| row.access == Access::Open).map(|row| row.path).collect();
-        assert_eq!(open, ["/healthz", "/readyz", "/v1/join"]);
+        assert_eq!(open, ["/healthz", "/readyz", "/v1/join", SIGN_IN, SIGN_IN, "/v1/clusters/{cluster}/sign-in/end"]);
     }
 
     #[test]

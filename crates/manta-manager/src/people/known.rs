@@ -1,8 +1,8 @@
 //! Users and tokens as they are now, and what may become of them: decided here, stored by whoever asks.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use manta_api::{ErrorCode, Problem, QuotaRequest, RoleRequest, TokenRequest, TokenView, UserRequest, UserView};
-use manta_store::{AccessChange, TokenRecord, UserRecord};
+use manta_store::{AccessChange, RoleFrom, TokenRecord, UserRecord};
 use manta_types::name::{check_label, nearest, printable};
 use manta_types::{ClusterId, Quota, Role, limits};
 
@@ -10,7 +10,7 @@ use super::secret::Fresh;
 use crate::bearer::{ADMINISTRATOR, User};
 
 /// Names that stand for somebody else in the audit log.
-const RESERVED: [&str; 3] = [ADMINISTRATOR, "nobody", "node"];
+pub(super) const RESERVED: [&str; 3] = [ADMINISTRATOR, "nobody", "node"];
 
 /// What is decided: the changes, and what whoever asked is shown.
 pub(crate) type Decided<T> = Result<(Vec<AccessChange>, T), Problem>;
@@ -26,14 +26,22 @@ pub(crate) struct Asker<'a> {
 /// All users and tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    users: BTreeMap<(ClusterId, String), UserRecord>,
+    pub(super) users: BTreeMap<(ClusterId, String), UserRecord>,
+    /// Who was removed, and not added again.
+    pub(super) removed: BTreeSet<(ClusterId, String)>,
     tokens: BTreeMap<String, TokenRecord>,
     quotas: BTreeMap<(ClusterId, Quota), u64>,
 }
 
 impl Known {
-    pub(super) fn new(users: Vec<UserRecord>, tokens: Vec<TokenRecord>, quotas: Vec<(ClusterId, Quota, u64)>) -> Self {
+    pub(super) fn new(
+        users: Vec<UserRecord>,
+        removed: Vec<(ClusterId, String)>,
+        tokens: Vec<TokenRecord>,
+        quotas: Vec<(ClusterId, Quota, u64)>,
+    ) -> Self {
         Self {
+            removed: removed.into_iter().collect(),
             users: users.into_iter().map(|user| ((user.cluster.clone(), user.name.clone()), user)).collect(),
             tokens: tokens.into_iter().map(|token| (token.id.clone(), token)).collect(),
             quotas: quotas.into_iter().map(|(cluster, quota, value)| ((cluster, quota), value)).collect(),
@@ -50,11 +58,14 @@ impl Known {
     pub(super) fn follow(&mut self, change: AccessChange) {
         match change {
             AccessChange::User(user) => {
+                self.removed.remove(&(user.cluster.clone(), user.name.clone()));
                 self.users.insert((user.cluster.clone(), user.name.clone()), user);
             }
-            AccessChange::UserGone(cluster, name) => {
+            AccessChange::UserGone(cluster, name, _) => {
                 self.tokens.retain(|_, token| token.cluster != cluster || token.user != name);
-                self.users.remove(&(cluster, name));
+                let user = (cluster, name);
+                self.users.remove(&user);
+                self.removed.insert(user);
             }
             AccessChange::Token(token) => {
                 self.tokens.insert(token.id.clone(), token);
@@ -70,6 +81,7 @@ impl Known {
             }
             AccessChange::ClusterGone(cluster) => {
                 self.users.retain(|(of, _), _| *of != cluster);
+                self.removed.retain(|(of, _)| *of != cluster);
                 self.tokens.retain(|_, token| token.cluster != cluster);
                 self.quotas.retain(|(of, _), _| *of != cluster);
             }
@@ -122,8 +134,9 @@ impl Known {
             return Err(Problem::new(ErrorCode::TooLarge, sentence).hint("`manta user rm` removes one"));
         }
         hand_out(asker, *role)?;
-        let user =
-            UserRecord { cluster: asker.cluster.clone(), name: name.clone(), role: *role, created_ms: asker.now_ms };
+        let (cluster, created_ms) = (asker.cluster.clone(), asker.now_ms);
+        let (subject, role_from) = (None, RoleFrom::Admin);
+        let user = UserRecord { cluster, name: name.clone(), role: *role, created_ms, subject, role_from };
         let view = self.user_view(asker, &user);
         Ok((vec![AccessChange::User(user)], view))
     }
@@ -133,7 +146,7 @@ impl Known {
         let user = self.find_user(asker, name)?;
         hand_out(asker, user.role)?;
         hand_out(asker, request.role)?;
-        let user = UserRecord { role: request.role, ..user.clone() };
+        let user = UserRecord { role: request.role, role_from: RoleFrom::Admin, ..user.clone() };
         let view = self.user_view(asker, &user);
         Ok((vec![AccessChange::User(user)], view))
     }
@@ -142,7 +155,7 @@ impl Known {
     pub(crate) fn remove_user(&self, asker: Asker<'_>, name: &str) -> Decided<UserView> {
         let user = self.find_user(asker, name)?;
         hand_out(asker, user.role)?;
-        let gone = AccessChange::UserGone(asker.cluster.clone(), user.name.clone());
+        let gone = AccessChange::UserGone(asker.cluster.clone(), user.name.clone(), asker.now_ms);
         Ok((vec![gone], UserView { tokens: 0, ..self.user_view(asker, user) }))
     }
 
@@ -205,7 +218,7 @@ impl Known {
         Ok((changes, view))
     }
 
-    fn users_of(&self, cluster: &ClusterId) -> impl Iterator<Item = &UserRecord> {
+    pub(super) fn users_of(&self, cluster: &ClusterId) -> impl Iterator<Item = &UserRecord> {
         self.users.values().filter(move |user| user.cluster == *cluster)
     }
 
@@ -241,7 +254,7 @@ impl Known {
     }
 
     /// Lets the oldest token that counts no more go, where there are too many.
-    fn room_for_a_token(&self, asker: Asker<'_>) -> Result<Vec<AccessChange>, Problem> {
+    pub(super) fn room_for_a_token(&self, asker: Asker<'_>) -> Result<Vec<AccessChange>, Problem> {
         if self.tokens_of(asker.cluster).count() < limits::TOKENS_PER_CLUSTER_MAX {
             return Ok(Vec::new());
         }
@@ -256,7 +269,7 @@ impl Known {
         }
     }
 
-    fn token_view(&self, asker: Asker<'_>, token: &TokenRecord) -> TokenView {
+    pub(super) fn token_view(&self, asker: Asker<'_>, token: &TokenRecord) -> TokenView {
         let user = self.users.get(&(token.cluster.clone(), token.user.clone()));
         TokenView {
             id: token.id.clone(),
@@ -305,7 +318,7 @@ fn life_ms(asked_s: Option<u64>) -> Result<u64, Problem> {
     Err(Problem::new(ErrorCode::BadRequest, sentence))
 }
 
-fn token_of(asker: Asker<'_>, user: &UserRecord, role: Role, life_ms: u64, fresh: &Fresh) -> TokenRecord {
+pub(super) fn token_of(asker: Asker<'_>, user: &UserRecord, role: Role, life_ms: u64, fresh: &Fresh) -> TokenRecord {
     TokenRecord {
         cluster: asker.cluster.clone(),
         id: fresh.id.clone(),

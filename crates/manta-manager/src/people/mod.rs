@@ -5,6 +5,7 @@
 mod denials;
 mod known;
 mod secret;
+mod sign_in;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -61,11 +62,13 @@ impl People {
         store: Owned<AccessStore>,
         supervisor: Supervisor,
     ) -> Result<Self, ManagerError> {
-        let read = store.run(|store| Ok::<_, ManagerError>((store.users()?, store.tokens()?, store.quotas()?)));
-        let (users, known_tokens, quotas) = read.await??;
+        let read = store.run(|store| {
+            Ok::<_, ManagerError>(Known::new(store.users()?, store.users_removed()?, store.tokens()?, store.quotas()?))
+        });
+        let known = read.await??;
         Ok(Self {
             tokens,
-            known: RwLock::new(Known::new(users, known_tokens, quotas)),
+            known: RwLock::new(known),
             store,
             changing: tokio::sync::Mutex::default(),
             unwritten: Arc::default(),
@@ -88,7 +91,9 @@ impl People {
             Shown::Token(id) => id,
             Shown::Damaged => {
                 let sentence = "the token was not copied whole: what it ends with does not fit the rest";
-                return Err(Problem::new(ErrorCode::Unauthorized, sentence).hint("copy it again, or make another"));
+                let hint = "a whole one is `mnt_u_`, 16 digits, `_` and 72 more, 95 characters in one line; copy it again, or \
+                            make another";
+                return Err(Problem::new(ErrorCode::Unauthorized, sentence).hint(hint));
             }
             Shown::Other => return Err(unknown()),
         };
@@ -257,7 +262,8 @@ impl People {
 
 fn unknown() -> Problem {
     Problem::new(ErrorCode::Unauthorized, "the request carries no token that this manager knows").hint(
-        "send `authorization: Bearer <token>`; the first one is in the file `token` of the manager's data directory",
+        "send `authorization: Bearer <token>`; those of users begin with `mnt_u_`, and the first one is in the file `token` of \
+         the manager's data directory",
     )
 }
 

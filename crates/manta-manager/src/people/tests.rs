@@ -3,6 +3,7 @@ use manta_api::{RoleRequest, TokenRequest, UserRequest};
 use manta_types::{ClusterId, Role, limits};
 
 use super::*;
+use crate::oidc::{OidcSettings, Person};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -162,4 +163,69 @@ fn users_have_a_limit_that_is_named() {
     }
     let refused = cluster.add(&root, "one-more", Role::Viewer).unwrap_err();
     assert!(refused.message.contains("users_per_cluster_max"), "{refused}");
+}
+
+/// Ada, as the issuer knows her under a number.
+fn ada(subject: &str, role: Option<Role>) -> Person {
+    Person { name: "ada".to_owned(), subject: subject.to_owned(), role }
+}
+
+impl Cluster {
+    fn sign_in(&mut self, person: &Person, default_role: Option<Role>) -> Result<manta_api::TokenView, Problem> {
+        let mut settings = OidcSettings::new("https://id.example".to_owned(), "manta".to_owned());
+        settings.default_role = default_role;
+        let (nobody, fresh) = (named("ada", Role::Viewer), make().unwrap());
+        let decided = self.known.sign_in(self.asker(&nobody), person, &settings, &fresh);
+        self.follow(decided)
+    }
+
+    fn role(&self) -> Role {
+        self.known.users(self.asker(&User::administrator()))[0].role
+    }
+}
+
+#[test]
+fn a_sign_in_lets_in_whom_groups_an_admin_or_a_default_give_a_role() {
+    let mut cluster = Cluster::default();
+    assert!(cluster.sign_in(&ada("1", None), None).unwrap_err().message.contains("there is no user `ada` here"));
+    let token = cluster.sign_in(&ada("1", Some(Role::Operator)), None).unwrap();
+    assert_eq!((token.role, cluster.role(), token.expires_ms), (Role::Operator, Role::Operator, DAY_MS / 2));
+    assert_eq!(cluster.sign_in(&ada("1", Some(Role::Viewer)), None).unwrap().role, Role::Viewer);
+    assert!(cluster.sign_in(&ada("1", None), None).unwrap_err().message.contains("any more"));
+    assert_eq!(cluster.sign_in(&ada("1", None), Some(Role::Developer)).unwrap().role, Role::Developer);
+
+    let request = RoleRequest { role: Role::Admin };
+    let decided = cluster.known.set_role(cluster.asker(&User::administrator()), "ada", &request);
+    cluster.follow(decided).unwrap();
+    assert_eq!(cluster.sign_in(&ada("1", None), Some(Role::Viewer)).unwrap().role, Role::Admin, "by hand it stays");
+}
+
+#[test]
+fn nobody_signs_in_as_somebody_else_or_after_they_were_removed() {
+    let mut cluster = Cluster::default();
+    let root = User::administrator();
+    cluster.add(&root, "ada", Role::Viewer).unwrap();
+    cluster.sign_in(&ada("1", None), None).unwrap();
+    let other = cluster.sign_in(&ada("2", Some(Role::Admin)), Some(Role::Admin)).unwrap_err();
+    assert!(other.message.contains("is another person"), "{other}");
+    let decided = cluster.known.remove_user(cluster.asker(&root), "ada");
+    cluster.follow(decided).unwrap();
+    let gone = cluster.sign_in(&ada("1", Some(Role::Admin)), Some(Role::Admin)).unwrap_err();
+    assert!(gone.message.contains("was removed"), "{gone}");
+    cluster.add(&root, "ada", Role::Viewer).unwrap();
+    cluster.sign_in(&ada("2", None), None).expect("whoever is added again may be another");
+    for name in ["administrator", "node", "Ada", "a b", ""] {
+        let person = Person { name: name.to_owned(), ..ada("3", Some(Role::Admin)) };
+        let refused = cluster.sign_in(&person, Some(Role::Admin)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::SignInRefused.code(), "{name}");
+    }
+}
+
+#[test]
+fn a_token_of_a_sign_in_may_what_its_user_may() {
+    let mut cluster = Cluster::default();
+    let token = cluster.sign_in(&ada("1", Some(Role::Viewer)), None).unwrap();
+    cluster.sign_in(&ada("1", Some(Role::Operator)), None).unwrap();
+    let (kept, user) = cluster.known.token(&token.id).unwrap();
+    assert_eq!(kept.role.min(user.role), Role::Operator);
 }

@@ -72,7 +72,7 @@ pub(crate) fn unix(dir: &Path) -> Listen {
 pub(crate) fn settings(data_dir: PathBuf, listen: Listen) -> Settings {
     let (cluster, keep) = (ClusterId::default(), Keep::default());
     let (tls, swarms_running_max) = (TlsSettings::default(), limits::SWARMS_RUNNING_MAX);
-    Settings { data_dir, listen, tls, cluster, ephemeral: false, keep, swarms_running_max, collector: None }
+    Settings { data_dir, listen, tls, cluster, ephemeral: false, keep, swarms_running_max, collector: None, oidc: None }
 }
 
 impl Manager {

@@ -15,13 +15,14 @@ pub use self::chain::AuditEntry;
 use crate::StoreError;
 use crate::sqlite::checksum::{check, columns, is_sound, put};
 use crate::sqlite::database::{self, Format, corrupt};
+use crate::sqlite::migrate;
 
 const ACCESS_FILE: &str = "access.db";
 const ACCESS: Format = Format {
     application_id: i32::from_be_bytes(*b"MnAc"),
-    version: 1,
-    schema: include_str!("../sqlite/schema/access-1.sql"),
-    migrations: &[],
+    version: 2,
+    schema: concat!(include_str!("../sqlite/schema/access-1.sql"), include_str!("../sqlite/schema/access-2.sql")),
+    migrations: &[migrate::access_to_2],
     synchronous: "FULL",
     is_checked: true,
 };
@@ -37,6 +38,28 @@ pub struct UserRecord {
     pub role: Role,
     /// Wall clock, ms since 1970.
     pub created_ms: u64,
+    /// Who they are for the issuer of identities: its address and what it calls them for ever; absent before they first sign in.
+    pub subject: Option<String>,
+    /// Who gave them the role.
+    pub role_from: RoleFrom,
+}
+
+/// Who gave a user their role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleFrom {
+    /// An admin of the cluster.
+    Admin,
+    /// The issuer of identities, by the user's groups or for want of any.
+    Issuer,
+}
+
+impl RoleFrom {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Issuer => "issuer",
+        }
+    }
 }
 
 /// A token as stored: never its secret.
@@ -88,8 +111,9 @@ pub struct AccessKey {
 pub enum AccessChange {
     /// A user is new, or has another role now.
     User(UserRecord),
-    /// A user goes, with all their tokens.
-    UserGone(ClusterId, String),
+    /// A user goes, with all their tokens; that they were there is kept from this moment on (wall clock, ms since 1970) until
+    /// somebody adds them again.
+    UserGone(ClusterId, String, u64),
     /// A token is new, was used, or was revoked.
     Token(TokenRecord),
     /// A token goes.
@@ -151,6 +175,7 @@ impl AccessStore {
         let checks = [
             database::check_structure(&store.connection),
             store.users().map(drop),
+            store.users_removed().map(drop),
             store.tokens().map(drop),
             store.quotas().map(drop),
         ];
@@ -190,15 +215,38 @@ impl AccessStore {
         let mut rows = select.query([])?;
         let mut users = Vec::new();
         while let Some(row) = rows.next()? {
-            check(row, 4, || "a user".to_owned())?;
+            check(row, 6, || "a user".to_owned())?;
             users.push(UserRecord {
                 cluster: cluster(row, 0)?,
                 name: row.get(1)?,
                 role: role(row, 2)?,
                 created_ms: row.get(3)?,
+                subject: row.get(4)?,
+                role_from: role_from(row, 5)?,
             });
         }
         Ok(users)
+    }
+
+    /// The users who were removed and not added again.
+    ///
+    /// # Errors
+    /// When the storage fails, or a row is not what was written.
+    pub fn users_removed(&self) -> Result<Vec<(ClusterId, String)>, StoreError> {
+        let mut select = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            columns!(users_removed),
+            ", ",
+            is_sound!(users_removed),
+            " FROM users_removed NOT INDEXED"
+        ))?;
+        let mut rows = select.query([])?;
+        let mut removed = Vec::new();
+        while let Some(row) = rows.next()? {
+            check(row, 3, || "a user who was removed".to_owned())?;
+            removed.push((cluster(row, 0)?, row.get(1)?));
+        }
+        Ok(removed)
     }
 
     /// All tokens of all clusters.
@@ -285,16 +333,32 @@ fn open_beside(dir: &Path) -> Result<Option<Connection>, StoreError> {
 
 fn write(db: &Connection, change: &AccessChange) -> Result<(), StoreError> {
     match change {
-        AccessChange::User(UserRecord { cluster, name, role, created_ms }) => db
-            .prepare_cached(concat!(
-                put!("INSERT", users, "?1, ?2, ?3, ?4"),
+        AccessChange::User(UserRecord { cluster, name, role, created_ms, subject, role_from }) => {
+            db.prepare_cached("DELETE FROM users_removed WHERE cluster_id = ?1 AND name = ?2")?
+                .execute(params![cluster.as_str(), name])?;
+            db.prepare_cached(concat!(
+                put!("INSERT", users, "?1, ?2, ?3, ?4, ?5, ?6"),
                 " ON CONFLICT (cluster_id, name) DO UPDATE SET role = excluded.role, created_ms = excluded.created_ms, \
-                 checksum = excluded.checksum"
+                 subject = excluded.subject, role_from = excluded.role_from, checksum = excluded.checksum"
             ))?
-            .execute(params![cluster.as_str(), name, role.name(), created_ms])?,
-        AccessChange::UserGone(cluster, name) => db
-            .prepare_cached("DELETE FROM users WHERE cluster_id = ?1 AND name = ?2")?
-            .execute(params![cluster.as_str(), name])?,
+            .execute(params![
+                cluster.as_str(),
+                name,
+                role.name(),
+                created_ms,
+                subject,
+                role_from.name()
+            ])?
+        }
+        AccessChange::UserGone(cluster, name, removed_ms) => {
+            db.prepare_cached("DELETE FROM users WHERE cluster_id = ?1 AND name = ?2")?
+                .execute(params![cluster.as_str(), name])?;
+            db.prepare_cached(put!("INSERT OR REPLACE", users_removed, "?1, ?2, ?3"))?.execute(params![
+                cluster.as_str(),
+                name,
+                removed_ms
+            ])?
+        }
         AccessChange::Token(token) => {
             let TokenRecord { cluster, id, user, role, digest, created_ms, expires_ms, used_ms, revoked_ms } = token;
             db.prepare_cached(put!("INSERT OR REPLACE", tokens, "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9"))?.execute(
@@ -317,7 +381,7 @@ fn write(db: &Connection, change: &AccessChange) -> Result<(), StoreError> {
             db.prepare_cached("DELETE FROM access_keys WHERE used_ms < ?1")?.execute(params![before_ms])?
         }
         AccessChange::ClusterGone(cluster) => {
-            let tables = ["tokens", "users", "quotas", "access_keys"];
+            let tables = ["tokens", "users", "users_removed", "quotas", "access_keys"];
             let delete = |table| db.execute(&format!("DELETE FROM {table} WHERE cluster_id = ?1"), [cluster.as_str()]);
             tables.into_iter().map(delete).sum::<Result<usize, _>>()?
         }
@@ -333,6 +397,14 @@ fn cluster(row: &Row<'_>, index: usize) -> Result<ClusterId, StoreError> {
 fn role(row: &Row<'_>, index: usize) -> Result<Role, StoreError> {
     let name: String = row.get(index)?;
     name.parse().map_err(|error: manta_types::RoleError| corrupt("a role", &error.to_string()))
+}
+
+fn role_from(row: &Row<'_>, index: usize) -> Result<RoleFrom, StoreError> {
+    let name: String = row.get(index)?;
+    [RoleFrom::Admin, RoleFrom::Issuer]
+        .into_iter()
+        .find(|known| known.name() == name)
+        .ok_or_else(|| corrupt("who gave a role", &format!("`{name}` is nobody")))
 }
 
 #[cfg(test)]

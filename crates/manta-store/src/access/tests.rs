@@ -2,7 +2,8 @@
 use super::*;
 
 fn user(name: &str, role: Role) -> UserRecord {
-    UserRecord { cluster: ClusterId::default(), name: name.to_owned(), role, created_ms: 7 }
+    let (name, subject) = (name.to_owned(), Some(format!("https://id.example#{name}")));
+    UserRecord { cluster: ClusterId::default(), name, role, created_ms: 7, subject, role_from: RoleFrom::Issuer }
 }
 
 fn token(id: &str, user: &str) -> TokenRecord {
@@ -62,11 +63,13 @@ fn a_cluster_goes_with_its_users_and_its_record_stays() {
         AccessChange::Token(TokenRecord { cluster: other.clone(), ..token("t2", "ada") }),
         AccessChange::Quota(other.clone(), Quota::Nodes, Some(1)),
         AccessChange::Key(key),
+        AccessChange::UserGone(other.clone(), "eve".to_owned(), 9),
         AccessChange::ClusterGone(other.clone()),
     ];
     store.apply(&changes).unwrap();
     assert_eq!(store.users().unwrap(), [user("ada", Role::Developer)]);
     assert_eq!(store.tokens().unwrap(), [token("t1", "ada")]);
+    assert_eq!(store.users_removed().unwrap(), []);
     assert_eq!((store.quotas().unwrap(), store.key(&other, "k").unwrap()), (vec![], None));
     assert_eq!(store.audit_verdict().unwrap().records, 6);
 }
@@ -84,10 +87,45 @@ fn users_and_tokens_outlive_a_restart_and_go_together() {
     let mut store = AccessStore::open(dir.path()).unwrap();
     assert_eq!(store.users().unwrap(), [user("ada", Role::Developer), user("bob", Role::Viewer)]);
     assert_eq!(store.tokens().unwrap(), [token("t1", "ada"), token("t2", "bob")]);
-    let gone = AccessChange::UserGone(ClusterId::default(), "ada".to_owned());
+    let gone = AccessChange::UserGone(ClusterId::default(), "ada".to_owned(), 9);
     store.apply(&[gone, AccessChange::User(user("bob", Role::Admin))]).unwrap();
     assert_eq!(store.users().unwrap(), [user("bob", Role::Admin)]);
     assert_eq!(store.tokens().unwrap(), [token("t2", "bob")], "another role takes no token away");
+}
+
+#[test]
+fn who_was_removed_is_known_until_they_are_added_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = AccessStore::open(dir.path()).unwrap();
+    let gone = || AccessChange::UserGone(ClusterId::default(), "ada".to_owned(), 9);
+    store.apply(&[AccessChange::User(user("ada", Role::Viewer)), gone(), gone()]).unwrap();
+    assert_eq!(store.users_removed().unwrap(), [(ClusterId::default(), "ada".to_owned())]);
+    store.connection.execute_batch("UPDATE users_removed SET name = 'bob'").unwrap();
+    assert_eq!(AccessStore::check(dir.path()).unwrap().len(), 1, "nobody takes a name out of it unseen");
+    store.apply(&[gone(), AccessChange::User(user("ada", Role::Viewer))]).unwrap();
+    store.connection.execute_batch("DELETE FROM users_removed WHERE name = 'bob'").unwrap();
+    assert_eq!(store.users_removed().unwrap(), []);
+}
+
+#[test]
+fn users_of_the_first_format_stay_and_damage_is_not_healed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Format { version: 1, schema: include_str!("../sqlite/schema/access-1.sql"), migrations: &[], ..ACCESS };
+    let old = database::open(&dir.path().join(ACCESS_FILE), &first).unwrap();
+    let add = "INSERT INTO users VALUES ('default', 'ada', 'developer', 7, \
+               checksum_of('users', 'default', 'ada', 'developer', 7))";
+    old.execute_batch(add).unwrap();
+    drop(old);
+    let store = AccessStore::open(dir.path()).unwrap();
+    let kept = UserRecord { subject: None, role_from: RoleFrom::Admin, ..user("ada", Role::Developer) };
+    assert_eq!(store.users().unwrap(), [kept]);
+    drop(store);
+
+    let other = tempfile::tempdir().unwrap();
+    let old = database::open(&other.path().join(ACCESS_FILE), &first).unwrap();
+    old.execute_batch(&format!("{add}; UPDATE users SET role = 'admin'")).unwrap();
+    drop(old);
+    assert!(matches!(AccessStore::open(other.path()).unwrap().users(), Err(StoreError::Corrupt { .. })));
 }
 
 #[test]

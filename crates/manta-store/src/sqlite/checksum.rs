@@ -57,7 +57,10 @@ macro_rules! columns {
         "cluster_id, name, version, digest, size, about, publisher, published_ms, yanked, deprecated, tags, signatures"
     };
     (users) => {
-        "cluster_id, name, role, created_ms"
+        "cluster_id, name, role, created_ms, subject, role_from"
+    };
+    (users_removed) => {
+        "cluster_id, name, removed_ms"
     };
     (tokens) => {
         "cluster_id, token_id, user, role, digest, created_ms, expires_ms, used_ms, revoked_ms"

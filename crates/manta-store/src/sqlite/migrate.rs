@@ -74,6 +74,11 @@ pub(super) fn state_to_3(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Users may be known by an issuer of identities, and who was removed is kept.
+pub(crate) fn access_to_2(db: &Connection) -> Result<(), StoreError> {
+    Ok(db.execute_batch(include_str!("schema/access-2.sql"))?)
+}
+
 /// Rows that belong to no history are counted.
 pub(super) fn state_to_4(db: &Connection) -> Result<(), StoreError> {
     Ok(db.execute_batch(include_str!("schema/state-4.sql"))?)
