@@ -1,6 +1,7 @@
 //! `bench sandbox`: what contains tasks, measured beside what others contain programs with.
 
 mod bed;
+mod dockerd;
 mod others;
 mod probes;
 mod product;

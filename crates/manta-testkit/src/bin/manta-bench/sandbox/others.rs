@@ -10,6 +10,7 @@ use manta_sandbox::HostImage;
 use serde_json::json;
 
 use super::bed::hear_line;
+use super::dockerd::{Dockerd, answers};
 
 /// From the program's start to its first line.
 pub(super) fn first_line(mut command: Command) -> Result<Duration> {
@@ -108,27 +109,37 @@ pub(super) fn oci(
 pub(super) struct Docker {
     program: PathBuf,
     image: String,
+    /// Where none answered.
+    own: Option<Dockerd>,
 }
 
 impl Docker {
-    /// Makes the image from a directory, where a Docker answers (`DOCKER_HOST`); nothing where none does.
+    /// Makes the image from a directory, with the Docker that answers (`DOCKER_HOST`) or one that is started for it; nothing
+    /// where there is none.
     pub(super) fn with_root(root: &Path) -> Result<Option<Self>> {
         let Some(program) = find("docker") else { return Ok(None) };
-        let answers = Command::new(&program).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-        if !answers.success() {
+        let own = if answers(&program, None) { None } else { Dockerd::start(&program)? };
+        if own.is_none() && !answers(&program, None) {
             return Ok(None);
         }
         let image = format!("localhost/manta-bench:{}", std::process::id());
         let mut tar = Command::new("tar").arg("-C").arg(root).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
         let layer = tar.stdout.take().map_or_else(Stdio::null, Stdio::from);
-        let taken = Command::new(&program).args(["import", "-", &image]).stdin(layer).stdout(Stdio::null()).status()?;
+        let docker = Self { program, image, own };
+        let taken = docker.client().args(["import", "-", &docker.image]).stdin(layer).stdout(Stdio::null()).status()?;
         ensure!(tar.wait()?.success() && taken.success(), "docker takes in no image: {taken}");
-        Ok(Some(Self { program, image }))
+        Ok(Some(docker))
+    }
+
+    fn client(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.envs(self.own.as_ref().map(|own| ("DOCKER_HOST", own.host())));
+        command
     }
 
     /// `docker run`, as its users run a program once.
     pub(super) fn run(&self, image: &HostImage, program: &str) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.client();
         command.args(["run", "--rm", "--network", "none", "--read-only", "--user", "65534", "--tmpfs", "/tmp"]);
         command.args(["--memory", "2g", "--pids-limit", "64", "--env", "OPENBLAS_NUM_THREADS=1"]);
         for mount in image.mounts() {
@@ -144,7 +155,7 @@ impl Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         // What cannot be removed is said by the program itself.
-        let _ = Command::new(&self.program).args(["image", "rm", &self.image]).stdout(Stdio::null()).status();
+        let _ = self.client().args(["image", "rm", &self.image]).stdout(Stdio::null()).status();
     }
 }
 
