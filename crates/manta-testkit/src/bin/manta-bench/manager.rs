@@ -35,13 +35,24 @@ pub(crate) async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Optio
 /// A data directory and the process that serves it; both are gone when this is dropped.
 pub(crate) struct Manager {
     dir: TempDir,
+    /// What it listens on; a socket in its directory where nothing is said.
+    listen: Option<String>,
     child: Option<Child>,
 }
 
 impl Manager {
     /// A directory without a process.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { dir: tempfile::Builder::new().prefix("manta-bench-").tempdir()?, child: None })
+        Ok(Self { dir: tempfile::Builder::new().prefix("manta-bench-").tempdir()?, listen: None, child: None })
+    }
+
+    /// One that listens on a free port of this machine, where it speaks TLS and plain.
+    pub(crate) async fn serving_port() -> Result<Self> {
+        let mut manager = Self::new()?;
+        manager.listen = Some("127.0.0.1:0".to_owned());
+        manager.start()?;
+        manager.wait().await?;
+        Ok(manager)
     }
 
     /// Starts the process and waits until it answers.
@@ -60,7 +71,7 @@ impl Manager {
             .args(["manager", "run", "--data-dir"])
             .arg(self.path("data"))
             .arg("--listen")
-            .arg(format!("unix:{}", self.path("m.sock").display()))
+            .arg(self.listen.clone().unwrap_or_else(|| self.socket()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -95,10 +106,18 @@ impl Manager {
     }
 
     pub(crate) fn endpoint(&self) -> Result<Endpoint> {
-        Ok(self.address().parse()?)
+        Ok(self.address()?.parse()?)
     }
 
-    pub(crate) fn address(&self) -> String {
+    /// What it is reached by; an error until it listens on a port.
+    pub(crate) fn address(&self) -> Result<String> {
+        match self.listen {
+            None => Ok(self.socket()),
+            Some(_) => Ok(std::fs::read_to_string(self.path("data/address"))?.trim().to_owned()),
+        }
+    }
+
+    fn socket(&self) -> String {
         format!("unix:{}", self.path("m.sock").display())
     }
 

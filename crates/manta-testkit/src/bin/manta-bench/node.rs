@@ -45,18 +45,24 @@ pub(crate) fn hello(name: &str, id: &str, slots: u32) -> wire::Hello {
 impl Node {
     /// Opens a session over a connection of its own.
     pub(crate) async fn connect(manager: &Manager, hello: wire::Hello) -> Result<Self> {
-        Self::dial(&manager.endpoint()?, &manager.token("node-token")?, hello).await
+        let at = manager.endpoint()?;
+        Self::dial(&at, Connector::new(&at), Some(&manager.token("node-token")?), hello).await
     }
 
-    /// The same for a manager that may be down.
-    pub(crate) async fn dial(at: &manta_client::Endpoint, token: &Token, hello: wire::Hello) -> Result<Self> {
-        let channel = Endpoint::from_shared(at.origin())?;
-        let channel = channel.connect_with_connector(Connector::new(at)).await?;
+    /// The same for a manager that may be down; who shows a certificate has no token.
+    pub(crate) async fn dial(
+        at: &manta_client::Endpoint,
+        connector: Connector,
+        token: Option<&Token>,
+        hello: wire::Hello,
+    ) -> Result<Self> {
+        let channel = Endpoint::from_shared(at.origin())?.connect_with_connector(connector).await?;
         let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
         outbound.send(wire::NodeMessage { kind: Some(node_message::Kind::Hello(hello)) }).await?;
         let mut request = Request::new(ReceiverStream::new(messages));
-        let bearer = format!("Bearer {}", token.expose());
-        request.metadata_mut().insert("authorization", bearer.parse()?);
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", format!("Bearer {}", token.expose()).parse()?);
+        }
         let mut client = NodeGatewayClient::new(channel).max_decoding_message_size(64 << 20);
         let inbound = client.session(request).await?.into_inner();
         let mut node = Self { id: String::new(), outbound, inbound, beats: 0 };

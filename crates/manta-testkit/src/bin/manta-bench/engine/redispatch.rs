@@ -115,7 +115,7 @@ impl Agent {
         let log = File::options().append(true).create(true).open(manager.path(format!("{name}.log")))?;
         let mut child = Command::new(binary()?)
             .args(["node", "run", "--lifeline", "--slots", "1", "--isolation-min", "reduced", "--name", &name])
-            .args(["--manager", &manager.address(), "--label", &format!("pair={pair}"), "--token-file"])
+            .args(["--manager", &manager.address()?, "--label", &format!("pair={pair}"), "--token-file"])
             .arg(manager.path("data/node-token"))
             .arg("--data-dir")
             .arg(manager.path(&name))

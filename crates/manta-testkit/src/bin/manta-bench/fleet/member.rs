@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use manta_api::node::{Heartbeat, manager_message, node_message};
-use manta_client::{Endpoint, Token};
+use manta_client::{Connector, Endpoint, Tls, Token};
+use manta_types::NodeId;
 use manta_types::limits::HEARTBEAT;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval_at, sleep};
@@ -19,12 +20,26 @@ const DIALS_MAX: usize = 128;
 /// How long a node waits before it dials again.
 const REDIAL: Duration = Duration::from_secs(1);
 
+/// How nodes show that they may come in.
+#[derive(Debug)]
+pub(super) enum Proof {
+    /// By the token of a manager of this machine; each is told who it is when it first comes.
+    Token(Token),
+    /// By what each got when it joined.
+    Certificates(Vec<(NodeId, Tls)>),
+}
+
+/// What a node of that number is called.
+pub(super) fn name(index: usize) -> String {
+    format!("node-{index:05}")
+}
+
 /// What all nodes of a bench share.
 #[derive(Debug)]
 pub(super) struct Fleet {
     size: usize,
     at: Endpoint,
-    token: Token,
+    proof: Proof,
     dials: Semaphore,
     connected: AtomicUsize,
     finished: AtomicUsize,
@@ -34,9 +49,12 @@ pub(super) struct Fleet {
 impl Fleet {
     /// Of so many nodes of that manager.
     pub(super) fn new(size: usize, manager: &Manager) -> Result<Arc<Self>> {
-        let (at, token) = (manager.endpoint()?, manager.token("node-token")?);
+        Ok(Self::at(manager.endpoint()?, size, Proof::Token(manager.token("node-token")?)))
+    }
+
+    pub(super) fn at(at: Endpoint, size: usize, proof: Proof) -> Arc<Self> {
         let dials = Semaphore::new(DIALS_MAX);
-        Ok(Arc::new(Self { size, at, token, dials, connected: 0.into(), finished: 0.into(), beats: Mutex::default() }))
+        Arc::new(Self { size, at, proof, dials, connected: 0.into(), finished: 0.into(), beats: Mutex::default() })
     }
 
     /// Nodes with an open session.
@@ -56,11 +74,20 @@ impl Fleet {
 
     /// Is that node for as long as the bench runs.
     pub(super) async fn live(&self, index: usize) {
-        let (name, mut id) = (format!("node-{index:05}"), String::new());
+        let (name, mut id) = (name(index), String::new());
         loop {
             let dialled = {
                 let Ok(_dialling) = self.dials.acquire().await else { return };
-                Node::dial(&self.at, &self.token, hello(&name, &id, 1)).await
+                match &self.proof {
+                    Proof::Token(token) => {
+                        Node::dial(&self.at, Connector::new(&self.at), Some(token), hello(&name, &id, 1)).await
+                    }
+                    Proof::Certificates(members) => {
+                        let (member, tls) = &members[index];
+                        let hello = hello(&name, &member.to_string(), 1);
+                        Node::dial(&self.at, Connector::with_tls(&self.at, tls), None, hello).await
+                    }
+                }
             };
             if let Ok(mut node) = dialled {
                 id.clone_from(&node.id);

@@ -2,6 +2,7 @@
 mod member;
 mod nodes;
 mod swarms;
+mod tls;
 
 use std::future::Future;
 
@@ -10,8 +11,10 @@ use manta_testkit::bench::Row;
 
 /// Nodes and swarms unless told otherwise.
 const SIZE: usize = 10_000;
+/// Nodes with certificates, at most: each has a key of its own to make.
+const JOINS_MAX: usize = 1000;
 
-/// `[nodes|swarms] [--size N]`
+/// `[nodes|swarms|tls] [--size N]`
 pub(crate) fn measure(arguments: &[&str]) -> Result<Vec<Row>> {
     let (size, parts) = match arguments {
         [parts @ .., "--size", text] => (text.parse().unwrap_or(0), parts),
@@ -19,10 +22,13 @@ pub(crate) fn measure(arguments: &[&str]) -> Result<Vec<Row>> {
     };
     ensure!(size > 0, "--size takes a count of at least 1");
     match parts {
-        [] => Ok([nodes(size)?, swarms(size)?].concat()),
+        [] => Ok([nodes(size)?, swarms(size)?, tls(size)?].concat()),
         ["nodes"] => nodes(size),
         ["swarms"] => swarms(size),
-        other => bail!("`bench fleet` knows no `{}`; it measures nodes and swarms, of `--size N`", other.join(" ")),
+        ["tls"] => tls(size),
+        other => {
+            bail!("`bench fleet` knows no `{}`; it measures nodes, swarms and tls, of `--size N`", other.join(" "))
+        }
     }
 }
 
@@ -32,6 +38,10 @@ fn nodes(size: usize) -> Result<Vec<Row>> {
 
 fn swarms(size: usize) -> Result<Vec<Row>> {
     block_on(swarms::measure(size))
+}
+
+fn tls(size: usize) -> Result<Vec<Row>> {
+    block_on(tls::measure(size.min(JOINS_MAX)))
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

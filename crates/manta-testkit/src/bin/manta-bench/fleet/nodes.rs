@@ -76,7 +76,7 @@ pub(super) async fn measure(size: usize) -> Result<Vec<Row>> {
     ])
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
     let started = Instant::now();
     while !holds() {
         if started.elapsed() > LIMIT {

@@ -33,7 +33,7 @@ fn call(manager: &Manager, arguments: &[&str]) -> Result<Samples> {
         let started = Instant::now();
         let status = Command::new(binary()?)
             .args(arguments)
-            .env("MANTA_MANAGER", manager.address())
+            .env("MANTA_MANAGER", manager.address()?)
             .env("MANTA_TOKEN_FILE", manager.path("data/token"))
             .stdout(Stdio::null())
             .status()?;
