@@ -1,7 +1,6 @@
 //! Curated images made of the host's own interpreter and packages: which there are, and in which versions.
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use manta_module::normalised;
 use manta_sandbox::HostImage;
@@ -16,18 +15,6 @@ const CURATED: [(&str, &str, &str); 4] = [
     ("sklearn", "sklearn", "scikit-learn"),
     ("tensorflow", "tensorflow", "tensorflow"),
 ];
-/// Prints the platform, then names and versions of all distributions, a line each.
-const VERSIONS: &str = "
-import os, platform, sysconfig
-from importlib.metadata import distributions
-try:
-    library = 'manylinux_' + os.confstr('CS_GNU_LIBC_VERSION').split()[1].replace('.', '_')
-except (ValueError, AttributeError, IndexError, OSError):
-    library = 'musllinux_1_2' if 'musl' in str(sysconfig.get_config_var('SOABI')) else 'unknown'
-print(platform.machine() + '-' + library)
-print(*sorted({f\"{found.metadata['Name']} {found.version}\" for found in distributions()}), sep='\\n')
-";
-
 /// What the host can make.
 pub(crate) struct Curated {
     host: HostImage,
@@ -46,20 +33,17 @@ impl Curated {
     pub(super) fn probe(python: &Path) -> Result<Self, NodeError> {
         let refuse = |reason: String| NodeError::Python { path: python.to_owned(), reason };
         let host = HostImage::probe(python).map_err(|error| refuse(error.to_string()))?;
-        let mut versions = Command::new(host.python());
-        versions.args(["-I", "-c", VERSIONS]);
-        let output = versions.stdin(Stdio::null()).output().map_err(|error| refuse(error.to_string()))?;
-        let told = String::from_utf8_lossy(&output.stdout);
         let (major, minor, patch) = host.version();
-        let platform = (std::env::consts::ARCH, major, minor, patch, told.as_ref());
+        let versions = host.distributions();
+        let lines = versions.iter().map(|(name, version)| format!("{name} {version}\n")).collect::<String>();
+        let platform = (std::env::consts::ARCH, major, minor, patch, format!("{}\n{lines}", host.platform()));
         let fingerprint = format!("host:{}", &blake3::hash(format!("{platform:?}").as_bytes()).to_hex()[..32]);
-        let mut lines = told.lines();
-        let runtime = lines.next().and_then(|platform| runtime((major, minor), platform));
-        let versions: BTreeMap<&str, &str> = lines.filter_map(|line| line.split_once(' ')).collect();
-        let packages = versions.iter().map(|(name, version)| (normalised(name), (*version).to_owned())).collect();
+        let runtime = runtime((major, minor), host.platform());
+        let packages = versions.iter().map(|(name, version)| (normalised(name), version.clone())).collect();
         let whole = CURATED.into_iter().filter(|(_, module, _)| host.has(module));
-        let made = whole.map(|(name, _, distribution)| (name, versions.get(distribution).copied().unwrap_or_default()));
-        let made = made.map(|(name, version)| (name, version.to_owned())).collect();
+        let made = whole
+            .map(|(name, _, distribution)| (name, versions.get(distribution).cloned().unwrap_or_default()))
+            .collect();
         Ok(Self { made, host, fingerprint, runtime, packages })
     }
 

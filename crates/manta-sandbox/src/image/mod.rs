@@ -3,7 +3,7 @@
 mod closure;
 mod system;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,16 @@ const VERSION_MIN: (u32, u32, u32) = (3, 9, 0);
 
 /// Prints what [`Answer`] reads; isolated, so that neither environment nor user directories count.
 const QUESTION: &str = r#"
-import json, site, sys, sysconfig
+import json, os, platform, site, sys, sysconfig
+from importlib.metadata import distributions
 paths = sysconfig.get_paths()
+try:
+    library = "manylinux_" + os.confstr("CS_GNU_LIBC_VERSION").split()[1].replace(".", "_")
+except (ValueError, AttributeError, IndexError, OSError):
+    library = "musllinux_1_2" if "musl" in str(sysconfig.get_config_var("SOABI")) else "unknown"
 print(json.dumps({
+    "platform": platform.machine() + "-" + library,
+    "distributions": {str(found.metadata["Name"]): str(found.version) for found in reversed(list(distributions()))},
     "version": list(sys.version_info[:3]),
     "executable": sys.executable,
     "prefixes": sorted({sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}),
@@ -40,6 +47,8 @@ pub struct HostImage {
     mounts: Vec<Mount>,
     links: Vec<Link>,
     packages: BTreeSet<String>,
+    platform: String,
+    distributions: BTreeMap<String, String>,
 }
 
 /// Why an interpreter cannot serve as an image.
@@ -96,10 +105,12 @@ struct Answer {
     prefixes: Vec<PathBuf>,
     libraries: Vec<PathBuf>,
     sites: Vec<PathBuf>,
+    platform: String,
+    distributions: BTreeMap<String, String>,
 }
 
 impl HostImage {
-    /// Runs `python` once, some 50 ms, and finds the paths it needs: a name looked up in `PATH`, or a path to an interpreter, a
+    /// Runs `python` once, some 60 ms, and finds the paths it needs: a name looked up in `PATH`, or a path to an interpreter, a
     /// virtual environment's or a version manager's shim.
     ///
     /// # Errors
@@ -132,6 +143,8 @@ impl HostImage {
             mounts: mounts.collect(),
             links,
             packages: packages_in(&answer.sites),
+            platform: answer.platform,
+            distributions: answer.distributions,
         })
     }
 
@@ -153,6 +166,16 @@ impl HostImage {
     /// Symbolic links that those mounts rely on.
     pub fn links(&self) -> &[Link] {
         &self.links
+    }
+
+    /// Its machine and C library, as wheels name them: `x86_64-manylinux_2_36`.
+    pub fn platform(&self) -> &str {
+        &self.platform
+    }
+
+    /// Names of the installed distributions, as they write them, with their versions.
+    pub const fn distributions(&self) -> &BTreeMap<String, String> {
+        &self.distributions
     }
 
     /// Whether a distribution or package of this name is installed; case, `-`, `_` and `.` do not matter.
