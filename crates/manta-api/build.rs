@@ -6,7 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // What a report is made of: a node keeps it on disk, in words that people can read, until it is answered.
     let parts =
         ["Published", "Blob", "NextIteration", "Timings", "Usage", "Failure", "LimitReached", "Allowance", "Metric"];
-    for message in ["AttemptFinished"].into_iter().chain(parts) {
+    for message in ["AttemptFinished", "LogLine"].into_iter().chain(parts) {
         let path = format!(".manta.node.v1.{message}");
         build = build.type_attribute(path, "#[derive(serde::Serialize, serde::Deserialize)]\n#[serde(default)]");
     }

@@ -27,6 +27,12 @@ pub enum ControlRequest {
     },
     /// How the agent is.
     Status,
+    /// Put another program in the agent's place; what runs goes on.
+    Upgrade {
+        /// The absolute path of its file; absent: that of the agent's own, as it is now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<String>,
+    },
 }
 
 /// An agent's answer.
@@ -42,6 +48,15 @@ pub enum ControlAnswer {
     },
     /// How the agent is.
     Status(AgentStatus),
+    /// All that runs stands still, and another program takes the agent's place.
+    Upgrading {
+        /// The release that goes.
+        from: String,
+        /// The release that comes.
+        to: String,
+        /// Attempts that have a slot.
+        running: u32,
+    },
     /// It was not done.
     Refused {
         /// The code of the error, as `M1001`.
@@ -67,6 +82,17 @@ pub struct HeldDataset {
     pub from_start: bool,
 }
 
+/// What a program says of itself that is to take an agent's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Its release.
+    pub agent_version: String,
+    /// The node protocol that it speaks.
+    pub protocol: u32,
+    /// The form of what it can take over; see [`crate::version::HANDOVER`].
+    pub handover: u32,
+}
+
 /// How an agent is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentStatus {
@@ -76,6 +102,9 @@ pub struct AgentStatus {
     pub agent_version: String,
     /// The node protocol that it speaks.
     pub protocol: u32,
+    /// Tells it from those before it; empty from older releases.
+    #[serde(default)]
+    pub process: String,
     /// Its manager's address.
     pub manager: String,
     /// Whether it has a session with its manager.

@@ -9,8 +9,8 @@ use crate::report::{Failure, Form};
 use crate::verbs::{
     audit, change, cluster, completions, config, context, demo, deploy, doctor, events, explain, export, image, key,
     limits, login, logs, ls, manager_data, manager_run, module, new, node_audit, node_data, node_duty, node_join,
-    node_label, node_ls, node_run, node_show, node_token, plan, quota, replay, results, rollout, run, show, token, top,
-    user, wait, whoami, why,
+    node_label, node_ls, node_run, node_show, node_token, node_upgrade, plan, quota, replay, results, rollout, run,
+    show, token, top, user, wait, whoami, why,
 };
 
 /// Run federated learning and analytics on nodes that keep their data.
@@ -176,6 +176,8 @@ pub(crate) enum NodeVerb {
     /// The datasets of the agent on this machine, while it runs.
     #[command(subcommand)]
     Data(node_data::Verb),
+    /// Put another program, of another release, in the place of the agent on this machine; what runs there goes on.
+    Upgrade(node_upgrade::Args),
     /// What ran on this machine, with which datasets, what was refused, and what left: the node's own record.
     Audit(node_audit::Args),
     /// Take a node out of use: what runs there may end, nothing new comes.

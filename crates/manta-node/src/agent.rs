@@ -1,14 +1,16 @@
 //! The agent: checks the host, makes its parts, and runs until it is told to stop.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use manta_api::audit::AuditEntry;
 use manta_api::version::PRODUCT;
-use manta_sandbox::{Engine, HostReport, Tier};
+use manta_sandbox::{Engine, Tier};
 use manta_types::{NodeId, NodeName};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Attempts, Replays};
@@ -21,6 +23,7 @@ use crate::dataset::{self, Offered};
 use crate::distribution::Distribution;
 use crate::engine::EngineChoice;
 use crate::gpu::{GpuSource, Gpus};
+use crate::handover::{self, Handover, InUse, Rest, Taken};
 use crate::home::Home;
 use crate::host::{self, Resources, Usage};
 use crate::identity::Credentials;
@@ -31,16 +34,20 @@ use crate::light::Values;
 use crate::link::Link;
 use crate::offering::Told;
 use crate::outbox::Outbox;
+use crate::parting::Parting;
 use crate::policy::{self, Site};
 use crate::remote::Remote;
 use crate::session::Session;
 use crate::state::StateStore;
 use crate::supervisor::{Kind, Supervisor, blocking};
+use crate::tier::check_tier;
 use crate::warm::Zygotes;
-use crate::{NodeError, Settings, Warm, runtime};
+use crate::{NodeError, Settings, Warm, runtime, upgrade};
 
 /// How long attempts may take to be killed, and the session to end, when the agent stops.
 const STOP_MAX: Duration = Duration::from_millis(1500);
+/// How long attempts that stand still may take to be left.
+const PARTED_MAX: Duration = Duration::from_secs(5);
 /// How long the engine may take to end what still runs.
 const ENGINE_STOP_MAX: Duration = Duration::from_millis(500);
 
@@ -82,45 +89,114 @@ pub(crate) struct Node {
     /// Cancelled when the engine is found to be gone: without it nothing can run here.
     pub(crate) engine_lost: CancellationToken,
     pub(crate) link: Link,
+    /// Whether another program is to take this one's place.
+    pub(crate) parting: Arc<Parting>,
+    /// Tells this process of the agent from those before it.
+    pub(crate) process: uuid::Uuid,
     pub(crate) usage: Usage,
     pub(crate) outbox: Arc<Outbox>,
     /// One permit for each sandbox that may run at once, whether for an attempt or a replay.
     pub(crate) slots: Semaphore,
 }
 
-/// Runs a node until `shutdown` resolves.
+/// How an agent's time ends that ends well.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// Another program is to take its place, with all that runs.
+    HandedOver(Box<Handover>),
+}
+
+/// Runs a node until `shutdown` resolves, or another program is to take its place.
 ///
 /// A launcher is spawned by the caller before there are threads. While the manager cannot be reached, the agent
-/// goes on dialling; attempts that run go on running.
+/// goes on dialling; attempts that run go on running. What the program before this one has left is taken out of `taken` once
+/// nothing keeps the agent from going on with it.
 ///
 /// # Errors
 /// When the host cannot do what the settings ask for, when the manager refuses this node, or when the agent breaks.
 pub async fn run(
     settings: Settings,
     engine: EngineChoice,
+    taken: &mut Option<Taken>,
     shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), NodeError> {
-    let home = Arc::new(open_home(&settings).await?);
+) -> Result<Ended, NodeError> {
+    let lock = taken.as_ref().map(Taken::lock).transpose();
+    let lock = lock.map_err(|source| NodeError::DataDir { path: settings.data_dir.clone(), source })?;
+    let in_use = taken.as_ref().map(Taken::in_use).unwrap_or_default();
+    let home = Arc::new(open_home(&settings, lock).await?);
     let engine = engine.open(home.part("engine")).await?;
     let (supervisor, slots, ephemeral) = (Supervisor::default(), settings.slots, settings.ephemeral);
     let ended = {
         let credentials = Arc::new(Credentials::new(settings.proof.clone(), &settings.manager)?);
-        let node = start_up(&settings, &home, Arc::clone(&engine), &supervisor, &credentials).await?;
+        let node = start_up(&settings, &home, Arc::clone(&engine), &supervisor, &credentials, &in_use).await?;
         let (id, left) = load(&node, &home).await?;
         let attempts = Attempts::new(Arc::clone(&node), supervisor.clone(), slots, left);
+        let (wish, wishes) = mpsc::channel(1);
+        open_door(&attempts, &home, &settings, &supervisor, wish)?;
+        if let Some(taken) = taken.take() {
+            go_on(&attempts, taken).await?;
+        }
         keep_containment(&attempts, &supervisor);
         supervisor.spawn("policy", Kind::Essential, policy::watch(Arc::clone(&attempts), supervisor.stopping()));
-        open_door(&attempts, &home, &settings, &supervisor)?;
-        let manager = settings.manager;
+        let (manager, own) = (settings.manager, settings.own);
         let replays = Replays::new(Arc::clone(&node), supervisor.clone());
         let distribution = Distribution::new(Arc::clone(&node), &supervisor);
-        let process = uuid::Uuid::now_v7();
-        let slots = slots.get();
+        let (process, slots) = (node.process, slots.get());
+        let here = Arc::clone(&attempts);
         let session = Session { id, node, attempts, replays, distribution, manager, credentials, slots, process };
-        serve(session, &supervisor, shutdown).await
+        match serve(session, &supervisor, shutdown, upgrade::wished(wishes, &here, own.as_ref())).await {
+            Ok(None) => Ok(None),
+            Ok(Some(program)) => {
+                let arguments = own.map(|own| own.arguments).unwrap_or_default();
+                leave(&here, &home, &supervisor, (program, arguments), in_use.runtimes).await.map(Some)
+            }
+            Err(error) => Err(error),
+        }
     };
+    let ephemeral = ephemeral && !matches!(ended, Ok(Some(_)));
     clean_up(&supervisor, engine, home, ephemeral).await;
-    ended
+    Ok(ended?.map_or(Ended::Stopped, |handover| Ended::HandedOver(Box::new(handover))))
+}
+
+/// Goes on with what the program before this one has left.
+async fn go_on(attempts: &Arc<Attempts>, taken: Taken) -> Result<(), NodeError> {
+    let (from, blamed) = (taken.from().to_owned(), taken.blamed().map(str::to_owned));
+    let (parted, generation) = taken.go_on(attempts.node()).await?;
+    let running = parted.iter().filter(|parted| parted.left.is_some()).count();
+    tracing::info!(from, to = PRODUCT, running, "this program took over; attempts that run go on");
+    attempts.take_over(parted, generation, blamed);
+    Ok(())
+}
+
+/// Makes everything ready for the program that is to take this one's place.
+async fn leave(
+    attempts: &Arc<Attempts>,
+    home: &Home,
+    supervisor: &Supervisor,
+    (program, arguments): (PathBuf, Vec<OsString>),
+    mut runtimes: BTreeSet<String>,
+) -> Result<Handover, NodeError> {
+    let failed = |error| NodeError::Upgrade(format!("what runs cannot be left to another program: {error}"));
+    if tokio::time::timeout(PARTED_MAX, attempts.all_parted()).await.is_err() {
+        tracing::warn!("an attempt ended while it was to be left, and not in time; the manager has it run again");
+    }
+    if !supervisor.stop(STOP_MAX).await {
+        tracing::warn!("some loops did not end in time");
+    }
+    let node = attempts.node();
+    let (parted, generation) = attempts.hand_over();
+    runtimes.extend(node.runtime.file_name().map(|name| name.to_string_lossy().into_owned()));
+    let (lines, cut_for) = (node.outbox.take_lines(), node.link.cut_so_far());
+    let rest = Rest { program, arguments, lock: home.lock().map_err(failed)?, generation, lines, cut_for, runtimes };
+    let runtime = tokio::runtime::Handle::current();
+    blocking(move || {
+        let _in = runtime.enter();
+        handover::pack(parted, rest)
+    })
+    .await
+    .map_err(failed)
 }
 
 /// Finds out in the background whether containment holds here.
@@ -145,10 +221,12 @@ fn open_door(
     home: &Home,
     settings: &Settings,
     supervisor: &Supervisor,
+    wish: mpsc::Sender<upgrade::Request>,
 ) -> Result<(), NodeError> {
     let (path, manager) = (home.part(""), settings.manager.to_string());
     let listener = control::bind(&path).map_err(|source| NodeError::DataDir { path, source })?;
-    let door = control::serve(listener, Arc::clone(attempts), manager, supervisor.clone(), supervisor.stopping());
+    let asked = control::Asked { attempts: Arc::clone(attempts), manager, wish };
+    let door = control::serve(listener, asked, supervisor.clone(), supervisor.stopping());
     supervisor.spawn("door", Kind::Essential, door);
     Ok(())
 }
@@ -187,8 +265,13 @@ async fn open_audit(settings: &Settings, home: &Home) -> Result<Arc<Audit>, Node
     opened.await.map_err(|source| NodeError::DataDir { path, source })
 }
 
-/// Runs the session until it is refused, a part breaks, or the agent is told to stop.
-async fn serve(session: Session, supervisor: &Supervisor, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
+/// Runs the session until it is refused, a part breaks, the agent is told to stop, or a program is to take its place.
+async fn serve(
+    session: Session,
+    supervisor: &Supervisor,
+    shutdown: impl Future<Output = ()>,
+    wished: impl Future<Output = PathBuf>,
+) -> Result<Option<PathBuf>, NodeError> {
     let (refuse, refused) = oneshot::channel();
     let (stop, engine_lost) = (supervisor.stopping(), session.node.engine_lost.clone());
     supervisor.spawn("session", Kind::Essential, {
@@ -203,16 +286,17 @@ async fn serve(session: Session, supervisor: &Supervisor, shutdown: impl Future<
     let broken =
         || NodeError::Internal(format!("the service loop `{}` broke", supervisor.broken().unwrap_or("session")));
     tokio::select! {
-        () = shutdown => Ok(()),
+        () = shutdown => Ok(None),
+        program = wished => Ok(Some(program)),
         () = stop.cancelled() => Err(broken()),
         () = engine_lost.cancelled() => Err(NodeError::Launcher("it ended, and every task with it".to_owned())),
         error = refused => Err(error.unwrap_or_else(|_| broken())),
     }
 }
 
-async fn open_home(settings: &Settings) -> Result<Home, NodeError> {
+async fn open_home(settings: &Settings, lock: Option<OwnedFd>) -> Result<Home, NodeError> {
     let root = settings.data_dir.clone();
-    blocking(move || Home::open(&root)).await
+    blocking(move || Home::open(&root, lock)).await
 }
 
 /// Reads what an earlier agent left: the node's id, and the reports that were not answered.
@@ -230,6 +314,7 @@ async fn start_up(
     engine: Arc<dyn Engine>,
     supervisor: &Supervisor,
     credentials: &Credentials,
+    in_use: &InUse,
 ) -> Result<Arc<Node>, NodeError> {
     let report = engine.probe().await.map_err(|error| NodeError::Launcher(error.to_string()))?;
     let tier = check_tier(&report, settings.isolation_min)?;
@@ -253,13 +338,13 @@ async fn start_up(
     }
     let datasets = offered(settings, home, &*engine);
     let (python, light) = (settings.python.clone(), home.part("light"));
-    let (store, named) = (settings.images.clone(), settings.image_names.clone());
+    let (store, named, runtimes) = (settings.images.clone(), settings.image_names.clone(), in_use.runtimes.clone());
     // The host's devices are given to builtin sandboxes alone.
     let source = if engine.runs_containers() { GpuSource::Off } else { settings.gpus.clone() };
     let gpus = blocking(move || Gpus::find(&source, tier.maps_paths()));
     let python = blocking(move || {
         let images = Images::probe(&python, store, named, tier)?;
-        let runtime = runtime::install(&light, images.host().python())?;
+        let runtime = runtime::install(&light, images.host().python(), &runtimes)?;
         Ok((images, runtime))
     });
     let audit = open_audit(settings, home);
@@ -277,10 +362,11 @@ async fn start_up(
     let cache = cache.map_err(|source| NodeError::DataDir { path, source })?;
     let cache = Arc::new(cache);
     let path = home.part("bundles");
-    let bundles = Bundles::open(&path, Arc::clone(&cache), mounted_bytes_max);
+    let bundles = Bundles::open(&path, Arc::clone(&cache), mounted_bytes_max, &in_use.bundles);
     let bundles = bundles.map_err(|source| NodeError::DataDir { path, source })?;
     let path = home.part("layers");
-    let layers = Layers::open(&path, Arc::clone(&cache), mounted_bytes_max, settings.installer.clone());
+    let installer = settings.installer.clone();
+    let layers = Layers::open(&path, Arc::clone(&cache), mounted_bytes_max, installer, &in_use.layers);
     let layers = layers.map_err(|source| NodeError::DataDir { path, source })?;
     let path = home.part("state");
     let state = StateStore::open(&path).map_err(|source| NodeError::DataDir { path, source })?;
@@ -315,35 +401,13 @@ async fn start_up(
         journals: Journals::new(home.part("outbox")),
         engine,
         engine_lost: CancellationToken::new(),
-        link: Link::new(throughput),
+        link: Link::new(throughput, in_use.cut_for),
+        parting: Arc::default(),
+        process: uuid::Uuid::now_v7(),
         usage: Usage::default(),
         outbox: Arc::default(),
         slots: Semaphore::new(settings.slots.get() as usize),
     }))
-}
-
-/// The host's tier, if it is as good as the site asks for.
-fn check_tier(report: &HostReport, wanted: Tier) -> Result<Tier, NodeError> {
-    if let Some(tier) = report.tier.filter(|tier| tier.is_at_least(wanted)) {
-        return Ok(tier);
-    }
-    Err(NodeError::NoContainment {
-        found: report.tier.map_or("none", Tier::name).to_owned(),
-        wanted: wanted.name().to_owned(),
-        why: joined(report.shortcomings.iter().map(|short| short.what.as_str())),
-        cure: joined(report.shortcomings.iter().map(|short| short.cure.as_str())),
-    })
-}
-
-/// Sentences in one line, each once: several shortcomings often have one cure.
-fn joined<'a>(sentences: impl Iterator<Item = &'a str>) -> String {
-    let mut seen: Vec<&str> = Vec::new();
-    for sentence in sentences {
-        if !seen.contains(&sentence) {
-            seen.push(sentence);
-        }
-    }
-    seen.join("; ")
 }
 
 /// Stops everything, in the order in which one part needs another.
@@ -357,43 +421,5 @@ async fn clean_up(supervisor: &Supervisor, engine: Arc<dyn Engine>, home: Arc<Ho
     let Some(home) = Arc::into_inner(home).filter(|_| ephemeral) else { return };
     if let Err(error) = blocking(move || home.remove()).await {
         tracing::warn!(%error, "the data directory could not be removed");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use manta_sandbox::Shortcoming;
-
-    use super::*;
-
-    fn report(tier: Option<Tier>) -> HostReport {
-        let short = |what: &str, cure: &str| Shortcoming { what: what.to_owned(), cure: cure.to_owned() };
-        HostReport {
-            tier,
-            kernel: "6.8.0".to_owned(),
-            user_namespaces: false,
-            id_mapped_mounts: false,
-            landlock_abi: 0,
-            seccomp: true,
-            cgroup: manta_sandbox::CgroupReport {
-                version: manta_sandbox::CgroupVersion::None,
-                controllers: Vec::new(),
-            },
-            shortcomings: vec![short("user namespaces are closed to ordinary users", "run the agent as root")],
-        }
-    }
-
-    #[test]
-    fn a_host_below_what_the_site_asks_for_is_refused_with_the_cure() {
-        assert_eq!(check_tier(&report(Some(Tier::Full)), Tier::Rootless).unwrap(), Tier::Full);
-        assert_eq!(check_tier(&report(Some(Tier::Reduced)), Tier::Reduced).unwrap(), Tier::Reduced);
-        let error = check_tier(&report(Some(Tier::Reduced)), Tier::Rootless).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "this host can contain tasks only at tier `reduced`, and this node asks for `rootless` or better: \
-             user namespaces are closed to ordinary users"
-        );
-        assert_eq!(error.hint().as_deref(), Some("run the agent as root"));
-        assert!(check_tier(&report(None), Tier::Reduced).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! Bundles as directories: a module's files, laid out once per digest, for sandboxes to mount. The least recently used go
 //! when they are too many; what an attempt uses stays.
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -10,7 +11,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use manta_module::{BundleManifest, ManifestError};
 use manta_types::Digest;
 
-use crate::cache::{Cache, CacheError, Directories, Hold, Pin};
+use crate::cache::{Cache, CacheError, Directories, Hold, Pin, bytes_in_use};
 use crate::policy::{Admitted, Described};
 use crate::supervisor::blocking;
 
@@ -49,9 +50,19 @@ pub(crate) struct Bundles {
 
 impl Bundles {
     /// Bundles in a directory, with so many bytes at most beside those in use. What an earlier agent laid out there is
-    /// removed: it was not synced, so it need not be whole.
-    pub(crate) fn open(root: &Path, cache: Arc<Cache>, bytes_max: u64) -> io::Result<Self> {
-        Ok(Self { cache, laid_out: Directories::open(root, bytes_max, |_| None)? })
+    /// removed: it was not synced, so it need not be whole. Those stay of which tasks run.
+    pub(crate) fn open(root: &Path, cache: Arc<Cache>, bytes_max: u64, in_use: &BTreeSet<Digest>) -> io::Result<Self> {
+        Ok(Self { cache, laid_out: Directories::open(root, bytes_max, |left| bytes_in_use(left, in_use))? })
+    }
+
+    /// A bundle of which a task runs that another program started.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(crate) fn take_over(&self, digest: Digest, manifest: &str) -> Result<Bundle, String> {
+        let manifest = BundleManifest::parse(manifest.as_bytes()).map_err(|error| error.to_string())?;
+        let hold = self.laid_out.hold(digest).ok_or("the files of its bundle are gone")?;
+        Ok(Bundle { manifest, dir: hold.path(), _hold: hold })
     }
 
     /// What a bundle is: its manifest, fetched where this node lacks it, and nothing else of it.
@@ -151,7 +162,7 @@ mod tests {
         private_dir(&dir.join("cache")).unwrap();
         let cache = Arc::new(Cache::open(&dir.join("cache"), Arc::new(shop), 1 << 20).unwrap());
         private_dir(&dir.join("bundles")).unwrap();
-        Bundles::open(&dir.join("bundles"), cache, BYTES_MAX).unwrap()
+        Bundles::open(&dir.join("bundles"), cache, BYTES_MAX, &BTreeSet::new()).unwrap()
     }
 
     async fn get(bundles: &Bundles, digest: Digest) -> Result<Bundle, BundleError> {

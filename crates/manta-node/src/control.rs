@@ -14,6 +14,8 @@ use manta_api::control::{AgentStatus, CONTROL_LINE_BYTES_MAX, ControlAnswer, Con
 use manta_api::version::{NODE_PROTOCOL, PRODUCT};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::NodeError;
@@ -21,6 +23,7 @@ use crate::attempt::Attempts;
 use crate::dataset;
 use crate::home::gone_already;
 use crate::supervisor::{Kind, Supervisor};
+use crate::upgrade;
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "agent.sock";
@@ -71,29 +74,38 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
+/// What is asked.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) attempts: Arc<Attempts>,
+    /// The manager's address.
+    pub(crate) manager: String,
+    /// Where another program is wished for.
+    pub(crate) wish: mpsc::Sender<upgrade::Request>,
+}
+
 /// Answers until the agent stops.
-pub(crate) async fn serve(
-    listener: UnixListener,
-    attempts: Arc<Attempts>,
-    manager: String,
-    supervisor: Supervisor,
-    stop: CancellationToken,
-) {
+pub(crate) async fn serve(listener: UnixListener, asked: Asked, supervisor: Supervisor, stop: CancellationToken) {
     loop {
         let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { return };
         let Ok((stream, _)) = accepted else { continue };
-        let (attempts, manager, stop) = (Arc::clone(&attempts), manager.clone(), stop.clone());
+        let (asked, stop) = (asked.clone(), stop.clone());
         supervisor.spawn("control", Kind::Contained, async move {
             // Whoever asked and went away needs no answer.
-            let _ = stop.run_until_cancelled(tokio::time::timeout(WITHIN, converse(stream, &attempts, &manager))).await;
+            let _ = stop.run_until_cancelled(converse(stream, &asked)).await;
         });
     }
 }
 
-async fn converse(mut stream: UnixStream, attempts: &Attempts, manager: &str) -> io::Result<()> {
-    let line = read_line(&mut stream).await?;
+async fn converse(mut stream: UnixStream, asked: &Asked) -> io::Result<()> {
+    let line = timeout(WITHIN, read_line(&mut stream)).await??;
+    // Dropped when the answer is on its way.
+    let (_tell, told) = oneshot::channel();
     let answer = match serde_json::from_slice(&line) {
-        Ok(request) => answer(request, attempts, manager).await.unwrap_or_else(|error| refused(&error)),
+        Ok(ControlRequest::Upgrade { program }) => {
+            wish(asked, program, told).await.unwrap_or_else(|error| refused(&error))
+        }
+        Ok(request) => answer(request, &asked.attempts, &asked.manager).await.unwrap_or_else(|error| refused(&error)),
         Err(error) => refused(&NodeError::Dataset {
             problem: format!("the question cannot be read: {error}"),
             cure: None,
@@ -102,8 +114,19 @@ async fn converse(mut stream: UnixStream, attempts: &Attempts, manager: &str) ->
     };
     let mut line = serde_json::to_vec(&answer).map_err(io::Error::other)?;
     line.push(b'\n');
-    stream.write_all(&line).await?;
+    timeout(WITHIN, stream.write_all(&line)).await??;
     stream.shutdown().await
+}
+
+/// Has another program take this one's place; answers when all that runs stands still for it.
+async fn wish(asked: &Asked, program: Option<String>, told: oneshot::Receiver<()>) -> Result<ControlAnswer, NodeError> {
+    let busy = |_| NodeError::Upgrade("another upgrade is under way".to_owned());
+    let (reply, replied) = oneshot::channel();
+    let request = upgrade::Request { program: program.map(PathBuf::from), reply, told };
+    asked.wish.try_send(request).map_err(|_| busy(()))?;
+    let to = replied.await.map_err(|_| busy(()))??;
+    let (running, _) = asked.attempts.counts();
+    Ok(ControlAnswer::Upgrading { from: PRODUCT.to_owned(), to, running: u32::try_from(running).unwrap_or(u32::MAX) })
 }
 
 fn refused(error: &NodeError) -> ControlAnswer {
@@ -129,13 +152,16 @@ async fn answer(request: ControlRequest, attempts: &Attempts, manager: &str) -> 
             Ok(datasets(attempts, written.err().into_iter().collect()))
         }
         ControlRequest::RemoveDataset { name } => remove(attempts, name),
+        ControlRequest::Upgrade { .. } => Err(NodeError::Internal("an upgrade is asked for elsewhere".to_owned())),
         ControlRequest::Status => {
             let (running, queued) = attempts.counts();
             let whole = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
             Ok(ControlAnswer::Status(AgentStatus {
                 node: node.name.to_string(),
-                agent_version: PRODUCT.to_owned(),
+                // Read from the program's data, where a test of upgrades writes another release.
+                agent_version: std::hint::black_box(PRODUCT).to_owned(),
                 protocol: NODE_PROTOCOL,
+                process: node.process.to_string(),
                 manager: manager.to_owned(),
                 is_connected: node.link.is_connected(),
                 link_quality: node.link.quality(),

@@ -138,6 +138,9 @@ pub enum NodeError {
         /// In words.
         why: String,
     },
+    /// No other program takes this one's place, or one that did cannot go on.
+    #[error("{0}")]
+    Upgrade(String),
     /// A fault of the agent.
     #[error("an internal error: {0}")]
     Internal(String),
@@ -154,6 +157,7 @@ impl NodeError {
             Self::DatasetPath { .. } => ErrorCode::DatasetPath,
             Self::Dataset { code, .. } | Self::Refused { code, .. } => *code,
             Self::NoAgent { .. } => ErrorCode::NotFound,
+            Self::Upgrade(_) => ErrorCode::Conflict,
             Self::DataDirLocked { .. } => ErrorCode::DataDirLocked,
             Self::DataDir { .. } | Self::Runtime(_) | Self::Audit(_) => ErrorCode::Storage,
             Self::Launcher(_) | Self::Internal(_) => ErrorCode::Internal,

@@ -1,6 +1,7 @@
 //! The agent's data directory: who may have it, and where things lie in it.
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -12,12 +13,13 @@ use crate::NodeError;
 #[derive(Debug)]
 pub(crate) struct Home {
     root: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Home {
-    /// Makes the directory where needed, closes it to others, and locks it.
-    pub(crate) fn open(root: &Path) -> Result<Self, NodeError> {
+    /// Makes the directory where needed, closes it to others, and locks it; or goes on with the lock that the program before this
+    /// one has left.
+    pub(crate) fn open(root: &Path, lock: Option<OwnedFd>) -> Result<Self, NodeError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| NodeError::DataDir { path, source }
@@ -26,7 +28,10 @@ impl Home {
         fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(failed(root))?;
         let root = root.canonicalize().map_err(failed(root))?;
         let path = root.join("node.lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = match lock {
+            Some(lock) => Ok(File::from(lock)),
+            None => OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path),
+        };
         let lock = lock.map_err(failed(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -36,7 +41,12 @@ impl Home {
         for part in ["cache", "bundles", "layers", "light", "state", "outbox"] {
             private_dir(&root.join(part)).map_err(failed(&root.join(part)))?;
         }
-        Ok(Self { root, _lock: lock })
+        Ok(Self { root, lock })
+    }
+
+    /// The lock, for the program that comes after this one.
+    pub(crate) fn lock(&self) -> io::Result<OwnedFd> {
+        Ok(self.lock.try_clone()?.into())
     }
 
     /// Where a part of the agent keeps its files.
@@ -106,20 +116,20 @@ mod tests {
     fn a_second_agent_is_kept_out_until_the_first_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("node");
-        let first = Home::open(&root).unwrap();
-        assert!(matches!(Home::open(&root), Err(NodeError::DataDirLocked { .. })));
+        let first = Home::open(&root, None).unwrap();
+        assert!(matches!(Home::open(&root, None), Err(NodeError::DataDirLocked { .. })));
         drop(first);
-        assert!(Home::open(&root).is_ok());
+        assert!(Home::open(&root, None).is_ok());
         assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]
     fn the_node_id_survives_a_restart_and_an_ephemeral_home_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::open(dir.path()).unwrap();
+        let home = Home::open(dir.path(), None).unwrap();
         let id = home.node_id().unwrap();
         drop(home);
-        let home = Home::open(dir.path()).unwrap();
+        let home = Home::open(dir.path(), None).unwrap();
         assert_eq!(home.node_id().unwrap(), id);
         home.remove().unwrap();
         assert!(!dir.path().exists());

@@ -4,12 +4,13 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 
 use manta_types::limits::{self, PIDS_DEFAULT, TMP_BYTES_DEFAULT};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Bounds;
 
 /// What an attempt may use.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Resources {
     /// Processor cores.
     pub(crate) cpu: f64,

@@ -114,7 +114,7 @@ impl Identity {
         token: &JoinToken,
         name: &NodeName,
     ) -> Result<Self, NodeError> {
-        let home = Home::open(data_dir)?;
+        let home = Home::open(data_dir, None)?;
         let (key, request) = new_key()?;
         let request = JoinRequest {
             token: token.to_string(),

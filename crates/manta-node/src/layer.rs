@@ -1,6 +1,6 @@
 //! Layers: the packages of a lock, installed once per set of wheels, for sandboxes to mount beside their image. Whoever has the same
 //! wheels shares one; the least recently used go when they are too many, and what an attempt uses stays.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use manta_image::{InstallError, Installed, Installer, WheelFile};
 use manta_module::{DependencyError, Lock, LockError, Locked};
 use manta_types::Digest;
 
-use crate::cache::{Cache, CacheError, Directories, Hold, Pin};
+use crate::cache::{Cache, CacheError, Directories, Hold, Pin, bytes_in_use};
 use crate::home::replace;
 use crate::supervisor::blocking;
 
@@ -31,6 +31,8 @@ pub(crate) struct Layer {
     pub(crate) installed: Arc<Installed>,
     /// Whether they were installed for whoever asked, and not before.
     pub(crate) is_new: bool,
+    /// What it is named by.
+    pub(crate) digest: Digest,
     _hold: Hold,
 }
 
@@ -66,10 +68,18 @@ pub(crate) struct Layers {
 impl Layers {
     /// Layers in a directory, with so many bytes at most beside those in use. Those of an earlier agent that are known to be whole
     /// are taken over.
-    pub(crate) fn open(root: &Path, cache: Arc<Cache>, bytes_max: u64, installer: Installer) -> io::Result<Self> {
+    pub(crate) fn open(
+        root: &Path,
+        cache: Arc<Cache>,
+        bytes_max: u64,
+        installer: Installer,
+        in_use: &BTreeSet<Digest>,
+    ) -> io::Result<Self> {
         let known = Mutex::new(HashMap::new());
         let directories = Directories::open(root, bytes_max, |left| {
-            let installed: Installed = serde_json::from_slice(&fs::read(left.join(RECORD)).ok()?).ok()?;
+            let record = fs::read(left.join(RECORD)).ok();
+            let record = record.and_then(|record| serde_json::from_slice::<Installed>(&record).ok());
+            let Some(installed) = record else { return bytes_in_use(left, in_use) };
             let digest = left.file_name()?.to_str()?.parse().ok()?;
             let bytes = installed.bytes;
             known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, Arc::new(installed));
@@ -98,10 +108,19 @@ impl Layers {
         outcome
     }
 
+    /// Packages with which a task runs that another program started; nothing where they are gone.
+    pub(crate) fn take_over(&self, digest: Digest) -> Option<Layer> {
+        let hold = self.directories.hold(digest)?;
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        let none = || Installed { bytes: 0, files: 0, distributions: Vec::new(), modules: Vec::new() };
+        let installed = known.unwrap_or_else(|| Arc::new(none()));
+        Some(Layer { dir: hold.path().join(PACKAGES), installed, is_new: false, digest, _hold: hold })
+    }
+
     fn there(&self, digest: Digest) -> Option<Layer> {
         let hold = self.directories.hold(digest)?;
         let installed = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned()?;
-        Some(Layer { dir: hold.path().join(PACKAGES), installed, is_new: false, _hold: hold })
+        Some(Layer { dir: hold.path().join(PACKAGES), installed, is_new: false, digest, _hold: hold })
     }
 
     async fn install(&self, digest: Digest, locked: &Locked) -> Result<Layer, LayerError> {
@@ -138,7 +157,7 @@ impl Layers {
         });
         let (hold, installed) = made.await?;
         self.keep(digest, &installed);
-        Ok(Layer { dir: hold.path().join(PACKAGES), installed, is_new: true, _hold: hold })
+        Ok(Layer { dir: hold.path().join(PACKAGES), installed, is_new: true, digest, _hold: hold })
     }
 
     /// Makes a layer outlive this agent, in the background: nobody has to wait for the disk.

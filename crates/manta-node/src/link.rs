@@ -64,12 +64,12 @@ struct Beat {
 }
 
 impl Link {
-    /// A link that has yet to be made, and what is noted of its throughput.
-    pub(crate) fn new(throughput: Arc<Throughput>) -> Self {
+    /// A link that has yet to be made, and what is noted of its throughput. There was none for that long already.
+    pub(crate) fn new(throughput: Arc<Throughput>, cut_for: Duration) -> Self {
         Self {
             beats: Mutex::default(),
             heard: Mutex::new(Instant::now()),
-            cut_since: watch::Sender::new(Some(Instant::now())),
+            cut_since: watch::Sender::new(Some(Instant::now().checked_sub(cut_for).unwrap_or_else(Instant::now))),
             throughput,
         }
     }
@@ -111,6 +111,11 @@ impl Link {
     pub(crate) fn cut(&self) {
         let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         self.cut_since.send_modify(|since| *since = since.or(Some(heard)));
+    }
+
+    /// How long there has been no session.
+    pub(crate) fn cut_so_far(&self) -> Duration {
+        self.cut_since.borrow().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Whether there is a session.
@@ -161,7 +166,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn quality_falls_with_the_round_trip_and_with_loss() {
-        let link = Link::new(Arc::default());
+        let link = Link::new(Arc::default(), Duration::ZERO);
         assert!(link.quality() == 0.0);
         link.connected();
         link.sent(1);
@@ -178,7 +183,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn quality_falls_with_the_throughput_of_what_is_large_enough_to_tell() {
         let throughput = Arc::<Throughput>::default();
-        let link = Link::new(Arc::clone(&throughput));
+        let link = Link::new(Arc::clone(&throughput), Duration::ZERO);
         link.connected();
         throughput.carried(1000, Duration::from_secs(1));
         assert!((link.quality() - 1.0).abs() < 1e-9, "a small value tells nothing");
@@ -190,7 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn being_cut_counts_from_the_last_word_and_a_new_session_resets_it() {
-        let link = Link::new(Arc::default());
+        let link = Link::new(Arc::default(), Duration::ZERO);
         link.connected();
         let long = link.cut_for(Some(Duration::from_secs(10)));
         tokio::pin!(long);

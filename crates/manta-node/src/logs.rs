@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use manta_api::node::LogLine;
 use manta_types::limits::{FAILURE_LOG_LINES, LOG_DATA_BYTES_MAX, LOG_LINE_BYTES_COUNTED, LOG_LINE_BYTES_MAX};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -12,6 +13,7 @@ use crate::Bounds;
 use crate::audit::{Kept as NotSent, Meter};
 use crate::outbox::Outbox;
 use crate::pace::Pace;
+use crate::parting::Busy;
 use crate::words;
 
 /// Bytes read from a task's output at a time.
@@ -29,8 +31,9 @@ pub(crate) struct AttemptLog {
     kept: Mutex<Kept>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
+/// What is known of a log so far.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Kept {
     tail: VecDeque<String>,
     bytes: u64,
     full: bool,
@@ -132,13 +135,37 @@ impl AttemptLog {
         }
     }
 
-    /// Passes on what a task writes, line by line, until it ends.
-    pub(crate) async fn pump(&self, stream: Stream, mut output: impl AsyncRead + Unpin) {
-        let mut lines = Lines::default();
+    /// Goes on with a log that another program began.
+    pub(crate) fn resumed(self, kept: Kept) -> Self {
+        Self { kept: Mutex::new(kept), ..self }
+    }
+
+    /// What is known of it so far.
+    pub(crate) fn so_far(&self) -> Kept {
+        self.kept().clone()
+    }
+
+    /// Passes on what a task writes, line by line, until it ends, or another program goes on with it: from the line that is begun.
+    pub(crate) async fn pump(
+        &self,
+        stream: Stream,
+        output: &mut (impl AsyncRead + Unpin),
+        mut lines: Lines,
+        busy: Busy,
+    ) -> Option<Lines> {
         let mut buffer = vec![0; READ_BYTES];
         loop {
-            // An output that fails is as good as one that ended: the task's own end tells the rest.
-            let read = output.read(&mut buffer).await.unwrap_or(0);
+            let read = tokio::select! {
+                biased;
+                () = busy.asked() => {
+                    if busy.stand_still().await {
+                        return Some(lines);
+                    }
+                    continue;
+                }
+                // An output that fails is as good as one that ended: the task's own end tells the rest.
+                read = output.read(&mut buffer) => read.unwrap_or(0),
+            };
             let texts = lines.feed(&buffer[..read]);
             self.keep_pace(read + texts.len() * LOG_LINE_BYTES_COUNTED).await;
             for text in texts {
@@ -151,6 +178,7 @@ impl AttemptLog {
         if let Some(text) = lines.rest() {
             self.line(stream.level(), stream.source(), &text, String::new(), now_ms()).await;
         }
+        None
     }
 
     /// The last lines, oldest first.
@@ -220,8 +248,8 @@ impl AttemptLog {
 }
 
 /// Splits what arrives into lines of bounded length.
-#[derive(Debug, Default)]
-struct Lines {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Lines {
     begun: Vec<u8>,
     cut: usize,
 }
@@ -279,11 +307,17 @@ pub(crate) fn now_ms() -> u64 {
 mod tests {
     use super::*;
     use crate::outbox::Ready;
+    use crate::parting::Parting;
+
+    async fn pump(log: &AttemptLog, mut output: &[u8]) {
+        let busy = Arc::<Parting>::default().begin().await.unwrap();
+        assert!(log.pump(Stream::Stdout, &mut output, Lines::default(), busy).await.is_none());
+    }
 
     async fn pumped(output: &[u8]) -> Vec<String> {
         let outbox = Arc::new(Outbox::default());
         let log = AttemptLog::new("at_1".to_owned(), Arc::clone(&outbox), Bounds::default());
-        log.pump(Stream::Stdout, output).await;
+        pump(&log, output).await;
         match tokio::time::timeout(std::time::Duration::from_millis(1), outbox.next()).await {
             Ok(Ready::Logs(batch)) => batch.lines.into_iter().map(|line| line.text).collect(),
             _ => Vec::new(),
@@ -352,7 +386,7 @@ mod tests {
         let log = AttemptLog::new("at_1".to_owned(), Arc::clone(&outbox), bounds);
         let flood: Vec<u8> = format!("{}\n", "x".repeat(1023)).into_bytes().repeat(4 << 10);
         let begun = tokio::time::Instant::now();
-        log.pump(Stream::Stdout, flood.as_slice()).await;
+        pump(&log, &flood).await;
         // A second's worth is there at once; lines are counted as 16 bytes more than they have.
         assert_eq!(begun.elapsed().as_secs(), 3);
         let told = log.tail();

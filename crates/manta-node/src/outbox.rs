@@ -109,6 +109,34 @@ impl Outbox {
         }
     }
 
+    /// Waits until nothing waits to be sent, or there is no session that it could be sent in.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let drained = self.drained.notified();
+            {
+                let inner = self.inner();
+                if inner.queue.is_empty() || !inner.connected {
+                    return;
+                }
+            }
+            drained.await;
+        }
+    }
+
+    /// Takes out the log lines that wait, for the program that goes on with this one's attempts.
+    pub(crate) fn take_lines(&self) -> Vec<LogLine> {
+        let mut inner = self.inner();
+        let queue = std::mem::take(&mut inner.queue);
+        inner.log_bytes = 0;
+        queue.into_iter().filter_map(|item| if let Item::Log(line) = item { Some(line) } else { None }).collect()
+    }
+
+    /// Puts in the log lines that another program left.
+    pub(crate) fn put_lines(&self, lines: Vec<LogLine>) {
+        let mut inner = self.inner();
+        lines.into_iter().for_each(|line| inner.add_log(line));
+    }
+
     /// Lets a batch grow until then, or until it is large or something that is more urgent waits behind it.
     pub(crate) async fn gather(&self, batch: &mut LogBatch, until: Instant) {
         loop {

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use manta_sandbox::{
-    Exit, ExitHow, Limits, Link, Mount, MountAccess, Running, SandboxError, SandboxSpec, Start, TmpLimits,
+    Engine, Exit, ExitHow, Limits, Link, Mount, MountAccess, Running, SandboxError, SandboxSpec, Start, TmpLimits,
 };
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::Node;
 use crate::attempt::{Begins, Order, Prepared};
@@ -187,7 +190,7 @@ impl<'a> View<'a> {
         order: &Order,
         light: OwnedFd,
         outputs: (OwnedFd, OwnedFd),
-    ) -> Result<Hold<'a>, SandboxError> {
+    ) -> Result<Hold, SandboxError> {
         let (stdout, stderr) = outputs;
         let (template, why_cold) = match self.template(order).await {
             Ok(template) => (template, None),
@@ -196,7 +199,17 @@ impl<'a> View<'a> {
         match self.node.engine.start(self.spec(order, template), light, stdout, stderr).await {
             Ok(mut running) => {
                 running.start.instead = running.start.instead.or(why_cold);
-                Ok(Hold { node: self.node, running, is_program: self.is_program(), ended: false })
+                let (engine, engine_lost) = (Arc::clone(&self.node.engine), self.node.engine_lost.clone());
+                let Running { id, start, exit } = running;
+                Ok(Hold {
+                    engine,
+                    engine_lost: Some(engine_lost),
+                    id,
+                    start,
+                    exit,
+                    is_program: self.is_program(),
+                    ended: false,
+                })
             }
             Err(error) => {
                 if matches!(error, SandboxError::LauncherGone) {
@@ -222,17 +235,50 @@ pub(crate) fn own_mount(source: &Path, target: PathBuf) -> Mount {
 pub const HASH_SEED: &str = "1";
 
 /// A running sandbox. Letting go of it kills all that runs inside.
-pub(crate) struct Hold<'a> {
-    node: &'a Node,
-    running: Running,
+pub(crate) struct Hold {
+    engine: Arc<dyn Engine>,
+    /// Cancelled when the engine is found to be gone, where the node cannot do without it.
+    engine_lost: Option<CancellationToken>,
+    id: String,
+    start: Start,
+    exit: oneshot::Receiver<Exit>,
     is_program: bool,
     ended: bool,
 }
 
-impl Hold<'_> {
+/// A sandbox that another program goes on with.
+pub(crate) struct LeftRunning {
+    /// What runs it.
+    pub(crate) engine: Arc<dyn Engine>,
+    /// Its id.
+    pub(crate) id: String,
+    /// How it was started.
+    pub(crate) start: Start,
+    /// Whether it is an image's own program.
+    pub(crate) is_program: bool,
+    /// Tells how it ended.
+    pub(crate) exit: oneshot::Receiver<Exit>,
+}
+
+impl Hold {
+    /// Goes on with a sandbox that another program started.
+    pub(crate) fn take_over(left: LeftRunning) -> Self {
+        let LeftRunning { engine, id, start, is_program, exit } = left;
+        Self { engine, engine_lost: None, id, start, exit, is_program, ended: false }
+    }
+
+    /// Lets go of it, and leaves it running.
+    pub(crate) fn leave(mut self) -> LeftRunning {
+        self.ended = true;
+        let (nobody, exit) = (oneshot::channel().1, &mut self.exit);
+        let exit = std::mem::replace(exit, nobody);
+        let (engine, id, start) = (Arc::clone(&self.engine), self.id.clone(), self.start.clone());
+        LeftRunning { engine, id, start, is_program: self.is_program, exit }
+    }
+
     /// How it was started.
     pub(crate) fn start(&self) -> &Start {
-        &self.running.start
+        &self.start
     }
 
     /// Whether the image's own program runs inside, and no module.
@@ -242,25 +288,28 @@ impl Hold<'_> {
 
     /// Waits for the end of everything inside.
     pub(crate) async fn exit(&mut self) -> Exit {
-        let exit = (&mut self.running.exit).await.unwrap_or(Exit::lost());
+        let exit = (&mut self.exit).await.unwrap_or(Exit::lost());
         self.ended = true;
-        if exit.how == ExitHow::Lost && self.node.engine.is_gone() {
-            self.node.engine_lost.cancel();
+        if exit.how == ExitHow::Lost
+            && self.engine.is_gone()
+            && let Some(lost) = &self.engine_lost
+        {
+            lost.cancel();
         }
         exit
     }
 
     /// What kills it, for use while its end is waited for.
     pub(crate) fn killer(&self) -> impl Fn() + use<> {
-        let (engine, id) = (Arc::clone(&self.node.engine), self.running.id.clone());
+        let (engine, id) = (Arc::clone(&self.engine), self.id.clone());
         move || engine.kill(&id)
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for Hold {
     fn drop(&mut self) {
         if !self.ended {
-            self.node.engine.kill(&self.running.id);
+            self.engine.kill(&self.id);
         }
     }
 }

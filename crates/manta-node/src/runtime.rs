@@ -1,4 +1,5 @@
 //! `manta.light` as tasks import it: carried in the agent, written out and compiled once per version and interpreter.
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -17,10 +18,10 @@ const ZYGOTE: &[u8] = include_bytes!("zygote.py");
 /// Writes the runtime below a directory, unless it is there already, and answers where it is.
 ///
 /// The bytecode is compiled with unchecked hashes: it holds however the files' times look inside a sandbox.
-pub(crate) fn install(root: &Path, python: &Path) -> Result<PathBuf, NodeError> {
+pub(crate) fn install(root: &Path, python: &Path, in_use: &BTreeSet<String>) -> Result<PathBuf, NodeError> {
     let done = root.join(version(python));
     let failed = |path: &Path, error: &io::Error| NodeError::Runtime(format!("`{}`: {error}", path.display()));
-    remove_others(root, &done).map_err(|error| failed(root, &error))?;
+    remove_others(root, &done, in_use).map_err(|error| failed(root, &error))?;
     if done.is_dir() {
         return Ok(done);
     }
@@ -37,11 +38,12 @@ pub(crate) fn install(root: &Path, python: &Path) -> Result<PathBuf, NodeError> 
 }
 
 /// Removes what agents of other versions wrote, and what one that was killed left unfinished: only one agent at a time has the
-/// directory, and no task outlived the one before.
-fn remove_others(root: &Path, done: &Path) -> io::Result<()> {
+/// directory. What tasks use that outlived the one before stays.
+fn remove_others(root: &Path, done: &Path, in_use: &BTreeSet<String>) -> io::Result<()> {
     for entry in fs::read_dir(root)? {
-        let path = entry?.path();
-        if path != done {
+        let entry = entry?;
+        let path = entry.path();
+        if path != done && !entry.file_name().to_str().is_some_and(|name| in_use.contains(name)) {
             fs::remove_dir_all(path)?;
         }
     }
@@ -97,7 +99,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let python = Path::new("/usr/bin/env").with_file_name("python3");
         let python = if python.exists() { python } else { PathBuf::from("python3") };
-        let first = install(dir.path(), &python).unwrap();
+        let first = install(dir.path(), &python, &BTreeSet::new()).unwrap();
         for file in ["boot.py", "manta/__init__.py", "manta/light/__init__.py"] {
             assert!(first.join(file).is_file(), "{file}");
         }
@@ -106,7 +108,7 @@ mod tests {
         for left in ["new-1/manta", "0123456789abcdef"] {
             fs::create_dir_all(dir.path().join(left)).unwrap();
         }
-        assert_eq!(install(dir.path(), &python).unwrap(), first);
+        assert_eq!(install(dir.path(), &python, &BTreeSet::new()).unwrap(), first);
         assert!(first.join("mark").exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "what others left is gone");
     }

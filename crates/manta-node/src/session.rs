@@ -139,7 +139,8 @@ impl Session {
             () = self.beat(&send, beat) => cut("the connection closed", true),
             () = stop.cancelled() => End::Stopping,
         };
-        if matches!(end, End::Stopping) {
+        // A program that takes this one's place goes on with what runs.
+        if matches!(end, End::Stopping) && !self.node.parting.is_decided() {
             part(send, &mut inbound).await;
         }
         end
@@ -186,7 +187,8 @@ impl Session {
         let (major, minor, patch) = node.images.host().version();
         Hello {
             protocol: NODE_PROTOCOL,
-            agent_version: PRODUCT.to_owned(),
+            // Read from the program's data, where a test of upgrades writes another release.
+            agent_version: std::hint::black_box(PRODUCT).to_owned(),
             name: node.name.to_string(),
             node_id: self.id.to_string(),
             labels: node.labels.clone().into_iter().collect(),

@@ -1,5 +1,6 @@
 //! What the agent is told when it starts.
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use manta_client::Endpoint;
 use manta_image::{Installer, Store};
 use manta_sandbox::Tier;
 use manta_types::{ClusterId, NodeName, Policy, limits};
+use serde::{Deserialize, Serialize};
 
 use crate::{GpuSource, Proof, Warm};
 
@@ -20,7 +22,7 @@ pub enum OnAllowedProbe {
 }
 
 /// What bounds every attempt on a node, whatever its module asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     /// Files and directories in its scratch; at least 1.
     pub tmp_files: u64,
@@ -90,4 +92,15 @@ pub struct Settings {
     pub warm: Warm,
     /// Whether `data_dir` is removed after an orderly exit.
     pub ephemeral: bool,
+    /// How this program was started, where another may be put in its place.
+    pub own: Option<OwnProgram>,
+}
+
+/// A program that can be started in the place of this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnProgram {
+    /// Its file, as it was found when the agent started.
+    pub file: PathBuf,
+    /// What it was started with, its own name left out.
+    pub arguments: Vec<OsString>,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
-use crate::{HostReport, Launcher, Running, SandboxError, SandboxSpec, Template, Warmth};
+use crate::{HostReport, Launcher, Parted, Running, SandboxError, SandboxSpec, Template, Warmth};
 
 /// Runs sandboxes. All engines take the same [`SandboxSpec`], and one suite of tests says what each must do with it.
 ///
@@ -79,6 +79,16 @@ pub trait Engine: Debug + Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Whether what runs can go on under another program in the agent's place; see [`Engine::part`].
+    fn can_part(&self) -> bool {
+        false
+    }
+
+    /// Lets go of what runs without ending it, as [`Launcher::part`] does; nothing where it is gone or cannot.
+    fn part(&self) -> Option<Parted> {
+        None
+    }
+
     /// Whether it can start nothing ever again.
     fn is_gone(&self) -> bool;
 
@@ -124,6 +134,14 @@ impl Engine for Launcher {
 
     async fn warmth(&self) -> Result<Vec<Warmth>, SandboxError> {
         Self::warmth(self).await
+    }
+
+    fn can_part(&self) -> bool {
+        true
+    }
+
+    fn part(&self) -> Option<Parted> {
+        Self::part(self)
     }
 
     fn is_gone(&self) -> bool {

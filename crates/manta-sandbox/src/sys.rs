@@ -26,6 +26,24 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Takes a descriptor that the program before this one in the same process left open under a number, and closes it to programs that
+/// come after.
+///
+/// # Errors
+/// When nothing that is open to programs that come after is open under that number, or it is one of the standard ones.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: it only asks for flags, whatever the number stands for.
+    let flags = check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
+    if number < 3 || flags & libc::c_long::from(libc::FD_CLOEXEC) != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: it is open, and nothing in this program opened it: whatever is opened here is closed to programs that come after, as
+    // this is from the next line on.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
 /// A process that this one made.
 pub(crate) struct Forked {
     pub(crate) pid: Pid,

@@ -38,6 +38,7 @@ pub(crate) mod node_ls;
 pub(crate) mod node_run;
 pub(crate) mod node_show;
 pub(crate) mod node_token;
+pub(crate) mod node_upgrade;
 pub(crate) mod plan;
 pub(crate) mod quota;
 pub(crate) mod replay;
@@ -45,6 +46,7 @@ pub(crate) mod results;
 pub(crate) mod rollout;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod takeover;
 pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod user;
@@ -91,6 +93,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Node(NodeVerb::Cordon(args)) => block_on(node_duty::cordon(args, form)),
         Verb::Node(NodeVerb::Rm(args)) => block_on(node_duty::remove(args, form)),
         Verb::Node(NodeVerb::Data(verb)) => block_on(node_data::main(verb, form)),
+        Verb::Node(NodeVerb::Upgrade(args)) => block_on(node_upgrade::main(args, form)),
         Verb::Node(NodeVerb::Audit(args)) => node_audit::main(&args, form),
         Verb::Node(NodeVerb::Ls(args)) => block_on(node_ls::main(args, form)),
         Verb::Image(verb) => image::main(verb, form),

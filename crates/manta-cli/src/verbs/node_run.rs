@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use manta_client::Endpoint;
 use manta_image::Store;
-use manta_node::{EngineChoice, GpuSource, Identity, NodeError, OnAllowedProbe, Proof, Settings, Warm};
+use manta_node::{Ended, EngineChoice, GpuSource, Identity, NodeError, OnAllowedProbe, Proof, Settings, Taken, Warm};
 use manta_sandbox::{ContainerEngine, Launcher, Tier};
 use manta_types::{NodeName, Policy};
 
@@ -16,7 +16,7 @@ use crate::data::parse_label;
 use crate::logging::LogArgs;
 use crate::notify::Notifier;
 use crate::report::Failure;
-use crate::verbs::image;
+use crate::verbs::{image, takeover};
 use crate::{bounds, python, shutdown};
 
 /// What `--warm` may be.
@@ -137,6 +137,9 @@ pub(crate) struct Args {
     /// End when standard input, a pipe, is closed.
     #[arg(long, hide = true)]
     lifeline: bool,
+
+    #[command(flatten)]
+    takeover: takeover::TakeoverArgs,
 }
 
 impl From<NodeError> for Failure {
@@ -207,12 +210,38 @@ pub(super) fn data_dir(dir: Option<&Path>, name: Option<&str>) -> Result<PathBuf
     }
 }
 
-/// Runs an agent until a signal or the end of its lifeline. The launcher is a process made before any thread is.
+/// Runs an agent until a signal or the end of its lifeline. The launcher is a process made before any thread is. A program that is to
+/// take this one's place is started in this process, and does not come back.
 pub(super) fn run(args: Args, membership: Membership) -> Result<ExitCode, Failure> {
-    let settings = settings(&args, membership)?;
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::internal(format!("this program's own file is not known: {error}")))?;
-    let engine = engine(&args, program)?;
+    if args.takeover.is_trial() {
+        settings(&args, membership)?;
+        return takeover::introduce();
+    }
+    let mut taken = args.takeover.take()?;
+    match (run_on(&args, membership, &mut taken), taken) {
+        (Err(failure), Some(before)) => Err(takeover::give_back(before, failure)),
+        (ended, _) => ended,
+    }
+}
+
+/// Runs an agent, and goes on with it where another program was to take its place and could not be started.
+fn run_on(args: &Args, membership: Membership, taken: &mut Option<Taken>) -> Result<ExitCode, Failure> {
+    let settings = settings(args, membership)?;
+    loop {
+        let engine = engine(args, takeover::own_program()?)?;
+        match run_once(args, settings.clone(), engine, taken)? {
+            Ended::Stopped => return Ok(ExitCode::SUCCESS),
+            Ended::HandedOver(handover) => *taken = Some(takeover::start(*handover)?),
+        }
+    }
+}
+
+fn run_once(
+    args: &Args,
+    settings: Settings,
+    engine: EngineChoice,
+    taken: &mut Option<Taken>,
+) -> Result<Ended, Failure> {
     let (lifeline, shared) = (args.lifeline.into(), args.shared.clone());
     super::block_on(async move {
         // In a terminal a hangup is its end; anywhere else it asks for the policy to be read again.
@@ -226,11 +255,11 @@ pub(super) fn run(args: Args, membership: Membership) -> Result<ExitCode, Failur
         args.log.start(level, Some(settings.name.as_str()));
         // Listened to once the agent serves, and not before.
         let ended = Notifier::from_environment().beside(ended);
-        manta_node::run(settings, engine, ended).await?;
-        if let Some(shared) = &shared {
+        let ended = manta_node::run(settings, engine, taken, ended).await?;
+        if let (Some(shared), Ended::Stopped) = (&shared, &ended) {
             crate::embedded::leave(shared);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ended)
     })
 }
 
@@ -302,6 +331,7 @@ fn settings(args: &Args, membership: Membership) -> Result<Settings, Failure> {
         policy: policy(args.policy.as_deref(), &data_dir)?,
         policy_file: absolute(&args.policy.clone().unwrap_or_else(|| data_dir.join(manta_node::POLICY_FILE)))?,
         ephemeral: args.ephemeral,
+        own: takeover::own(),
         name,
     })
 }

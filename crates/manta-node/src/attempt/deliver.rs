@@ -7,20 +7,22 @@ use manta_api::audit::AuditEntry;
 use manta_api::node::{AttemptFinished, Blob, Failure, LimitReached, Metric, NextIteration, Published, Timings, Usage};
 use manta_types::limits::{FAILED_RESULTS_BYTES_MAX, FAILED_RESULTS_MAX, NODE_MESSAGE_BYTES_MAX};
 use manta_types::{AttemptFailure, AttemptLimit, NodeName, OutcomeClass, crash_point};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Order;
 use super::outcome::failure;
-use super::prepare::prepare;
-use super::run::run;
+use super::prepare::{Prepared, PreparedLeft, find, prepare};
+use super::run::{Came, Underway, go_on, run};
 use super::upload::upload;
 use crate::agent::Node;
 use crate::audit::{Kept, Meter};
 use crate::cache::Pin;
 use crate::desk::{Left, Phase};
 use crate::light::Staged;
-use crate::logs::AttemptLog;
+use crate::logs::{AttemptLog, Kept as LogSoFar};
+use crate::parting::Busy;
 use crate::words::bytes;
 
 /// Bytes of a report. With the names of the state that its replay read, it fits one message.
@@ -30,44 +32,104 @@ const REPORT_BYTES_MAX: usize = NODE_MESSAGE_BYTES_MAX / 2;
 pub(crate) struct Delivery {
     pub(crate) left: Left,
     pub(crate) staged: Staged,
+    /// Its end is not interrupted before it is on disk; nothing where nobody knows what it was at.
+    pub(crate) busy: Option<Busy>,
 }
 
-/// Takes an attempt that was asked for at that time through its steps, once it has one of the node's slots. Nothing is
-/// delivered when it was cancelled.
+/// Where an attempt is begun.
+pub(crate) enum From {
+    /// At its offer, which came then.
+    Offer(Instant),
+    /// Where another program left it.
+    Left(Box<LeftAttempt>),
+}
+
+/// An attempt that runs, for another program to go on with.
+pub(crate) struct LeftAttempt {
+    pub(crate) underway: Underway,
+    pub(crate) prepared: PreparedLeft,
+    pub(crate) log: LogSoFar,
+    /// When it was asked for.
+    pub(crate) asked: Instant,
+    pub(crate) timings: Timings,
+}
+
+/// What came of an attempt.
+pub(crate) enum Outcome {
+    /// It has ended.
+    Delivered(Box<Delivery>),
+    /// Another program goes on with it: where it stands, or from its offer where nothing of it ran.
+    Parted(Option<Box<LeftAttempt>>),
+}
+
+/// An attempt that has all that it needs.
+struct Ready<'a> {
+    prepared: Result<Prepared<'a>, AttemptFailure>,
+    asked: Instant,
+    timings: Timings,
+    underway: Option<Underway>,
+    busy: Busy,
+    _slot: Option<SemaphorePermit<'a>>,
+}
+
+/// Takes an attempt through its steps, once it has one of the node's slots. Nothing comes of it when it was cancelled.
 pub(crate) async fn deliver(
     node: &Node,
     order: &Order,
-    asked: Instant,
+    from: From,
     enter: impl Fn(Phase) + Send + Sync,
     cancel: &CancellationToken,
-) -> Option<Delivery> {
+) -> Option<Outcome> {
     let watched = node.site.watched(&order.datasets);
     let meter = Meter::new(Arc::clone(&node.audit), order.name(), watched.clone());
     let log = AttemptLog::new(order.name(), Arc::clone(&node.outbox), order.resources.bounds).metered(meter);
-    // Attempts are queued before they come here, and then wait for nothing but a replay that has their slot.
-    let _slot = cancel.run_until_cancelled(node.slots.acquire()).await?;
-    let mut timings = Timings { queue_ms: ms(asked.elapsed()), ..Timings::default() };
-    let prepared = cancel.run_until_cancelled(prepare(node, order, &log)).await?;
-    let mut ends = Ends { node, order, is_due: prepared.is_ok() };
-    // Of the sum, so that what each phase loses of its last millisecond is not lost three times.
-    timings.prepare_ms = ms(asked.elapsed()) - timings.queue_ms;
-    tracing::debug!("all that the attempt needs is here");
-    let (mut staged, mut verdict) = match prepared {
+    let (log, from) = match from {
+        From::Offer(asked) => (log, From::Offer(asked)),
+        From::Left(left) => (log.resumed(left.log.clone()), From::Left(left)),
+    };
+    let mut ends = Ends { node, order, is_due: false };
+    let ready = match from {
+        From::Offer(asked) => cancel.run_until_cancelled(ready(node, order, asked, &log, &mut ends)).await?,
+        From::Left(left) => cancel.run_until_cancelled(ready_again(node, order, *left, &mut ends)).await?,
+    };
+    let Some(Ready { prepared, asked, mut timings, underway, busy, _slot }) = ready else {
+        ends.tell("begins again after an upgrade");
+        return Some(Outcome::Parted(None));
+    };
+    let (mut staged, mut verdict, busy) = match prepared {
         Ok(prepared) => {
             crash_point!("node.attempt.prepared");
-            let begun = asked.elapsed();
-            let ran = run(node, order, &prepared, &log, || enter(Phase::Running), cancel).await;
+            let running = || enter(Phase::Running);
+            let came = match underway {
+                None => run(node, order, &prepared, &log, running, cancel, busy).await,
+                Some(underway) => go_on(node, order, &prepared, &log, running, cancel, busy, underway).await,
+            };
+            let ran = match came {
+                Came::Ran(ran) => *ran,
+                Came::Parted(underway) => {
+                    ends.is_due = false;
+                    let (underway, prepared, log) = (*underway, prepared.hand_over(), log.so_far());
+                    return Some(Outcome::Parted(Some(Box::new(LeftAttempt {
+                        underway,
+                        prepared,
+                        log,
+                        asked,
+                        timings,
+                    }))));
+                }
+            };
             crash_point!("node.attempt.ended");
-            timings.start_ms = ms(begun + ran.start) - timings.queue_ms - timings.prepare_ms;
+            timings.start_ms = ms(ran.begun.saturating_duration_since(asked) + ran.start)
+                .saturating_sub(timings.queue_ms + timings.prepare_ms);
             timings.run_ms = ms(ran.run);
             if let Some(start) = ran.way {
                 timings.start_way = start.way.name().to_owned();
                 timings.start_instead = start.instead.unwrap_or_default();
             }
             timings.usage = ran.usage.map(used);
-            (ran.staged, ran.verdict)
+            (ran.staged, ran.verdict, ran.busy)
         }
-        Err(failed) => (Staged::default(), Err(failed)),
+        Err(failed) => (Staged::default(), Err(failed), busy),
     };
     if cancel.is_cancelled() {
         return None;
@@ -98,7 +160,46 @@ pub(crate) async fn deliver(
         delivery = without_words(delivery.left.report, withheld(node, kept));
     }
     ends.tell(delivery.left.report.failure.as_ref().map_or("succeeded", |failure| failure.class.as_str()));
-    Some(delivery)
+    Some(Outcome::Delivered(Box::new(Delivery { busy: Some(busy), ..delivery })))
+}
+
+/// Gets an attempt a slot and all that it needs; nothing where another program begins it.
+async fn ready<'a>(
+    node: &'a Node,
+    order: &Order,
+    asked: Instant,
+    log: &AttemptLog,
+    ends: &mut Ends<'_>,
+) -> Option<Ready<'a>> {
+    let prepared = async {
+        // Attempts are queued before they come here, and then wait for nothing but a replay that has their slot.
+        let slot = node.slots.acquire().await;
+        let queue_ms = ms(asked.elapsed());
+        let prepared = prepare(node, order, log).await;
+        (slot, queue_ms, prepared)
+    };
+    let (slot, queue_ms, prepared) = tokio::select! {
+        biased;
+        () = node.parting.decided() => return None,
+        ready = prepared => ready,
+    };
+    ends.is_due = prepared.is_ok();
+    // Of the sum, so that what each phase loses of its last millisecond is not lost three times.
+    let timings = Timings { queue_ms, prepare_ms: ms(asked.elapsed()) - queue_ms, ..Timings::default() };
+    tracing::debug!("all that the attempt needs is here");
+    let busy = node.parting.begin().await?;
+    Some(Ready { prepared, asked, timings, underway: None, busy, _slot: slot.ok() })
+}
+
+/// Finds all that an attempt needs where another program left it.
+async fn ready_again<'a>(node: &'a Node, order: &Order, left: LeftAttempt, ends: &mut Ends<'_>) -> Option<Ready<'a>> {
+    ends.is_due = true;
+    let LeftAttempt { underway, prepared, asked, timings, .. } = left;
+    // As many ran before; where the node has fewer slots now, nothing else starts until they have ended.
+    let slot = node.slots.try_acquire().ok();
+    let prepared = find(node, order, prepared).await;
+    let busy = node.parting.begin().await?;
+    Some(Ready { prepared, asked, timings, underway: Some(underway), busy, _slot: slot })
 }
 
 /// Tells the node's audit of the end of what it was told the beginning of, however that comes.
@@ -138,7 +239,7 @@ fn without_words(report: AttemptFinished, failed: AttemptFailure) -> Delivery {
     let AttemptFinished { attempt, epoch, timings, .. } = report;
     let failure = Some(failure_to_wire(failed));
     let report = AttemptFinished { attempt, epoch, timings, failure, ..AttemptFinished::default() };
-    Delivery { left: Left { report, state: BTreeMap::new() }, staged: Staged::default() }
+    Delivery { left: Left { report, state: BTreeMap::new() }, staged: Staged::default(), busy: None }
 }
 
 /// What is delivered of a failed attempt; its log says what is not.
@@ -161,7 +262,7 @@ pub(crate) fn apologise(order: &Order, words: &str) -> Delivery {
     let failed = failure(OutcomeClass::Platform, format!("an internal error of the node agent: {words}"));
     let staged = Staged::default();
     let report = report(order, &staged, Err(failed), Timings::default());
-    Delivery { left: Left { report, state: BTreeMap::new() }, staged }
+    Delivery { left: Left { report, state: BTreeMap::new() }, staged, busy: None }
 }
 
 fn conclude(
@@ -183,7 +284,7 @@ fn conclude(
         Some(failed) => tracing::info!(class = failed.class, error = failed.message, "the attempt failed"),
     }
     let state = staged.state.iter().map(|(name, pin)| (name.clone(), pin.blob())).collect();
-    Delivery { left: Left { report, state }, staged }
+    Delivery { left: Left { report, state }, staged, busy: None }
 }
 
 /// A report that fits the limit.

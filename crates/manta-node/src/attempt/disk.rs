@@ -17,6 +17,7 @@ use crate::desk::{Command, Input, Journal};
 use crate::journals::Values;
 use crate::light::Staged;
 use crate::logs::AttemptLog;
+use crate::parting::Busy;
 use crate::supervisor::{Kind, blocking};
 
 /// How long after a refusal the disk is asked again.
@@ -25,13 +26,15 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Values that a journal is to keep, while it is not written.
 pub(crate) struct Staging {
     staged: Staged,
+    /// Until they are in a journal, no other program takes this one's place.
+    _busy: Option<Busy>,
     /// Whether a sync failed: the next one may say that it went well and lie, so values are written anew.
     suspect: AtomicBool,
 }
 
 impl Staging {
-    pub(crate) const fn new(staged: Staged) -> Self {
-        Self { staged, suspect: AtomicBool::new(false) }
+    pub(crate) const fn new(staged: Staged, busy: Option<Busy>) -> Self {
+        Self { staged, _busy: busy, suspect: AtomicBool::new(false) }
     }
 
     fn files(&self) -> BTreeMap<Digest, PathBuf> {

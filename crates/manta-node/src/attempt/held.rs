@@ -8,12 +8,13 @@ use futures_util::FutureExt as _;
 use manta_api::node::node_message::Kind;
 use manta_api::node::{AttemptProgress, Cancel, Held, Notes, Offer, Refused, StateUnneeded, Verdict};
 use manta_types::{AttemptId, OutcomeClass, SwarmId, crash_point};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Order;
-use super::deliver::{Delivery, apologise, deliver};
+use super::deliver::{Delivery, From, LeftAttempt, Outcome, apologise, deliver};
 use super::disk::{self, Staging};
 use crate::agent::Node;
 use crate::containment::Containment;
@@ -26,10 +27,14 @@ pub(crate) struct Attempts {
     pub(super) node: Arc<Node>,
     pub(super) supervisor: Supervisor,
     inner: Mutex<Inner>,
+    /// Told when an attempt gave its slot back.
+    ended: Notify,
 }
 
 struct Inner {
     desk: Desk<Work>,
+    /// Attempts that another program goes on with: from their offer, or from where they stand.
+    parted: Vec<(Arc<Order>, Instant, Option<Box<LeftAttempt>>)>,
     /// What stops an attempt that has a slot.
     stops: BTreeMap<AttemptId, CancellationToken>,
     /// Values that are not in a journal yet; they stay in the cache.
@@ -44,6 +49,15 @@ struct Inner {
 pub(super) struct Work {
     order: Arc<Order>,
     offered: Instant,
+}
+
+/// An attempt that another program goes on with.
+pub(crate) struct Parted {
+    pub(crate) attempt: Attempt,
+    pub(crate) order: Order,
+    pub(crate) offered: Instant,
+    /// Where it stands; nothing where nothing of it ran.
+    pub(crate) left: Option<(Phase, Box<LeftAttempt>)>,
 }
 
 impl Attempts {
@@ -61,12 +75,63 @@ impl Attempts {
         }
         let inner = Inner {
             desk: Desk::new(slots, journals),
+            parted: Vec::new(),
             stops: BTreeMap::new(),
             staging: BTreeMap::new(),
             remarks: damaged,
             told: Vec::new(),
         };
-        Arc::new(Self { node, supervisor, inner: Mutex::new(inner) })
+        Arc::new(Self { node, supervisor, inner: Mutex::new(inner), ended: Notify::new() })
+    }
+
+    /// Goes on with the attempts of the program before this one in its process.
+    pub(crate) fn take_over(self: &Arc<Self>, parted: Vec<Parted>, generation: Option<u64>, remark: Option<String>) {
+        let mut inner = self.inner();
+        inner.remarks.extend(remark);
+        let (mut running, mut waiting, mut begun) = (Vec::new(), Vec::new(), Vec::new());
+        for Parted { attempt, order, offered, left } in parted {
+            let work = Work { order: Arc::new(order), offered };
+            match left {
+                None => waiting.push((attempt, work)),
+                Some((phase, left)) => {
+                    running.push((attempt.clone(), phase));
+                    begun.push((attempt, work, left));
+                }
+            }
+        }
+        inner.desk.take_over(running, waiting, generation);
+        for (attempt, work, left) in begun {
+            self.start_from(&mut inner, &attempt, work, From::Left(left));
+        }
+        self.carry_out(&mut inner, Input::TryDisk);
+    }
+
+    /// Once all stand still for another program: waits until nothing here has a slot any more.
+    pub(crate) async fn all_parted(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.inner().stops.is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// What another program goes on with, and the generation that the manager named last.
+    pub(crate) fn hand_over(&self) -> (Vec<Parted>, Option<u64>) {
+        let mut inner = self.inner();
+        let mut parted = Vec::new();
+        for (order, offered, left) in std::mem::take(&mut inner.parted) {
+            // Of one that was cancelled meanwhile nothing is kept, and what runs is killed.
+            let Some((attempt, phase)) = inner.desk.running(order.attempt) else { continue };
+            let left = left.map(|left| (phase, left));
+            parted.push(Parted { attempt: attempt.clone(), order: Arc::unwrap_or_clone(order), offered, left });
+        }
+        parted.extend(inner.desk.waiting().map(|(attempt, work)| {
+            let order = Order::clone(&work.order);
+            Parted { attempt: attempt.clone(), order, offered: work.offered, left: None }
+        }));
+        (parted, inner.desk.generation())
     }
 
     /// The node whose attempts these are.
@@ -228,6 +293,11 @@ impl Attempts {
     }
 
     fn start(self: &Arc<Self>, inner: &mut Inner, attempt: &Attempt, work: Work) {
+        let from = From::Offer(work.offered);
+        self.start_from(inner, attempt, work, from);
+    }
+
+    fn start_from(self: &Arc<Self>, inner: &mut Inner, attempt: &Attempt, work: Work, from: From) {
         let Work { order, offered } = work;
         let stop = self.supervisor.stopping().child_token();
         inner.stops.insert(attempt.id, stop.clone());
@@ -236,27 +306,37 @@ impl Attempts {
             lease_epoch = order.epoch
         );
         let attempts = Arc::clone(self);
-        let work = async move { attempts.run(&order, offered, &stop).await };
+        let work = async move { attempts.run(&order, offered, from, &stop).await };
         self.supervisor.spawn("attempt", LoopKind::Contained, work.instrument(span));
     }
 
-    async fn run(self: Arc<Self>, order: &Arc<Order>, offered: Instant, stop: &CancellationToken) {
+    async fn run(self: Arc<Self>, order: &Arc<Order>, offered: Instant, from: From, stop: &CancellationToken) {
         let attempt = order.attempt;
         let enter = |phase| self.step(Input::Entered { attempt, phase });
-        let work = deliver(&self.node, order, offered, enter, stop);
+        let work = deliver(&self.node, order, from, enter, stop);
         let delivery = match AssertUnwindSafe(work).catch_unwind().await {
-            Ok(delivery) => delivery,
+            Ok(Some(Outcome::Delivered(delivery))) => Some(*delivery),
+            Ok(None) => None,
+            Ok(Some(Outcome::Parted(left))) => {
+                let mut inner = self.inner();
+                inner.parted.push((Arc::clone(order), offered, left));
+                inner.stops.remove(&attempt);
+                drop(inner);
+                self.ended.notify_waiters();
+                return;
+            }
             Err(panic) => {
                 let words = panic_text(panic.as_ref());
                 tracing::error!(error = words, "the agent failed at an attempt");
                 Some(apologise(order, words))
             }
         };
-        let left = delivery.map(|Delivery { left, staged }| {
-            self.inner().staging.insert(attempt, Arc::new(Staging::new(staged)));
+        let left = delivery.map(|Delivery { left, staged, busy }| {
+            self.inner().staging.insert(attempt, Arc::new(Staging::new(staged, busy)));
             Box::new(left)
         });
         self.inner().stops.remove(&attempt);
+        self.ended.notify_waiters();
         self.step(Input::Ended { attempt, left });
         if self.inner().desk.stage(attempt) != Some(Stage::Writing) {
             self.unstage(attempt);

@@ -12,8 +12,11 @@ mod prepare;
 mod replay;
 mod run;
 mod upload;
+mod watch;
 
-pub(crate) use held::Attempts;
+pub(crate) use deliver::LeftAttempt;
+pub(crate) use held::{Attempts, Parted};
 pub(crate) use order::Order;
-pub(crate) use prepare::{Begins, Prepared};
+pub(crate) use prepare::{Begins, Prepared, PreparedLeft};
 pub(crate) use replay::Replays;
+pub(crate) use run::{Output, Since, Underway};

@@ -4,13 +4,14 @@ use std::time::Duration;
 use manta_api::node::{Allowance, Limits, Offer};
 use manta_types::name::{check_component, check_name};
 use manta_types::{AttemptId, Digest, ReplayId, SwarmId};
+use serde::{Deserialize, Serialize};
 
 use crate::desk::Attempt;
 use crate::gpu::Asked;
 use crate::host::Resources;
 
 /// An attempt that this node was asked to run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) attempt: AttemptId,
     /// Under which id the attempt is run once more, where nothing of it counts.

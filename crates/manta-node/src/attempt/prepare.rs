@@ -8,7 +8,8 @@ use manta_api::audit::{AuditEntry, AuditWork};
 use manta_image::Program;
 use manta_module::{BundleManifest, Entry, Locked};
 use manta_types::runtime::is_same_architecture;
-use manta_types::{AttemptFailure, OutcomeClass, PythonRange};
+use manta_types::{AttemptFailure, Digest, OutcomeClass, PythonRange};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Order;
@@ -16,7 +17,7 @@ use super::outcome::failure;
 use crate::agent::Node;
 use crate::bundle::{Bundle, BundleError};
 use crate::cache::CacheError;
-use crate::dataset::Dataset;
+use crate::dataset::{self, Dataset};
 use crate::gpu::Claim;
 use crate::image::Environment;
 use crate::layer::{Layer, LayerError};
@@ -36,6 +37,21 @@ pub(crate) struct Prepared<'a> {
     pub(crate) node_datasets: Vec<String>,
     /// Those that are the attempt's, while it lasts.
     pub(crate) gpus: Option<Claim>,
+}
+
+/// What an attempt runs on, as one program leaves it to another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PreparedLeft {
+    /// The digest of a stored image; nothing where it is the host's.
+    image: Option<String>,
+    /// The canonical manifest of the bundle.
+    manifest: String,
+    /// The digest of its packages.
+    pub(crate) layer: Option<Digest>,
+    /// Name and place of those that it may open.
+    datasets: Vec<(String, PathBuf)>,
+    /// The numbers of its GPUs.
+    gpus: Option<Vec<usize>>,
 }
 
 /// What is started in the sandbox.
@@ -58,13 +74,65 @@ pub(crate) async fn prepare<'a>(
     let admitted = admit(node, order).await?;
     let environment = node.images.resolve(&order.image).await.map_err(|words| failure(OutcomeClass::Image, words))?;
     let gpus = gpus(node, order, log).await?;
-    let datasets = order.datasets.iter().map(|name| dataset(node, name)).collect::<Result<_, _>>()?;
+    let datasets = order.datasets.iter().map(|name| offered(node, name)).collect::<Result<_, _>>()?;
     let began = AuditEntry::Began { work: work(order, admitted.manifest()), signers: admitted.signers.clone() };
     let bundle = node.bundles.get(admitted).await.map_err(|error| bundle_failure(&error))?;
     let begins = begins(order, &environment, &bundle).map_err(|words| failure(OutcomeClass::Image, words))?;
     let layer = layer(node, order, &environment, &bundle, log).await?;
     node.audit.record(began).map_err(|why| failure(OutcomeClass::Platform, why))?;
     Ok(Prepared { environment, bundle, begins, layer, datasets, node_datasets: node.datasets.names(), gpus })
+}
+
+/// Finds what an attempt runs on that another program prepared: its policy was asked then, and its sandbox has it all.
+pub(super) async fn find<'a>(
+    node: &'a Node,
+    order: &Order,
+    left: PreparedLeft,
+) -> Result<Prepared<'a>, AttemptFailure> {
+    let lost = |words: String| {
+        let words = format!("the agent was upgraded while it ran, and cannot go on with it: {words}");
+        failure(OutcomeClass::Platform, words)
+    };
+    let PreparedLeft { image, manifest, layer, datasets, gpus } = left;
+    let bundle = node.bundles.take_over(order.bundle, &manifest).map_err(lost)?;
+    let environment = node.images.take_over(&order.image, image).await.map_err(lost)?;
+    let begins = begins(order, &environment, &bundle).map_err(lost)?;
+    let layer = layer.map(|digest| node.layers.take_over(digest).ok_or_else(|| "its packages are gone".to_owned()));
+    let layer = layer.transpose().map_err(lost)?;
+    let mut found = Vec::new();
+    for (name, path) in datasets {
+        let offered = node.datasets.get(&name).filter(|dataset| dataset.source == path);
+        found.push(match offered {
+            Some(dataset) => dataset,
+            // It is offered no more, and the attempt has it still.
+            None => {
+                let checked = dataset::check(&name, &path, &*node.engine).await;
+                Arc::new(checked.map_err(|error| lost(error.to_string()))?)
+            }
+        });
+    }
+    let gpus = match gpus {
+        Some(numbers) => {
+            let claim = node.gpus.take_back(numbers, order.gpus.memory_bytes);
+            Some(claim.ok_or_else(|| lost("its GPUs are not offered any more".to_owned()))?)
+        }
+        None => None,
+    };
+    let node_datasets = node.datasets.names();
+    Ok(Prepared { environment, bundle, begins, layer, datasets: found, node_datasets, gpus })
+}
+
+impl Prepared<'_> {
+    /// What another program needs to find it.
+    pub(super) fn hand_over(&self) -> PreparedLeft {
+        PreparedLeft {
+            image: self.environment.digest(),
+            manifest: String::from_utf8_lossy(&self.bundle.manifest.canonical_bytes()).into_owned(),
+            layer: self.layer.as_ref().map(|layer| layer.digest),
+            datasets: self.datasets.iter().map(|set| (set.name.clone(), set.source.clone())).collect(),
+            gpus: self.gpus.as_ref().map(|claim| claim.numbers().to_vec()),
+        }
+    }
 }
 
 /// The attempt, as the node's audit names it.
@@ -191,9 +259,9 @@ async fn gpus(node: &Node, order: &Order, log: &AttemptLog) -> Result<Option<Cla
     claimed.map(Some).map_err(|words| failure(OutcomeClass::Image, words))
 }
 
-fn dataset(node: &Node, name: &str) -> Result<Arc<Dataset>, AttemptFailure> {
-    let offered = node.datasets.get(name);
-    offered.ok_or_else(|| {
+fn offered(node: &Node, name: &str) -> Result<Arc<Dataset>, AttemptFailure> {
+    let dataset = node.datasets.get(name);
+    dataset.ok_or_else(|| {
         failure(OutcomeClass::Dataset, format!("the node `{}` does not offer the dataset `{name}`", node.name))
     })
 }

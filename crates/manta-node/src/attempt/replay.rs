@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Order;
-use super::deliver::{Delivery, apologise, deliver};
+use super::deliver::{Delivery, From, Outcome, apologise, deliver};
 use crate::agent::Node;
 use crate::desk::Phase;
 use crate::supervisor::{Kind as LoopKind, Supervisor, panic_text};
@@ -79,16 +79,18 @@ impl Replays {
         };
         enter(Phase::Preparing);
         let (asked, node) = (Instant::now(), &self.node);
-        let work = deliver(node, order, asked, enter, cancel);
+        let work = deliver(node, order, From::Offer(asked), enter, cancel);
         let delivery = match AssertUnwindSafe(work).catch_unwind().await {
-            Ok(delivery) => delivery,
+            Ok(Some(Outcome::Delivered(delivery))) => Some(*delivery),
+            // A replay ends with its session, and a session with its program.
+            Ok(Some(Outcome::Parted(_)) | None) => None,
             Err(panic) => {
                 let words = panic_text(panic.as_ref());
                 tracing::error!(error = words, "the agent failed at a replay");
                 Some(apologise(order, words))
             }
         };
-        if let Some(Delivery { left, staged }) = delivery.filter(|_| !cancel.is_cancelled()) {
+        if let Some(Delivery { left, staged, .. }) = delivery.filter(|_| !cancel.is_cancelled()) {
             self.tell(left.report, staged.state_read.into_iter().collect());
         }
     }

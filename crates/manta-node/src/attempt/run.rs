@@ -5,28 +5,25 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use manta_api::AttemptInputs;
-use manta_sandbox::{Exit, ExitHow, SandboxError, Start, StartError};
+use manta_sandbox::{ExitHow, SandboxError, Start, StartError};
 use manta_types::name::printable;
 use manta_types::{AttemptFailure, OutcomeClass, Usage};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::Receiver;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Order;
-use super::outcome::{Cut, Evidence, failure, judge, usage};
+use super::outcome::{Evidence, failure, judge, usage};
 use super::prepare::{Prepared, inputs};
+use super::watch::{Attended, Ends, attend};
 use crate::agent::Node;
 use crate::dataset::Dataset;
-use crate::light::{Channel, Ending, Grant, Server, Staged};
-use crate::logs::{AttemptLog, Stream};
+use crate::light::{Channel, Grant, Said, Server, Staged};
+use crate::logs::{AttemptLog, Lines};
+use crate::parting::Busy;
 use crate::runner::{Hold, View};
 use crate::supervisor::blocking;
-
-/// How long a task may take to go after it said that it is done.
-const GRACE: Duration = Duration::from_secs(5);
-/// How long what a dead task left in its pipes is read.
-const DRAIN: Duration = Duration::from_millis(500);
 
 /// What ends a process that touches a page of a mapped file which has become shorter.
 const SIGBUS: i32 = 7;
@@ -43,9 +40,52 @@ pub(crate) struct Ran {
     pub(crate) way: Option<Start>,
     /// What it used; none where nothing ran.
     pub(crate) usage: Option<Usage>,
+    /// When its sandbox was asked for.
+    pub(crate) begun: Instant,
     /// From the sandbox's start to the first line of `run()`, and from there to the end.
     pub(crate) start: Duration,
     pub(crate) run: Duration,
+    /// Its end is not interrupted before it is on disk.
+    pub(crate) busy: Busy,
+}
+
+/// What came of running user code.
+pub(crate) enum Came {
+    /// It has ended.
+    Ran(Box<Ran>),
+    /// It runs, and another program goes on with it.
+    Parted(Box<Underway>),
+}
+
+/// A task that runs: its sandbox, our ends of what leads out of it, and what it has said so far.
+pub(crate) struct Underway {
+    pub(crate) hold: Hold,
+    /// Nothing where an image's own program has closed it.
+    pub(crate) channel: Option<Channel>,
+    pub(crate) stdout: Option<Output>,
+    pub(crate) stderr: Option<Output>,
+    pub(crate) inputs: AttemptInputs,
+    pub(crate) said: Said,
+    pub(crate) since: Since,
+}
+
+/// What a task writes, and the line that it has begun.
+pub(crate) struct Output {
+    pub(crate) pipe: Receiver,
+    pub(crate) begun: Lines,
+}
+
+/// Since when a task runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Since {
+    /// When its sandbox was asked for.
+    pub(crate) begun: Instant,
+    /// The same by the wall clock.
+    pub(crate) begun_at: SystemTime,
+    /// When its sandbox was there.
+    pub(crate) launched: Instant,
+    /// When the first line of `run()` ran; nothing before.
+    pub(crate) first_line: Option<Instant>,
 }
 
 /// Runs user code to its end, whatever that is. On cancellation it is killed, and what is returned means nothing.
@@ -56,10 +96,39 @@ pub(crate) async fn run(
     log: &AttemptLog,
     started: impl Fn() + Send + Sync,
     cancel: &CancellationToken,
-) -> Ran {
+    busy: Busy,
+) -> Came {
     let (begun, begun_at) = (Instant::now(), SystemTime::now());
-    let first_line: OnceLock<Instant> = OnceLock::new();
     let view = View::new(node, prepared);
+    let (launched, inputs) = match begin(node, order, &view, cancel).await {
+        Ok(both) => both,
+        Err(failed) => return Came::Ran(Box::new(Ran::nothing(failed, begun, busy))),
+    };
+    let since = Since { begun, begun_at, launched: Instant::now(), first_line: None };
+    let Launched { hold, channel, stdout, stderr } = launched;
+    let output = |pipe| Some(Output { pipe, begun: Lines::default() });
+    let (stdout, stderr, said) = (output(stdout), output(stderr), Said::default());
+    let underway = Underway { hold, channel: Some(channel), stdout, stderr, inputs, said, since };
+    go_on(node, order, prepared, log, started, cancel, busy, underway).await
+}
+
+/// Goes on with a task that runs, to its end.
+#[expect(clippy::too_many_arguments, reason = "all that an attempt has, once")]
+pub(crate) async fn go_on(
+    node: &Node,
+    order: &Order,
+    prepared: &Prepared<'_>,
+    log: &AttemptLog,
+    started: impl Fn() + Send + Sync,
+    cancel: &CancellationToken,
+    busy: Busy,
+    underway: Underway,
+) -> Came {
+    let Underway { hold, channel, stdout, stderr, inputs, said, since } = underway;
+    let first_line = OnceLock::new();
+    if let Some(before) = since.first_line {
+        first_line.get_or_init(|| before);
+    }
     let note_start = || {
         if first_line.set(Instant::now()).is_ok() {
             started();
@@ -67,36 +136,44 @@ pub(crate) async fn run(
             manta_types::crash_point!("node.attempt.started");
         }
     };
-    let (launched, inputs) = match begin(node, order, &view, cancel).await {
-        Ok(both) => both,
-        Err(failed) => return Ran::nothing(failed, begun.elapsed()),
-    };
-    let mut server = Server::new(grant(node, order, prepared, &inputs, &view, log, &note_start));
-    let way = Some(launched.hold.start().clone());
-    if launched.hold.is_program() {
+    let view = View::new(node, prepared);
+    let (way, is_program) = (hold.start().clone(), hold.is_program());
+    if is_program {
         note_start();
     }
-    let evidence = attend(node, order, launched, &mut server, log, cancel).await;
-    let damage = damage(&evidence, &prepared.datasets, begun_at).await;
+    let mut server = Server::new(grant(node, order, prepared, &inputs, &view, log, &note_start), said);
+    let ends = Ends { channel, stdout, stderr };
+    let attended = attend(node, order, (hold, since.launched), ends, &mut server, log, cancel, busy).await;
+    let said = server.into_said();
     let first_line = first_line.get().copied();
-    let staged = server.into_staged();
-    Ran {
+    let since = Since { first_line, ..since };
+    let (evidence, busy) = match attended {
+        Attended::Ended(evidence, busy) => (evidence, busy),
+        Attended::Parted(hold, Ends { channel, stdout, stderr }) => {
+            return Came::Parted(Box::new(Underway { hold, channel, stdout, stderr, inputs, said, since }));
+        }
+    };
+    let damage = damage(&evidence, &prepared.datasets, since.begun_at).await;
+    let staged = said.staged;
+    Came::Ran(Box::new(Ran {
         usage: Some(usage(&evidence.exit, staged.bytes())),
         staged,
         verdict: damage.map_or_else(|| judge(evidence, &order.resources), Err),
-        way,
-        start: first_line.map_or_else(|| begun.elapsed(), |first| first - begun),
+        way: Some(way),
+        begun: since.begun,
+        start: first_line.map_or_else(|| since.begun.elapsed(), |first| first - since.begun),
         run: first_line.map_or(Duration::ZERO, |first| first.elapsed()),
-    }
+        busy,
+    }))
 }
 
 /// Starts the sandbox while what the task may read is fetched: its first question waits for that, and user code for its answer.
-async fn begin<'a>(
+async fn begin(
     node: &Node,
     order: &Order,
-    view: &View<'a>,
+    view: &View<'_>,
     cancel: &CancellationToken,
-) -> Result<(Launched<'a>, AttemptInputs), AttemptFailure> {
+) -> Result<(Launched, AttemptInputs), AttemptFailure> {
     let gone = cancel.child_token();
     let launching = async {
         let launched = launch(view, order).await;
@@ -139,9 +216,10 @@ async fn damage(evidence: &Evidence, datasets: &[Arc<Dataset>], begun: SystemTim
 
 impl Ran {
     /// What an attempt left of which nothing ran.
-    fn nothing(failed: AttemptFailure, start: Duration) -> Self {
+    fn nothing(failed: AttemptFailure, begun: Instant, busy: Busy) -> Self {
         let (way, usage, run) = (None, None, Duration::ZERO);
-        Self { staged: Staged::default(), verdict: Err(failed), way, usage, start, run }
+        let (staged, start) = (Staged::default(), begun.elapsed());
+        Self { staged, verdict: Err(failed), way, usage, begun, start, run, busy }
     }
 }
 
@@ -183,14 +261,14 @@ fn gpus_of(node: &Node, prepared: &Prepared<'_>) -> (usize, u64) {
 }
 
 /// A started sandbox and our ends of what leads out of it.
-struct Launched<'a> {
-    hold: Hold<'a>,
+struct Launched {
+    hold: Hold,
     channel: Channel,
     stdout: Receiver,
     stderr: Receiver,
 }
 
-impl Launched<'_> {
+impl Launched {
     /// Ends it before anything of the user's ran.
     async fn end(mut self) {
         self.hold.killer()();
@@ -198,7 +276,7 @@ impl Launched<'_> {
     }
 }
 
-async fn launch<'a>(view: &View<'a>, order: &Order) -> Result<Launched<'a>, AttemptFailure> {
+async fn launch(view: &View<'_>, order: &Order) -> Result<Launched, AttemptFailure> {
     let platform =
         |what: &str, error: &dyn std::fmt::Display| failure(OutcomeClass::Platform, format!("{what}: {error}"));
     let ends = || {
@@ -225,125 +303,4 @@ fn output() -> io::Result<(Receiver, OwnedFd)> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&ours, true)?;
     Ok((Receiver::from_owned_fd(ours)?, theirs))
-}
-
-/// Does everything at once until the task has ended and all it left has been read.
-async fn attend(
-    node: &Node,
-    order: &Order,
-    launched: Launched<'_>,
-    server: &mut Server<'_>,
-    log: &AttemptLog,
-    cancel: &CancellationToken,
-) -> Evidence {
-    let Launched { hold, channel, stdout, stderr } = launched;
-    let gone = CancellationToken::new();
-    let reading = async {
-        let pumps = async { tokio::join!(log.pump(Stream::Stdout, stdout), log.pump(Stream::Stderr, stderr)) };
-        tokio::pin!(pumps);
-        tokio::select! {
-            _ = &mut pumps => {}
-            () = gone.cancelled() => {
-                if timeout(DRAIN, &mut pumps).await.is_err() {
-                    log.platform("warning", "the rest of the output could not be read in time").await;
-                }
-            }
-        }
-    };
-    let watching = async {
-        let evidence = watch(node, order, hold, &channel, server, cancel).await;
-        gone.cancel();
-        evidence
-    };
-    let (evidence, ()) = tokio::join!(watching, reading);
-    evidence
-}
-
-/// Waits for the end of the task, and brings it about where it has to be.
-async fn watch(
-    node: &Node,
-    order: &Order,
-    mut hold: Hold<'_>,
-    channel: &Channel,
-    server: &mut Server<'_>,
-    cancel: &CancellationToken,
-) -> Evidence {
-    let (kill, is_program) = (hold.killer(), hold.is_program());
-    let mut cut = None;
-    let mut ending = None;
-    let mut served = false;
-    let exit = {
-        let serving = server.serve(channel);
-        let cut_off = node.link.cut_for(order.stop_after);
-        let time_over = time_over(order.timeout);
-        let exiting = hold.exit();
-        tokio::pin!(serving, cut_off, time_over, exiting);
-        let mut grace = None;
-        let exit: Exit = loop {
-            let open = cut.is_none();
-            // In this order: after a pause of the agent itself all may be due, and a task that ended in time did so.
-            tokio::select! {
-                biased;
-                how = &mut serving, if !served => {
-                    served = true;
-                    if is_program && how == Ending::Closed {
-                        // It may well have no use for it.
-                        continue;
-                    }
-                    if let (Ending::Violation(words), true) = (&how, open) {
-                        cut = Some(Cut::Violation(words.clone()));
-                        kill();
-                    }
-                    ending = Some(how);
-                    grace = Some(Instant::now() + GRACE);
-                }
-                exit = &mut exiting => break exit,
-                () = sleep_until(grace), if grace.is_some() => {
-                    grace = None;
-                    if open && matches!(ending, Some(Ending::Closed)) {
-                        cut = Some(Cut::Violation("closed its socket and went on".to_owned()));
-                    }
-                    kill();
-                }
-                () = cancel.cancelled(), if open => {
-                    cut = Some(Cut::Cancelled);
-                    kill();
-                }
-                () = &mut time_over, if open && ending.is_none() => {
-                    cut = order.timeout.map(Cut::Timeout);
-                    kill();
-                }
-                () = &mut cut_off, if open && ending.is_none() => {
-                    cut = order.stop_after.map(Cut::Disconnected);
-                    kill();
-                }
-            }
-        };
-        // The last words of a task that is gone may still be in its socket.
-        if !served && cut.is_none() {
-            ending = timeout(DRAIN, &mut serving).await.ok();
-        }
-        exit
-    };
-    match ending {
-        Some(Ending::Finished(said)) => Evidence { said: Some(said), cut, exit, is_program },
-        Some(Ending::Violation(words)) => {
-            Evidence { said: None, cut: cut.or(Some(Cut::Violation(words))), exit, is_program }
-        }
-        Some(Ending::Closed) | None => Evidence { said: None, cut, exit, is_program },
-    }
-}
-
-async fn time_over(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => sleep(limit).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,5 +1,6 @@
 //! Directories named by digests: made whole under another name, kept while they are used, and taken away, the least recently used
 //! first, when they are too many.
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -36,6 +37,20 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.directories.shelf().unpin(self.digest);
     }
+}
+
+/// The bytes of a directory that is named by one of these digests.
+pub(crate) fn bytes_in_use(left: &Path, in_use: &BTreeSet<Digest>) -> Option<u64> {
+    let digest = left.file_name()?.to_str()?.parse().ok()?;
+    if in_use.contains(&digest) { bytes_below(left).ok() } else { None }
+}
+
+fn bytes_below(directory: &Path) -> io::Result<u64> {
+    fs::read_dir(directory)?.try_fold(0, |bytes, entry| {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        Ok(bytes + if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() })
+    })
 }
 
 impl Directories {

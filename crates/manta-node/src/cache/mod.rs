@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::home::private_dir;
 use crate::remote::{BlobSource, MayPass, RemoteError, persist};
 use crate::supervisor::blocking;
-pub(crate) use directories::{Directories, Hold};
+pub(crate) use directories::{Directories, Hold, bytes_in_use};
 use shelf::Shelf;
 
 /// Bytes copied and digested at a time.
@@ -190,6 +190,14 @@ impl Cache {
         }
         let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
         self.keep(fresh, Blob { digest, size })
+    }
+
+    /// Pins a blob that an earlier program left here, once it is looked into; nothing where it is not here, or damaged.
+    pub(crate) async fn find(self: &Arc<Self>, digest: Digest) -> Option<Pin> {
+        match self.pin(digest) {
+            Some(pin) => Some(pin),
+            None => self.take_over(digest).await,
+        }
     }
 
     /// Pins a blob that this node has.

@@ -93,6 +93,39 @@ impl<W> Desk<W> {
         desk
     }
 
+    /// Goes on from where another program was, before anything happens here: attempts that run, each with how far it is, others that
+    /// wait, and the generation that the manager named last.
+    pub fn take_over(
+        &mut self,
+        running: impl IntoIterator<Item = (Attempt, Phase)>,
+        waiting: impl IntoIterator<Item = (Attempt, W)>,
+        generation: Option<u64>,
+    ) {
+        self.generation = generation;
+        for (attempt, phase) in running {
+            *self.lanes.entry(lane(&attempt)).or_default() += 1;
+            self.busy += 1;
+            let entry = Entry { stage: Stage::Running, phase, ..Entry::new(attempt, None) };
+            self.entries.insert(entry.attempt.id, entry);
+        }
+        for (attempt, work) in waiting {
+            self.line.push_back(attempt.id);
+            self.entries.insert(attempt.id, Entry::new(attempt, Some(work)));
+        }
+    }
+
+    /// Attempts that wait, in the order they came, with what they need to start.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Attempt, &W)> {
+        let entries = self.line.iter().filter_map(|attempt| self.entries.get(attempt));
+        entries.filter_map(|entry| Some((&entry.attempt, entry.work.as_ref()?)))
+    }
+
+    /// An attempt that runs and is wanted, with how far it is.
+    pub fn running(&self, attempt: AttemptId) -> Option<(&Attempt, Phase)> {
+        let entry = self.entries.get(&attempt).filter(|entry| entry.stage == Stage::Running)?;
+        Some((&entry.attempt, entry.phase))
+    }
+
     /// Takes what happened; answers what is to be done, in this order.
     pub fn step(&mut self, input: Input<W>) -> Vec<Command<W>> {
         let mut commands = Vec::new();

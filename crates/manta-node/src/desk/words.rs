@@ -44,7 +44,8 @@ pub struct Left {
 }
 
 /// How far an attempt that has not ended is, as the manager is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// It waits, or what it needs is being fetched.
     Preparing,

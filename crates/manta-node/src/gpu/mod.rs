@@ -121,6 +121,11 @@ impl Gpus {
         self.pool.claim(asked, waits).await
     }
 
+    /// Takes those that an attempt has already, by number; nothing where they are not here any more.
+    pub(crate) fn take_back(&self, numbers: Vec<usize>, share: Option<u64>) -> Option<Claim> {
+        self.pool.take_back(numbers, share)
+    }
+
     /// What a task finds that has them.
     pub(crate) fn access(&self, claim: &Claim) -> Access {
         let mut access = self.common.clone();

@@ -1,10 +1,11 @@
 //! Which GPUs are taken: whole ones by one attempt each, others shared by attempts that each asked for a part of the memory.
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 /// What an attempt asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Asked {
     /// GPUs.
     pub(crate) count: u32,
@@ -68,6 +69,17 @@ impl Pool {
         }
     }
 
+    /// Takes those GPUs that an attempt has already; nothing where they are not here any more.
+    pub(super) fn take_back(self: &Arc<Self>, numbers: Vec<usize>, share: Option<u64>) -> Option<Claim> {
+        let mut uses = self.uses();
+        if numbers.iter().any(|number| *number >= uses.len()) {
+            return None;
+        }
+        self.occupy(&mut uses, &numbers, share);
+        drop(uses);
+        Some(Claim { pool: Arc::clone(self), numbers, share })
+    }
+
     /// Refuses what even an idle node cannot give.
     fn check(&self, asked: Asked) -> Result<(), String> {
         let need = asked.memory_bytes.unwrap_or(0);
@@ -85,16 +97,20 @@ impl Pool {
     fn take(&self, asked: Asked) -> Option<Vec<usize>> {
         let mut uses = self.uses();
         let numbers = choose(&self.memory, &uses, asked)?;
-        for number in &numbers {
-            uses[*number] = match (uses[*number], asked.memory_bytes) {
+        self.occupy(&mut uses, &numbers, asked.memory_bytes);
+        Some(numbers)
+    }
+
+    fn occupy(&self, uses: &mut [Use], numbers: &[usize], share: Option<u64>) {
+        for number in numbers {
+            uses[*number] = match (uses[*number], share) {
                 (_, None) => Use::Alone,
                 (Use::Shared { attempts, left }, Some(share)) => {
-                    Use::Shared { attempts: attempts + 1, left: left - share }
+                    Use::Shared { attempts: attempts + 1, left: left.saturating_sub(share) }
                 }
-                (_, Some(share)) => Use::Shared { attempts: 1, left: self.memory[*number] - share },
+                (_, Some(share)) => Use::Shared { attempts: 1, left: self.memory[*number].saturating_sub(share) },
             };
         }
-        Some(numbers)
     }
 
     fn give_back(&self, claim: &Claim) {

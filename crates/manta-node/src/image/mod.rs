@@ -112,6 +112,21 @@ impl Images {
         })
     }
 
+    /// The image in which a task runs that another program started: a stored one by its digest, else the host's.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(crate) async fn take_over(
+        self: &Arc<Self>,
+        image: &str,
+        digest: Option<String>,
+    ) -> Result<Environment<'_>, String> {
+        let Some(digest) = digest else { return Ok(Environment::Host(&self.curated)) };
+        let (images, image) = (Arc::clone(self), image.to_owned());
+        let stored = blocking(move || images.stored(&image, &digest)).await?;
+        Ok(Environment::Stored(Box::new(stored)))
+    }
+
     /// The stored image that a name stands for; nothing where it is the host's. Blocks.
     fn find(&self, image: &str) -> Result<Option<Stored>, String> {
         let short = image.strip_prefix("manta_light:").unwrap_or(image);
@@ -142,6 +157,14 @@ impl Images {
 }
 
 impl Environment<'_> {
+    /// The digest of a stored image.
+    pub(crate) fn digest(&self) -> Option<String> {
+        match self {
+            Self::Host(_) => None,
+            Self::Stored(stored) => Some(stored.digest()),
+        }
+    }
+
     /// Its Python and C library, where both are known. Blocks.
     pub(crate) fn runtime(&self) -> Option<Runtime> {
         match self {

@@ -50,6 +50,23 @@ impl Channel {
         Ok((Self { socket: UnixStream::from_std(ours)? }, theirs))
     }
 
+    /// The agent's end that another program served before.
+    pub(crate) fn take_over(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { socket: UnixStream::from_std(fd.into())? })
+    }
+
+    /// For the program that serves it next.
+    pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
+        Ok(self.socket.into_std()?.into())
+    }
+
+    /// Waits until something can be read, be it the end.
+    pub(crate) async fn peek(&self) -> io::Result<()> {
+        let mut first = [0u8; 1];
+        let mut peek = || Ok(recv(&self.socket, &mut first, RecvFlags::PEEK)?.0);
+        self.socket.async_io(Interest::READABLE, || again(&mut peek)).await.map(drop)
+    }
+
     /// The next frame, or nothing when the task has closed its end.
     pub(crate) async fn receive(&self) -> Result<Option<Frame>, FrameError> {
         let mut head = [0u8; 4];

@@ -56,7 +56,10 @@ impl Server<'_> {
             let found = blocking(move || store.kept(swarm, &alias)).await;
             let found =
                 found.map_err(|error| Denied::by_node("node_storage", format!("the state cannot be read: {error}")))?;
-            self.kept = Some(Kept::new(found));
+            let mut kept = Kept::new(found);
+            // What it set while another program served it.
+            self.staged.state.keys().for_each(|name| kept.set(name));
+            self.kept = Some(kept);
         }
         Ok(self.kept.get_or_insert_default())
     }

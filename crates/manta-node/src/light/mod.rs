@@ -15,6 +15,6 @@ mod values;
 
 pub(crate) use frame::Channel;
 pub(crate) use message::TaskError;
-pub(crate) use serve::{Ending, Grant, Server};
-pub(crate) use staged::Staged;
+pub(crate) use serve::{Ending, Grant, Said, Server};
+pub(crate) use staged::{Staged, StagedLeft};
 pub(crate) use values::Values;

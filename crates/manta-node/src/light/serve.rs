@@ -23,6 +23,7 @@ use crate::host::Usage;
 use crate::link::Link;
 use crate::logs::AttemptLog;
 use crate::pace::Pace;
+use crate::parting::Busy;
 use crate::state::StateStore;
 
 /// All that an attempt may see and reach.
@@ -61,8 +62,22 @@ pub(crate) enum Ending {
     Finished(Result<(), TaskError>),
     /// The socket closed without a word.
     Closed,
+    /// Another program goes on with it.
+    Parted,
     /// The task sent what no task of ours sends; in words that follow "the task".
     Violation(String),
+}
+
+/// What an attempt has said so far, as far as it matters later.
+#[derive(Default)]
+pub(crate) struct Said {
+    pub(crate) staged: Staged,
+    /// Whether its log says where its state may be.
+    pub(crate) told_left_behind: bool,
+    /// What it was lent last to write a value into, and has not published.
+    pub(crate) lent: Option<Arc<OwnedFd>>,
+    /// What this node last said that it could not do.
+    pub(crate) could_not: Option<String>,
 }
 
 /// One attempt's side of the light protocol.
@@ -85,26 +100,40 @@ pub(crate) struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    pub(crate) fn new(grant: Grant<'a>) -> Self {
+    /// Goes on from what was said before.
+    pub(crate) fn new(grant: Grant<'a>, said: Said) -> Self {
         let inputs = grant.inputs;
+        let Said { staged, told_left_behind, lent, could_not } = said;
         let globals = inputs.globals.iter().map(|global| (global.name.as_str(), global)).collect();
         let nodes = inputs.nodes.iter().map(String::as_str).collect();
         Self {
             grant,
-            staged: Staged::default(),
+            staged,
             kept: None,
-            told_left_behind: false,
-            lent: None,
+            told_left_behind,
+            lent,
             globals,
             nodes,
             pace: Pace::new(LIGHT_MESSAGES_PER_SECOND_MAX),
-            could_not: None,
+            could_not,
         }
     }
 
     /// Answers until the task is done, goes away or misbehaves.
-    pub(crate) async fn serve(&mut self, channel: &Channel) -> Ending {
+    /// Between two messages it stands still when it is asked to.
+    pub(crate) async fn serve(&mut self, channel: &Channel, busy: &Busy) -> Ending {
         loop {
+            tokio::select! {
+                biased;
+                () = busy.asked() => {
+                    if busy.stand_still().await {
+                        return Ending::Parted;
+                    }
+                    continue;
+                }
+                // Whatever it is, it is read below.
+                _ = channel.peek() => {}
+            }
             match self.turn(channel).await {
                 Ok(None) => {}
                 Ok(Some(ending)) => return ending,
@@ -117,9 +146,10 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// What was published.
-    pub(crate) fn into_staged(self) -> Staged {
-        self.staged
+    /// What was said.
+    pub(crate) fn into_said(self) -> Said {
+        let Self { staged, told_left_behind, lent, could_not, .. } = self;
+        Said { staged, told_left_behind, lent, could_not }
     }
 
     async fn turn(&mut self, channel: &Channel) -> Result<Option<Ending>, FrameError> {

@@ -1,9 +1,11 @@
 //! What an attempt has published so far: nothing of it counts before the manager accepts the attempt.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use manta_types::NodeName;
 use manta_types::limits::{FAILED_RESULTS_BYTES_MAX, FAILED_RESULTS_MAX, METRICS_PER_ATTEMPT_MAX, NAME_BYTES_MAX};
+use manta_types::{Blob, NodeName};
+use serde::{Deserialize, Serialize};
 
+use super::values::Values;
 use crate::cache::Pin;
 
 /// An attempt's writes, kept on this node until they are delivered.
@@ -27,6 +29,19 @@ pub(crate) struct Staged {
     /// Where each result stands: a task may publish a name as often as it likes, and each time costs the same.
     places: HashMap<String, usize>,
     /// Bytes of all values.
+    bytes: u64,
+}
+
+/// What was published, as one program leaves it to another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StagedLeft {
+    results: Vec<(String, Blob)>,
+    globals: BTreeMap<String, Blob>,
+    state: BTreeMap<String, Blob>,
+    state_read: BTreeSet<String>,
+    next_iterations: Vec<(Option<String>, Option<BTreeSet<NodeName>>)>,
+    stop_swarm: bool,
+    metrics: BTreeMap<String, f64>,
     bytes: u64,
 }
 
@@ -80,6 +95,41 @@ impl Staged {
             None if has_room => drop(self.metrics.insert(name.to_owned(), value)),
             None => {}
         }
+    }
+
+    /// What of it another program needs to go on with it.
+    pub(crate) fn hand_over(&self) -> StagedLeft {
+        let blobs = |pins: &BTreeMap<String, Pin>| pins.iter().map(|(name, pin)| (name.clone(), pin.blob())).collect();
+        StagedLeft {
+            results: self.results.iter().map(|(name, pin)| (name.clone(), pin.blob())).collect(),
+            globals: blobs(&self.globals),
+            state: blobs(&self.state),
+            state_read: self.state_read.clone(),
+            next_iterations: self.next_iterations.clone().into_iter().collect(),
+            stop_swarm: self.stop_swarm,
+            metrics: self.metrics.clone(),
+            bytes: self.bytes,
+        }
+    }
+
+    /// What another program left, whose values are in the cache.
+    ///
+    /// # Errors
+    /// One sentence, where one of them is not there any more.
+    pub(crate) async fn take_over(left: StagedLeft, values: &Values) -> Result<Self, String> {
+        let mut staged = Self::default();
+        for (name, blob) in left.results {
+            staged.publish(name, values.find(blob.digest).await?);
+        }
+        for (name, blob) in left.globals {
+            staged.set_global(name, values.find(blob.digest).await?);
+        }
+        for (name, blob) in left.state {
+            staged.set_state(name, values.find(blob.digest).await?);
+        }
+        let StagedLeft { state_read, next_iterations, stop_swarm, metrics, bytes, .. } = left;
+        let next_iterations = next_iterations.into_iter().collect();
+        Ok(Self { state_read, next_iterations, stop_swarm, metrics, bytes, ..staged })
     }
 
     /// Whether a result of that name was published.

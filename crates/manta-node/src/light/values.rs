@@ -65,6 +65,16 @@ impl Values {
         .await
     }
 
+    /// A value that an attempt published while another program served it.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(crate) async fn find(&self, digest: Digest) -> Result<Pin, String> {
+        let lost =
+            || format!("the value {}, which it had published, is not in this node's cache any more", digest.short());
+        self.cache.find(digest).await.ok_or_else(lost)
+    }
+
     /// A descriptor of a blob's content, fetched first where this node lacks it.
     pub(crate) async fn lend(&self, digest: Digest) -> Result<Arc<OwnedFd>, Denied> {
         let pin = self.cache.fetch(digest).await.map_err(|error| unavailable(&error))?;

@@ -43,9 +43,12 @@ impl Bench {
         let launcher = Launcher::spawn(&std::env::current_exe().unwrap(), &["__launcher"]).unwrap();
         let launcher_pid = launcher.pid();
         let (stop, stopped) = oneshot::channel();
-        let agent = tokio::spawn(manta_node::run(settings, manta_node::EngineChoice::Builtin(launcher), async {
-            let _ = stopped.await;
-        }));
+        let agent = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            manta_node::run(settings, manta_node::EngineChoice::Builtin(launcher), &mut None, stopped).await.map(drop)
+        });
         Self { manager, dir, launcher_pid, agent, stop }
     }
 
@@ -98,6 +101,7 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         verdicts: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("containment")),
         on_allowed_probe: OnAllowedProbe::Refuse,
         ephemeral: false,
+        own: None,
     }
 }
 

@@ -66,6 +66,7 @@ pub(crate) fn agent_main(dir: &Path, slots: u32) -> ExitCode {
     let ended = runtime.block_on(manta_node::run(
         settings(dir, slots),
         manta_node::EngineChoice::Builtin(launcher),
+        &mut None,
         std::future::pending(),
     ));
     eprintln!("the agent ended: {ended:?}");

@@ -1,25 +1,48 @@
 //! The agent's side of the launcher: starts it, asks it, and hears from it on a thread of its own.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::sync::oneshot;
 
+use super::part::Parted;
 use super::protocol::{self, Event, MESSAGE_BYTES_MAX, Request};
 use crate::{Exit, HostReport, SandboxError, SandboxSpec, Start, StartError, Template, Warmth};
 
 /// A running launcher process. Dropping it ends every sandbox and waits until the launcher has cleaned up.
 #[derive(Debug)]
 pub struct Launcher {
-    pid: u32,
-    socket: Arc<OwnedFd>,
-    waiting: Arc<Mutex<Waiting>>,
-    reader: Mutex<Option<JoinHandle<()>>>,
+    pub(super) pid: u32,
+    pub(super) socket: Arc<OwnedFd>,
+    pub(super) waiting: Arc<Mutex<Waiting>>,
+    pub(super) reader: Mutex<Option<Reader>>,
+}
+
+/// The thread that hears the launcher; it lets go of the socket when the pipe is closed.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(super) thread: JoinHandle<()>,
+    pub(super) hold: OwnedFd,
+}
+
+impl Reader {
+    /// Waits until the launcher that was told to end is gone.
+    pub(crate) fn join(self) -> std::thread::Result<()> {
+        let Self { thread, hold } = self;
+        let ended = thread.join();
+        // Not before: the thread would leave the launcher as it is.
+        drop(hold);
+        ended
+    }
 }
 
 /// A sandbox that was started.
@@ -42,18 +65,20 @@ struct Asked {
 
 /// Who waits for which event.
 #[derive(Debug, Default)]
-struct Waiting {
-    gone: bool,
-    sandboxes: HashMap<String, Sandbox>,
+pub(super) struct Waiting {
+    pub(super) gone: bool,
+    pub(super) sandboxes: HashMap<String, Sandbox>,
     probes: VecDeque<oneshot::Sender<HostReport>>,
     warmths: VecDeque<oneshot::Sender<Vec<Warmth>>>,
     checks: VecDeque<oneshot::Sender<Result<(), StartError>>>,
+    /// Names of all that was ever to be kept warm.
+    pub(super) templates: BTreeSet<String>,
 }
 
 #[derive(Debug)]
-struct Sandbox {
-    started: Option<oneshot::Sender<Result<Start, StartError>>>,
-    exit: oneshot::Sender<Exit>,
+pub(super) struct Sandbox {
+    pub(super) started: Option<oneshot::Sender<Result<Start, StartError>>>,
+    pub(super) exit: oneshot::Sender<Exit>,
 }
 
 impl Launcher {
@@ -76,17 +101,21 @@ impl Launcher {
         }
         let process = command.spawn().map_err(failed)?;
         let pid = process.id();
-        drop(command); // it holds a copy of the launcher's end of the socket
-        let socket = Arc::new(ours);
-        let waiting = Arc::<Mutex<Waiting>>::default();
-        let reader = std::thread::Builder::new()
-            .name("launcher-events".to_owned())
-            .spawn({
-                let (socket, waiting) = (Arc::clone(&socket), Arc::clone(&waiting));
-                move || read_events(&socket, &waiting, process)
-            })
-            .map_err(failed)?;
-        Ok(Self { pid, socket, waiting, reader: Mutex::new(Some(reader)) })
+        // It holds a copy of the launcher's end of the socket.
+        drop(command);
+        Self::hear(Parted { pid, socket: ours }, Waiting::default()).map_err(failed)
+    }
+
+    /// Hears a launcher on a thread of its own.
+    pub(super) fn hear(parted: Parted, waiting: Waiting) -> io::Result<Self> {
+        let Parted { pid, socket } = parted;
+        let (socket, waiting) = (Arc::new(socket), Arc::new(Mutex::new(waiting)));
+        let (held, hold) = pipe_with(PipeFlags::CLOEXEC)?;
+        let thread = std::thread::Builder::new().name("launcher-events".to_owned()).spawn({
+            let (socket, waiting) = (Arc::clone(&socket), Arc::clone(&waiting));
+            move || read_events(&socket, &held, &waiting, pid)
+        })?;
+        Ok(Self { pid, socket, waiting, reader: Mutex::new(Some(Reader { thread, hold })) })
     }
 
     /// The launcher's process id.
@@ -181,6 +210,7 @@ impl Launcher {
     /// [`SandboxError::LauncherGone`], or a template that no launcher can be told.
     pub fn keep_warm(&self, template: Template) -> Result<(), SandboxError> {
         template.check()?;
+        lock(&self.waiting).templates.insert(template.name.clone());
         self.send(&Request::KeepWarm(Box::new(template)), &[])
     }
 
@@ -212,10 +242,11 @@ impl Launcher {
     }
 
     /// Tells the launcher to end; answers, the first time, with the thread that ends after it.
-    pub(crate) fn hang_up(&self) -> Option<JoinHandle<()>> {
+    pub(crate) fn hang_up(&self) -> Option<Reader> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         // The launcher may have closed its end already.
         let _ = shutdown(&*self.socket, Shutdown::Both);
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()
+        Some(reader)
     }
 
     fn ask_warmth(&self) -> Result<oneshot::Receiver<Vec<Warmth>>, SandboxError> {
@@ -280,20 +311,33 @@ impl Drop for Launcher {
     }
 }
 
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+pub(super) fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Hands events to those who wait until the launcher is gone, then tells them that it is.
-fn read_events(socket: &OwnedFd, waiting: &Mutex<Waiting>, mut process: Child) {
+/// Hands events to those who wait until the launcher is gone, then tells them that it is. What `held` leads from may be closed
+/// before: then the launcher is left as it is.
+fn read_events(socket: &OwnedFd, held: &OwnedFd, waiting: &Mutex<Waiting>, pid: u32) {
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-    while let Ok(Some((event, _fds))) = protocol::receive::<Event>(socket, &mut buffer) {
-        deliver(&mut lock(waiting), event);
+    loop {
+        let mut fds = [PollFd::new(held, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
+        if rustix::io::retry_on_intr(|| poll(&mut fds, None)).is_err() {
+            break;
+        }
+        if !fds[0].revents().is_empty() {
+            return;
+        }
+        match protocol::receive::<Event>(socket, &mut buffer) {
+            Ok(Some((event, _fds))) => deliver(&mut lock(waiting), event),
+            _ => break,
+        }
     }
     // A launcher that broke the protocol must end too. It may have closed its end already.
     let _ = shutdown(socket, Shutdown::Both);
     // It is our child and nobody else waits for it.
-    let _ = process.wait();
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+    }
     let mut waiting = lock(waiting);
     waiting.gone = true;
     waiting.probes.clear();

@@ -8,6 +8,7 @@ mod events;
 mod handle;
 mod identity;
 mod name;
+mod part;
 mod plan;
 mod probe;
 pub(crate) mod protocol;
@@ -19,6 +20,7 @@ mod warm;
 pub use events::launcher_main;
 pub use handle::{Launcher, Running};
 pub(crate) use name::LauncherName;
+pub use part::Parted;
 pub(crate) use probe::trial_spec;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use manta_api::{GlobalView, InputResult};
@@ -21,6 +22,7 @@ use crate::GpuSource;
 use crate::cache::Cache;
 use crate::gpu::Asked;
 use crate::host::Resources;
+use crate::parting::Parting;
 use crate::remote::{BlobSource, RemoteError};
 
 struct Nowhere;
@@ -167,12 +169,15 @@ async fn talk(act: impl FnOnce(Task) + Send + 'static) -> (Ending, Staged, u32) 
     std::fs::create_dir(&state_dir).unwrap();
     let (values, state) = (Values::new(Arc::clone(&cache), false), StateStore::open(&state_dir).unwrap());
     let gpus = Gpus::find(&GpuSource::Off, true).unwrap();
-    let (link, usage, log) =
-        (Link::new(Arc::default()), Usage::default(), AttemptLog::new("at_1".to_owned(), Arc::default(), bounds()));
+    let (link, usage, log) = (
+        Link::new(Arc::default(), Duration::ZERO),
+        Usage::default(),
+        AttemptLog::new("at_1".to_owned(), Arc::default(), bounds()),
+    );
     let started = || {
         starts.fetch_add(1, Ordering::SeqCst);
     };
-    let mut server = Server::new(Grant {
+    let grant = Grant {
         node: &node,
         labels: &labels,
         node_datasets: vec!["digits"],
@@ -191,13 +196,15 @@ async fn talk(act: impl FnOnce(Task) + Send + 'static) -> (Ending, Staged, u32) 
         gpus: (0, 0),
         log: &log,
         started: &started,
-    });
+    };
+    let mut server = Server::new(grant, Said::default());
     let (channel, socket) = Channel::pair().unwrap();
     let task = std::thread::spawn(move || act(Task { socket, requests: 0 }));
-    let ending = server.serve(&channel).await;
+    let busy = Arc::<Parting>::default().begin().await.unwrap();
+    let ending = server.serve(&channel, &busy).await;
     drop(channel);
     task.join().unwrap();
-    let staged = server.into_staged();
+    let staged = server.into_said().staged;
     (ending, staged, starts.load(Ordering::SeqCst))
 }
 
