@@ -338,13 +338,14 @@ async fn start_up(
     }
     let datasets = offered(settings, home, &*engine);
     let (python, light) = (settings.python.clone(), home.part("light"));
+    let common = settings.machine_cache.as_ref().map(|cache| cache.join("light"));
     let (store, named, runtimes) = (settings.images.clone(), settings.image_names.clone(), in_use.runtimes.clone());
     // The host's devices are given to builtin sandboxes alone.
     let source = if engine.runs_containers() { GpuSource::Off } else { settings.gpus.clone() };
     let gpus = blocking(move || Gpus::find(&source, tier.maps_paths()));
     let python = blocking(move || {
         let images = Images::probe(&python, store, named, tier)?;
-        let runtime = runtime::install(&light, images.host().python(), &runtimes)?;
+        let runtime = runtime::install(&light, images.host().python(), &runtimes, common.as_deref())?;
         Ok((images, runtime))
     });
     let audit = open_audit(settings, home);

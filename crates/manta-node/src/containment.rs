@@ -106,7 +106,7 @@ impl Containment {
             engine: engine.describe(),
             tier,
         };
-        let verdicts = settings.verdicts.clone().unwrap_or_else(|| settings.data_dir.join("containment"));
+        let verdicts = settings.machine_cache.as_ref().unwrap_or(&settings.data_dir).join("containment");
         let known = watch::Sender::new(kept(&file(&verdicts, &now, &starts), &now).map(Ok));
         Self { verdicts, suite, now, starts, on_allowed: settings.on_allowed_probe, known }
     }

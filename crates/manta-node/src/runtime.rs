@@ -6,6 +6,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::FlockOperation;
+
 use crate::NodeError;
 
 /// Every file of the runtime: path inside `/manta`, content.
@@ -18,7 +20,12 @@ const ZYGOTE: &[u8] = include_bytes!("zygote.py");
 /// Writes the runtime below a directory, unless it is there already, and answers where it is.
 ///
 /// The bytecode is compiled with unchecked hashes: it holds however the files' times look inside a sandbox.
-pub(crate) fn install(root: &Path, python: &Path, in_use: &BTreeSet<String>) -> Result<PathBuf, NodeError> {
+pub(crate) fn install(
+    root: &Path,
+    python: &Path,
+    in_use: &BTreeSet<String>,
+    common: Option<&Path>,
+) -> Result<PathBuf, NodeError> {
     let done = root.join(version(python));
     let failed = |path: &Path, error: &io::Error| NodeError::Runtime(format!("`{}`: {error}", path.display()));
     remove_others(root, &done, in_use).map_err(|error| failed(root, &error))?;
@@ -26,8 +33,15 @@ pub(crate) fn install(root: &Path, python: &Path, in_use: &BTreeSet<String>) -> 
         return Ok(done);
     }
     let fresh = root.join(format!("new-{}", std::process::id()));
-    write_all(&fresh).map_err(|error| failed(&fresh, &error))?;
-    compile(&fresh, python)?;
+    match common.map(|common| take_from(common, &fresh, python)) {
+        Some(Ok(())) => {}
+        outcome => {
+            if let Some(Err(error)) = outcome {
+                tracing::debug!(%error, "`manta.light` is compiled for this agent alone");
+            }
+            make(&fresh, python)?;
+        }
+    }
     // Once for each version: under this name a later agent takes it for whole.
     let synced = fs::File::open(&fresh).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
     synced.map_err(|error| failed(&fresh, &error))?;
@@ -35,6 +49,41 @@ pub(crate) fn install(root: &Path, python: &Path, in_use: &BTreeSet<String>) -> 
         Ok(()) => Ok(done),
         Err(error) => Err(failed(&done, &error)),
     }
+}
+
+/// Copies what the first agent of this machine has made; others wait for it meanwhile.
+fn take_from(common: &Path, fresh: &Path, python: &Path) -> Result<(), NodeError> {
+    let failed = |error: io::Error| NodeError::Runtime(format!("`{}`: {error}", common.display()));
+    DirBuilder::new().recursive(true).mode(0o700).create(common).map_err(failed)?;
+    let lock = fs::File::create(common.join("lock")).map_err(failed)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    let made = common.join(version(python));
+    if !made.is_dir() {
+        let new = common.join("new");
+        make(&new, python)?;
+        rustix::fs::syncfs(&lock).map_err(|error| failed(error.into()))?;
+        fs::rename(new, &made).map_err(failed)?;
+    }
+    copy(&made, fresh).map_err(failed)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+fn make(root: &Path, python: &Path) -> Result<(), NodeError> {
+    write_all(root).map_err(|error| NodeError::Runtime(format!("`{}`: {error}", root.display())))?;
+    compile(root, python)
 }
 
 /// Removes what agents of other versions wrote, and what one that was killed left unfinished: only one agent at a time has the
@@ -99,7 +148,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let python = Path::new("/usr/bin/env").with_file_name("python3");
         let python = if python.exists() { python } else { PathBuf::from("python3") };
-        let first = install(dir.path(), &python, &BTreeSet::new()).unwrap();
+        let first = install(dir.path(), &python, &BTreeSet::new(), None).unwrap();
         for file in ["boot.py", "manta/__init__.py", "manta/light/__init__.py"] {
             assert!(first.join(file).is_file(), "{file}");
         }
@@ -108,8 +157,24 @@ mod tests {
         for left in ["new-1/manta", "0123456789abcdef"] {
             fs::create_dir_all(dir.path().join(left)).unwrap();
         }
-        assert_eq!(install(dir.path(), &python, &BTreeSet::new()).unwrap(), first);
+        assert_eq!(install(dir.path(), &python, &BTreeSet::new(), None).unwrap(), first);
         assert!(first.join("mark").exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "what others left is gone");
+    }
+
+    #[test]
+    fn agents_of_one_machine_compile_it_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (common, python) = (dir.path().join("common"), Path::new("python3"));
+        let mut seen = Vec::new();
+        for agent in ["a", "b"] {
+            let root = dir.path().join(agent);
+            fs::create_dir(&root).unwrap();
+            let light = install(&root, python, &BTreeSet::new(), Some(&common)).unwrap();
+            assert!(light.join("manta/light/__pycache__").is_dir());
+            seen.push(light.join("mark").exists());
+            fs::write(common.join(version(python)).join("mark"), b"").unwrap();
+        }
+        assert_eq!(seen, [false, true], "the second one copies what the first one made");
     }
 }

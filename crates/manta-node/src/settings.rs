@@ -78,8 +78,9 @@ pub struct Settings {
     pub isolation_min: Tier,
     /// Bytes of blobs, bundles and layers of packages kept on disk; beyond, the least recently used go, but for what is in use.
     pub cache_bytes_max: u64,
-    /// Where verdicts on this host's containment are kept; none: in `data_dir`.
-    pub verdicts: Option<PathBuf>,
+    /// Where what is the same for all agents of this machine is kept, verdicts on its containment and `manta.light` as its
+    /// interpreter reads it; none: in `data_dir`, for this one alone.
+    pub machine_cache: Option<PathBuf>,
     /// What happens where a probe of containment is allowed, or none can be made.
     pub on_allowed_probe: OnAllowedProbe,
     /// What bounds every attempt here.

@@ -216,9 +216,9 @@ fn node_plan(folders: &Folders, program: &Path, python: &Path, node: &NodePlan) 
     option("--python", python.into());
     option("--isolation-min", "reduced".into());
     option("--shared", folders.shared().into());
-    // The machine is the same from run to run, and for every node of this one: it is probed once.
+    // The machine is the same from run to run, and for every node of this one: it is looked at once.
     if let Some(cache) = crate::home::cache() {
-        option("--verdicts", cache.join("containment").into());
+        option("--machine-cache", cache.into());
     }
     for (name, path) in &node.datasets {
         let mut pair = OsString::from(format!("{name}="));

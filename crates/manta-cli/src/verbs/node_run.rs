@@ -122,9 +122,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     log: LogArgs,
 
-    /// Where verdicts on this machine's containment are kept [default: in the data directory].
+    /// Where what is the same for all agents of this machine is kept [default: in the data directory].
     #[arg(long, hide = true)]
-    verdicts: Option<PathBuf>,
+    machine_cache: Option<PathBuf>,
 
     /// Remove the data directory at the end.
     #[arg(long, hide = true)]
@@ -321,7 +321,7 @@ fn settings(args: &Args, membership: Membership) -> Result<Settings, Failure> {
         installer: crate::dependencies::installer()?,
         image_names: image_names(&args.image)?,
         isolation_min: tier(&args.isolation_min),
-        verdicts: args.verdicts.as_deref().map(absolute).transpose()?,
+        machine_cache: args.machine_cache.as_deref().map(absolute).transpose()?,
         on_allowed_probe: match args.on_allowed_probe.as_str() {
             "warn" => OnAllowedProbe::Warn,
             _ => OnAllowedProbe::Refuse,

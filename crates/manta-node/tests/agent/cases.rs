@@ -79,14 +79,14 @@ self.metrics.log({'loss': 0.25})",
 }
 
 async fn refuses_uncontained() {
-    let verdicts = tempfile::tempdir().unwrap();
-    let keep_there = |settings: &mut Settings| settings.verdicts = Some(verdicts.path().to_owned());
+    let machine = tempfile::tempdir().unwrap();
+    let keep_there = |settings: &mut Settings| settings.machine_cache = Some(machine.path().to_owned());
     let mut bench = Bench::with(1, keep_there);
     bench.door().await.noted("containment holds: all ").await;
     bench.stop().await;
 
     // The next agent takes the verdict that this one kept; in the meantime a probe was allowed.
-    let entries = std::fs::read_dir(verdicts.path()).unwrap().flatten().map(|entry| entry.path());
+    let entries = std::fs::read_dir(machine.path().join("containment")).unwrap().flatten().map(|entry| entry.path());
     let kept = entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
     let mut checked: serde_json::Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
     let finding =

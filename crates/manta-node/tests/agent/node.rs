@@ -98,7 +98,7 @@ pub(crate) fn settings(dir: &Path, slots: u32) -> Settings {
         warm: Warm::Off,
         cache_bytes_max: 1 << 30,
         // One run of the suite serves all tests.
-        verdicts: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("containment")),
+        machine_cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine")),
         on_allowed_probe: OnAllowedProbe::Refuse,
         ephemeral: false,
         own: None,

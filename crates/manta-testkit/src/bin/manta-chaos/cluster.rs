@@ -235,7 +235,7 @@ impl Cluster {
                 command.arg("--data-dir").arg(self.home(number));
                 if launch.token_file.is_none() {
                     // Found once for all clusters: whether containment holds is not what is tried here.
-                    command.arg("--verdicts").arg(self.site.binary().with_file_name("verdicts"));
+                    command.arg("--machine-cache").arg(self.site.binary().with_file_name("machine"));
                 }
                 command.args(&launch.arguments);
             }
