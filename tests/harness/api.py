@@ -72,8 +72,12 @@ class Api:
     def _ask(self, method, path):
         request = urllib.request.Request(self._base + path, method=method)
         request.add_header("Authorization", f"Bearer {self._token}")
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.read()
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+            raise
 
 
 def of_kind(events, kind):
