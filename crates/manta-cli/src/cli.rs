@@ -25,6 +25,10 @@ pub(crate) struct Cli {
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 
+    /// Say on standard error what is done: each request with its answer; twice, all that the program notes.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -189,6 +193,11 @@ pub(crate) enum NodeVerb {
 }
 
 impl Cli {
+    /// Whether the command keeps a log of its own, in a form of its own.
+    pub(crate) fn keeps_log(&self) -> bool {
+        matches!(self.verb, Verb::Manager(ManagerVerb::Run(_)) | Verb::Node(NodeVerb::Run(_) | NodeVerb::Join(_)))
+    }
+
     /// Whether answers are for people or for programs.
     pub(crate) fn form(&self) -> Form {
         if self.json { Form::Json } else { Form::Text }

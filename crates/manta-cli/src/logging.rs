@@ -1,6 +1,8 @@
 //! The log of a manager or an agent, on standard error: lines for people, or one JSON object a line for programs.
 mod json;
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -16,6 +18,26 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// How often `-v` was given.
+static VERBOSE: AtomicU8 = AtomicU8::new(0);
+
+/// Notes how often `-v` was given; a command that keeps no log begins one for it, on standard error.
+pub(crate) fn be_verbose(times: u8, keeps_log: bool) {
+    VERBOSE.store(times, Ordering::Relaxed);
+    if times > 0 && !keeps_log {
+        LogArgs { log_format: LogFormat::Text }.start("warn", None);
+    }
+}
+
+/// What is logged where nothing else says so: more than usual with `-v`.
+fn level(usual: &str) -> String {
+    match VERBOSE.load(Ordering::Relaxed) {
+        0 => usual.to_owned(),
+        1 => format!("{usual},manta=debug,manta_client=debug,manta_node=debug,manta_manager=debug"),
+        _ => "debug,manta=trace,manta_client=trace,manta_node=trace,manta_manager=trace".to_owned(),
+    }
+}
+
 /// Options of whatever keeps a log.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogArgs {
@@ -27,7 +49,7 @@ pub(crate) struct LogArgs {
 impl LogArgs {
     /// Starts logging at a level, or as MANTA_LOG says; of a node, every JSON object names it.
     pub(crate) fn start(&self, level: &str, node: Option<&str>) {
-        let filter = EnvFilter::try_from_env("MANTA_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+        let filter = EnvFilter::try_from_env("MANTA_LOG").unwrap_or_else(|_| EnvFilter::new(self::level(level)));
         let registry = tracing_subscriber::registry().with(filter);
         // Only a test in the same process could have started one before.
         let _ = match self.log_format {

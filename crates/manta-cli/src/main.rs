@@ -78,6 +78,7 @@ fn main() -> ExitCode {
     if cli.quiet {
         out::be_quiet();
     }
+    logging::be_verbose(cli.verbose, cli.keeps_log());
     let form = cli.form();
     match verbs::dispatch(cli) {
         Ok(code) => code,

@@ -220,7 +220,12 @@ impl Client {
         if let Some(token) = &self.shared.authorization {
             request.headers_mut().insert(AUTHORIZATION, token.clone());
         }
-        let answer = self.shared.http.request(request).await.map_err(|error| self.unreachable(innermost(&error)))?;
+        let (method, uri, begun) = (request.method().clone(), request.uri().clone(), tokio::time::Instant::now());
+        let sent = self.shared.http.request(request).await;
+        let answered = sent.as_ref().map_or_else(ToString::to_string, |answer| answer.status().to_string());
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(%method, %uri, answered, elapsed_ms, "asked the manager");
+        let answer = sent.map_err(|error| self.unreachable(innermost(&error)))?;
         if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(answer).await) }
     }
 
