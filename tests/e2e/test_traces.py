@@ -145,3 +145,38 @@ def test_an_endpoint_that_is_none_is_refused_at_the_start(manta):
         "manager", "run", "--data-dir", manta.root / "m", environment={"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}
     )
     assert ended.code == 2 and "OTEL_EXPORTER_OTLP_ENDPOINT" in ended.err, ended.text
+
+
+def test_a_trace_that_others_began_goes_on_to_the_task(manta, collector):
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    manta.file(
+        "modules/traced.py",
+        """
+        import os
+
+        def main():
+            print("traced", os.environ.get("TRACEPARENT"))
+        """,
+    )
+    swarm = manta.swarm(
+        CHAIN.replace("modules/ok.py", "modules/traced.py").replace("self.collect(self.ok())", "self.ok()")
+    )
+    cluster = start(manta, collector, "node-1")
+    environment = cluster.as_user | {"TRACEPARENT": f"00-{trace}-{span}-01"}
+    deployed = manta("deploy", swarm, "--json", environment=environment)
+    assert deployed.code == 0, deployed.text
+    name = deployed.documents()[-1]["swarm"]["id"]
+    cluster.wait_for(name, "succeeded")
+    wait_until(20, lambda: None if collector.spans(name) else "no trace came")
+    spans = collector.spans(name)
+    assert {one["traceId"] for one in spans} == {trace}
+    (root,) = (one for one in spans if one["name"].startswith("swarm"))
+    assert root["parentSpanId"] == span
+    (attempt,) = (one for one in spans if one["name"].startswith("attempt"))
+    told = f"traced 00-{trace}-{attempt['spanId']}-01"
+    wait_until(
+        10, lambda: None if told in [line["text"] for line in cluster.api.logs(name)] else cluster.api.logs(name)
+    )
+
+    ignored = manta("deploy", swarm, environment=cluster.as_user | {"TRACEPARENT": "none"})
+    assert ignored.code == 0 and "TRACEPARENT is ignored" in ignored.err, ignored.text

@@ -28,6 +28,9 @@ pub struct SwarmSubmission {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub globals: BTreeMap<String, Blob>,
+    /// The span of whoever submits it, as W3C Trace Context's `traceparent`; its own are put under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// The modules that tasks point at.
     pub modules: Vec<ModuleRef>,
     /// The graph, predecessors before successors.

@@ -55,8 +55,16 @@ pub(crate) async fn pack_swarm(traced: &Traced) -> Result<Packed, Failure> {
         values.insert(global.name, blob);
     }
     let tasks = tasks.into_iter().map(Into::into).collect();
-    let submission =
-        SwarmSubmission { name, max_iteration, priority: 0, attempts_max: None, globals: values, modules: refs, tasks };
+    let submission = SwarmSubmission {
+        name,
+        max_iteration,
+        priority: 0,
+        attempts_max: None,
+        traceparent: trace_parent(),
+        globals: values,
+        modules: refs,
+        tasks,
+    };
     if let Err(error) = submission.check() {
         return Err(Failure::new(ErrorCode::InvalidSwarm, error.to_string()));
     }
@@ -136,4 +144,16 @@ async fn send(client: &Client, sources: &BTreeMap<Digest, (u64, Source)>, digest
         }
     }
     Ok(())
+}
+
+/// The span under which this program was started, as programs that trace tell it to those that they start.
+fn trace_parent() -> Option<String> {
+    let told = crate::connection::variable("TRACEPARENT")?;
+    match told.parse::<manta_types::TraceParent>() {
+        Ok(parent) => Some(parent.to_string()),
+        Err(error) => {
+            crate::out::say(&format!("TRACEPARENT is ignored: {error}"));
+            None
+        }
+    }
 }

@@ -118,6 +118,7 @@ pub(crate) async fn look_for(app: &App, module: ModuleRef) -> Result<(), Problem
         max_iteration: None,
         priority: 0,
         attempts_max: None,
+        traceparent: None,
         globals: BTreeMap::new(),
         modules: vec![module],
         tasks: Vec::new(),

@@ -31,6 +31,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long what is being sent may still take when the manager is to stop.
 const LAST_WITHIN: Duration = Duration::from_millis(1000);
 
+pub(crate) use self::spans::span_of;
+
 /// Sends the traces of swarms as they end.
 pub(crate) struct Traces {
     pub(crate) collector: Collector,

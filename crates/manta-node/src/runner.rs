@@ -124,6 +124,8 @@ impl<'a> View<'a> {
             ("MANTA_CODE", &code),
         ];
         let mut fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        // What a library of tracing looks for; the task has no network to send anything by.
+        fixed.extend(order.trace_parent.map(|parent| ("TRACEPARENT".to_owned(), parent.to_string())));
         fixed.extend(self.told(order));
         let gpus = self.gpus.iter().flat_map(|access| &access.env);
         let free = gpus.chain(asked).filter(|(name, _)| fixed.iter().all(|(taken, _)| taken != name)).cloned();

@@ -39,6 +39,7 @@ pub mod runtime;
 pub mod spec;
 pub mod state;
 pub mod time;
+pub mod trace;
 pub mod usage;
 
 pub use checkpoint::{CarriedGlobal, CarriedOutcome, CarriedPin, CarriedRun, CarriedSlot, Checkpoint, FixedChoice};
@@ -60,4 +61,5 @@ pub use state::{
     TaskRunState,
 };
 pub use time::Timestamp;
+pub use trace::{NoTraceParent, TraceParent};
 pub use usage::{Allowance, AttemptLimit, LimitReached, Usage};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Blob, Digest, NodeName, PythonRange, Runtime};
+use crate::{Blob, Digest, NodeName, PythonRange, Runtime, TraceParent};
 
 /// Position of a task in [`SwarmSpec::tasks`].
 pub type TaskIndex = usize;
@@ -174,6 +174,8 @@ pub struct SwarmSpec {
     pub tasks: Vec<TaskSpec>,
     /// Values that exist before the first iteration.
     pub globals: BTreeMap<String, Blob>,
+    /// The span of whoever submitted it, under which its own are put.
+    pub trace_parent: Option<TraceParent>,
 }
 
 impl SwarmSpec {

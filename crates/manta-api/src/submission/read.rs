@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use manta_types::name::nearest;
 use manta_types::{
-    FailurePolicy, Method, NodeLimit, NodeName, OnDisconnect, OnFailure, PythonRange, Quorum, Resources, RuntimeError,
-    SwarmSpec, TaskSpec, limits,
+    FailurePolicy, Method, NoTraceParent, NodeLimit, NodeName, OnDisconnect, OnFailure, PythonRange, Quorum, Resources,
+    RuntimeError, SwarmSpec, TaskSpec, limits,
 };
 
 use super::{Amount, ModuleRef, SwarmSubmission, TaskSubmission};
@@ -38,6 +38,8 @@ impl SwarmSubmission {
         let here = |problem| self.refused(problem);
         let iterations_max = self.max_iteration.map(iterations).transpose().map_err(here)?;
         let attempts_max = self.attempts_max.map(|count| positive("attempts_max", count)).transpose().map_err(here)?;
+        let trace_parent = self.traceparent.as_deref().map(str::parse).transpose();
+        let trace_parent = trace_parent.map_err(|error: NoTraceParent| here(error.to_string()))?;
         let mut tasks = Vec::with_capacity(self.tasks.len());
         for (index, task) in self.tasks.iter().enumerate() {
             tasks.push(task.spec(index, &self.modules).map_err(|problem| task.refused(problem))?);
@@ -49,6 +51,7 @@ impl SwarmSubmission {
             attempts_max,
             tasks,
             globals: self.globals.clone(),
+            trace_parent,
         })
     }
 

@@ -71,6 +71,7 @@ pub fn any(mut task: TaskSpec) -> TaskSpec {
 
 pub fn swarm(tasks: Vec<TaskSpec>) -> SwarmSpec {
     SwarmSpec {
+        trace_parent: None,
         name: "test".to_owned(),
         iterations_max: None,
         priority: 0,

@@ -313,6 +313,7 @@ pub(crate) fn offer_to_wire(offer: &Offer) -> wire::Offer {
         timeout_ms: task.policy.timeout.map_or(0, ms),
         stop_after_ms,
         state_of: offer.state_of.to_string(),
+        traceparent: crate::traces::span_of(&offer.spec, offer.swarm, offer.attempt).unwrap_or_default(),
     }
 }
 

@@ -112,6 +112,12 @@ impl Spans {
         }
     }
 
+    /// The trace of whoever submitted the swarm, else one of its own.
+    fn trace(&self) -> String {
+        let own = || self.swarm.uuid().simple().to_string();
+        self.spec.trace_parent.map_or_else(own, |parent| format!("{:032x}", parent.trace()))
+    }
+
     fn begin(
         &mut self,
         of: Of,
@@ -173,9 +179,10 @@ impl Spans {
     fn end(&mut self, of: &Of, at: u64, end: End) {
         let Some(Open { name, parent, start_ms, attributes: begun }) = self.open.remove(of) else { return };
         let (code, message) = end.error.map_or((1, String::new()), |message| (2, message));
-        let parent = parent.map(|parent| span_id(self.swarm, &parent)).unwrap_or_default();
+        let own = parent.map(|parent| span_id(self.swarm, &parent));
+        let parent = own.or_else(|| Some(format!("{:016x}", self.spec.trace_parent?.span()))).unwrap_or_default();
         self.ended.push(json!({
-            "traceId": self.swarm.uuid().simple().to_string(),
+            "traceId": self.trace(),
             "spanId": span_id(self.swarm, of),
             "parentSpanId": parent,
             "name": name,
@@ -186,6 +193,12 @@ impl Spans {
             "status": {"code": code, "message": message},
         }));
     }
+}
+
+/// The span of an attempt for its task, of a swarm that is part of a trace that others began: as `traceparent`.
+pub(crate) fn span_of(spec: &SwarmSpec, swarm: SwarmId, attempt: AttemptId) -> Option<String> {
+    let span = u64::from_str_radix(&span_id(swarm, &Of::Attempt(attempt)), 16).ok()?;
+    Some(spec.trace_parent?.with_span(span).to_string())
 }
 
 /// Attributes in the form of OTLP.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use manta_api::node::{Allowance, Limits, Offer};
 use manta_types::name::{check_component, check_name};
-use manta_types::{AttemptId, Digest, ReplayId, SwarmId};
+use manta_types::{AttemptId, Digest, NoTraceParent, ReplayId, SwarmId, TraceParent};
 use serde::{Deserialize, Serialize};
 
 use crate::desk::Attempt;
@@ -39,6 +39,8 @@ pub(crate) struct Order {
     pub(crate) timeout: Option<Duration>,
     /// How long it goes on without the manager; for ever where nothing is given.
     pub(crate) stop_after: Option<Duration>,
+    /// Its span, for a task that traces what it does; nothing where it is part of no trace.
+    pub(crate) trace_parent: Option<TraceParent>,
 }
 
 impl Order {
@@ -79,6 +81,11 @@ impl Order {
             },
             timeout: span(offer.timeout_ms),
             stop_after: span(offer.stop_after_ms),
+            trace_parent: Some(offer.traceparent.as_str())
+                .filter(|text| !text.is_empty())
+                .map(str::parse)
+                .transpose()
+                .map_err(|error: NoTraceParent| words(&error))?,
         })
     }
 

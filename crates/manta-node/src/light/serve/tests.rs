@@ -101,6 +101,7 @@ fn bounds() -> Bounds {
 
 fn order() -> Order {
     Order {
+        trace_parent: None,
         attempt: AttemptId::from_uuid(uuid::Uuid::from_u128(1)),
         replay: None,
         epoch: 1,
