@@ -111,6 +111,9 @@ pub struct AgentStatus {
     pub is_connected: bool,
     /// How good the connection is, in [0, 1].
     pub link_quality: f64,
+    /// Why it has no session, where that is known.
+    #[serde(default)]
+    pub problem: Option<String>,
     /// Attempts that run, and that wait here.
     pub running: u32,
     /// See `running`.

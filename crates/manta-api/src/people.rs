@@ -102,6 +102,9 @@ pub struct WhoView {
     pub token: Option<String>,
     /// From when on the token counts no more; absent where it does not expire.
     pub expires_ms: Option<u64>,
+    /// The manager's release; empty from one that does not tell.
+    #[serde(default)]
+    pub manager_version: String,
 }
 
 /// A record of the audit log.

@@ -227,6 +227,9 @@ pub struct GlobalView {
 /// How the note begins that says why a node's identity is doubted.
 pub const NOT_BELIEVED: &str = "not to be believed";
 
+/// How the note begins that says why a node's release is not served.
+pub const TURNED_AWAY: &str = "turned away";
+
 /// A node, as shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NodeView {
@@ -255,6 +258,9 @@ pub struct NodeView {
     /// What runs its tasks: `builtin`, `docker`, `podman`; empty if the node did not tell.
     #[serde(default)]
     pub engine: String,
+    /// The agent's release; empty if the node did not tell.
+    #[serde(default)]
+    pub agent_version: String,
     /// What its host cannot enforce.
     pub notes: Vec<String>,
     /// Seconds since it was heard; absent if not since the manager started.

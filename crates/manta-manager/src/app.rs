@@ -18,6 +18,8 @@ use crate::oidc::Issuer;
 use crate::orchestrator::Handle;
 use crate::people::People;
 use crate::quotas::Quotas;
+use crate::ready::Readiness;
+use crate::refusals::Refusals;
 use crate::replays::Replays;
 use crate::space::Space;
 use crate::supervisor::Supervisor;
@@ -42,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) store: Owned<Box<dyn StateStore>>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) links: Links,
+    pub(crate) refusals: Refusals,
+    pub(crate) readiness: Readiness,
     pub(crate) logs: Logs,
     pub(crate) replays: Arc<Replays>,
     pub(crate) distributions: Distributions,

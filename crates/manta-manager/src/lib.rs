@@ -27,6 +27,7 @@ mod people;
 mod quotas;
 mod reach;
 mod ready;
+mod refusals;
 mod replays;
 mod run;
 #[cfg(test)]

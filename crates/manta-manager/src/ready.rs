@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use manta_api::Obstacle;
 use manta_store::StateStore;
+use tokio::time::Instant;
 
 use crate::ManagerError;
 use crate::orchestrator::Handle;
@@ -14,8 +15,34 @@ use crate::threads::Owned;
 /// How long a part may take to answer before it counts as stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
+/// For how long an answer holds: however often it is asked, the engine and the store are asked once.
+const HOLDS_FOR: Duration = Duration::from_secs(1);
+
+/// What was found last, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Readiness(tokio::sync::Mutex<Option<(Instant, Vec<Obstacle>)>>);
+
+impl Readiness {
+    /// What stood in the way at most a second ago, found out now where nobody did since. Those who ask at once share an answer.
+    pub(crate) async fn obstacles(
+        &self,
+        engines: &[Handle],
+        damaged: usize,
+        store: &Owned<Box<dyn StateStore>>,
+        space: &Space,
+    ) -> Vec<Obstacle> {
+        let mut last = self.0.lock().await;
+        if let Some((_, found)) = last.as_ref().filter(|(at, _)| at.elapsed() < HOLDS_FOR) {
+            return found.clone();
+        }
+        let found = obstacles(engines, damaged, store, space).await;
+        *last = Some((Instant::now(), found.clone()));
+        found
+    }
+}
+
 /// What stands in the way now; nothing where the manager is ready. Of several engines that are stuck, one is told.
-pub(crate) async fn obstacles(
+async fn obstacles(
     engines: &[Handle],
     damaged: usize,
     store: &Owned<Box<dyn StateStore>>,
@@ -91,10 +118,18 @@ mod tests {
         });
         while names(&handle, &store, &space).await != ["engine", "store"] {}
 
+        let readiness = Readiness::default();
+        let found = readiness.obstacles(std::slice::from_ref(&handle), 0, &store, &space).await;
+        assert_eq!(found.len(), 2);
         release.send(()).unwrap();
         assert!(holding.await.unwrap().unwrap());
         changed.await.unwrap().unwrap();
         assert!(names(&handle, &store, &space).await.is_empty());
+        assert_eq!(
+            readiness.obstacles(std::slice::from_ref(&handle), 0, &store, &space).await,
+            found,
+            "it is not asked again within the second"
+        );
         stop.cancel();
         serving.await.unwrap().unwrap();
     }

@@ -207,6 +207,7 @@ pub(crate) fn node(view: &View<'_>, node: &Node) -> NodeView {
         gpus: known.into_iter().flat_map(|known| &known.profile.gpus).map(gpu).collect(),
         tier: known.map(|known| known.profile.tier.clone()).unwrap_or_default(),
         engine: known.map(|known| known.profile.engine.clone()).unwrap_or_default(),
+        agent_version: known.map(|known| known.profile.agent_version.clone()).unwrap_or_default(),
         notes: known.map(|known| known.profile.notes.clone()).unwrap_or_default(),
         heard_s: node.silent_for(view.now.monotonic).map(|silent| silent.as_secs_f64()),
     }

@@ -165,6 +165,7 @@ async fn answer(request: ControlRequest, attempts: &Attempts, manager: &str) -> 
                 manager: manager.to_owned(),
                 is_connected: node.link.is_connected(),
                 link_quality: node.link.quality(),
+                problem: node.link.problem(),
                 running: whole(running),
                 queued: whole(queued),
                 notes: attempts.notes(),

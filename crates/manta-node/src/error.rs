@@ -198,9 +198,6 @@ impl NodeError {
                 Some(format!("chmod 600 '{0}'; or remove '{0}' and join again", path.display()))
             }
             Self::Refused { code: ErrorCode::Conflict, .. } => Some("give this node another name".to_owned()),
-            Self::Refused { code: ErrorCode::VersionMismatch, .. } => {
-                Some("upgrade the manager first, then its nodes".to_owned())
-            }
             _ => None,
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct Link {
     /// When the manager was heard last.
     heard: Mutex<Instant>,
     cut_since: watch::Sender<Option<Instant>>,
+    /// Why there is no session.
+    problem: Mutex<Option<String>>,
     throughput: Arc<Throughput>,
 }
 
@@ -70,8 +72,19 @@ impl Link {
             beats: Mutex::default(),
             heard: Mutex::new(Instant::now()),
             cut_since: watch::Sender::new(Some(Instant::now().checked_sub(cut_for).unwrap_or_else(Instant::now))),
+            problem: Mutex::default(),
             throughput,
         }
+    }
+
+    /// Notes why there is no session; nothing more once there is one.
+    pub(crate) fn fails(&self, why: &str) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    /// Why there is no session, where there is none.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes a heartbeat on its way; counts rise within a session.
@@ -103,6 +116,7 @@ impl Link {
     /// Notes that a session began.
     pub(crate) fn connected(&self) {
         self.heard();
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.cut_since.send_replace(None);
     }
 

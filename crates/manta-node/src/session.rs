@@ -69,6 +69,8 @@ enum End {
     Refused(NodeError),
     /// It broke off, or could not be made.
     Cut { why: String, was_connected: bool },
+    /// The manager does not serve this release, until one of the two is upgraded.
+    Mismatch { why: String },
 }
 
 impl Session {
@@ -83,6 +85,7 @@ impl Session {
 
     async fn dial_on(self, stop: CancellationToken) -> Result<(), NodeError> {
         let (mut dials, mut wait) = (0u64, REDIAL_FIRST);
+        let mut mismatch = None;
         let mut greetings = 0u64;
         loop {
             greetings += 1;
@@ -97,9 +100,21 @@ impl Session {
                     if was_connected {
                         (dials, wait) = (0, REDIAL_FIRST);
                     }
+                    mismatch = None;
+                    why
+                }
+                End::Mismatch { why } => {
+                    if mismatch.as_ref() != Some(&why) {
+                        let manager = self.manager.to_string();
+                        tracing::error!(manager, "{why}; it is dialled until it takes this node in");
+                        mismatch = Some(why.clone());
+                    }
+                    // It was said.
+                    dials = dials.max(1);
                     why
                 }
             };
+            self.node.link.fails(&why);
             dials += 1;
             let next = jittered(wait);
             wait = (wait * 2).min(REDIAL_MAX);
@@ -292,7 +307,8 @@ impl Session {
             Code::Unauthenticated => ErrorCode::Unauthorized,
             Code::PermissionDenied => ErrorCode::Forbidden,
             Code::AlreadyExists => ErrorCode::Conflict,
-            Code::FailedPrecondition => ErrorCode::VersionMismatch,
+            // An upgrade of either ends it.
+            Code::FailedPrecondition => return End::Mismatch { why: status.message().to_owned() },
             Code::InvalidArgument => ErrorCode::BadRequest,
             // It was welcome, and is cut off: coming back at once would only end the same way.
             Code::Aborted => return cut(status.message(), false),

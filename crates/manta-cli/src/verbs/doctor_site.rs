@@ -6,11 +6,12 @@ use manta_api::control::{AgentStatus, ControlAnswer, ControlRequest};
 use manta_api::version::PRODUCT;
 use manta_api::{ErrorCode, SignInView};
 use manta_client::Client;
+use semver::Version;
 use serde_json::{Value, json};
 
 use crate::connection::ConnectionArgs;
 use crate::report::Failure;
-use crate::text::{bytes, one_line};
+use crate::text::{bytes, count, one_line};
 
 /// Free bytes below which a disk is a problem, and below which it is worth a word.
 const FREE_BYTES_MIN: u64 = 256 << 20;
@@ -81,11 +82,12 @@ async fn agent(dir: &Path) -> Check {
     let name = "agent";
     match manta_node::ask(dir, &ControlRequest::Status).await {
         Ok(ControlAnswer::Status(status)) => {
-            let AgentStatus { node, agent_version, manager, is_connected, link_quality, .. } = status;
+            let AgentStatus { node, agent_version, manager, is_connected, link_quality, problem, .. } = status;
             let link = if is_connected {
                 format!("connected to {manager}, link {link_quality:.2}")
             } else {
-                format!("not connected to {manager}")
+                let why = problem.map(|why| format!(": {why}")).unwrap_or_default();
+                format!("not connected to {manager}{why}")
             };
             let (state, fix) = match (is_connected, agent_version == PRODUCT) {
                 (false, _) => {
@@ -93,7 +95,7 @@ async fn agent(dir: &Path) -> Check {
                     (State::Bad(ErrorCode::Unreachable), Some(fix.to_owned()))
                 }
                 (true, false) => {
-                    let fix = format!("start the agent again: it runs {agent_version}, and {PRODUCT} is installed");
+                    let fix = format!("let it run what is installed ({PRODUCT}): manta node upgrade");
                     (State::Doubtful, Some(fix))
                 }
                 (true, true) => (State::Good, None),
@@ -131,7 +133,7 @@ async fn manager(client: &Client) -> Vec<Check> {
     let clock = told
         .and_then(|text| jiff::fmt::rfc2822::parse(&text).ok())
         .map(|zoned| clock(zoned.timestamp().into(), before, after));
-    [reached].into_iter().chain(clock).chain(sign_in).collect()
+    [reached].into_iter().chain(clock).chain(versions(client).await).chain(sign_in).collect()
 }
 
 /// Whether people can sign in, where the manager trusts an issuer.
@@ -145,6 +147,60 @@ async fn sign_in(client: &Client) -> Option<Check> {
             Check { name, state: State::Doubtful, found: one_line(&found, 240), fix: Some(fix.to_owned()) }
         }
     })
+}
+
+/// Compares the releases of this program, the manager and its nodes, where the manager tells.
+async fn versions(client: &Client) -> Option<Check> {
+    // Without a token there is nothing to compare, and what needs one says so.
+    let who = client.whoami().await.ok()?;
+    let nodes = client.nodes().await.unwrap_or_default();
+    let nodes =
+        nodes.into_iter().map(|node| (node.name, node.agent_version)).filter(|(_, version)| !version.is_empty());
+    Some(releases(PRODUCT, &who.manager_version, &nodes.collect::<Vec<_>>()))
+}
+
+/// Says who is behind, and what is to be upgraded first: the manager, then its nodes, then who asks.
+fn releases(own: &str, manager: &str, nodes: &[(String, String)]) -> Check {
+    let name = "versions";
+    let newer = |one: &str, other: &str| match (one.parse::<Version>(), other.parse::<Version>()) {
+        (Ok(one), Ok(other)) => one > other,
+        _ => false,
+    };
+    let named = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
+        let found = nodes.iter().filter(|(_, version)| wanted(version));
+        found.map(|(name, version)| format!("{name} ({version})")).collect()
+    };
+    let (ahead, behind) = (named(&|version| newer(version, manager)), named(&|version| newer(manager, version)));
+    let doubtful = |found: String, fix: String| Check { name, state: State::Doubtful, found, fix: Some(fix) };
+    if !ahead.is_empty() {
+        let found = format!("the manager ({manager}) is behind its nodes: {}", some_of(&ahead));
+        return doubtful(
+            found,
+            "upgrade the manager: it serves nodes of its own release and the one before".to_owned(),
+        );
+    }
+    if newer(own, manager) {
+        let found = format!("the manager ({manager}) is behind this program ({own})");
+        return doubtful(found, "upgrade the manager first, then its nodes".to_owned());
+    }
+    if !behind.is_empty() {
+        let found = format!("nodes are behind the manager ({manager}): {}", some_of(&behind));
+        return doubtful(found, "put the new release on each, and there: manta node upgrade".to_owned());
+    }
+    if newer(manager, own) {
+        let found = format!("this program ({own}) is behind the manager ({manager})");
+        return doubtful(found, format!("install manta {manager} here"));
+    }
+    let found = format!("this program, the manager and {} are of {own}", count(nodes.len(), "node"));
+    Check { name, state: State::Good, found, fix: None }
+}
+
+/// The first few of them.
+fn some_of(names: &[String]) -> String {
+    match names.split_at_checked(5) {
+        Some((first, rest)) if !rest.is_empty() => format!("{} and {} more", first.join(", "), rest.len()),
+        _ => names.join(", "),
+    }
 }
 
 /// Compares clocks; the manager's is told in whole seconds.
@@ -200,6 +256,22 @@ impl Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_behind_is_named_with_what_to_upgrade() {
+        let found = |own, manager, node: &str| {
+            let check =
+                releases(own, manager, &[("a".to_owned(), node.to_owned()), ("b".to_owned(), manager.to_owned())]);
+            (check.state(), check.found, check.fix.unwrap_or_default())
+        };
+        assert_eq!(found("0.1.0", "0.1.0", "0.1.0").1, "this program, the manager and 2 nodes are of 0.1.0");
+        let (state, words, fix) = found("0.2.0", "0.2.0", "0.1.0");
+        assert_eq!((state, words.as_str()), ("doubtful", "nodes are behind the manager (0.2.0): a (0.1.0)"));
+        assert!(fix.contains("manta node upgrade"));
+        assert_eq!(found("0.1.0", "0.1.0", "0.10.0").1, "the manager (0.1.0) is behind its nodes: a (0.10.0)");
+        assert_eq!(found("0.2.0", "0.1.0", "0.1.0").1, "the manager (0.1.0) is behind this program (0.2.0)");
+        assert!(found("0.1.0", "0.2.0", "0.2.0").2.contains("install manta 0.2.0"));
+    }
 
     #[test]
     fn clocks_that_are_apart_are_told_with_their_side_and_the_cure() {

@@ -51,7 +51,10 @@ pub(crate) async fn remove(args: Args, form: Form) -> Result<ExitCode, Failure> 
     let removed = args.connection.client()?.remove_node(&args.name, &Client::new_key()).await?;
     match form {
         Form::Json => out::put_json(&json!({"schema_version": SCHEMA_VERSION, "removed": removed.name}))?,
-        Form::Text => out::say(&format!("node {} is removed", clean(&removed.name))),
+        Form::Text => {
+            let name = clean(&removed.name);
+            out::say(&format!("node {name} is removed; its name stays its own: another joins under another name"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,8 @@
 //! `manta node ls`: the nodes of a cluster.
 use std::process::ExitCode;
 
-use manta_api::NOT_BELIEVED;
 use manta_api::version::SCHEMA_VERSION;
+use manta_api::{NOT_BELIEVED, TURNED_AWAY};
 use serde_json::json;
 
 use crate::report::{Failure, Form};
@@ -32,7 +32,8 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let mut table = Table::new(&columns);
     let mut doubts = Vec::new();
     for node in nodes {
-        let flags = node.notes.iter().filter(|note| note.starts_with(NOT_BELIEVED));
+        let is_flag = |note: &&String| note.starts_with(NOT_BELIEVED) || note.starts_with(TURNED_AWAY);
+        let flags = node.notes.iter().filter(is_flag);
         doubts.extend(flags.map(|note| format!("node `{}` is {note}", node.name)));
         let heard = node.heard_s.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0} s ago"));
         let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();

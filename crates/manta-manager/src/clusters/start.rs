@@ -20,6 +20,8 @@ use crate::metrics::Metrics;
 use crate::open::{BLOBS, CLUSTERS};
 use crate::orchestrator::{Orchestrator, recover};
 use crate::quotas::Quotas;
+use crate::ready::Readiness;
+use crate::refusals::Refusals;
 use crate::supervisor::Kind;
 use crate::traces::Traces;
 
@@ -142,6 +144,8 @@ pub(super) async fn open(
         store: store.clone(),
         blobs,
         links: Links::default(),
+        refusals: Refusals::default(),
+        readiness: Readiness::default(),
         logs: Logs::new(shared.logs.clone(), cluster.clone(), Arc::clone(&shared.space)),
         space: Arc::clone(&shared.space),
         metrics,

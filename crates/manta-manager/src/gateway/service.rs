@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use manta_api::node::node_gateway_server::NodeGateway;
 use manta_api::node::{self as wire, manager_message, node_message};
-use manta_api::version;
-use manta_types::{NodeId, limits};
+use manta_api::{NOT_BELIEVED, version};
+use manta_types::{NodeId, NodeName, limits};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -42,7 +42,10 @@ impl NodeGateway for Gateway {
         let app = &found.ok_or_else(|| Status::unavailable("the node's cluster is not served"))?;
         let mut inbound = request.into_inner();
         let hello = read_hello(&mut inbound).await?;
-        check_version(&hello)?;
+        if let Err(refusal) = check_version(&hello) {
+            note_refusal(app, certified.as_ref(), &hello.name, refusal.message()).await;
+            return Err(refusal);
+        }
         let protocol = hello.protocol;
         let Introduction { name, id, mut profile, held, greeting } =
             convert::introduction(hello, app.generation).map_err(Status::invalid_argument)?;
@@ -68,7 +71,10 @@ impl NodeGateway for Gateway {
             && identities.members.doubled(&name, greeting)
         {
             let flagged = identities.flag(&name, TWO_AGENTS).await;
-            flagged.map_err(|error| Status::internal(error.to_string()))?;
+            if flagged.map_err(|error| Status::internal(error.to_string()))? {
+                let words = format!("it is {NOT_BELIEVED} from now on: {TWO_AGENTS}");
+                app.handle.tell(name.clone(), words).await.map_err(|_| stopping())?;
+            }
         }
         let id = welcomed.map_err(|refusal| match refusal {
             ConnectRefusal::NameTaken { .. } | ConnectRefusal::Revoked { .. } => {
@@ -79,6 +85,7 @@ impl NodeGateway for Gateway {
             ConnectRefusal::Renamed { .. } => Status::invalid_argument(refusal.to_string()),
         })?;
         drop(admitted);
+        app.refusals.forget(&name);
         manta_types::crash_point!("manager.session.admitted");
         tracing::info!(node = %name, tier, "node connected");
         let welcome = tokio_stream::once(convert::message(manager_message::Kind::Welcome(wire::Welcome {
@@ -97,6 +104,17 @@ impl NodeGateway for Gateway {
         let farewell = async move { ended.why().map(|why| Err(Status::aborted(why))) };
         let farewell = futures_util::stream::once(farewell).filter_map(std::future::ready);
         Ok(Response::new(Box::pin(outbound.chain(farewell))))
+    }
+}
+
+/// Remembers why a node is turned away, unless another than the one that is named may have said so.
+async fn note_refusal(app: &App, certified: Option<&CertifiedNode>, name: &str, why: &str) {
+    let Ok(name) = NodeName::new(name) else { return };
+    let is_another = certified.is_some_and(|CertifiedNode(of)| *of != name);
+    if !is_another && app.refusals.note(&name, why) {
+        tracing::warn!(node = %name, "{why}");
+        // A manager that is stopping tells nobody.
+        let _ = app.handle.tell(name, format!("it was turned away: {why}")).await;
     }
 }
 

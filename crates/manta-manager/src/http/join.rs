@@ -1,6 +1,6 @@
 //! How nodes come to be: tokens for them, joining, and new certificates.
 use http::StatusCode;
-use manta_api::{CertificateView, ErrorCode, JoinRequest, JoinTokenRequest, Problem, RenewRequest};
+use manta_api::{CertificateView, ErrorCode, JoinRequest, JoinTokenRequest, NOT_BELIEVED, Problem, RenewRequest};
 
 use super::audit::concerning;
 use super::call::{Answer, Call, json};
@@ -40,7 +40,13 @@ pub(super) async fn renew(app: App, call: Call) -> Answer {
     };
     let request: RenewRequest = call.json().await?;
     let now_ms = app.clock.now().wall_ms;
-    answer(identities(&app)?.renew(&shown, request, now_ms).await)
+    let (identities, node) = (identities(&app)?, shown.node.clone());
+    let before = identities.members.flag_of(node.as_str());
+    let outcome = identities.renew(&shown, request, now_ms).await;
+    if let (None, Some(flag)) = (before, identities.members.flag_of(node.as_str())) {
+        app.handle.tell(node, format!("it is {NOT_BELIEVED} from now on: {flag}")).await?;
+    }
+    answer(outcome)
 }
 
 /// The refusal of a name that another node has which never joined with a token.

@@ -2,7 +2,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use manta_api::{ErrorCode, LabelRequest, NOT_BELIEVED, NodeDetailView, NodeRemovedView, NodeView, Problem};
+use manta_api::{
+    ErrorCode, LabelRequest, NOT_BELIEVED, NodeDetailView, NodeRemovedView, NodeView, Problem, TURNED_AWAY,
+};
 use manta_types::NodeName;
 use manta_types::name::{NameError, check_name, nearest};
 
@@ -20,11 +22,14 @@ pub(super) async fn list(app: App, _call: Call) -> Answer {
     json(StatusCode::OK, &nodes)
 }
 
-/// A node with what is to be said of its identity, before all that it says of itself.
+/// A node with what is to be said of its identity and its release, before all that it says of itself.
 fn flagged(app: &App, mut node: NodeView) -> NodeView {
     let flag = app.identities.as_ref().and_then(|identities| identities.members.flag_of(&node.name));
     if let Some(flag) = flag {
         node.notes.insert(0, format!("{NOT_BELIEVED}: {flag}"));
+    }
+    if let Some(why) = app.refusals.of(&node.name) {
+        node.notes.insert(0, format!("{TURNED_AWAY}: {why}"));
     }
     node
 }

@@ -2,6 +2,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
+use manta_api::version::PRODUCT;
 use manta_api::{
     ErrorCode, NewTokenView, Problem, QuotaRequest, RoleRequest, TokenRequest, TokenView, UserRequest, WhoView,
 };
@@ -18,7 +19,8 @@ use crate::quotas;
 
 pub(super) async fn whoami(app: App, call: Call) -> Answer {
     let User { name, role, cluster: _, token, expires_ms } = user_of(&call)?;
-    json(StatusCode::OK, &WhoView { name, role, cluster: app.cluster.as_str().to_owned(), token, expires_ms })
+    let (cluster, manager_version) = (app.cluster.as_str().to_owned(), PRODUCT.to_owned());
+    json(StatusCode::OK, &WhoView { name, role, cluster, token, expires_ms, manager_version })
 }
 
 pub(super) async fn users(app: App, call: Call) -> Answer {

@@ -145,14 +145,15 @@ impl Identities {
         certificate.cluster == self.cluster.as_str() && certificate.issued_ms() / 1000 >= self.since_ms / 1000
     }
 
-    /// Says, once and durably, why a node's identity is not to be believed.
-    pub(crate) async fn flag(&self, node: &NodeName, why: &str) -> Result<(), ManagerError> {
-        if self.members.flag(node, why) {
+    /// Says, once and durably, why a node's identity is not to be believed; whether that is news.
+    pub(crate) async fn flag(&self, node: &NodeName, why: &str) -> Result<bool, ManagerError> {
+        let is_new = self.members.flag(node, why);
+        if is_new {
             tracing::warn!(%node, "{why}");
             let (cluster, node, why) = (self.cluster.clone(), node.clone(), why.to_owned());
             self.registrar.store.run(move |store| store.flag(&cluster, &node, &why)).await??;
         }
-        Ok(())
+        Ok(is_new)
     }
 }
 

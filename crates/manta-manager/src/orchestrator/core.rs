@@ -408,6 +408,13 @@ impl Core {
         turn.transaction.nodes.extend(self.nodes.update(node, id, profile, turn.now.wall_ms));
     }
 
+    /// Something happened to a node that joined.
+    pub fn tell<A: Askers>(&mut self, node: &NodeName, words: String, turn: &Turn<A>) {
+        if self.nodes.known.contains_key(node) {
+            self.nodes.tell(node, turn.now.wall_ms, words);
+        }
+    }
+
     /// What a node offers, and what its site allows there, is this now.
     pub fn offer<A: Askers>(&mut self, node: &NodeName, offering: Offering, turn: &mut Turn<A>) {
         let Some(known) = self.nodes.known.get(node) else { return };

@@ -177,6 +177,11 @@ impl Handle {
         self.send(Message::Note { node, notes }).await
     }
 
+    /// Remembers something that happened to a node, for people.
+    pub(crate) async fn tell(&self, node: NodeName, words: String) -> Result<(), ManagerError> {
+        self.send(Message::Tell { node, words }).await
+    }
+
     /// Notes what a node offers, and what its site allows there.
     pub(crate) async fn offer(&self, node: NodeName, offering: Offering) -> Result<(), ManagerError> {
         self.send(Message::Offer { node, offering: Box::new(offering) }).await

@@ -36,6 +36,8 @@ pub(crate) enum Message {
     Leave { node: NodeName, session: SessionId, reason: String },
     /// What a node has to say of itself is this now.
     Note { node: NodeName, notes: Vec<String> },
+    /// Something happened to a node that people should know.
+    Tell { node: NodeName, words: String },
     /// What a node offers, and what its site allows there, is this now.
     Offer { node: NodeName, offering: Box<Offering> },
     /// Something happened; `done` is told once it is durable.

@@ -134,6 +134,7 @@ impl Orchestrator {
                 }
             }
             Message::Note { node, notes } => self.core.note(&node, notes, turn),
+            Message::Tell { node, words } => self.core.tell(&node, words, turn),
             Message::Offer { node, offering } => self.core.offer(&node, *offering, turn),
             Message::Step { input, done } => self.core.step(*input, done, turn),
             Message::Purge { swarms, done } => {

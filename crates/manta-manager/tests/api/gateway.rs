@@ -13,6 +13,30 @@ async fn refusal(manager: &Manager, hello: wire::Hello) -> (Code, String) {
 }
 
 #[tokio::test]
+async fn a_node_that_was_turned_away_for_its_release_is_listed_with_why_until_it_is_let_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let seen = async || {
+        let node = manager.get("/nodes/node-1").await.json();
+        let notes = node["node"]["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap().to_owned());
+        let is_told = |text: &str| text.contains("upgrade the manager first");
+        let events =
+            node["events"].as_array().unwrap().iter().filter(|event| is_told(event["message"].as_str().unwrap()));
+        (notes.filter(|note| note.starts_with(manta_api::TURNED_AWAY) && is_told(note)).count(), events.count())
+    };
+    drop(connect(&manager, hello("node-1")).await);
+    let id = manager.get("/nodes/node-1").await.json()["node"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(seen().await, (0, 0));
+    for _ in 0..2 {
+        refusal(&manager, wire::Hello { protocol: 99, ..hello("node-1") }).await;
+    }
+    assert_eq!(seen().await, (1, 1), "said once");
+    let _session = connect(&manager, wire::Hello { node_id: id, ..hello("node-1") }).await;
+    assert_eq!(seen().await, (0, 1));
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_newer_node_is_refused_naming_both_versions() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(dir.path(), tcp()).await;

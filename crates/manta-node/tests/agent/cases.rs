@@ -1,4 +1,5 @@
 //! What the agent promises.
+use manta_api::control::{ControlAnswer, ControlRequest};
 use manta_api::node::manager_message::Kind as Said;
 use manta_api::node::node_message::Kind;
 use manta_api::node::{Cancel, Offer, ReplayCancel, ReplayFinished, ReplayOrder, StateUnneeded, Verdict};
@@ -29,11 +30,27 @@ pub(crate) const ALL: &[Case] = &[
     ("a_node_whose_containment_does_not_hold_runs_no_task_unless_told_to", || on_runtime(refuses_uncontained())),
     ("an_agent_without_its_launcher_ends", || on_runtime(launcher_dies())),
     ("a_wrong_token_ends_the_agent_with_the_cure", || on_runtime(wrong_token())),
+    ("a_node_of_a_release_that_is_not_served_dials_on_until_it_is", || on_runtime(turned_away())),
     ("a_stopped_agent_says_goodbye_and_takes_its_tasks_with_it", || on_runtime(stops_in_time())),
 ];
 
 pub(crate) fn on_runtime(case: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(case);
+}
+
+async fn turned_away() {
+    let mut bench = Bench::start(1);
+    let door = bench.door().await;
+    let why = "the node is too old for the manager; upgrade the node";
+    bench.manager.mismatch.send_replace(Some(why.to_owned()));
+    drop(door);
+    bench.manager.turned_away.subscribe().wait_for(|times| *times >= 2).await.unwrap();
+    let told = manta_node::ask(&bench.dir.path().join("node"), &ControlRequest::Status).await.unwrap();
+    let ControlAnswer::Status(status) = told else { panic!("{told:?}") };
+    assert_eq!((status.is_connected, status.problem.as_deref()), (false, Some(why)));
+    bench.manager.mismatch.send_replace(None);
+    bench.door().await;
+    bench.stop().await;
 }
 
 fn result(blob: Blob) -> InputResult {

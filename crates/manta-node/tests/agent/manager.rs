@@ -51,6 +51,10 @@ pub(crate) struct Manager {
     pub(crate) gates: Gates,
     /// What sessions that begin from now on are told.
     pub(crate) generation: Arc<AtomicU64>,
+    /// Why nodes are turned away for their release, while that is set; each time it is counted.
+    pub(crate) mismatch: watch::Sender<Option<String>>,
+    /// How often nodes were turned away so.
+    pub(crate) turned_away: watch::Sender<u32>,
     doors: mpsc::UnboundedReceiver<Door>,
     _runs: tokio::task::JoinHandle<()>,
 }
@@ -77,11 +81,14 @@ impl Manager {
     pub(crate) fn serve(socket: &Path) -> Self {
         let (doors_in, doors) = mpsc::unbounded_channel();
         let generation = Arc::new(AtomicU64::new(1));
+        let (mismatch, turned_away) = (watch::Sender::new(None::<String>), watch::Sender::new(0));
         let (blobs, inputs) = (Blobs::default(), Arc::new(Mutex::new(empty_inputs())));
         let signatures = Arc::new(Mutex::new(Vec::new()));
         let gateway = tonic::service::Routes::new(NodeGatewayServer::new(Gateway {
             doors: doors_in,
             generation: Arc::clone(&generation),
+            mismatch: mismatch.subscribe(),
+            turned_away: turned_away.clone(),
         }));
         let gates = Gates { inputs: watch::Sender::new(true), blobs: watch::Sender::new(true) };
         let (inputs_gate, blobs_gate) = (gates.inputs.subscribe(), gates.blobs.subscribe());
@@ -104,7 +111,7 @@ impl Manager {
         let listener = UnixListener::bind(socket).unwrap();
         let routes = gateway.into_axum_router().merge(http);
         let runs = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { blobs, inputs, signatures, gates, generation, doors, _runs: runs }
+        Self { blobs, inputs, signatures, gates, generation, mismatch, turned_away, doors, _runs: runs }
     }
 
     /// Keeps a blob.
@@ -237,6 +244,8 @@ impl Door {
 struct Gateway {
     doors: mpsc::UnboundedSender<Door>,
     generation: Arc<AtomicU64>,
+    mismatch: watch::Receiver<Option<String>>,
+    turned_away: watch::Sender<u32>,
 }
 
 #[tonic::async_trait]
@@ -252,6 +261,10 @@ impl NodeGateway for Gateway {
         let Some(NodeMessage { kind: Some(Kind::Hello(hello)) }) = heard.message().await? else {
             return Err(Status::invalid_argument("the first message is Hello"));
         };
+        if let Some(why) = &*self.mismatch.borrow() {
+            self.turned_away.send_modify(|times| *times += 1);
+            return Err(Status::failed_precondition(why.clone()));
+        }
         let (say, said) = mpsc::unbounded_channel();
         let welcome = Welcome {
             node_id: "nd_00000000000000000000000001".to_owned(),
