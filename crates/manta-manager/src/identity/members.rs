@@ -35,6 +35,11 @@ impl Members {
         self.inner().enrolled.insert(member.node.clone(), member);
     }
 
+    /// Whether a node has joined.
+    pub(crate) fn is_enrolled(&self, node: &NodeName) -> bool {
+        self.inner().enrolled.contains_key(node)
+    }
+
     /// What a node is labelled with, whatever it says of itself.
     pub(crate) fn labels(&self, node: &NodeName) -> BTreeMap<String, String> {
         self.inner().enrolled.get(node).map(|member| member.labels.clone()).unwrap_or_default()

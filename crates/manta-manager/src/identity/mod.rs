@@ -139,10 +139,12 @@ impl Identities {
         Ok(Arc::new(Self { registrar, cluster, since_ms, members }))
     }
 
-    /// Whether a certificate is of this cluster, and not of one before it that had its name: to the second, as certificates
-    /// say it.
+    /// Whether a certificate is of this cluster, and not of one before it that had its name. Certificates tell seconds: of one
+    /// that is of the cluster's first, the node must be known.
     pub(crate) fn is_ours(&self, certificate: &NodeCertificate) -> bool {
-        certificate.cluster == self.cluster.as_str() && certificate.issued_ms() / 1000 >= self.since_ms / 1000
+        let age = (certificate.issued_ms() / 1000).cmp(&(self.since_ms / 1000));
+        certificate.cluster == self.cluster.as_str()
+            && (age.is_gt() || age.is_eq() && self.members.is_enrolled(&certificate.node))
     }
 
     /// Says, once and durably, why a node's identity is not to be believed; whether that is news.
