@@ -50,6 +50,8 @@ impl ConnectionArgs {
     /// A client; nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let settings = Settings::resolve(self)?;
+        // An address that is none is the first thing to mend.
+        endpoint_of(&settings)?;
         Self::client_of(&settings, Some(token(&settings)?))
     }
 
@@ -59,11 +61,7 @@ impl ConnectionArgs {
     }
 
     fn client_of(settings: &Settings, token: Option<Token>) -> Result<Client, Failure> {
-        let address = &settings.manager;
-        let endpoint = endpoint(&address.value).map_err(|failure| match address.origin {
-            Origin::Option(_) => failure,
-            _ => Failure { message: format!("{}: {}", address.origin, failure.message), ..failure },
-        })?;
+        let endpoint = endpoint_of(settings)?;
         let cluster = parse_cluster(Some(&settings.cluster.value))?;
         let tls = match &settings.ca_file {
             Some(file) if matches!(endpoint, Endpoint::Https { .. }) => Some(trusting(&file.value)?),
@@ -80,6 +78,14 @@ impl ConnectionArgs {
     pub(crate) fn client_at(&self, address: &str) -> Result<Client, Failure> {
         Self { manager: Some(address.to_owned()), context: None, ..self.clone() }.client()
     }
+}
+
+fn endpoint_of(settings: &Settings) -> Result<Endpoint, Failure> {
+    let address = &settings.manager;
+    endpoint(&address.value).map_err(|failure| match address.origin {
+        Origin::Option(_) => failure,
+        _ => Failure { message: format!("{}: {}", address.origin, failure.message), ..failure },
+    })
 }
 
 fn token(settings: &Settings) -> Result<Token, Failure> {
