@@ -17,6 +17,7 @@ from manta.light._datasets import open_dataset
 from manta.light._memory import open_value, seal_value
 from manta.light._values import Encoded, decode, encode
 from manta.light._values._arrays import NARROW, json_to_dtype
+from manta.light._values._tables import DATAFRAME, table_from
 from manta.light.errors import DataCorruptionError, MantaError, ResourceExhaustionError, ValueNotCarried
 
 ARRAYS = hnp.arrays(
@@ -135,6 +136,14 @@ def test_an_index_and_categories_survive_and_what_does_not_is_refused_by_its_col
         with pytest.raises(ValueNotCarried) as caught:
             encode(odd)
         assert "odd" in str(caught.value) and "hint: value" in str(caught.value)
+
+
+def test_a_frame_that_could_not_be_written_again_is_not_read() -> None:
+    pyarrow = library("pyarrow")
+    library("pandas")
+    table = pyarrow.table([[1], [2]], names=["a", "a"])
+    with pytest.raises(ValueError, match="two columns of the DataFrame have one name"):
+        table_from(memoryview(ipc(table)), DATAFRAME)
 
 
 @given(st.data())

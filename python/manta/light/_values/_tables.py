@@ -111,7 +111,10 @@ def table_from(buffer: memoryview, kind: str) -> Any:
             return table
         if not _is_bounded(pyarrow, table):
             raise ValueError("it has more cells than its bytes account for")
-        return table.to_pandas()
+        frame = table.to_pandas()
+        if frame.columns.has_duplicates:
+            raise ValueError("two columns of the DataFrame have one name")
+        return frame
     except ImportError as error:
         raise ValueError("the value holds a DataFrame, and pandas is not installed here") from error
     except (pyarrow.ArrowException, OSError, TypeError, ValueError, KeyError, MemoryError) as error:
