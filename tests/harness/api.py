@@ -1,5 +1,6 @@
 """A plain client of the public API, so that tests need no client of ours to see what a manager holds."""
 
+import io
 import json
 import urllib.error
 import urllib.request
@@ -76,8 +77,9 @@ class Api:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return answer.read()
         except urllib.error.HTTPError as refusal:
-            refusal.close()
-            raise
+            with refusal:
+                body = io.BytesIO(refusal.read())
+            raise urllib.error.HTTPError(refusal.url, refusal.code, refusal.reason, refusal.headers, body) from None
 
 
 def of_kind(events, kind):
