@@ -1,13 +1,12 @@
 //! Warm starts on this node: which images get a zygote, what it imports, and how many sandboxes wait in it.
 mod images;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use manta_sandbox::{Engine, HostImage, Link, Mount, Template, Tier};
 use manta_types::NodeName;
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Node;
@@ -53,7 +52,7 @@ pub enum Warm {
         /// Tasks that wait ready in each such process; chosen by memory where it is not given.
         standbys: Option<u32>,
     },
-    /// Where the agent is root; a task waits until what it is forked from is there.
+    /// Where the agent is root; a task waits until warm starts are known to be contained.
     On {
         /// As for [`Warm::Auto`].
         standbys: Option<u32>,
@@ -64,23 +63,20 @@ pub enum Warm {
 pub(crate) struct Zygotes {
     /// Tasks that wait in each; without it there are none.
     standbys: Option<u32>,
-    /// Whether a task waits for its zygote.
+    /// Whether a task waits until containment is known.
     is_awaited: bool,
     /// Why there is no warm start, for the node's notes.
     reason: Option<String>,
-    asked: Mutex<BTreeMap<&'static str, Asked>>,
+    asked: Mutex<BTreeSet<&'static str>>,
     images: WarmImages,
 }
-
-/// Set once a zygote that was asked for could be there: nobody waits a second time, but takes what there is.
-type Asked = Arc<OnceCell<()>>;
 
 /// How this node keeps zygotes.
 #[derive(Clone, Copy)]
 struct Kept<'a> {
     /// Tasks that wait in each.
     standbys: u32,
-    /// Whether a task waits for its zygote.
+    /// Whether a task waits until containment is known.
     is_awaited: bool,
     /// What is known of what the host's own forks.
     containment: &'a Containment,
@@ -135,8 +131,8 @@ impl Zygotes {
         }
     }
 
-    /// The template from which tasks of an image may be started; its zygote is asked for when it is needed first. Where the setting
-    /// says so, waits until it is there.
+    /// The template from which tasks of an image may be started; its zygote is asked for when it is needed first, and the start waits
+    /// while that imports. Where the setting says so, waits until containment is known.
     ///
     /// # Errors
     /// Why such a task starts cold though this node starts others warm.
@@ -152,28 +148,24 @@ impl Zygotes {
             containment.held().await?;
         }
         containment.held_already()?;
-        let (template, asked) = match environment {
-            Environment::Host(_) => self.of_host(node, image, standbys)?,
-            Environment::Stored(stored) => self.images.template(node, stored, kept).await?,
-        };
-        if self.is_awaited {
-            // An engine that is gone is noticed by the start that follows.
-            asked.get_or_init(async || drop(node.engine.warmth().await)).await;
+        match environment {
+            Environment::Host(_) => self.of_host(node, image, standbys),
+            Environment::Stored(stored) => self.images.template(node, stored, kept).await,
         }
-        Ok(Some(template))
+        .map(Some)
     }
 
-    fn of_host(&self, node: &Node, image: &str, standbys: u32) -> Result<(String, Asked), String> {
+    fn of_host(&self, node: &Node, image: &str, standbys: u32) -> Result<String, String> {
         let Some((name, preload)) = preload_of(image) else { return Err(format!("`{image}` has no zygote")) };
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !asked.contains_key(name) {
+        if asked.insert(name) {
             // An engine that is gone is noticed by the start that follows.
             let template = of_host(&node.name, node.images.host(), &node.runtime, name, preload, standbys);
             if let Err(error) = node.engine.keep_warm(template) {
                 tracing::warn!(image = name, %error, "no zygote can be asked for");
             }
         }
-        Ok((name.to_owned(), Arc::clone(asked.entry(name).or_default())))
+        Ok(name.to_owned())
     }
 
     /// What containment of warm starts is checked with, where there are any.

@@ -98,7 +98,7 @@ pub(crate) struct Args {
     standbys: Option<u32>,
 
     /// Whether tasks are forked from a process that has imported their image's packages: `auto` where the agent is root and a GiB
-    /// of memory is free, `on` without regard to memory, and tasks wait until it is there [default: MANTA_WARM, auto].
+    /// of memory is free, `on` without regard to memory, and tasks wait until it was probed [default: MANTA_WARM, auto].
     #[arg(long, value_name = "WHETHER", value_parser = WARM)]
     warm: Option<String>,
 

@@ -11,7 +11,7 @@ use manta_sandbox::{Engine, Template};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Asked, Kept, environment, template};
+use super::{Kept, environment, template};
 use crate::agent::Node;
 use crate::containment::Containment;
 use crate::image::Stored;
@@ -38,9 +38,8 @@ struct WarmImage {
     /// Ends the search for a verdict.
     stop: CancellationToken,
     used: Mutex<Instant>,
-    /// Whether the engine was asked for its zygote, and whether it could be there since.
+    /// Whether the engine was asked for its zygote.
     is_asked: AtomicBool,
-    asked: Asked,
 }
 
 impl WarmImages {
@@ -52,12 +51,7 @@ impl WarmImages {
     ///
     /// # Errors
     /// Why such a task starts cold for now.
-    pub(super) async fn template(
-        &self,
-        node: &Node,
-        stored: &Stored,
-        kept: Kept<'_>,
-    ) -> Result<(String, Asked), String> {
+    pub(super) async fn template(&self, node: &Node, stored: &Stored, kept: Kept<'_>) -> Result<String, String> {
         let image = self.image(node, stored, kept)?;
         if kept.is_awaited {
             image.containment.held().await?;
@@ -69,7 +63,7 @@ impl WarmImages {
             // An engine that is gone is noticed by the start that follows.
             tracing::warn!(image = stored.digest(), %error, "no zygote can be asked for");
         }
-        Ok((image.template.name.clone(), Arc::clone(&image.asked)))
+        Ok(image.template.name.clone())
     }
 
     /// The image as it is kept here; one that is new is looked into in the background.
@@ -90,7 +84,6 @@ impl WarmImages {
             stop: self.supervisor.stopping().child_token(),
             used: Mutex::new(Instant::now()),
             is_asked: AtomicBool::new(false),
-            asked: Asked::default(),
         });
         while images.len() >= IMAGES_MAX {
             let least = images.iter().min_by_key(|(_, image)| image.last_use()).map(|(digest, _)| digest.clone());

@@ -23,6 +23,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often it is looked whether what waits for tasks is worn, has fallen, or takes memory that the host needs.
 const POOL_TICK: Duration = Duration::from_secs(2);
 
+/// How long a start waits at most for a zygote that is importing; then it is a cold one, which imports the same itself.
+const IMPORT_MAX: Duration = Duration::from_secs(30);
+
 /// How long the launcher waits for killed tasks when it ends itself.
 const END_MAX: Duration = Duration::from_secs(10);
 
@@ -47,11 +50,19 @@ pub fn launcher_main() -> ! {
     std::process::exit(code)
 }
 
+/// A start that waits for its zygote.
+struct Waiting {
+    spec: SandboxSpec,
+    fds: Vec<OwnedFd>,
+    since: Instant,
+}
+
 struct Server {
     control: OwnedFd,
     starter: Starter,
     alarms: Alarms,
     tasks: BTreeMap<String, Task>,
+    waiting: Vec<Waiting>,
     pool: Pool,
     /// Questions after what is ready that wait for their answer.
     warmth_asked: u32,
@@ -73,6 +84,7 @@ impl Server {
             alarms: Alarms::start()?,
             starter: Starter::new(),
             tasks: BTreeMap::new(),
+            waiting: Vec::new(),
             pool: Pool::default(),
             warmth_asked: 0,
             is_tidy: true,
@@ -90,6 +102,7 @@ impl Server {
                     None => return Ok(()),
                 }
             }
+            self.start_waiting()?;
             self.tasks.values_mut().for_each(Task::kill_if_out_of_memory);
             self.set_alarms();
             self.tasks.values_mut().for_each(Task::warn_if_nearly_out_of_memory);
@@ -151,9 +164,8 @@ impl Server {
     fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {
         match request {
             Request::Start(spec) => {
-                let id = spec.id.clone();
-                let result = self.start(&spec, fds);
-                self.tell(&Event::Started { id, result })
+                self.waiting.push(Waiting { spec: *spec, fds, since: Instant::now() });
+                Ok(())
             }
             Request::KeepWarm(template) => {
                 self.pool.keep(&mut self.starter, *template);
@@ -167,7 +179,11 @@ impl Server {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.kill();
                 }
-                Ok(())
+                let ended = self.waiting.extract_if(.., |waiting| waiting.spec.id == id).collect::<Vec<_>>();
+                ended.into_iter().try_for_each(|Waiting { spec, .. }| {
+                    let result = Err(StartError::step("wait for its zygote", "it was ended"));
+                    self.tell(&Event::Started { id: spec.id, result })
+                })
             }
             Request::Probe => {
                 let report = probe::probe(&mut self.starter);
@@ -182,6 +198,20 @@ impl Server {
                 self.tell(&Event::MountChecked(result))
             }
         }
+    }
+
+    /// Starts what has nothing more to wait for: a task whose zygote is importing would import the same beside it if it did not wait.
+    fn start_waiting(&mut self) -> io::Result<()> {
+        let pool = &mut self.pool;
+        let due = self.waiting.extract_if(.., |Waiting { spec, since, .. }| {
+            let imports = spec.template.as_deref().is_some_and(|template| pool.is_importing(template));
+            !imports || since.elapsed() >= IMPORT_MAX
+        });
+        for Waiting { spec, fds, .. } in due.collect::<Vec<_>>() {
+            let result = self.start(&spec, fds);
+            self.tell(&Event::Started { id: spec.id, result })?;
+        }
+        Ok(())
     }
 
     fn start(&mut self, spec: &SandboxSpec, fds: Vec<OwnedFd>) -> Result<Start, StartError> {

@@ -33,6 +33,25 @@ fn row(lab: &Lab, name: &str) -> Warmth {
 }
 
 #[test]
+fn a_task_waits_while_its_zygote_imports() {
+    let Some(lab) = lab_with(StartWay::Fork, |template| template) else { return };
+    let start = start(&lab, lab.spec("print('forked')"));
+    assert_eq!(start.way, StartWay::Fork, "{start}");
+}
+
+#[test]
+fn a_task_whose_zygote_cannot_import_starts_cold_and_says_why() {
+    let lacking = |mut template: Template| {
+        template.argv.push("no_such_module".to_owned());
+        template
+    };
+    let Some(lab) = lab_with(StartWay::Fork, lacking) else { return };
+    let start = start(&lab, lab.spec("print('cold')"));
+    assert_eq!(start.way, StartWay::Cold);
+    assert!(start.instead.as_deref().is_some_and(|why| why.contains("no_such_module")), "{start}");
+}
+
+#[test]
 fn a_zygote_that_forked_enough_is_renewed_and_what_runs_goes_on() {
     let Some(lab) = lab_with(StartWay::Fork, |template| Template { forks_max: 3, ..template }) else { return };
     let (running, pipes) = lab.start(lab.spec(WAITS));

@@ -86,6 +86,11 @@ impl Pool {
         Err(format!("its zygote is not there: {why}{again}"))
     }
 
+    /// Whether a template's zygote is on its way up, and did not fall the last time.
+    pub(super) fn is_importing(&mut self, template: &str) -> bool {
+        self.zygotes.get_mut(template).is_some_and(Zygote::is_importing)
+    }
+
     /// Whether nothing is in the making.
     pub(super) fn is_settled(&self) -> bool {
         self.zygotes.values().all(Zygote::is_settled)

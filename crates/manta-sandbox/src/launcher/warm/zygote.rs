@@ -100,6 +100,12 @@ impl Zygote {
         matches!(self.state, State::Up(_))
     }
 
+    /// Whether it is on its way up, and did not fall the last time.
+    pub(super) fn is_importing(&mut self) -> bool {
+        self.hear();
+        self.falls == 0 && matches!(self.state, State::Importing(_))
+    }
+
     /// Whether it is not there, and is started again only after a pause.
     pub(super) fn is_down(&self) -> bool {
         matches!(self.state, State::Down { .. })

@@ -9,6 +9,8 @@ use serde_json::Value;
 const ITERATIONS: u32 = 120;
 
 const MODULE: &str = r#"
+import time
+
 import numpy
 
 from manta.light.task import Task
@@ -17,6 +19,7 @@ from manta.light.task import Task
 class Again(Task):
     def run(self):
         numpy.dot(numpy.ones(8), numpy.ones(8))
+        time.sleep(WORK_MS / 1000)
         if self.iteration + 1 < self.world.globals["wanted"]:
             self.world.schedule_next_iter()
 
@@ -39,11 +42,11 @@ class Repeats(Swarm):
         return self.task()
 "#;
 
-/// Starts in milliseconds, each of one way, of a swarm that repeats one numpy task on one node.
-pub(super) fn starts(warm: &str) -> Result<Vec<(String, f64)>> {
+/// Starts in milliseconds, each of one way, of a swarm that repeats one numpy task of so many milliseconds on one node.
+pub(super) fn starts(warm: &str, work_ms: u32) -> Result<Vec<(String, f64)>> {
     let manta = PathBuf::from(std::env::var_os("MANTA_BINARY").context("MANTA_BINARY is not set")?);
     let dir = tempfile::tempdir()?;
-    std::fs::write(dir.path().join("again.py"), MODULE)?;
+    std::fs::write(dir.path().join("again.py"), MODULE.replace("WORK_MS", &work_ms.to_string()))?;
     std::fs::write(dir.path().join("swarm.py"), SWARM.replace("WANTED", &ITERATIONS.to_string()))?;
     let document = run(&manta, dir.path(), warm)?;
     let rows = document["iterations"].as_array().context("the document has no iterations")?;

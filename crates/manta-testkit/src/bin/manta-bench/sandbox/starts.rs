@@ -21,6 +21,8 @@ const WARM_STARTS: u32 = 200;
 /// Starts in a row, which must leave nothing, and how many of them at once.
 const IN_A_ROW: u32 = 1000;
 const AT_ONCE: usize = 8;
+/// How long a task of the whole product works where the next one is to find all at rest.
+const WORK_MS: u32 = 100;
 /// Standbys while warm starts are measured, and while their memory is.
 const STANDBYS: u32 = 4;
 
@@ -227,13 +229,18 @@ fn held(bed: &Bed) -> Vec<(&'static str, f64)> {
 /// What `manta run` gives for a numpy task that repeats.
 fn through_the_product() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (warm, wanted, aims) in [("off", "cold", None), ("on", "standby", Some((3.0, 8.0)))] {
-        eprintln!("the whole product, --warm {warm}");
-        let started = product::starts(warm)?;
+    let aims = Some((3.0, 8.0));
+    for (warm, wanted, work_ms, aims) in
+        [("off", "cold", 0, None), ("on", "standby", 0, aims), ("on", "standby", WORK_MS, aims)]
+    {
+        eprintln!("the whole product, --warm {warm}, tasks of {work_ms} ms");
+        let started = product::starts(warm, work_ms)?;
         let mut spans = Samples::default();
         started.iter().filter(|(way, _)| way == wanted).for_each(|(_, ms)| spans.add(Duration::from_secs_f64(ms / MS)));
-        let name =
-            |figure: &str| format!("numpy, whole product: {wanted} ({} of {}), {figure}", spans.count(), started.len());
+        let name = |figure: &str| {
+            let (count, all) = (spans.count(), started.len());
+            format!("numpy, whole product, tasks of {work_ms} ms: {wanted} ({count} of {all}), {figure}")
+        };
         let (median, p99) = (spans.quantile(0.5) * MS, spans.quantile(0.99) * MS);
         rows.push(match aims {
             Some((aim, _)) => Row::at_most(&name("median"), median, "ms", aim),
