@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import signal
 import socket
@@ -124,6 +125,21 @@ def test_a_node_that_is_revoked_ends_and_does_not_come_back(manta, cluster):
     again = manta("node", "run", "--data-dir", manta.root / "n-a")
     assert again.code == REFUSED, again.text
     assert "was revoked, and stays so" in again.err, again.text
+
+
+def test_a_node_that_joined_and_was_never_started_is_listed_and_can_be_revoked(manta, cluster):
+    cluster.join("a", *cluster.token("--name", "a", "--label", "site=ulm"), "--only-join")
+    assert cluster.nodes["a"].end().code == 0
+    listed = manta("node", "ls", environment=cluster.as_secure_user)
+    assert re.search(r"^a +joining +active +0/0 .* site=ulm", listed.out, re.M), listed.text
+    shown = manta("node", "show", "a", environment=cluster.as_secure_user)
+    assert "it joined and has never connected" in shown.out and "policy" not in shown.out, shown.text
+    drained = manta("node", "drain", "a", environment=cluster.as_secure_user)
+    assert drained.code == CONFLICT and "manta node revoke a" in drained.err, drained.text
+    revoked = manta("node", "revoke", "a", environment=cluster.as_secure_user)
+    assert revoked.code == 0 and "node a is revoked" in revoked.err, revoked.text
+    late = manta("node", "run", "--data-dir", manta.root / "n-a")
+    assert late.code == REFUSED and "was revoked, and stays so" in late.err, late.text
 
 
 def test_certificates_are_renewed_by_themselves_on_both_sides(manta):

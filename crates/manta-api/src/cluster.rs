@@ -27,7 +27,7 @@ pub struct ClusterView {
     /// Swarms that are not over; absent where it is damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swarms_live: Option<u64>,
-    /// Nodes that joined and are not revoked; absent where it is damaged.
+    /// Nodes that connected and are neither revoked nor removed; absent where it is damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<u64>,
 }

@@ -230,6 +230,9 @@ pub const NOT_BELIEVED: &str = "not to be believed";
 /// How the note begins that says why a node's release is not served.
 pub const TURNED_AWAY: &str = "turned away";
 
+/// The note that says of a node that it has a certificate and was never heard of again.
+pub const NEVER_CONNECTED: &str = "it joined and has never connected";
+
 /// A node, as shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NodeView {

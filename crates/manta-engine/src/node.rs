@@ -22,6 +22,8 @@ pub struct Node {
     pub(crate) drain_deadline: Option<Timestamp>,
     pub(crate) connected: bool,
     pub(crate) last_heard: Timestamp,
+    /// Whether that is so since the manager started, and not only assumed then.
+    pub(crate) was_heard: bool,
     /// The alarm that is set for its lease or grace; it may come early, and never late.
     pub(crate) alarm: Option<Timestamp>,
     /// Live attempts that were offered to it.
@@ -43,6 +45,7 @@ impl Node {
             drain_deadline: None,
             connected: false,
             last_heard: now,
+            was_heard: false,
             alarm: None,
             live: BTreeMap::new(),
             queue: Queue::default(),
@@ -99,7 +102,7 @@ impl Node {
 
     /// How long it has not been heard; absent while it never was since the manager started.
     pub fn silent_for(&self, now: Timestamp) -> Option<Duration> {
-        (self.state != NodeState::Joining).then(|| now - self.last_heard)
+        self.was_heard.then(|| now - self.last_heard)
     }
 
     /// Whether it may be offered another attempt: one runs in each slot, and the next ones wait there.
@@ -127,7 +130,7 @@ impl Node {
     }
 
     pub(crate) fn heard(&mut self, now: Timestamp) {
-        self.last_heard = now;
+        (self.last_heard, self.was_heard) = (now, true);
         self.change(NodeChange::ComeOnline);
     }
 

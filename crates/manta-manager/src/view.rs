@@ -8,9 +8,9 @@ use manta_api::{
 use manta_engine::{Explanation, Inputs, Node, NodeReason, Rollout, SwarmRun, TaskRun, Waiting, describe};
 use manta_store::{GlobalRecord, ResultRecord};
 use manta_types::event::UnfitNode;
-use manta_types::{AttemptId, Event, NodeName, Pin, RolloutPlan, SwarmSpec, TaskIndex};
+use manta_types::{AttemptId, Event, NodeName, NodeState, Pin, RolloutPlan, SwarmSpec, TaskIndex};
 
-use crate::orchestrator::{Gpu, View};
+use crate::orchestrator::{Gpu, KnownNode, View};
 
 /// A swarm as it is now.
 pub(crate) fn swarm(view: &View<'_>, swarm: &SwarmRun) -> SwarmView {
@@ -213,11 +213,28 @@ pub(crate) fn node(view: &View<'_>, node: &Node) -> NodeView {
     }
 }
 
+/// A node that joined and never connected: no decision knows of it.
+pub(crate) fn enrolled(name: &NodeName, known: &KnownNode) -> NodeView {
+    NodeView {
+        id: known.id.to_string(),
+        name: name.to_string(),
+        state: NodeState::Joining.name().to_owned(),
+        duty: known.duty.name().to_owned(),
+        labels: known.profile.labels.clone(),
+        datasets: Vec::new(),
+        slots: 0,
+        attempts: 0,
+        gpus: Vec::new(),
+        tier: String::new(),
+        engine: String::new(),
+        agent_version: String::new(),
+        notes: known.profile.notes.clone(),
+        heard_s: None,
+    }
+}
+
 /// A node, and all that is known of it.
 pub(crate) fn node_detail(view: &View<'_>, found: &Node) -> NodeDetailView {
-    let known = view.nodes.get(found.name()).cloned();
-    let profile = known.as_ref().map(|known| known.profile.clone()).unwrap_or_default();
-    let policy = manta_api::policy::digest(&profile.policy.clone().into());
     let running = found.live().filter_map(|(attempt, id)| {
         let swarm = view.engine.swarm(id)?;
         let (run, now) = swarm.attempt(attempt)?;
@@ -231,7 +248,18 @@ pub(crate) fn node_detail(view: &View<'_>, found: &Node) -> NodeDetailView {
         })
     });
     NodeDetailView {
-        node: node(view, found),
+        running: running.collect(),
+        events: view.node_events.get(found.name()).into_iter().flatten().cloned().collect(),
+        ..detail(node(view, found), view.nodes.get(found.name()))
+    }
+}
+
+/// A node as it said what it is, beside all that happens at it.
+pub(crate) fn detail(node: NodeView, known: Option<&KnownNode>) -> NodeDetailView {
+    let profile = known.map(|known| known.profile.clone()).unwrap_or_default();
+    let policy = manta_api::policy::digest(&profile.policy.clone().into());
+    NodeDetailView {
+        node,
         own_labels: profile.labels,
         joined_ms: known.map_or(0, |known| known.joined_ms),
         agent_version: profile.agent_version,
@@ -248,8 +276,8 @@ pub(crate) fn node_detail(view: &View<'_>, found: &Node) -> NodeDetailView {
             .collect(),
         link_quality: None,
         policy: policy.map(|digest| digest.to_string()),
-        running: running.collect(),
-        events: view.node_events.get(found.name()).into_iter().flatten().cloned().collect(),
+        running: Vec::new(),
+        events: Vec::new(),
     }
 }
 

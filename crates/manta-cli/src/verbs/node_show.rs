@@ -2,7 +2,7 @@
 use std::process::ExitCode;
 
 use manta_api::version::SCHEMA_VERSION;
-use manta_api::{DatasetView, NodeDetailView};
+use manta_api::{DatasetView, NEVER_CONNECTED, NodeDetailView};
 use serde_json::json;
 
 use crate::report::{Failure, Form};
@@ -10,6 +10,8 @@ use crate::table::Table;
 use crate::text::{bytes, clean, hanging, iso, one_line};
 use crate::{connection, out};
 
+/// What is known of a node before it says what it is.
+const KNOWN_OF_UNSEEN: [&str; 3] = ["state", "joined", "labels"];
 /// Columns of a dataset that are named to people.
 const COLUMNS_TOLD: usize = 8;
 
@@ -61,7 +63,8 @@ fn render(detail: &NodeDetailView, width: Option<usize>) -> String {
         ("attempts", format!("{} of {} slots", node.attempts, node.slots)),
     ];
     let mut text = format!("{}  {}\n", clean(&node.name), node.id);
-    for (name, value) in rows {
+    let is_unseen = node.notes.iter().any(|note| note == NEVER_CONNECTED);
+    for (name, value) in rows.into_iter().filter(|(name, _)| !is_unseen || KNOWN_OF_UNSEEN.contains(name)) {
         text.push_str(&format!("{name:<10} {}\n", hanging(&value)));
     }
     for note in &node.notes {

@@ -129,8 +129,9 @@ pub(super) async fn open(
     supervisor.spawn("remembering", Kind::Session, remembering.serve());
     if let Some(identities) = &identities {
         let revoked = handle.ask(|view| {
-            let revoked = view.engine.nodes().filter(|node| node.duty() == NodeDuty::Revoked);
-            revoked.map(|node| node.name().clone()).collect::<Vec<_>>()
+            // Also those that were let go of since.
+            let revoked = view.nodes.iter().filter(|(_, node)| node.duty == NodeDuty::Revoked);
+            revoked.map(|(name, _)| name.clone()).collect::<Vec<_>>()
         });
         revoked.await?.iter().for_each(|node| identities.members.revoke(node));
     }

@@ -1,24 +1,33 @@
 //! Nodes: which there are, and what they are used for.
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
 use manta_api::{
     ErrorCode, LabelRequest, NOT_BELIEVED, NodeDetailView, NodeRemovedView, NodeView, Problem, TURNED_AWAY,
 };
-use manta_types::NodeName;
+use manta_engine::Node;
 use manta_types::name::{NameError, check_name, nearest};
+use manta_types::{NodeDuty, NodeName};
 
 use super::call::{Answer, Call, clip, json, parse};
 use crate::app::App;
-use crate::orchestrator::{Change, Refused};
-use crate::{keys, view};
+use crate::keys::{self, Idempotency};
+use crate::orchestrator::{Change, KnownNode, Refused};
+use crate::view;
 
 /// Labels that are given in one call.
 const LABELS_MAX: usize = 100;
 
 pub(super) async fn list(app: App, _call: Call) -> Answer {
-    let nodes = app.handle.ask(|view| view.engine.nodes().map(|node| view::node(view, node)).collect::<Vec<_>>());
-    let nodes: Vec<_> = nodes.await?.into_iter().map(|node| flagged(&app, node)).collect();
+    let enrolled = enrolled(&app);
+    let nodes = app.handle.ask(move |view| {
+        let unseen = enrolled.iter().filter(|(name, _)| !view.nodes.contains_key(name));
+        let unseen = unseen.map(|(name, node)| view::enrolled(name, node));
+        view.engine.nodes().map(|node| view::node(view, node)).chain(unseen).collect::<Vec<_>>()
+    });
+    let mut nodes: Vec<_> = nodes.await?.into_iter().map(|node| flagged(&app, node)).collect();
+    nodes.sort_by(|one, other| one.name.cmp(&other.name));
     json(StatusCode::OK, &nodes)
 }
 
@@ -35,7 +44,14 @@ fn flagged(app: &App, mut node: NodeView) -> NodeView {
 }
 
 pub(super) async fn show(app: App, call: Call) -> Answer {
-    let name = find(&app, call.param("name")).await?;
+    let name = match seek(&app, call.param("name")).await? {
+        Found::Here(name) => name,
+        Found::Unseen(name, node) => {
+            let seen = flagged(&app, view::enrolled(&name, &node));
+            return json(StatusCode::OK, &view::detail(seen, Some(&node)));
+        }
+        Found::Removed(name) => return Err(unknown(name.as_str(), [])),
+    };
     let link_quality = app.links.of(&name);
     let node = app.handle.ask(move |view| view.engine.node(&name).map(|node| view::node_detail(view, node)));
     let mut node = node.await?.ok_or_else(gone)?;
@@ -103,20 +119,27 @@ pub(super) async fn resume(app: App, call: Call) -> Answer {
 }
 
 pub(super) async fn revoke(app: App, call: Call) -> Answer {
-    let request = format!("revoke {}", call.param("name"));
-    change(&app, call, request, Change::Revoke).await
+    let idempotency = call.idempotency(format!("revoke {}", call.param("name")))?;
+    let (name, enrolled) = match seek(&app, call.param("name")).await? {
+        Found::Here(name) | Found::Removed(name) => (name, None),
+        Found::Unseen(name, node) => (name, Some(node)),
+    };
+    make(&app, name.clone(), Change::Revoke(name, enrolled), idempotency).await
+}
+
+async fn change(app: &App, call: Call, request: impl AsRef<[u8]>, change: impl FnOnce(NodeName) -> Change) -> Answer {
+    let idempotency = call.idempotency(request)?;
+    let name = find(app, call.param("name")).await?;
+    make(app, name.clone(), change(name), idempotency).await
 }
 
 /// Gives a node a duty, which it may have already; one that was revoked stays so, which is a conflict. What was done under
 /// the same key before is done: the answer is the node as it is now.
-async fn change(app: &App, call: Call, request: impl AsRef<[u8]>, change: impl FnOnce(NodeName) -> Change) -> Answer {
-    let idempotency = call.idempotency(request)?;
-    let name = find(app, call.param("name")).await?;
+async fn make(app: &App, name: NodeName, change: Change, idempotency: Option<Idempotency>) -> Answer {
     if keys::done_before(app, idempotency.as_ref()).await?.is_some() {
         return shown(app, name).await;
     }
-    let change = change(name.clone());
-    let is_revocation = matches!(change, Change::Revoke(_));
+    let is_revocation = matches!(change, Change::Revoke(..));
     match app.handle.change(change, idempotency).await? {
         Ok(()) => {
             if let Some(identities) = app.identities.as_ref().filter(|_| is_revocation) {
@@ -137,20 +160,60 @@ async fn change(app: &App, call: Call, request: impl AsRef<[u8]>, change: impl F
     }
 }
 
-async fn find(app: &App, wanted: &str) -> Result<NodeName, Problem> {
-    let wanted = wanted.to_owned();
+/// A node of which there is a name.
+enum Found {
+    /// It connected.
+    Here(NodeName),
+    /// It was let go of, and comes back with its agent.
+    Removed(NodeName),
+    /// It joined, and never connected.
+    Unseen(NodeName, Box<KnownNode>),
+}
+
+/// The nodes that joined with a token, as they are before they connect.
+fn enrolled(app: &App) -> BTreeMap<NodeName, KnownNode> {
+    let members = app.identities.as_ref().map(|identities| identities.members.all()).unwrap_or_default();
+    members.into_iter().map(|member| (member.node.clone(), KnownNode::enrolled(member))).collect()
+}
+
+async fn seek(app: &App, wanted: &str) -> Result<Found, Problem> {
+    let (wanted, mut enrolled) = (wanted.to_owned(), enrolled(app));
     let found = app.handle.ask(move |view| {
-        let mut names = view.engine.nodes().map(manta_engine::Node::name);
-        names.find(|name| name.as_str() == wanted).cloned().ok_or_else(|| {
-            let problem = Problem::new(ErrorCode::NotFound, format!("there is no node `{}`", clip(&wanted)));
-            let names = view.engine.nodes().map(|node| node.name().as_str());
-            match nearest(&wanted, names) {
-                Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint("`manta node ls` lists them"),
+        if let Ok(name) = NodeName::new(&wanted) {
+            if view.engine.node(&name).is_some() {
+                return Ok(Found::Here(name));
             }
-        })
+            match (view.nodes.get(&name), enrolled.remove(&name)) {
+                (Some(known), _) if known.duty != NodeDuty::Revoked => return Ok(Found::Removed(name)),
+                (None, Some(node)) => return Ok(Found::Unseen(name, Box::new(node))),
+                _ => {}
+            }
+        }
+        let unseen = enrolled.keys().filter(|name| !view.nodes.contains_key(name));
+        Err(unknown(&wanted, view.engine.nodes().map(Node::name).chain(unseen)))
     });
     found.await?
+}
+
+/// A node that connected.
+async fn find(app: &App, wanted: &str) -> Result<NodeName, Problem> {
+    match seek(app, wanted).await? {
+        Found::Here(name) => Ok(name),
+        Found::Removed(name) => Err(unknown(name.as_str(), [])),
+        Found::Unseen(name, _) => {
+            let sentence = format!("node `{name}` joined and has never connected, so that it can only be revoked");
+            let hint = format!("start its agent, or take its identity away: manta node revoke {name}");
+            Err(Problem::new(ErrorCode::Conflict, sentence).hint(hint))
+        }
+    }
+}
+
+fn unknown<'a>(wanted: &str, known: impl IntoIterator<Item = &'a NodeName>) -> Problem {
+    let problem = Problem::new(ErrorCode::NotFound, format!("there is no node `{}`", clip(wanted)));
+    match nearest(wanted, known.into_iter().map(NodeName::as_str)) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem.hint("`manta node ls` lists them"),
+    }
 }
 
 async fn shown(app: &App, name: NodeName) -> Answer {

@@ -40,6 +40,11 @@ impl Members {
         self.inner().enrolled.contains_key(node)
     }
 
+    /// All nodes that joined, by name.
+    pub(crate) fn all(&self) -> Vec<Enrolment> {
+        self.inner().enrolled.values().cloned().collect()
+    }
+
     /// What a node is labelled with, whatever it says of itself.
     pub(crate) fn labels(&self, node: &NodeName) -> BTreeMap<String, String> {
         self.inner().enrolled.get(node).map(|member| member.labels.clone()).unwrap_or_default()

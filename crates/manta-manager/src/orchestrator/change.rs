@@ -7,6 +7,7 @@ use manta_store::{ClusterChange, ClusterRecord};
 use manta_types::state::{DutyChange, SwarmChange};
 use manta_types::{NodeDuty, NodeName, SwarmId, SwarmState, TaskIndex};
 
+use super::nodes::KnownNode;
 use super::registry::ModuleChange;
 
 /// A change that a user asks for.
@@ -24,8 +25,8 @@ pub enum Change {
     Drain(NodeName, Option<Duration>),
     /// A node is to be used again.
     ResumeNode(NodeName),
-    /// A node's identity is to be taken away, for good.
-    Revoke(NodeName),
+    /// A node's identity is to be taken away, for good; of one that joined and never connected, it is said what it is.
+    Revoke(NodeName, Option<Box<KnownNode>>),
     /// A node is to get labels, and to lose others.
     Label(NodeName, LabelRequest),
     /// A node that is gone or revoked is to be let go of.
@@ -41,7 +42,7 @@ impl Change {
     pub const fn swarm(&self) -> Option<SwarmId> {
         match self {
             Self::Stop(swarm) | Self::Pause(swarm) | Self::Resume(swarm) | Self::Rollout(swarm, ..) => Some(*swarm),
-            Self::Drain(..) | Self::ResumeNode(_) | Self::Revoke(_) => None,
+            Self::Drain(..) | Self::ResumeNode(_) | Self::Revoke(..) => None,
             Self::Label(..) | Self::RemoveNode(_) | Self::Module(_) | Self::Cluster(_) => None,
         }
     }
@@ -55,7 +56,7 @@ impl Change {
             Self::Rollout(swarm, _, order) => format!("did a {} of swarm `{swarm}`", order.verb()),
             Self::Drain(node, _) => format!("drained node `{node}`"),
             Self::ResumeNode(node) => format!("took node `{node}` into use"),
-            Self::Revoke(node) => format!("revoked node `{node}`"),
+            Self::Revoke(node, _) => format!("revoked node `{node}`"),
             Self::Label(node, _) => format!("labelled node `{node}`"),
             Self::RemoveNode(node) => format!("removed node `{node}`"),
             Self::Module(change) => change.done(),
@@ -86,7 +87,7 @@ impl Change {
                 node(name, DutyChange::Drain, |duty| matches!(duty, NodeDuty::Draining | NodeDuty::Drained))
             }
             Self::ResumeNode(name) => node(name, DutyChange::Resume, |duty| duty == NodeDuty::Active),
-            Self::Revoke(name) => node(name, DutyChange::Revoke, |duty| duty == NodeDuty::Revoked),
+            Self::Revoke(name, _) => node(name, DutyChange::Revoke, |duty| duty == NodeDuty::Revoked),
             Self::Label(name, _) => engine.node(name).is_some(),
             Self::RemoveNode(name) => engine.node(name).is_some_and(Node::is_removable),
             // The registry and the engine say why not.
@@ -105,7 +106,7 @@ impl Change {
             Self::Rollout(swarm, task, order) => Input::Rollout { swarm, task, order },
             Self::Drain(node, deadline) => Input::Drain { node, deadline, reason: "drained by a user".to_owned() },
             Self::ResumeNode(node) => Input::ResumeNode { node, reason: "taken into use by a user".to_owned() },
-            Self::Revoke(node) => Input::Revoke { node, reason: "revoked by a user".to_owned() },
+            Self::Revoke(node, _) => Input::Revoke { node, reason: "revoked by a user".to_owned() },
             Self::RemoveNode(node) => Input::NodeRemoved { node },
             // Which labels a node has then, its table says.
             Self::Label(..) | Self::Module(_) | Self::Cluster(_) => return None,

@@ -294,6 +294,9 @@ impl Core {
         idempotency: Option<(String, String)>,
         turn: &mut Turn<A>,
     ) -> ChangeOutcome {
+        if let Change::Revoke(name, enrolled) = &change {
+            self.make_known(name, enrolled.as_deref(), turn.now);
+        }
         if !change.fits(&self.engine) {
             return Err(Refused::Stays);
         }
@@ -334,6 +337,17 @@ impl Core {
             self.decide(input, turn);
         }
         Ok(())
+    }
+
+    /// A node that is to be revoked must be known, or its certificate would count on: it may have been let go of, or have
+    /// never connected.
+    fn make_known(&mut self, name: &NodeName, enrolled: Option<&KnownNode>, now: Now) {
+        if self.engine.node(name).is_some() {
+            return;
+        }
+        if let Some(node) = self.nodes.make_known(name, enrolled) {
+            self.engine.restore_node(now, node.describe(name), node.duty, None);
+        }
     }
 
     /// What a key was used for since the start.

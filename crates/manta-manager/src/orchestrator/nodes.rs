@@ -1,10 +1,11 @@
 //! The nodes that ever joined: who has which name, and what is kept of each.
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use manta_api::{LabelRequest, NodeEventView};
+use manta_api::{LabelRequest, NEVER_CONNECTED, NodeEventView};
 use manta_engine::NodeDescription;
-use manta_store::NodeRecord;
+use manta_store::{Enrolment, NodeRecord};
 use manta_types::{NodeDuty, NodeId, NodeName};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -46,6 +47,14 @@ struct Stored {
 }
 
 impl KnownNode {
+    /// A node that joined with a token and never connected: of itself it said nothing yet.
+    pub(crate) fn enrolled(member: Enrolment) -> Self {
+        let Enrolment { node: _, node_id: id, labels, joined_ms, flag: _ } = member;
+        let profile = NodeProfile { labels, notes: vec![NEVER_CONNECTED.to_owned()], ..NodeProfile::default() };
+        let (duty, labels) = (NodeDuty::Active, BTreeMap::new());
+        Self { id, profile, joined_ms, duty, drain_left_ms: None, labels, is_removed: false }
+    }
+
     /// What decisions need of it.
     pub(crate) fn describe(&self, name: &NodeName) -> NodeDescription {
         self.profile.describe(name, &self.labels)
@@ -233,6 +242,16 @@ impl NodeTable {
         node.labels.retain(|key, _| !asked.unset.contains(key));
         node.labels.extend(asked.set.clone());
         Ok(Some(node.record(name)))
+    }
+
+    /// Makes a node known that was let go of, or that never connected; what it is then.
+    pub(super) fn make_known(&mut self, name: &NodeName, enrolled: Option<&KnownNode>) -> Option<&KnownNode> {
+        let node = match self.known.entry(name.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(enrolled?.clone()),
+        };
+        node.is_removed = false;
+        Some(node)
     }
 
     /// Lets go of a node; the record to store, for its name and id stay its own.

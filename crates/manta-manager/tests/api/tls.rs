@@ -168,6 +168,73 @@ async fn a_revoked_node_is_cut_off_in_time_and_stays_out_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_node_that_joined_and_never_connected_is_shown_and_can_be_revoked() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = start(dir.path(), |_| {}).await;
+    let labels = [("site".to_owned(), "ulm".to_owned())].into();
+    let wanted = JoinTokenRequest { labels, ..JoinTokenRequest::default() };
+    let made = manager.client().make_join_token(&wanted).await.unwrap();
+    let member = try_join(&manager, &made.token, "b", new_id()).await.unwrap();
+    let other = join(&manager, "a").await;
+    let asking = manager.client();
+    let seen = asking.nodes().await.unwrap();
+    let told: Vec<_> =
+        seen.iter().map(|node| (node.name.as_str(), node.state.as_str(), node.duty.as_str(), node.heard_s)).collect();
+    assert_eq!(told, [("a", "joining", "active", None), ("b", "joining", "active", None)]);
+    assert_eq!((seen[1].id.as_str(), seen[1].labels["site"].as_str()), (member.id.to_string().as_str(), "ulm"));
+    let shown = asking.node("b").await.unwrap();
+    assert_eq!(shown.node.notes, ["it joined and has never connected"]);
+    assert!(shown.joined_ms.abs_diff(now_ms()) < 60_000, "{shown:?}");
+    let (exit, words) = refusal(asking.drain_node("b", None, &Client::new_key()).await);
+    assert_eq!((exit, words.contains("has never connected, so that it can only be revoked")), (8, true), "{words}");
+    assert_eq!(refusal(asking.remove_node("b", &Client::new_key()).await).0, 8, "nor is it let go of");
+
+    let key = Client::new_key();
+    for _ in 0..2 {
+        let revoked = asking.revoke_node("b", &key).await.unwrap();
+        assert_eq!((revoked.duty.as_str(), revoked.heard_s, revoked.labels["site"].as_str()), ("revoked", None, "ulm"));
+    }
+    let refused = async |manager: &Manager| {
+        let refused = greet(manager, &member, "b").await.err().unwrap();
+        assert!(refused.message().contains("was revoked, and stays so"), "{refused:?}");
+        let (exit, _) =
+            refusal(over(manager, &member.tls).renew_certificate(&RenewRequest { request: request().1 }).await);
+        assert_eq!(exit, 6, "nor is it given another certificate");
+        let (exit, words) = refusal(try_join(manager, &token(manager).await, "b", member.id).await);
+        assert_eq!((exit, words.contains("`b` was revoked, and stays so")), (8, true), "{words}");
+    };
+    refused(&manager).await;
+    manager.stop().await.unwrap();
+    let manager = start(dir.path(), |_| {}).await;
+    refused(&manager).await;
+    assert_eq!(manager.client().node("b").await.unwrap().node.duty, "revoked");
+    manager.client().remove_node("b", &Client::new_key()).await.unwrap();
+    greet(&manager, &other, "a").await.expect("the other connects as ever");
+    let left: Vec<_> = manager.client().nodes().await.unwrap().into_iter().map(|node| node.name).collect();
+    assert_eq!(left, ["a"]);
+    manager.stop().await.unwrap();
+    let manager = start(dir.path(), |_| {}).await;
+    refused(&manager).await;
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_was_let_go_of_can_still_be_revoked() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = start(dir.path(), |_| {}).await;
+    let member = join(&manager, "a").await;
+    greet(&manager, &member, "a").await.unwrap().leave().await;
+    let asking = manager.client();
+    crate::harness::until(|| async { asking.nodes().await.unwrap()[0].state == "gone" }).await;
+    asking.remove_node("a", &Client::new_key()).await.unwrap();
+    assert!(asking.nodes().await.unwrap().is_empty(), "who was let go of is not taken for one that never came");
+    assert_eq!(asking.revoke_node("a", &Client::new_key()).await.unwrap().duty, "revoked");
+    let refused = greet(&manager, &member, "a").await.err().unwrap();
+    assert!(refused.message().contains("was revoked, and stays so"), "{refused:?}");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_certificate_is_renewed_once_and_a_copy_of_it_is_flagged() {
     let dir = tempfile::tempdir().unwrap();
     let manager = start(dir.path(), |_| {}).await;

@@ -8,7 +8,7 @@ use super::{IllegalTransition, names};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeState {
-    /// Known from before a restart of the manager, not heard yet.
+    /// It joined, now or before a restart of the manager, and was not heard yet.
     Joining,
     /// Heard within its lease.
     Online,
