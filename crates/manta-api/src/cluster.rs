@@ -14,9 +14,9 @@ pub struct ClusterRequest {
 pub struct ClusterView {
     /// Unique in the manager.
     pub name: String,
-    /// `open`, or `damaged` where what is stored of it cannot be followed.
+    /// `open`, `damaged` where what is stored of it cannot be followed, or `removing` where its removal is not finished.
     pub state: String,
-    /// Why it is damaged.
+    /// Why it is damaged, or why its removal is not finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether the manager was started with it: it never goes.
@@ -37,4 +37,20 @@ pub struct ClusterView {
 pub struct ClusterRemovedView {
     /// What it was called; another may be called so now.
     pub name: String,
+    /// What went with it that nobody could use any more, where it was damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<ClusterLostView>,
+}
+
+/// What is stored of a cluster that cannot be recovered, as far as it can be counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ClusterLostView {
+    /// Swarms, over or not, with their histories, results and logs.
+    pub swarms: u64,
+    /// Those among them that were not over.
+    pub swarms_live: u64,
+    /// Nodes that ever connected, revoked ones among them.
+    pub nodes: u64,
+    /// Users, with their tokens.
+    pub users: u64,
 }

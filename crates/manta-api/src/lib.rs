@@ -38,7 +38,7 @@ pub mod node {
 }
 
 pub use attempt::{AttemptLimits, AttemptOutcome, AttemptView, ReplayEvent, ReplayNews, ReplayView};
-pub use cluster::{ClusterRemovedView, ClusterRequest, ClusterView};
+pub use cluster::{ClusterLostView, ClusterRemovedView, ClusterRequest, ClusterView};
 pub use error::{ErrorCode, Problem};
 pub use explain::Explanation;
 pub use join::{CertificateView, JoinRequest, JoinToken, JoinTokenRequest, JoinTokenView, RenewRequest, TokenError};

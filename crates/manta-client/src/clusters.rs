@@ -22,11 +22,17 @@ impl Client {
         self.change_at(&self.root_uri("/v1/clusters"), &ClusterRequest { name: name.to_string() }, key).await
     }
 
-    /// Removes a cluster that is not in use, with all that is stored of it.
+    /// Removes a cluster that is not in use, with all that is stored of it; `damaged`, also one that cannot be recovered.
     ///
     /// # Errors
     /// As for every call; one that is in use is a conflict that says by what.
-    pub async fn remove_cluster(&self, name: &ClusterId, key: &str) -> Result<ClusterRemovedView, ClientError> {
-        self.change_at(&self.root_uri(&format!("/v1/clusters/{name}/remove")), &(), key).await
+    pub async fn remove_cluster(
+        &self,
+        name: &ClusterId,
+        damaged: bool,
+        key: &str,
+    ) -> Result<ClusterRemovedView, ClientError> {
+        let damaged = if damaged { "?damaged=true" } else { "" };
+        self.change_at(&self.root_uri(&format!("/v1/clusters/{name}/remove{damaged}")), &(), key).await
     }
 }

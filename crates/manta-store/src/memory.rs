@@ -125,14 +125,16 @@ impl Cluster {
         });
     }
 
-    fn apply(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
+    fn apply(&mut self, transaction: &Transaction, is_leaving: bool) -> Result<(), CommitError> {
         let Transaction { swarms, events, nodes, modules, keys, purged, keys_before_ms, clusters: _ } = transaction;
         swarms.iter().try_for_each(|swarm| self.add_swarm(swarm))?;
         nodes.iter().try_for_each(|node| self.put_node(node))?;
         modules.iter().try_for_each(|module| self.put_module(module))?;
         events.iter().try_for_each(|event| self.add_event(event))?;
         keys.iter().try_for_each(|record| self.add_key(record))?;
-        purged.iter().try_for_each(|swarm| self.check_ended(*swarm))?;
+        if !is_leaving {
+            purged.iter().try_for_each(|swarm| self.check_ended(*swarm))?;
+        }
         purged.iter().for_each(|swarm| self.purge(*swarm));
         self.keys.retain(|_, record| record.swarm.is_some() || record.used_ms >= *keys_before_ms);
         Ok(())
@@ -304,13 +306,14 @@ impl MemoryStore {
 
 impl StateStore for MemoryStore {
     fn commit(&mut self, cluster: &ClusterId, transaction: &Transaction) -> Result<(), CommitError> {
+        let is_leaving = self.added.get(cluster).is_some_and(|record| record.is_removing);
         let cluster = self.clusters.entry(cluster.clone()).or_default();
         #[cfg(feature = "planted-bugs")]
         {
             cluster.accept_stale_attempts = self.accept_stale_attempts;
         }
         let before = cluster.before(transaction);
-        let outcome = cluster.apply(transaction);
+        let outcome = cluster.apply(transaction, is_leaving);
         if outcome.is_err() {
             cluster.undo(transaction, before);
             return outcome;

@@ -24,7 +24,8 @@ pub struct Transaction {
     pub modules: Vec<ModuleRecord>,
     /// Mutating calls that are answered with this.
     pub keys: Vec<KeyRecord>,
-    /// Swarms that have ended and go, with all that is stored of them: histories, results, globals, keys.
+    /// Swarms that have ended and go, with all that is stored of them: histories, results, globals, keys. Those of a cluster
+    /// that is being removed go whether they have ended or not.
     pub purged: Vec<SwarmId>,
     /// Keys that belong to no swarm and were used before this moment go; wall clock, ms since 1970. At 0 all stay.
     pub keys_before_ms: u64,

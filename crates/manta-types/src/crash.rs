@@ -74,6 +74,21 @@ pub const UPKEEP: &[&str] = &[
     "manager.sweep.removed",
 ];
 
+/// A point of adding a cluster beyond the first, by name.
+pub const CLUSTER_ADDED: &[&str] = &["manager.cluster.foldered", "manager.cluster.kept", "manager.cluster.served"];
+
+/// A point of removing one, by name; all but the first two are passed again by a start that finishes a removal.
+pub const CLUSTER_REMOVED: &[&str] = &[
+    "manager.cluster.closed",
+    "manager.cluster.leaving",
+    "manager.cluster.users_gone",
+    "manager.cluster.nodes_gone",
+    "manager.cluster.swarms_gone",
+    "manager.cluster.logs_gone",
+    "manager.cluster.blobs_gone",
+    "manager.cluster.gone",
+];
+
 /// The points around the commit of an event, by the event's kind: before it is durable, and before anyone is told.
 pub const EVENTS: &[Around] = &[
     around!("swarm_admitted"),
@@ -117,6 +132,8 @@ pub const fn is_registered(name: &str) -> bool {
         || contains(BACKUP, name)
         || contains(RESTORE, name)
         || contains(UPKEEP, name)
+        || contains(CLUSTER_ADDED, name)
+        || contains(CLUSTER_REMOVED, name)
 }
 
 const fn contains(list: &[&str], name: &str) -> bool {
@@ -235,7 +252,8 @@ mod tests {
         let events = EVENTS.iter().flat_map(|around| [around.before, around.durable]);
         // The steps of a draft are in two lists, being passed by two commands.
         let restore = RESTORE.iter().filter(|name| !BACKUP.contains(name));
-        let named = [MANAGER, NODE, MIGRATION, BACKUP, UPKEEP].into_iter().flatten().chain(restore);
+        let lists = [MANAGER, NODE, MIGRATION, BACKUP, UPKEEP, CLUSTER_ADDED, CLUSTER_REMOVED];
+        let named = lists.into_iter().flatten().chain(restore);
         let all: Vec<_> = named.copied().chain(events).collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert!(is_registered("manager.recovered") && is_registered("node.id.kept"));

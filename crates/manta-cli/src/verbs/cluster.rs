@@ -2,8 +2,8 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use manta_api::ClusterView;
 use manta_api::version::SCHEMA_VERSION;
+use manta_api::{ClusterLostView, ClusterView};
 use manta_client::Client;
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::connection::{ConnectionArgs, parse_cluster};
 use crate::out;
 use crate::report::{Failure, Form};
 use crate::table::Table;
-use crate::text::iso;
+use crate::text::{count, iso};
 
 /// Verbs of clusters.
 #[derive(Debug, Subcommand)]
@@ -21,10 +21,21 @@ pub(crate) enum Verb {
     /// List clusters.
     Ls(LsArgs),
     /// Remove a cluster with all that is stored of it; one that has live swarms or nodes stays.
-    Rm(NameArgs),
+    Rm(RmArgs),
 }
 
-/// Options of `manta cluster add` and `manta cluster rm`.
+/// Options of `manta cluster rm`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    #[command(flatten)]
+    cluster: NameArgs,
+
+    /// Remove it also if it is damaged: what it has under way is lost, for nobody can tell any more what that is.
+    #[arg(long)]
+    damaged: bool,
+}
+
+/// Options of `manta cluster add`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NameArgs {
     /// Its name: lower-case letters, digits, `-`, `_` and `.`.
@@ -58,19 +69,29 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
                     ));
                 }
             }
-            Verb::Rm(NameArgs { name, connection }) => {
+            Verb::Rm(RmArgs { cluster: NameArgs { name, connection }, damaged }) => {
                 let name = parse_cluster(Some(&name))?;
-                let removed = connection.client()?.remove_cluster(&name, &Client::new_key()).await?;
+                let removed = connection.client()?.remove_cluster(&name, damaged, &Client::new_key()).await?;
                 if form == Form::Json {
                     out::put_json(&json!({"schema_version": SCHEMA_VERSION, "removed": removed}))?;
                 } else {
                     out::say(&format!("cluster `{name}` is gone, with all that was stored of it but the audit log"));
+                    if let Some(lost) = removed.lost {
+                        out::say(&format!("lost with it: {}", told(&lost)));
+                    }
                 }
             }
             Verb::Ls(args) => list(&args.connection.client()?.clusters().await?, form)?,
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn told(lost: &ClusterLostView) -> String {
+    let ClusterLostView { swarms, swarms_live, nodes, users } = lost;
+    let count = |number: &u64, what| count(usize::try_from(*number).unwrap_or(usize::MAX), what);
+    let (swarms, nodes, users) = (count(swarms, "swarm"), count(nodes, "node"), count(users, "user"));
+    format!("{swarms} ({swarms_live} not over), {nodes} and {users}")
 }
 
 fn list(clusters: &[ClusterView], form: Form) -> Result<(), Failure> {
@@ -84,8 +105,12 @@ fn list(clusters: &[ClusterView], form: Form) -> Result<(), Failure> {
         table.row(vec![name.clone(), state.clone(), number(swarms_live), number(nodes), added]);
     }
     out::put(&table.render(out::width()))?;
-    for (name, reason) in clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.reason.as_ref()?))) {
-        out::say(&format!("cluster `{name}` cannot be recovered: {reason}"));
+    for ClusterView { name, state, reason, .. } in clusters {
+        let what =
+            if state == "removing" { "is being removed, and not all of it is gone" } else { "cannot be recovered" };
+        if let Some(reason) = reason {
+            out::say(&format!("cluster `{name}` {what}: {reason}"));
+        }
     }
     Ok(())
 }

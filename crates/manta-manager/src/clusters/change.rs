@@ -1,21 +1,18 @@
-//! Clusters that are added, and clusters that go with all that is theirs.
+//! Clusters that are added, and clusters that are to go.
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::PoisonError;
 
-use manta_api::{ClusterView, ErrorCode, Problem};
-use manta_store::{ClusterChange, ClusterRecord, Transaction};
-use manta_types::{ClusterId, SwarmId, limits};
+use manta_api::{ClusterLostView, ClusterView, ErrorCode, Problem};
+use manta_store::{ClusterChange, ClusterRecord, StoreError};
+use manta_types::{ClusterId, crash_point, limits};
 
-use super::found::{damaged, view};
-use super::start::{blobs_of, folder_of, open};
+use super::found::view;
+use super::start::{blobs_of, open};
 use super::{Clusters, Place};
 use crate::ManagerError;
 use crate::keys::{self, Idempotency};
 use crate::orchestrator::{Change, InUse, Refused};
 
-/// Swarms that are removed in one transaction.
-const SWARMS_AT_ONCE: usize = 100;
 /// Swarms or nodes that a refusal names.
 const NAMED_MAX: usize = 3;
 
@@ -40,8 +37,8 @@ impl Clusters {
             None if is_done => return Err(self.unserved(name.as_str())),
             None => {}
         }
-        if let Some(Place::Damaged { why, .. }) = self.place(name.as_str()) {
-            return Err(damaged(name.as_str(), &why));
+        if self.place(name.as_str()).is_some() {
+            return Err(self.unserved(name.as_str()));
         }
         self.room()?;
         let shared = self.shared();
@@ -49,39 +46,92 @@ impl Clusters {
         let created_ms = shared.clock.now().wall_ms;
         let record = ClusterRecord { name: name.clone(), created_ms, is_removing: false };
         let blobs = blobs_of(&shared.data_dir, &record).await?;
-        self.make(ClusterChange::Put(record), idempotency).await?;
-        let app = open(shared, name.clone(), Some(created_ms), blobs).await?;
+        crash_point!("manager.cluster.foldered");
+        self.make(ClusterChange::Put(record.clone()), idempotency).await?;
+        crash_point!("manager.cluster.kept");
+        let app = match open(shared, name.clone(), Some(created_ms), blobs).await {
+            Ok(app) => app,
+            Err(error) => {
+                self.put(name, Place::Closed { record, why: error.to_string() });
+                return Err(error.into());
+            }
+        };
         let view = view(&app).await?;
         self.put(name, Place::Open(app));
+        crash_point!("manager.cluster.served");
         tracing::info!(cluster = view.name, "a cluster was added");
         Ok((view, true))
     }
 
-    /// Lets a cluster go with all that is stored of it, unless it is in use.
+    /// Lets a cluster go with all that is stored of it, unless it is in use. One that cannot be recovered may be in use, which
+    /// nobody can tell: it goes where that is asked for, and what is lost with it is said.
     ///
     /// # Errors
-    /// A problem for the client that names what is in use; then the cluster is as it was.
-    pub(crate) async fn remove(&self, name: &str, idempotency: Option<Idempotency>) -> Result<(), Problem> {
+    /// A problem for the client that names what is in use, or would be lost; then the cluster is as it was.
+    pub(crate) async fn remove(
+        &self,
+        name: &str,
+        is_damaged_too: bool,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Option<ClusterLostView>, Problem> {
         let _changing = self.0.changing.lock().await;
-        if keys::done_before(self.first(), idempotency.as_ref()).await?.is_some() {
-            return Ok(());
+        let is_asked_again = keys::done_before(self.first(), idempotency.as_ref()).await?.is_some();
+        let place = self.place(name);
+        let is_leaving = matches!(&place, Some(Place::Closed { record, .. }) if record.is_removing);
+        if is_asked_again && !is_leaving {
+            return Ok(None);
         }
         if name == self.first().cluster.as_str() {
             let sentence = format!("`{name}` is the manager's first cluster, which stays");
             return Err(Problem::new(ErrorCode::Conflict, sentence));
         }
-        let app = self.get(name).ok_or_else(|| self.unserved(name))?;
-        if let Some(held) = app.handle.close().await? {
-            return Err(in_use(&app.cluster, &held));
+        let (record, lost) = match &place {
+            None => return Err(self.unserved(name)),
+            Some(Place::Open(app)) => {
+                if let Some(held) = app.handle.close().await? {
+                    return Err(in_use(&app.cluster, &held));
+                }
+                crash_point!("manager.cluster.closed");
+                (ClusterRecord { name: app.cluster.clone(), created_ms: app.created_ms, is_removing: true }, None)
+            }
+            Some(Place::Closed { record, .. }) if is_leaving => (record.clone(), None),
+            Some(Place::Closed { record, why }) => {
+                let lost = self.lost(&record.name).await?;
+                if !is_damaged_too {
+                    return Err(would_be_lost(&record.name, why, &lost));
+                }
+                (ClusterRecord { is_removing: true, ..record.clone() }, Some(lost))
+            }
+        };
+        if !is_asked_again {
+            self.make(ClusterChange::Put(record.clone()), idempotency).await?;
+            crash_point!("manager.cluster.leaving");
         }
-        let record = ClusterRecord { name: app.cluster.clone(), created_ms: app.created_ms, is_removing: true };
-        self.make(ClusterChange::Put(record.clone()), idempotency).await?;
-        self.0.others.write().unwrap_or_else(PoisonError::into_inner).remove(&app.cluster);
-        app.stop.cancel();
-        drop(app);
-        self.clear(&record).await?;
-        tracing::info!(cluster = record.name.as_str(), "a cluster was removed");
-        Ok(())
+        let name = record.name.clone();
+        self.put(name.clone(), Place::Closed { record: record.clone(), why: "it is under way".to_owned() });
+        if let Some(Place::Open(app)) = place {
+            app.stop.cancel();
+        }
+        if let Err(error) = self.clear(&record).await {
+            self.put(name, Place::Closed { record, why: error.to_string() });
+            return Err(error.into());
+        }
+        self.0.others.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        tracing::info!(cluster = name.as_str(), "a cluster was removed");
+        Ok(lost)
+    }
+
+    /// What is stored of a cluster that cannot be recovered.
+    async fn lost(&self, cluster: &ClusterId) -> Result<ClusterLostView, ManagerError> {
+        let (shared, of) = (self.shared(), cluster.clone());
+        let stored = shared.store.run(move |store| Ok::<_, StoreError>((store.swarms(&of)?, store.nodes(&of)?)));
+        let (swarms, nodes) = stored.await??;
+        Ok(ClusterLostView {
+            swarms: swarms.len() as u64,
+            swarms_live: swarms.iter().filter(|swarm| swarm.ended_ms.is_none()).count() as u64,
+            nodes: nodes.len() as u64,
+            users: shared.people.ask(|known| known.users_of(cluster).count()) as u64,
+        })
     }
 
     fn room(&self) -> Result<(), Problem> {
@@ -101,36 +151,6 @@ impl Clusters {
             Err(other) => Err(crate::http::internal(format!("a cluster's change was refused: {other:?}"))),
         }
     }
-
-    /// Removes all that is left of a cluster that is going, its row last: what is cut off goes on at the next start.
-    pub(super) async fn clear(&self, record: &ClusterRecord) -> Result<(), ManagerError> {
-        let (shared, name) = (self.shared(), &record.name);
-        shared.people.forget(name).await?;
-        if let Some(registrar) = &shared.registrar {
-            registrar.forget(name).await?;
-        }
-        let of = name.clone();
-        let swarms = shared.store.run(move |store| store.swarms(&of)).await??;
-        let swarms: Vec<SwarmId> = swarms.into_iter().map(|swarm| swarm.id).collect();
-        for purged in swarms.chunks(SWARMS_AT_ONCE) {
-            let transaction = Transaction { purged: purged.to_vec(), ..Transaction::default() };
-            let of = name.clone();
-            shared.store.run(move |store| store.commit(&of, &transaction)).await??;
-        }
-        let of = name.clone();
-        shared.logs.run(move |store| store.forget(&of)).await??;
-        let folder = folder_of(&shared.data_dir, record);
-        let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&folder) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(ManagerError::DataDir { path: folder, source })
-            }
-            _ => Ok(()),
-        });
-        removed.await.map_err(|error| ManagerError::Internal(error.to_string()))??;
-        let transaction = Transaction { clusters: vec![ClusterChange::Gone(name.clone())], ..Transaction::default() };
-        let first = self.first().cluster.clone();
-        Ok(shared.store.run(move |store| store.commit(&first, &transaction)).await??)
-    }
 }
 
 fn in_use(cluster: &ClusterId, held: &InUse) -> Problem {
@@ -148,5 +168,20 @@ fn in_use(cluster: &ClusterId, held: &InUse) -> Problem {
     let sentence = format!("the cluster `{cluster}` is in use and stays; it has {}", parts.join(", and "));
     Problem::new(ErrorCode::Conflict, sentence).hint(format!(
         "stop the swarms with `manta stop`, let go of the nodes with `manta node revoke`, both with `--cluster {cluster}`"
+    ))
+}
+
+fn would_be_lost(cluster: &ClusterId, why: &str, lost: &ClusterLostView) -> Problem {
+    let count = |number: u64, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let ClusterLostView { swarms, swarms_live, nodes, users } = lost;
+    let sentence = format!(
+        "the cluster `{cluster}` cannot be recovered: {why}; lost with it would be {} ({swarms_live} not over), {} and {}",
+        count(*swarms, "swarm"),
+        count(*nodes, "node"),
+        count(*users, "user")
+    );
+    Problem::new(ErrorCode::Corrupt, sentence).hint(format!(
+        "bring a backup into a new directory with `manta manager restore`, or give it up for good: manta cluster rm {cluster} \
+         --damaged"
     ))
 }

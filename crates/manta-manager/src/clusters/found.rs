@@ -2,6 +2,7 @@
 use std::sync::PoisonError;
 
 use manta_api::{ClusterView, ErrorCode, Problem};
+use manta_store::ClusterRecord;
 use manta_types::NodeDuty;
 
 use super::{Clusters, Place};
@@ -24,9 +25,9 @@ impl Clusters {
                     Err(ManagerError::Stopping) if app.stop.is_cancelled() => continue,
                     Err(error) => return Err(error),
                 },
-                Place::Damaged { record, why } => ClusterView {
+                Place::Closed { record, why } => ClusterView {
                     name: record.name.to_string(),
-                    state: "damaged".to_owned(),
+                    state: if record.is_removing { "removing" } else { "damaged" }.to_owned(),
                     reason: Some(why),
                     is_first: false,
                     created_ms: Some(record.created_ms),
@@ -65,7 +66,13 @@ pub(super) async fn view(app: &App) -> Result<ClusterView, ManagerError> {
 }
 
 /// A cluster is there and cannot be served.
-pub(super) fn damaged(name: &str, why: &str) -> Problem {
+pub(super) fn closed(record: &ClusterRecord, why: &str) -> Problem {
+    let name = &record.name;
+    if record.is_removing {
+        let sentence = format!("the cluster `{name}` is being removed, and not all of it is gone: {why}");
+        let hint = format!("`manta cluster rm {name}` goes on with it");
+        return Problem::new(ErrorCode::Conflict, sentence).hint(hint);
+    }
     let sentence = format!("the cluster `{name}` cannot be recovered: {why}");
     Problem::new(ErrorCode::Corrupt, sentence)
         .hint("the other clusters go on; bring a backup into a new directory with `manta manager restore`")

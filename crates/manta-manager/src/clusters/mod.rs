@@ -1,6 +1,7 @@
 //! The clusters of a manager: one that it starts with, and those that its administrator adds. Each has an engine, sessions, logs
 //! and blobs of its own; they share the listener, the stores' files, and the people's door.
 mod change;
+mod clear;
 mod found;
 mod start;
 
@@ -67,8 +68,8 @@ impl Shared {
 enum Place {
     /// It is served.
     Open(App),
-    /// What is stored of it cannot be followed, and this is why: whoever asks for it is told so.
-    Damaged { record: ClusterRecord, why: String },
+    /// It is not, and this is why: what is stored of it cannot be followed, or it leaves and is not gone yet.
+    Closed { record: ClusterRecord, why: String },
 }
 
 /// A clonable handle on all clusters.
@@ -101,7 +102,7 @@ impl Clusters {
         }
         match self.place(name)? {
             Place::Open(app) => Some(app),
-            Place::Damaged { .. } => None,
+            Place::Closed { .. } => None,
         }
     }
 
@@ -110,15 +111,15 @@ impl Clusters {
         let others = self.0.others.read().unwrap_or_else(PoisonError::into_inner);
         let open = others.values().filter_map(|place| match place {
             Place::Open(app) => Some(app.clone()),
-            Place::Damaged { .. } => None,
+            Place::Closed { .. } => None,
         });
         std::iter::once(self.first().clone()).chain(open).collect()
     }
 
-    /// How many clusters there are that cannot be served.
+    /// How many clusters there are that cannot be recovered.
     pub(crate) fn damaged(&self) -> usize {
         let others = self.0.others.read().unwrap_or_else(PoisonError::into_inner);
-        others.values().filter(|place| matches!(place, Place::Damaged { .. })).count()
+        others.values().filter(|place| matches!(place, Place::Closed { record, .. } if !record.is_removing)).count()
     }
 
     /// Cancelled when the node that a certificate names is revoked; nothing where its cluster is not served.
@@ -142,8 +143,8 @@ impl Clusters {
 
     /// Why a cluster is not served, for somebody who may know which there are.
     pub(crate) fn unserved(&self, name: &str) -> Problem {
-        if let Some(Place::Damaged { why, .. }) = self.place(name) {
-            return found::damaged(name, &why);
+        if let Some(Place::Closed { record, why }) = self.place(name) {
+            return found::closed(&record, &why);
         }
         let problem = no_cluster(name);
         let others = self.0.others.read().unwrap_or_else(PoisonError::into_inner);
@@ -157,7 +158,7 @@ impl Clusters {
     /// Why a user's own cluster is not served.
     pub(crate) fn own_unserved(&self, name: &str) -> Problem {
         match self.place(name) {
-            Some(Place::Damaged { why, .. }) => found::damaged(name, &why),
+            Some(Place::Closed { record, why }) if !record.is_removing => found::closed(&record, &why),
             _ => no_cluster(name),
         }
     }

@@ -8,6 +8,7 @@ use manta_engine::Engine;
 use manta_store::{BlobStore, ClusterRecord, DirBlobs};
 use manta_types::{ClusterId, NodeDuty};
 
+use super::clear::sweep;
 use super::{Clusters, Inner, Place, Shared};
 use crate::ManagerError;
 use crate::app::{App, Parts};
@@ -29,13 +30,14 @@ impl Clusters {
     /// Starts all clusters of a manager whose first one has that name, and ends what a removal left that was cut off.
     ///
     /// # Errors
-    /// When the first cluster cannot be recovered, or what is left of a removed one cannot be removed. Another cluster that
-    /// cannot be recovered is told of wherever somebody asks.
+    /// When the first cluster cannot be recovered, or a store fails. Another cluster that cannot be recovered, or whose folder
+    /// cannot be removed, is told of wherever somebody asks.
     pub(crate) async fn start(shared: Shared, first: ClusterId) -> Result<Self, ManagerError> {
         let records = shared.store.run(|store| store.clusters()).await??;
         if records.iter().any(|record| record.name == first) {
             return Err(ManagerError::NotFirst(first));
         }
+        sweep(&shared, &records).await?;
         let blobs = Arc::clone(&shared.blobs);
         let first = open(&shared, first, None, blobs).await?;
         manta_types::crash_point!("manager.recovered");
@@ -47,20 +49,28 @@ impl Clusters {
         }));
         for record in records {
             if record.is_removing {
-                clusters.clear(&record).await?;
+                match clusters.clear(&record).await {
+                    Ok(()) => {}
+                    Err(error @ ManagerError::DataDir { .. }) => {
+                        clusters.close(record, &error, "what is left of a removed cluster cannot be removed");
+                    }
+                    Err(error) => return Err(error),
+                }
                 continue;
             }
-            let place = match open_other(clusters.shared(), &record).await {
-                Ok(app) => Place::Open(app),
+            match open_other(clusters.shared(), &record).await {
+                Ok(app) => clusters.put(record.name, Place::Open(app)),
                 Err(error) => {
-                    let cluster = record.name.as_str();
-                    tracing::error!(cluster, %error, "a cluster cannot be recovered; the others go on without it");
-                    Place::Damaged { record: record.clone(), why: error.to_string() }
+                    clusters.close(record, &error, "a cluster cannot be recovered; the others go on without it")
                 }
-            };
-            clusters.put(record.name, place);
+            }
         }
         Ok(clusters)
+    }
+
+    fn close(&self, record: ClusterRecord, error: &ManagerError, what: &'static str) {
+        tracing::error!(cluster = record.name.as_str(), %error, "{what}");
+        self.put(record.name.clone(), Place::Closed { record, why: error.to_string() });
     }
 
     pub(super) fn put(&self, name: ClusterId, place: Place) {

@@ -26,9 +26,11 @@ pub(super) async fn add(_: App, mut call: Call) -> Answer {
 
 pub(super) async fn remove(_: App, call: Call) -> Answer {
     let name = call.param("cluster").to_owned();
-    let idempotency = call.idempotency(format!("remove cluster {name}"))?;
+    let is_damaged_too = call.query("damaged")?.unwrap_or(false);
+    let request = if is_damaged_too { "remove damaged cluster" } else { "remove cluster" };
+    let idempotency = call.idempotency(format!("{request} {name}"))?;
     let (clusters, wanted) = (call.clusters.clone(), name.clone());
-    let removing = tokio::spawn(async move { clusters.remove(&wanted, idempotency).await });
-    removing.await.map_err(super::internal)??;
-    json(StatusCode::OK, &ClusterRemovedView { name })
+    let removing = tokio::spawn(async move { clusters.remove(&wanted, is_damaged_too, idempotency).await });
+    let lost = removing.await.map_err(super::internal)??;
+    json(StatusCode::OK, &ClusterRemovedView { name, lost })
 }

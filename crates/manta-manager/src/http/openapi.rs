@@ -1,13 +1,13 @@
 //! The OpenAPI document of the public API, made from the table of routes and the types of `manta-api`.
 use http::Method;
 use manta_api::{
-    AttemptView, AuditVerdictView, AuditView, BundleSignatures, CertificateView, ClusterRemovedView, ClusterRequest,
-    ClusterView, GlobalView, JoinRequest, JoinTokenRequest, JoinTokenView, LabelRequest, LogLine, MarkRequest,
-    ModuleUseView, ModuleVersionView, ModuleView, NewTokenView, NodeDetailView, NodeRemovedView, NodeView, PlanRequest,
-    PlanView, Problem, PublishRequest, QuotaRequest, QuotaView, ReadyView, RenewRequest, ReplayView, ResultView,
-    RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SignInAnswer, SignInBegun, SignInOutcome, SignInRequest,
-    SignInReturned, SignInView, SwarmSubmission, SwarmView, TokenRequest, TokenView, UserRequest, UserView, WhoView,
-    WhyView, version,
+    AttemptView, AuditVerdictView, AuditView, BundleSignatures, CertificateView, ClusterLostView, ClusterRemovedView,
+    ClusterRequest, ClusterView, GlobalView, JoinRequest, JoinTokenRequest, JoinTokenView, LabelRequest, LogLine,
+    MarkRequest, ModuleUseView, ModuleVersionView, ModuleView, NewTokenView, NodeDetailView, NodeRemovedView, NodeView,
+    PlanRequest, PlanView, Problem, PublishRequest, QuotaRequest, QuotaView, ReadyView, RenewRequest, ReplayView,
+    ResultView, RoleRequest, RollbackRequest, RolloutRequest, RolloutView, SignInAnswer, SignInBegun, SignInOutcome,
+    SignInRequest, SignInReturned, SignInView, SwarmSubmission, SwarmView, TokenRequest, TokenView, UserRequest,
+    UserView, WhoView, WhyView, version,
 };
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -81,6 +81,7 @@ fn components() -> utoipa::openapi::Components {
     parts = add::<ModuleUseView>(parts);
     parts = add::<ClusterRequest>(parts);
     parts = add::<ClusterView>(parts);
+    parts = add::<ClusterLostView>(parts);
     parts = add::<ClusterRemovedView>(parts);
     parts = add::<WhoView>(parts);
     parts = add::<SignInView>(parts);

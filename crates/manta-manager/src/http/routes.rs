@@ -116,7 +116,7 @@ pub(super) static ROUTES: &[Route] = {
         route!(change POST "/v1/clusters" ADMINISTRATOR, clusters::add, "Add a cluster",
             Json("ClusterRequest") => Json("ClusterView")),
         route!(change POST "/v1/clusters/{cluster}/remove" ADMINISTRATOR, clusters::remove,
-            "Remove a cluster that is not in use, with all that is stored of it", Nothing => Json("ClusterRemovedView")),
+            "Remove a cluster that is not in use, with all that is stored of it", Nothing => Json("ClusterRemovedView"), ["damaged"]),
         route!(POST "/v1/clusters/{cluster}/join-tokens" Access::Users(Role::Operator), join::make_token,
             "Make a token that lets one node join; each call makes another", Json("JoinTokenRequest") => Json("JoinTokenView")),
         route!(POST "/v1/clusters/{cluster}/blobs/missing" Access::UsersAndNodes(Role::Developer), blobs::missing, "Which blobs are not stored",

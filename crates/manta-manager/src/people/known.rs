@@ -218,7 +218,7 @@ impl Known {
         Ok((changes, view))
     }
 
-    pub(super) fn users_of(&self, cluster: &ClusterId) -> impl Iterator<Item = &UserRecord> {
+    pub(crate) fn users_of(&self, cluster: &ClusterId) -> impl Iterator<Item = &UserRecord> {
         self.users.values().filter(move |user| user.cluster == *cluster)
     }
 

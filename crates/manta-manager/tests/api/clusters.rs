@@ -1,5 +1,5 @@
 //! Clusters beyond the first: each its own world, made and removed by the administrator alone, and kept across restarts.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -266,6 +266,14 @@ async fn a_cluster_in_use_stays_and_one_that_goes_leaves_nothing_but_its_record(
     assert_eq!(AccessStore::open(&data).unwrap().users().unwrap(), []);
 }
 
+/// Cuts off the removal of the only cluster beyond the first, as soon as it is durable that it goes.
+fn going(data: &Path) {
+    let mut store = SqliteStore::open(data).unwrap();
+    let record = ClusterRecord { is_removing: true, ..store.clusters().unwrap().remove(0) };
+    let clusters = vec![ClusterChange::Put(record)];
+    store.commit(&ClusterId::default(), &Transaction { clusters, ..Transaction::default() }).unwrap();
+}
+
 #[tokio::test]
 async fn a_removal_that_was_cut_off_is_finished_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -274,12 +282,7 @@ async fn a_removal_that_was_cut_off_is_finished_at_the_next_start() {
     add(&manager, "ulm").await;
     user_of(&manager, "ulm", "bob", "admin").await;
     manager.stop().await.unwrap();
-    let going = |record: &ClusterRecord| ClusterRecord { is_removing: true, ..record.clone() };
-    let mut store = SqliteStore::open(&data).unwrap();
-    let record = store.clusters().unwrap().remove(0);
-    let clusters = vec![ClusterChange::Put(going(&record))];
-    store.commit(&ClusterId::default(), &Transaction { clusters, ..Transaction::default() }).unwrap();
-    drop(store);
+    going(&data);
     assert_eq!(scrub(&data).unwrap().damage, Vec::<String>::new());
     let manager = Manager::start(dir.path(), tcp()).await;
     assert_eq!(get(&manager, "/v1/clusters").await.as_array().unwrap().len(), 1);
@@ -320,10 +323,110 @@ async fn a_cluster_that_cannot_be_recovered_is_told_of_and_the_others_go_on() {
     assert!(said.contains("1 of 2 clusters cannot be recovered") && !said.contains("ulm"), "{said}");
     let listed = get(&manager, "/v1/clusters").await;
     assert_eq!((&listed[1]["name"], &listed[1]["state"]), (&json!("ulm"), &json!("damaged")), "{listed}");
-    assert_eq!(remove(&manager, "ulm").await.code(), "MANTA-0702", "what is damaged is not thrown away");
     let away = greet(&manager, &member, "n1").await.err().unwrap();
     assert_eq!(away.code(), tonic::Code::Unavailable, "its nodes go on dialling: {away:?}");
     manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_cluster_goes_where_that_is_asked_for_and_what_is_lost_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let manager = Manager::start(dir.path(), tcp()).await;
+    for name in ["bonn", "ulm", "wien"] {
+        add(&manager, name).await;
+    }
+    let bob = user_of(&manager, "ulm", "bob", "admin").await;
+    user_of(&manager, "wien", "eve", "viewer").await;
+    let member = join(&manager, "ulm", "n1").await;
+    greet(&manager, &member, "n1").await.unwrap().leave().await;
+    let kept = deploy(&manager, "wien", "kept").await;
+    manager.stop().await.unwrap();
+    damage(&data, "ulm");
+    let blobs = folder(&data, "bonn");
+    std::fs::remove_dir_all(&blobs).unwrap();
+    std::fs::write(&blobs, "no folder").unwrap();
+
+    let manager = Manager::start(dir.path(), tcp()).await;
+    for (name, lost) in
+        [("bonn", "0 swarms (0 not over), 0 nodes and 0 users"), ("ulm", "1 swarm (1 not over), 1 node and 1 user")]
+    {
+        let refused = remove(&manager, name).await;
+        let (said, hint) = (refused.json()["detail"].to_string(), refused.json()["hint"].to_string());
+        assert_eq!(refused.code(), "MANTA-0702", "what is damaged is not thrown away unasked: {refused:?}");
+        assert!(said.contains("cannot be recovered: ") && said.contains(&format!("would be {lost}")), "{said}");
+        assert!(hint.contains(&format!("manta cluster rm {name} --damaged")), "{hint}");
+    }
+    assert_eq!(get(&manager, "/v1/clusters").await.as_array().unwrap().len(), 4, "nothing is gone yet");
+    let removed = remove(&manager, "ulm?damaged=true").await;
+    let lost = json!({"swarms": 1, "swarms_live": 1, "nodes": 1, "users": 1});
+    assert_eq!((removed.status, removed.json()), (StatusCode::OK, json!({"name": "ulm", "lost": lost})));
+    assert_eq!(remove(&manager, "bonn?damaged=true").await.status, StatusCode::OK);
+    let healthy = remove(&manager, "wien?damaged=true").await;
+    assert_eq!(healthy.status, StatusCode::CONFLICT, "what is in use stays, whatever is asked: {healthy:?}");
+    assert_eq!(get(&manager, &format!("/v1/clusters/wien/swarms/{kept}")).await["state"], "running");
+    let ready = manager.raw(Method::GET, "/readyz", &[], Bytes::new()).await;
+    assert_eq!(ready.status, StatusCode::OK, "{ready:?}");
+    let gone = ask(&manager, &bob, Method::GET, "/v1/clusters/ulm/swarms", Bytes::new()).await;
+    assert_eq!(gone.status, StatusCode::UNAUTHORIZED, "{gone:?}");
+    add(&manager, "ulm").await;
+    let refused = greet(&manager, &member, "n1").await.err().unwrap();
+    assert!(refused.message().contains("another manager or cluster"), "{refused:?}");
+    assert_eq!(get(&manager, "/v1/clusters/ulm/swarms").await, json!([]));
+    manager.stop().await.unwrap();
+    assert_eq!(scrub(&data).unwrap().damage, Vec::<String>::new());
+    let left = StateReader::open(&data).unwrap().clusters().unwrap();
+    assert_eq!(left.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["ulm", "wien"]);
+    let users = AccessStore::open(&data).unwrap().users().unwrap();
+    assert_eq!(users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["eve"]);
+}
+
+/// Where a cluster beyond the first keeps its blobs.
+fn folder(data: &Path, cluster: &str) -> PathBuf {
+    let all = std::fs::read_dir(data.join("clusters")).unwrap().map(|entry| entry.unwrap().path());
+    let is_its = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(&format!("{cluster}@"));
+    all.into_iter().find(is_its).unwrap()
+}
+
+#[tokio::test]
+async fn a_removal_that_cannot_be_finished_keeps_nobody_else_from_starting_and_goes_on_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let manager = Manager::start(dir.path(), tcp()).await;
+    add(&manager, "ulm").await;
+    manager.stop().await.unwrap();
+    going(&data);
+    let (folders, aside) = (data.join("clusters"), data.join("aside"));
+    std::fs::rename(&folders, &aside).unwrap();
+    std::fs::write(&folders, "in the way").unwrap();
+
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let listed = get(&manager, "/v1/clusters").await;
+    assert_eq!((&listed[1]["name"], &listed[1]["state"]), (&json!("ulm"), &json!("removing")), "{listed}");
+    assert!(listed[1]["reason"].as_str().unwrap().contains("cannot use `"), "{listed}");
+    let body = json!({"name": "ulm"}).to_string();
+    for path in ["/v1/clusters", "/v1/clusters/ulm/quotas"] {
+        let refused = ask(&manager, &manager.user, Method::POST, path, body.clone()).await;
+        let said = refused.json().to_string();
+        assert_eq!(refused.status, StatusCode::CONFLICT, "{refused:?}");
+        assert!(said.contains("`ulm` is being removed, and not all of it is gone"), "{said}");
+    }
+    let ready = manager.raw(Method::GET, "/readyz", &[], Bytes::new()).await;
+    assert_eq!(ready.status, StatusCode::OK, "{ready:?}");
+    let bearer = format!("Bearer {}", manager.user);
+    let again = async || {
+        let headers = [("authorization", bearer.as_str()), ("idempotency-key", "k")];
+        manager.raw(Method::POST, "/v1/clusters/ulm/remove", &headers, Bytes::new()).await
+    };
+    assert_eq!(again().await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    std::fs::remove_file(&folders).unwrap();
+    std::fs::rename(&aside, &folders).unwrap();
+    let done = again().await;
+    assert_eq!(done.status, StatusCode::OK, "the same key does not hide that it is not done: {done:?}");
+    assert_eq!(get(&manager, "/v1/clusters").await.as_array().unwrap().len(), 1);
+    add(&manager, "ulm").await;
+    manager.stop().await.unwrap();
+    assert_eq!(std::fs::read_dir(&folders).unwrap().count(), 1);
 }
 
 /// Deploys a swarm of one task into a cluster.

@@ -55,6 +55,7 @@ macro_rules! state_conformance {
             a_swarm_ends_with_its_first_final_event
             a_purged_swarm_leaves_nothing
             only_swarms_that_have_ended_are_purged
+            swarms_of_a_cluster_that_leaves_are_purged_in_any_state
             clusters_do_not_see_each_other
             a_cluster_goes_with_all_that_is_its_own
             a_generation_stays_until_a_restore
@@ -469,6 +470,26 @@ pub fn only_swarms_that_have_ended_are_purged(bench: &mut dyn Bench) {
     assert!(matches!(error, CommitError::NotEnded { swarm } if swarm == swarm_id(2)), "{error:?}");
     let error = refuse(bench, &purge(&[1, 7]));
     assert!(matches!(error, CommitError::UnknownSwarm { swarm } if swarm == swarm_id(7)), "{error:?}");
+}
+
+pub fn swarms_of_a_cluster_that_leaves_are_purged_in_any_state(bench: &mut dyn Bench) {
+    let name = ClusterId::new("other").expect("letters are a name");
+    let change = |is_removing| {
+        let record = ClusterRecord { name: name.clone(), created_ms: 5, is_removing };
+        Transaction { clusters: vec![ClusterChange::Put(record)], ..Transaction::default() }
+    };
+    commit(bench, &change(false));
+    let live = new_swarm(1, [SwarmEvent::SwarmAdmitted]);
+    commit(bench, &live);
+    let purged = Transaction { purged: vec![swarm_id(1)], ..Transaction::default() };
+    bench.store().commit(&name, &live).expect("the same ids are free in another cluster");
+    let error = bench.store().commit(&name, &purged).expect_err("the cluster stays, and its swarm goes on");
+    assert!(matches!(error, CommitError::NotEnded { .. }), "{error:?}");
+    commit(bench, &change(true));
+    bench.store().commit(&name, &purged).expect("the cluster leaves");
+    assert_eq!(everything(bench.store(), &name).expect("what is left can be read"), Everything::default());
+    let error = refuse(bench, &purged);
+    assert!(matches!(error, CommitError::NotEnded { .. }), "the first cluster does not leave: {error:?}");
 }
 
 pub fn a_generation_stays_until_a_restore(bench: &mut dyn Bench) {

@@ -34,6 +34,12 @@ pub(super) fn change(db: &Connection, change: &ClusterChange) -> Result<(), Comm
     Ok(())
 }
 
+/// Whether a cluster is on its way out: what is left of it goes, whatever state it is in.
+pub(super) fn is_leaving(db: &Connection, cluster: &ClusterId) -> Result<bool, StoreError> {
+    let mut select = db.prepare_cached("SELECT 1 FROM clusters WHERE cluster_id = ?1 AND removing = 1")?;
+    Ok(select.exists([cluster.as_str()])?)
+}
+
 /// All clusters beyond the first, by name.
 pub(super) fn all(db: &Connection) -> Result<Vec<ClusterRecord>, StoreError> {
     let mut select = db.prepare_cached(concat!(

@@ -20,7 +20,9 @@ pub(super) fn write(db: &Connection, cluster: &ClusterId, transaction: &Transact
     modules.iter().try_for_each(|module| modules::put(db, cluster, module))?;
     add_events(db, cluster, events)?;
     keys.iter().try_for_each(|record| add_key(db, cluster, record))?;
-    purged.iter().try_for_each(|swarm| check_ended(db, cluster, *swarm))?;
+    if !purged.is_empty() && !clusters::is_leaving(db, cluster)? {
+        purged.iter().try_for_each(|swarm| check_ended(db, cluster, *swarm))?;
+    }
     purged.iter().try_for_each(|swarm| purge(db, cluster, *swarm))?;
     if *keys_before_ms > 0 {
         run(

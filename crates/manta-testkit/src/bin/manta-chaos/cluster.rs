@@ -1,6 +1,7 @@
 //! A manager and its agents as processes of their own, each of which can be ended, held or started anew at any time.
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -147,6 +148,13 @@ impl Cluster {
         }
     }
 
+    /// The same with a manager that listens on a loopback address, where nodes can join it with a token.
+    pub(crate) fn on_loopback(mut self) -> Result<Self> {
+        // The port is free when the manager takes it, unless somebody is quicker.
+        self.listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.to_string();
+        Ok(self)
+    }
+
     /// The same with the manager's data elsewhere.
     #[must_use]
     pub(crate) fn with_data_dir(mut self, dir: &Path) -> Self {
@@ -196,7 +204,18 @@ impl Cluster {
 
     /// A client with the user's token.
     pub(crate) fn client(&self) -> Result<Client> {
-        self.client_at(&self.listen, "token")
+        self.client_at(&self.address(), "token")
+    }
+
+    /// A client with the user's token for another cluster of the manager.
+    pub(crate) fn client_of(&self, cluster: &ClusterId) -> Result<Client> {
+        let token = Token::from_file(&self.data_dir.join("token"))?;
+        Ok(Client::new(self.address().parse::<Endpoint>()?, token, cluster.clone()))
+    }
+
+    /// Where clients and nodes find the manager.
+    fn address(&self) -> String {
+        if self.listen.starts_with("unix:") { self.listen.clone() } else { format!("http://{}", self.listen) }
     }
 
     /// A client with the token in that file of the manager's data directory.
@@ -228,8 +247,8 @@ impl Cluster {
                 command.args(&launch.arguments);
             }
             Who::Node(number) => {
-                let dialled = self.dialled.get(&number).unwrap_or(&self.listen);
-                command.args(["node", "run", "--manager", dialled, "--slots", "2", "--name", &who.name()]);
+                let dialled = self.dialled.get(&number).cloned().unwrap_or_else(|| self.address());
+                command.args(["node", "run", "--manager", &dialled, "--slots", "2", "--name", &who.name()]);
                 let own = self.data_dir.join("node-token");
                 command.arg("--token-file").arg(launch.token_file.as_ref().unwrap_or(&own));
                 command.arg("--data-dir").arg(self.home(number));
@@ -296,7 +315,7 @@ impl Cluster {
     /// Waits until the manager answers, and says how long that took.
     pub(crate) async fn serving(&mut self) -> Result<Duration> {
         let begun = Instant::now();
-        let (data_dir, listen) = (self.data_dir.clone(), self.listen.clone());
+        let (data_dir, address) = (self.data_dir.clone(), self.address());
         let log = self.log(Who::Manager);
         let process = self.process(Who::Manager)?;
         until(READY_WITHIN, "the manager's start", async || {
@@ -304,7 +323,7 @@ impl Cluster {
                 bail!("the manager ended with {status}; its last words:\n{}", tail(&log));
             }
             let Ok(token) = Token::from_file(&data_dir.join("token")) else { return Ok(Some("no token".to_owned())) };
-            let client = Client::new(listen.parse()?, token, ClusterId::default());
+            let client = Client::new(address.parse()?, token, ClusterId::default());
             Ok(client.health().await.err().map(|error| error.to_string()))
         })
         .await?;

@@ -115,7 +115,8 @@ where
     answer.context("an answer that was waited for is there")
 }
 
-fn describe(kind: Kind, name: &str) -> Result<(SwarmSubmission, Vec<Vec<u8>>)> {
+/// What is submitted, and the blobs that it names.
+pub(crate) fn describe(kind: Kind, name: &str) -> Result<(SwarmSubmission, Vec<Vec<u8>>)> {
     let (aliases, iterations): (&[&str], u32) = match kind {
         Kind::Tally { iterations } | Kind::Paused { iterations } | Kind::Drained { iterations } => {
             (&[WORK, GATHER], iterations)

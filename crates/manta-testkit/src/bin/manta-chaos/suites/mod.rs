@@ -3,6 +3,7 @@ mod abuse;
 mod agent_phases;
 mod backups;
 mod clock;
+mod clusters;
 mod crash_points;
 mod damaged_data;
 mod failing_disk;
@@ -85,7 +86,7 @@ const SETPRIV: Need = Need::Program("setpriv", "util-linux");
 const FAKETIME: Need = Need::Program("faketime", "faketime");
 
 /// All of them.
-static SUITES: [Suite; 16] = [
+static SUITES: [Suite; 17] = [
     Suite {
         name: "manager-points",
         about: "kill -9 of the manager at every crash point",
@@ -115,6 +116,12 @@ static SUITES: [Suite; 16] = [
         about: "kill -9 of the manager while it lets go what is no longer kept",
         needs: &[],
         run: |plan| Box::pin(upkeep::run(plan)),
+    },
+    Suite {
+        name: "clusters",
+        about: "kill -9 of the manager while a cluster is added or removed",
+        needs: &[],
+        run: |plan| Box::pin(clusters::run(plan)),
     },
     Suite {
         name: "agent-phases",
