@@ -6,12 +6,11 @@ import urllib.error
 import pytest
 
 from harness.api import Api, assert_accepted_once
-from harness.cluster import Cluster
+from harness.clusters import NAMES, Two
 from harness.waiting import wait_until
 from manta.apis import UserAPI
 
-NOT_FOUND, DENIED, CONFLICT = 3, 6, 8
-NAMES = ("default", "ulm")
+FAILED, NOT_FOUND, DENIED, CONFLICT = 1, 3, 6, 8
 
 GATED = """
     class Same(Swarm):
@@ -22,77 +21,6 @@ GATED = """
         def execute(self):
             return self.gate()
 """
-
-
-class Two(Cluster):
-    """A manager with two clusters, a node and a user of each; both nodes have one name."""
-
-    def __init__(self, manta):
-        super().__init__(manta)
-        self.gates = {}
-
-    def run(self, *arguments, cluster="default", user=None):
-        """Run a command against a cluster, as the administrator or one of its users."""
-        environment = {**self.as_user, "MANTA_CLUSTER": cluster}
-        if user is not None:
-            environment["MANTA_TOKEN_FILE"] = str(self._manta.work / f"{user}.token")
-        return self._manta(*arguments, environment=environment)
-
-    def start_both(self):
-        """Start the manager, add a cluster, and let a node and an admin into each."""
-        self.start_manager()
-        assert self.run("cluster", "add", "ulm").code == 0
-        for name in NAMES:
-            self.gates[name] = self._manta.work / f"gate-{name}"
-            self.gates[name].mkdir()
-            self.join(name)
-            file = self._manta.work / f"admin-{name}.token"
-            assert self.run("user", "add", f"admin-{name}", "--role", "admin", cluster=name).code == 0
-            made = self.run("token", "new", "--user", f"admin-{name}", "--out", file, cluster=name)
-            assert made.code == 0, made.text
-        self.wait_for_both()
-
-    def join(self, cluster):
-        """Let a node called ``n1`` into a cluster by the command that the manager prints."""
-        ended = self.run("node", "token", "--name", "n1", "--cluster", cluster)
-        assert ended.code == 0, ended.text
-        arguments = [*ended.out.split()[1:], "--data-dir", self._manta.root / f"n-{cluster}"]
-        arguments += ["--data", f"gate={self.gates[cluster]}"]
-        self.nodes[cluster] = self._manta.start(*arguments)
-
-    def of(self, cluster):
-        """Return the plain client of a cluster, as the administrator."""
-        return Api(self.url, (self.data_dir / "token").read_text().strip(), cluster)
-
-    def as_admin_of(self, cluster, asked):
-        """Return the plain client of a cluster, as the admin of another."""
-        return Api(self.url, (self._manta.work / f"admin-{cluster}.token").read_text().strip(), asked)
-
-    def wait_for_both(self):
-        """Wait until each cluster has its node."""
-
-        def look():
-            seen = {name: self.of(name).nodes() for name in NAMES}
-            lacking = [name for name, nodes in seen.items() if nodes.get("n1", {}).get("state") != "online"]
-            return f"not online in {lacking}: {seen}" if lacking else None
-
-        wait_until(40, look)
-
-    def deploy_in(self, cluster, swarm):
-        """Deploy a swarm into a cluster and return its id."""
-        ended = self.run("deploy", swarm, "--json", cluster=cluster, user=f"admin-{cluster}")
-        assert ended.code == 0, ended.text
-        return ended.documents()[-1]["swarm"]["id"]
-
-    def wait_at_gate(self, cluster, swarm):
-        """Wait until a cluster's swarm stands at its gate."""
-        api = self.of(cluster)
-
-        def look():
-            lines = api.logs(swarm)
-            return None if any("at the gate" in line["text"] for line in lines) else f"no line says so: {lines}"
-
-        wait_until(60, look)
 
 
 @pytest.fixture
@@ -185,3 +113,53 @@ def test_a_cluster_is_removed_when_nothing_uses_it_and_by_nobody_but_the_adminis
     assert list(two.of("default").nodes()) == ["n1"], json.dumps(two.of("default").nodes())
     scrubbed = manta("manager", "scrub", "--data-dir", two.data_dir)
     assert scrubbed.code == 0, scrubbed.text
+
+
+def test_doctor_looks_at_the_cluster_that_is_named(two):
+    def looked(*arguments, **run):
+        ended = two.run("doctor", "--json", *arguments, **run)
+        return {check["name"]: check for check in ended.documents()[0]["site"]}
+
+    for name in NAMES:
+        found = looked("--cluster", name, user=f"admin-{name}")
+        assert (found["cluster"]["state"], found["versions"]["state"]) == ("good", "good"), found
+        assert f"`{name}`, as admin-{name} (admin)" in found["cluster"]["found"], found
+        assert "1 node" in found["versions"]["found"], found
+    stranger = looked(cluster="ulm", user="admin-default")["cluster"]
+    assert stranger["state"] == "bad" and "there is no cluster `ulm` here" in stranger["found"], stranger
+    assert "your token is for the cluster `default`" in stranger["fix"], stranger
+    near = looked("--cluster", "ulmm")["cluster"]
+    assert near["state"] == "bad" and "did you mean `ulm`?" in near["fix"], near
+    token = two.data_dir / "other"
+    token.write_text("mnt_u_" + "0" * 40 + "\n")
+    token.chmod(0o600)
+    wrong = looked("--token-file", token)["cluster"]
+    assert wrong["state"] == "bad" and "token" in wrong["found"], wrong
+    agent = looked("--cluster", "ulm", "--data-dir", two.nodes_dir("ulm"))["agent"]
+    assert agent["state"] == "good" and agent["found"].startswith("n1, "), agent
+
+
+def test_a_damaged_cluster_is_given_up_by_name_and_the_other_goes_on(manta, two):
+    swarm = two.deploy_in("default", manta.swarm(GATED))
+    two.wait_at_gate("default", swarm)
+    where = two.url.removeprefix("http://")
+    two.kill_manager()
+    (folder,) = (two.data_dir / "clusters").iterdir()
+    folder.rename(manta.work / "aside")
+    folder.write_text("no folder")
+    two.start_manager(listen=where)
+    listed = two.run("cluster", "ls")
+    assert "damaged" in listed.out and "cluster `ulm` cannot be recovered: " in listed.err, listed.text
+    looked = two.run("doctor", "--json", "--cluster", "ulm").documents()[0]["site"]
+    (found,) = (check for check in looked if check["name"] == "cluster")
+    assert found["state"] == "bad" and "the cluster `ulm` cannot be recovered: " in found["found"], looked
+    refused = two.run("cluster", "rm", "ulm")
+    assert refused.code == FAILED and "lost with it would be 0 swarms (0 not over), 1 node and 1 user" in refused.err
+    assert "manta cluster rm ulm --damaged" in refused.err, refused.text
+    removed = two.run("cluster", "rm", "ulm", "--damaged")
+    assert removed.code == 0 and "lost with it: 0 swarms (0 not over), 1 node and 1 user" in removed.err, removed.text
+    assert "ulm" not in two.run("cluster", "ls").text
+    assert list((two.data_dir / "clusters").iterdir()) == []
+    (two.gates["default"] / "open").touch()
+    wait_until(60, lambda: two.of("default").lacks_state(swarm, "succeeded"))
+    assert two.run("cluster", "add", "ulm").code == 0

@@ -146,6 +146,47 @@ def test_groups_give_a_role_and_another_at_the_next_sign_in(lab):
     assert refused.code == DENIED and "none of the groups of `ada` gives a role any more" in refused.err, refused.text
 
 
+def test_one_signs_in_to_the_cluster_of_the_context_and_to_no_other(lab):
+    lab.start('default_role = "viewer"')
+    assert lab.admin("cluster", "add", "ulm").code == 0
+    there = ("context", "add", "ulm", "--manager", lab.cluster.url, "--cluster", "ulm")
+    assert lab.manta(*there).code == 0
+    lab.issuer.person["groups"] = ["ops team"]
+
+    def sign_in(context, *arguments):
+        command = lab.manta.start("login", "--context", context, *arguments)
+        command.wait_for(lab.issuer.url + "/", limit_s=20)
+        if not arguments:
+            visit(re.search(rf"  ({re.escape(lab.issuer.url)}/\S+)\n", command.text()).group(1))
+        return command.end(20)
+
+    refused = sign_in("ulm")
+    assert refused.code == DENIED and "there is no user `ada` here" in refused.err, "groups are for the first cluster"
+    assert lab.admin("user", "add", "ada", "--role", "developer", "--cluster", "ulm").code == 0
+    ended = sign_in("ulm")
+    assert ended.code == 0 and "signed in as ada (developer) for context ulm" in ended.err, ended.text
+    assert lab.sign_in().code == 0 and lab.whoami()["role"] == "operator", "the same person is another user there"
+    who = lab.manta("whoami", "--context", "ulm", "--json").documents()[0]["who"]
+    assert (who["name"], who["role"], who["cluster"]) == ("ada", "developer", "ulm")
+    assert lab.manta("ls", "--context", "ulm").code == 0
+    outside = lab.manta("ls", "--context", "ulm", "--cluster", "default")
+    assert outside.code == NOT_FOUND and "your token is for the cluster `ulm`" in outside.err, outside.text
+    for cluster, outcomes in (("ulm", ["MANTA-0404", "done"]), ("default", ["done"])):
+        records = lab.admin("audit", "--json", "--cluster", cluster).documents()[0]["records"]
+        signed = [record["outcome"] for record in records if record["route"].endswith("sign-in/end")]
+        assert signed == outcomes, records
+
+    lab.issuer.device_is_done = True
+    on_device = sign_in("ulm", "--device")
+    assert on_device.code == 0, on_device.text
+    assert lab.manta("logout", "--context", "ulm").code == 0
+    assert lab.whoami()["cluster"] == "default", "the other token counts on"
+    nowhere = ("context", "add", "nowhere", "--manager", lab.cluster.url, "--cluster", "bonn")
+    assert lab.manta(*nowhere).code == 0
+    stray = sign_in("nowhere")
+    assert stray.code == NOT_FOUND and "there is no cluster `bonn` here" in stray.err, stray.text
+
+
 def test_who_was_removed_stays_out_until_they_are_added_and_nobody_takes_their_name(lab):
     lab.start('default_role = "viewer"')
     assert lab.sign_in().code == 0

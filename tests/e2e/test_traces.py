@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from harness.cluster import Cluster
+from harness.clusters import Two
 from harness.waiting import wait_until
 
 CHAIN = """
@@ -47,6 +48,14 @@ class Collector:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def resource(self, swarm):
+        """Return what a swarm's trace says of where it is from."""
+        for _, _, body in list(self.requests):
+            for resource in body["resourceSpans"]:
+                if any(names(span, swarm) for scope in resource["scopeSpans"] for span in scope["spans"]):
+                    return {entry["key"]: entry["value"] for entry in resource["resource"]["attributes"]}
+        return None
 
     def spans(self, swarm):
         """Return the spans of a swarm."""
@@ -114,6 +123,16 @@ def test_a_swarm_is_one_trace_down_to_the_phases_of_its_attempts(manta, collecto
     assert sorted(way[1] for way in ways) == ["task collect", "task ok", "task ok"]
     for phase in ("queue", "fetch", "environment", "publish"):
         assert sum(span["name"] == phase for span in spans) == 3, phase
+
+
+def test_a_trace_names_its_cluster(manta, collector):
+    manta.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    two = Two(manta)
+    two.start_both()
+    swarm = two.deploy_in("ulm", manta.swarm(CHAIN))
+    wait_until(60, lambda: two.of("ulm").lacks_state(swarm, "succeeded"))
+    wait_until(20, lambda: None if collector.spans(swarm) else f"no trace came; {len(collector.requests)} requests")
+    assert collector.resource(swarm)["manta.cluster"] == {"stringValue": "ulm"}, collector.resource(swarm)
 
 
 def test_a_swarm_of_ones_own_machine_is_traced_before_its_manager_is_gone(manta, collector):

@@ -119,21 +119,17 @@ async fn manager(client: &Client) -> Vec<Check> {
     let before = SystemTime::now();
     let told = match client.clock().await {
         Ok(told) => told,
-        Err(error) => {
-            let failure = Failure::from(error);
-            let state =
-                State::Bad(failure.code.as_deref().and_then(ErrorCode::from_code).unwrap_or(ErrorCode::Unreachable));
-            return vec![Check { name: "manager", state, found: failure.message, fix: failure.hint }];
-        }
+        Err(error) => return vec![failed("manager", error.into())],
     };
     let after = SystemTime::now();
     let reached =
         Check { name: "manager", state: State::Good, found: format!("{} answers", client.endpoint()), fix: None };
+    let (cluster, versions) = cluster(client).await;
     let sign_in = sign_in(client).await;
     let clock = told
         .and_then(|text| jiff::fmt::rfc2822::parse(&text).ok())
         .map(|zoned| clock(zoned.timestamp().into(), before, after));
-    [reached].into_iter().chain(clock).chain(versions(client).await).chain(sign_in).collect()
+    [reached].into_iter().chain(clock).chain([cluster]).chain(versions).chain(sign_in).collect()
 }
 
 /// Whether people can sign in, where the manager trusts an issuer.
@@ -149,14 +145,27 @@ async fn sign_in(client: &Client) -> Option<Check> {
     })
 }
 
-/// Compares the releases of this program, the manager and its nodes, where the manager tells.
-async fn versions(client: &Client) -> Option<Check> {
-    // Without a token there is nothing to compare, and what needs one says so.
-    let who = client.whoami().await.ok()?;
+/// Whether the cluster that is meant is served, and to whom; where it is, this program's release is compared with the manager's
+/// and its nodes'.
+async fn cluster(client: &Client) -> (Check, Option<Check>) {
+    let name = "cluster";
+    let who = match client.whoami().await {
+        Ok(who) => who,
+        Err(error) => return (failed(name, error.into()), None),
+    };
+    let found = format!("`{}`, as {} ({})", who.cluster, who.name, who.role);
+    let reached = Check { name, state: State::Good, found, fix: None };
     let nodes = client.nodes().await.unwrap_or_default();
     let nodes =
         nodes.into_iter().map(|node| (node.name, node.agent_version)).filter(|(_, version)| !version.is_empty());
-    Some(releases(PRODUCT, &who.manager_version, &nodes.collect::<Vec<_>>()))
+    let versions = releases(PRODUCT, &who.manager_version, &nodes.collect::<Vec<_>>());
+    (reached, Some(versions))
+}
+
+/// What could not be looked at, in the words of whoever refused.
+fn failed(name: &'static str, failure: Failure) -> Check {
+    let code = failure.code.as_deref().and_then(ErrorCode::from_code).unwrap_or(ErrorCode::Unreachable);
+    Check { name, state: State::Bad(code), found: failure.message, fix: failure.hint }
 }
 
 /// Says who is behind, and what is to be upgraded first: the manager, then its nodes, then who asks.
