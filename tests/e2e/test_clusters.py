@@ -5,7 +5,7 @@ import urllib.error
 
 import pytest
 
-from harness.api import Api, assert_accepted_once
+from harness.api import assert_accepted_once
 from harness.clusters import NAMES, Two
 from harness.waiting import wait_until
 from manta.apis import UserAPI

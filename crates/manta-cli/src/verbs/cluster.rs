@@ -19,7 +19,7 @@ pub(crate) enum Verb {
     /// Add a cluster: an isolated group of nodes, swarms, modules and users under the same manager.
     Add(NameArgs),
     /// List clusters.
-    Ls(LsArgs),
+    Ls(ConnectionArgs),
     /// Remove a cluster with all that is stored of it; one that has live swarms or nodes stays.
     Rm(RmArgs),
 }
@@ -41,13 +41,6 @@ pub(crate) struct NameArgs {
     /// Its name: lower-case letters, digits, `-`, `_` and `.`.
     name: String,
 
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-/// Options of `manta cluster ls`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct LsArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -81,7 +74,7 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
                     }
                 }
             }
-            Verb::Ls(args) => list(&args.connection.client()?.clusters().await?, form)?,
+            Verb::Ls(connection) => list(&connection.client()?.clusters().await?, form)?,
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -17,16 +17,9 @@ use crate::{bounds, out};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Show every quota and what is used of it.
-    Show(ShowArgs),
+    Show(ConnectionArgs),
     /// Set a quota, or lift it.
     Set(SetArgs),
-}
-
-/// Options of `manta quota show`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct ShowArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
 }
 
 /// Options of `manta quota set`.
@@ -46,7 +39,7 @@ pub(crate) struct SetArgs {
 pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
     super::block_on(async move {
         let quotas = match verb {
-            Verb::Show(args) => args.connection.client()?.quotas().await?,
+            Verb::Show(connection) => connection.client()?.quotas().await?,
             Verb::Set(SetArgs { name, limit, connection }) => {
                 let limit = read(&limit)?;
                 connection.client()?.set_quota(name, limit, &Client::new_key()).await?

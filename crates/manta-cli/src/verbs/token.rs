@@ -24,7 +24,7 @@ pub(crate) enum Verb {
     /// Make a token; it is shown this once.
     New(NewArgs),
     /// List your tokens; an admin sees everybody's.
-    Ls(LsArgs),
+    Ls(ConnectionArgs),
     /// End a token at once.
     Revoke(IdArgs),
     /// Make a token in the place of another, which ends at once.
@@ -57,13 +57,6 @@ pub(crate) struct Target {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-/// Options of `manta token ls`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct LsArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -111,7 +104,7 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
                     Form::Text => out::say(&format!("token {} of `{}` counts no more", token.id, token.user)),
                 }
             }
-            Verb::Ls(args) => list(&args.connection.client()?.tokens().await?, form)?,
+            Verb::Ls(connection) => list(&connection.client()?.tokens().await?, form)?,
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -20,7 +20,7 @@ pub(crate) enum Verb {
     /// Add a user; a token for them is made with `manta token new`.
     Add(RoleArgs),
     /// List users.
-    Ls(LsArgs),
+    Ls(ConnectionArgs),
     /// Give a user another role, at once for all their tokens.
     SetRole(RoleArgs),
     /// Remove a user with all their tokens.
@@ -37,13 +37,6 @@ pub(crate) struct RoleArgs {
     #[arg(long, value_name = "ROLE")]
     role: Role,
 
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-/// Options of `manta user ls`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct LsArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -77,7 +70,7 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
                 let user = connection.client()?.remove_user(&name, &Client::new_key()).await?;
                 tell(&user, &format!("user `{name}` is gone, and no token of theirs counts any more"), form)?;
             }
-            Verb::Ls(args) => list(&args.connection.client()?.users().await?, form)?,
+            Verb::Ls(connection) => list(&connection.client()?.users().await?, form)?,
         }
         Ok(ExitCode::SUCCESS)
     })
