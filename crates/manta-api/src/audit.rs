@@ -4,7 +4,9 @@
 //! A line is the record's seal, a space and the record as JSON. The seal is the BLAKE3 digest of the seal before it, a space and
 //! that JSON; the first follows 64 zeros. So a record that was changed, taken out or put in breaks the chain where it stands;
 //! that the last ones were cut off is seen only by whoever noted an earlier end of the chain. A file that follows a full one
-//! begins with a record of the seal that it goes on from.
+//! begins with a record of the seal that it goes on from, and of what had left on that day: what it was counted from may be gone.
+use std::collections::BTreeMap;
+
 use manta_types::{AttemptId, Digest, SwarmId};
 use serde::{Deserialize, Serialize};
 
@@ -87,13 +89,19 @@ pub enum AuditEntry {
     Continued {
         /// The seal of its last record.
         seal: Digest,
+        /// Bytes that had left of each dataset on that day of UTC.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        left_today: BTreeMap<String, u64>,
     },
-    /// What was before in this file could not be followed, and was set aside.
+    /// What was before in this file, or its last line, could not be followed, and was set aside.
     Broken {
         /// Why.
         why: String,
         /// Where it lies now.
         file: String,
+        /// Bytes that had left of each dataset on that day of UTC, as far as it could be followed.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        left_today: BTreeMap<String, u64>,
     },
 }
 

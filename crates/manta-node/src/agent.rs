@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Attempts, Replays};
-use crate::audit::{AUDIT_FILE, Audit};
+use crate::audit::{self, AUDIT_FILE, Audit};
 use crate::bundle::Bundles;
 use crate::cache::Cache;
 use crate::containment::{Containment, Starts};
@@ -140,6 +140,7 @@ pub async fn run(
         }
         keep_containment(&attempts, &supervisor);
         supervisor.spawn("policy", Kind::Essential, policy::watch(Arc::clone(&attempts), supervisor.stopping()));
+        supervisor.spawn("audit", Kind::Essential, audit::keep(Arc::clone(&attempts), supervisor.stopping()));
         let (manager, own) = (settings.manager, settings.own);
         let replays = Replays::new(Arc::clone(&node), supervisor.clone());
         let distribution = Distribution::new(Arc::clone(&node), &supervisor);

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::NodeError;
+use crate::agent::Node;
 use crate::attempt::Attempts;
 use crate::dataset;
 use crate::home::gone_already;
@@ -147,11 +148,11 @@ async fn answer(request: ControlRequest, attempts: &Attempts, manager: &str) -> 
                 code: error.code(),
             })?;
             tracing::info!(dataset = name, path = place, "a dataset is offered from now on");
-            let written = node.audit.record(AuditEntry::DatasetAdded { dataset: name, path: place });
+            let told = written(node, AuditEntry::DatasetAdded { dataset: name, path: place }).await;
             node.tell_offering();
-            Ok(datasets(attempts, written.err().into_iter().collect()))
+            Ok(datasets(attempts, told.err().into_iter().collect()))
         }
-        ControlRequest::RemoveDataset { name } => remove(attempts, name),
+        ControlRequest::RemoveDataset { name } => remove(attempts, name).await,
         ControlRequest::Upgrade { .. } => Err(NodeError::Internal("an upgrade is asked for elsewhere".to_owned())),
         ControlRequest::Status => {
             let (running, queued) = attempts.counts();
@@ -174,7 +175,13 @@ async fn answer(request: ControlRequest, attempts: &Attempts, manager: &str) -> 
     }
 }
 
-fn remove(attempts: &Attempts, name: String) -> Result<ControlAnswer, NodeError> {
+/// Writes into the audit what a person on this machine asked for, before that person is answered.
+async fn written(node: &Node, entry: AuditEntry) -> Result<(), String> {
+    node.audit.record(entry)?;
+    node.audit.synced().await.map_err(|error| error.to_string())
+}
+
+async fn remove(attempts: &Attempts, name: String) -> Result<ControlAnswer, NodeError> {
     let node = attempts.node();
     let open = node.datasets.all().iter().find(|(set, ..)| set.name == name).map_or(0, |(_, open, _)| *open);
     let removed = node.datasets.remove(&name).map_err(|error| NodeError::Dataset {
@@ -199,7 +206,7 @@ fn remove(attempts: &Attempts, name: String) -> Result<ControlAnswer, NodeError>
     if from_start {
         notes.push(format!("the agent was started with `{name}`: it is offered again when it is started so again"));
     }
-    notes.extend(node.audit.record(AuditEntry::DatasetRemoved { dataset: name }).err());
+    notes.extend(written(node, AuditEntry::DatasetRemoved { dataset: name }).await.err());
     node.tell_offering();
     Ok(datasets(attempts, notes))
 }

@@ -69,10 +69,11 @@ impl Journals {
         Ok(loaded)
     }
 
-    /// Puts a journal on disk, with the values that it keeps as state: their digests, and where they are now.
-    pub(crate) fn write(&self, journal: &Journal, files: &BTreeMap<Digest, PathBuf>, how: Values) -> io::Result<()> {
-        let (attempt, place) = (journal.attempt.id, self.place(journal.attempt.id));
-        let fresh = self.root.join(format!("new-{attempt}"));
+    /// Lays out a journal on disk, with the values that it keeps as state: their digests, and where they are now. It is none
+    /// before it has its name.
+    pub(crate) fn lay_out(&self, journal: &Journal, files: &BTreeMap<Digest, PathBuf>, how: Values) -> io::Result<()> {
+        let attempt = journal.attempt.id;
+        let fresh = self.fresh(attempt);
         // An earlier try may have left it, up to the last step: nothing was said of it.
         self.remove(attempt)?;
         private_dir(&fresh)?;
@@ -85,10 +86,19 @@ impl Journals {
         write_synced(&fresh.join("journal"), &[head.as_bytes(), &content])?;
         sync_dir(&fresh)?;
         crash_point!("node.journal.written");
-        fs::rename(&fresh, &place)?;
+        Ok(())
+    }
+
+    /// Gives the journal that was laid out its name.
+    pub(crate) fn name(&self, attempt: AttemptId) -> io::Result<()> {
+        fs::rename(self.fresh(attempt), self.place(attempt))?;
         sync_dir(&self.root)?;
         crash_point!("node.journal.synced");
         Ok(())
+    }
+
+    fn fresh(&self, attempt: AttemptId) -> PathBuf {
+        self.root.join(format!("{}{attempt}", UNFINISHED[0]))
     }
 
     /// The directory where the values of a journal are.

@@ -191,11 +191,12 @@ impl AttemptLog {
         if data.is_empty() {
             self.kept().remember(&text);
         }
+        let is_full = self.kept().full;
+        let held_back = if is_full { None } else { self.hold_back((text.len() + data.len()) as u64).await };
         {
             let mut kept = self.kept();
             kept.bytes += (text.len() + data.len() + LOG_LINE_BYTES_COUNTED) as u64;
             let was_full = kept.full;
-            let held_back = if was_full { None } else { self.hold_back((text.len() + data.len()) as u64) };
             kept.full = was_full || kept.bytes > self.bounds.log_bytes || held_back.is_some();
             if kept.full {
                 kept.unkept.0 += 1;
@@ -220,8 +221,8 @@ impl AttemptLog {
     }
 
     /// Why so many bytes may not leave this node, if they may not.
-    fn hold_back(&self, bytes: u64) -> Option<String> {
-        match self.meter.as_ref()?.spend(bytes).err()? {
+    async fn hold_back(&self, bytes: u64) -> Option<String> {
+        match self.meter.as_ref()?.spend(bytes).await.err()? {
             NotSent::Budget(dataset) => Some(format!("what may leave of the dataset `{dataset}` in a day is used up")),
             NotSent::Unwritten(why) => Some(why),
         }

@@ -181,5 +181,7 @@ pub const ISSUER_CLOCK_APART_MAX: Duration = Duration::from_secs(60);
 pub const AUDIT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a node's own audit, in two files; the older one goes when the newer is full, and the chain goes on.
 pub const NODE_AUDIT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a node's own audit that wait to be synced to its disk; nothing more is written, run or sent beyond that.
+pub const NODE_AUDIT_UNSYNCED_BYTES_MAX: usize = 1 << 20;
 /// Denials that the audit log names one by one in a minute; further ones are counted.
 pub const DENIALS_PER_MINUTE_MAX: u32 = 60;

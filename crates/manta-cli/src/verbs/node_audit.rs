@@ -111,8 +111,8 @@ fn sentence(entry: &AuditEntry) -> String {
             format!("{what} of {attempt}, {} of {}", bytes(left.unsigned_abs()), datasets.join(", "))
         }
         AuditEntry::Ended { attempt, outcome } => format!("{attempt} ended: {outcome}"),
-        AuditEntry::Continued { seal } => format!("this file goes on from the seal {}", seal.short()),
-        AuditEntry::Broken { why, file } => format!("what was before is set aside in {file}: {why}"),
+        AuditEntry::Continued { seal, .. } => format!("this file goes on from the seal {}", seal.short()),
+        AuditEntry::Broken { why, file, .. } => format!("what was before is set aside in {file}: {why}"),
     }
 }
 

@@ -143,7 +143,7 @@ pub(crate) async fn deliver(
     let bytes = staged.to_upload().map(|pin| pin.blob().size).sum();
     let leaves = node.audit.spend(&order.name(), &watched, "results", bytes).map_err(|kept| withheld(node, kept));
     let upload = async {
-        leaves?;
+        node.audit.settled(&watched, leaves?).await.map_err(|kept| withheld(node, kept))?;
         upload(&node.remote, &staged).await
     };
     if let Err(failed) = cancel.run_until_cancelled(upload).await? {
@@ -235,7 +235,7 @@ fn withheld(node: &Node, kept: Kept) -> AttemptFailure {
 }
 
 /// A delivery that says nothing but why it says nothing.
-fn without_words(report: AttemptFinished, failed: AttemptFailure) -> Delivery {
+pub(super) fn without_words(report: AttemptFinished, failed: AttemptFailure) -> Delivery {
     let AttemptFinished { attempt, epoch, timings, .. } = report;
     let failure = Some(failure_to_wire(failed));
     let report = AttemptFinished { attempt, epoch, timings, failure, ..AttemptFinished::default() };

@@ -71,8 +71,14 @@ async fn write(attempts: &Arc<Attempts>, journal: Arc<Journal>) {
     let files = staging.as_ref().map(|staging| staging.files()).unwrap_or_default();
     let suspect = staging.as_ref().is_some_and(|staging| staging.suspect.load(Ordering::Relaxed));
     let how = if suspect { Values::Copied } else { Values::Linked };
+    let (audit, journals) = (&attempts.node.audit, attempts.node.journals.clone());
+    // What the node's audit says of the attempt is on disk before its report is: the two are synced beside each other.
+    let (laid_out, synced) = tokio::join!(blocking(move || journals.lay_out(&journal, &files, how)), audit.synced());
     let journals = attempts.node.journals.clone();
-    let written = blocking(move || journals.write(&journal, &files, how)).await;
+    let written = match laid_out.and(synced) {
+        Ok(()) => blocking(move || journals.name(attempt)).await,
+        refused => refused,
+    };
     match (&written, &staging) {
         (Ok(()), _) => attempts.unstage(attempt),
         (Err(error), Some(staging)) if !is_full(error) => staging.suspect.store(true, Ordering::Relaxed),

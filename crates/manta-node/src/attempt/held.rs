@@ -358,7 +358,8 @@ impl Attempts {
         let containment = self.node.containment.note();
         let warm = self.node.warm_containment.as_ref().map(Containment::note);
         let notes = self.node.notes.iter().chain(&inner.remarks).cloned().chain([containment]).chain(warm);
-        notes.chain(self.node.site.note()).chain(self.node.zygotes.notes()).chain(waits).collect()
+        let notes = notes.chain(self.node.site.note()).chain(self.node.audit.notes());
+        notes.chain(self.node.zygotes.notes()).chain(waits).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

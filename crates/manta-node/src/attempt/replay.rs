@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Order;
-use super::deliver::{Delivery, From, Outcome, apologise, deliver};
+use super::deliver::{Delivery, From, Outcome, apologise, deliver, without_words};
+use super::outcome::failure;
 use crate::agent::Node;
 use crate::desk::Phase;
 use crate::supervisor::{Kind as LoopKind, Supervisor, panic_text};
@@ -91,7 +92,13 @@ impl Replays {
             }
         };
         if let Some(Delivery { left, staged, .. }) = delivery.filter(|_| !cancel.is_cancelled()) {
-            self.tell(left.report, staged.state_read.into_iter().collect());
+            match node.audit.synced().await {
+                Ok(()) => self.tell(left.report, staged.state_read.into_iter().collect()),
+                Err(error) => {
+                    let failed = failure(OutcomeClass::Platform, error.to_string());
+                    self.tell(without_words(left.report, failed).left.report, Vec::new());
+                }
+            }
         }
     }
 

@@ -27,7 +27,8 @@ impl Place {
         fs::write(&file, &content).unwrap();
         let digest = Digest::from_bytes(*blake3::hash(content.as_bytes()).as_bytes());
         let journal = journal(n, Blob { digest, size: content.len() as u64 });
-        self.journals.write(&journal, &BTreeMap::from([(digest, file)]), how).unwrap();
+        self.journals.lay_out(&journal, &BTreeMap::from([(digest, file)]), how).unwrap();
+        self.journals.name(id(n)).unwrap();
         journal
     }
 

@@ -1,5 +1,5 @@
 //! Keeps swarms going while a process is meant to end, and finishes all of them when it did not.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use manta_api::{ErrorCode, SwarmView};
 use manta_client::{Client, ClientError};
-use manta_types::SwarmId;
+use manta_types::{AttemptId, SwarmId};
 use rustix::process::Signal;
 
 use crate::cluster::{Cluster, Launch, Who, tail};
@@ -151,6 +151,11 @@ impl Work {
     /// Whether a client has seen the end of all of them.
     pub(crate) fn all_over(&self, swarms: &BTreeMap<String, SwarmId>) -> bool {
         swarms.values().all(|id| self.history.is_over(*id))
+    }
+
+    /// The attempts on a node that a client has seen accepted.
+    pub(crate) fn accepted_on(&self, node: &str) -> Result<BTreeSet<AttemptId>> {
+        self.history.accepted_on(node)
     }
 
     /// Checks one swarm that is over.

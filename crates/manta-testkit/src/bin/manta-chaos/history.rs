@@ -101,6 +101,18 @@ impl History {
         last.is_some_and(|event| matches!(event.kind(), "swarm_succeeded" | "swarm_failed" | "swarm_stopped"))
     }
 
+    /// The attempts on a node that a client has seen accepted.
+    pub(crate) fn accepted_on(&self, node: &str) -> Result<BTreeSet<AttemptId>> {
+        let mut accepted = BTreeSet::new();
+        for (swarm, told) in &self.swarms {
+            let story = Story::read(*swarm, &told.events).with_context(|| format!("the history of {swarm}"))?;
+            let was_there =
+                |attempt: &&AttemptId| story.offered.get(attempt).is_some_and(|(_, on, _)| on.as_str() == node);
+            accepted.extend(story.accepted.values().filter(was_there));
+        }
+        Ok(accepted)
+    }
+
     /// Waits until a swarm is over, looking all the while (I5), and checks it.
     pub(crate) async fn finish(&mut self, client: &Client, swarm: SwarmId, limit: Duration) -> Result<Seen> {
         let what = format!("the end of {swarm}");

@@ -1,6 +1,12 @@
 //! The power is cut under the manager's data, and under an agent's: what was acknowledged is there when it is back.
-use anyhow::Result;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use manta_api::audit::AuditEntry;
+use manta_node::{AUDIT_FILE, AuditFault, read_audit};
 use manta_testkit::sim::Chance;
+use manta_types::AttemptId;
 use rustix::process::Signal;
 
 use crate::cluster::{Cluster, Who};
@@ -12,6 +18,8 @@ use crate::site::Site;
 use crate::wait::until;
 use crate::workload::Kind;
 
+/// Where an agent keeps reports that were not answered.
+const OUTBOX: &str = "outbox";
 const NODES: u32 = 2;
 /// Cuts in the short form, and in the long one.
 const CUTS: (u64, u64) = (4, 200);
@@ -55,6 +63,9 @@ async fn cuts(plan: Plan, who: Who, mut finding: Finding) -> Result<Finding> {
         disk.cut()?;
         cluster.end(who, Signal::KILL).await?;
         disk.restore()?;
+        if let Who::Node(number) = who {
+            audit_has_all(&cluster.home(number), work.accepted_on(&who.name())?)?;
+        }
         finding.fell_at(last.as_ref().map_or("before any crash point", |(_, point)| point));
         finding.recovery.push(bring_back(&mut cluster, who, NODES).await?);
         work.finish(&client).await?;
@@ -62,4 +73,26 @@ async fn cuts(plan: Plan, who: Who, mut finding: Finding) -> Result<Finding> {
     finding.seen = work.check_all(&client).await?;
     cluster.stop_before(disk).await?;
     Ok(finding)
+}
+
+/// The audit of a node whose power was cut tells the end of every attempt that was accepted, and of every report that will be said
+/// again; of what came after, its last line may be cut.
+fn audit_has_all(home: &Path, accepted: BTreeSet<AttemptId>) -> Result<()> {
+    let mut untold = accepted;
+    for entry in std::fs::read_dir(home.join(OUTBOX))? {
+        untold.extend(entry?.file_name().to_str().and_then(|name| name.parse::<AttemptId>().ok()));
+    }
+    let read = read_audit(&home.join(AUDIT_FILE), |record| {
+        if let AuditEntry::Ended { attempt, .. } = &record.entry
+            && let Ok(attempt) = attempt.parse::<AttemptId>()
+        {
+            untold.remove(&attempt);
+        }
+    });
+    match read {
+        Err(AuditFault::Broken { why, .. }) if why.contains("it is not whole") => {}
+        read => drop(read?),
+    }
+    ensure!(untold.is_empty(), "after a power cut the node's audit lacks the end of {untold:?}");
+    Ok(())
 }
