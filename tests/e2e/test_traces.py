@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import runpy
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -9,7 +10,9 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.clusters import Two
+from harness.manta import binary
 from harness.waiting import wait_until
+from manta.apis import UserAPI
 
 CHAIN = """
     class Chain(Swarm):
@@ -166,7 +169,7 @@ def test_an_endpoint_that_is_none_is_refused_at_the_start(manta):
     assert ended.code == 2 and "OTEL_EXPORTER_OTLP_ENDPOINT" in ended.err, ended.text
 
 
-def test_a_trace_that_others_began_goes_on_to_the_task(manta, collector):
+def test_a_trace_that_others_began_goes_on_to_the_task(manta, collector, monkeypatch):
     trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     manta.file(
         "modules/traced.py",
@@ -196,6 +199,17 @@ def test_a_trace_that_others_began_goes_on_to_the_task(manta, collector):
     wait_until(
         10, lambda: None if told in [line["text"] for line in cluster.api.logs(name)] else cluster.api.logs(name)
     )
+
+    api, other = UserAPI(cluster.url, token_file=cluster.as_user["MANTA_TOKEN_FILE"]), "1" * 16
+    monkeypatch.setenv("MANTA_BINARY", str(binary()))
+    again = api.deploy(runpy.run_path(str(swarm))["Chain"](), traceparent=f"00-{trace}-{other}-01")
+    cluster.wait_for(again.id, "succeeded")
+
+    def parents():
+        roots = (one for one in collector.spans(again.id) if one["name"].startswith("swarm"))
+        return {root["parentSpanId"] for root in roots}
+
+    wait_until(20, lambda: None if other in parents() else f"no trace of it came: {parents()}")
 
     ignored = manta("deploy", swarm, environment=cluster.as_user | {"TRACEPARENT": "none"})
     assert ignored.code == 0 and "TRACEPARENT is ignored" in ignored.err, ignored.text

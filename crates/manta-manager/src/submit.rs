@@ -2,7 +2,7 @@
 use manta_api::{ErrorCode, Problem, SwarmSubmission};
 use manta_engine::{Refusal, RefusalKind, SwarmRun};
 use manta_store::{KeyRecord, NewSwarm};
-use manta_types::{SwarmId, crash_point};
+use manta_types::{SwarmId, TraceParent, crash_point};
 
 use crate::ManagerError;
 use crate::app::App;
@@ -20,16 +20,23 @@ pub(crate) struct Taken {
     pub(crate) is_new: bool,
 }
 
-/// Takes a submission, or says everything that speaks against it.
+/// Takes a submission, or says everything that speaks against it. Where it names no span that it belongs to, it is the one under
+/// which it was sent.
 ///
 /// # Errors
 /// A problem for the client; nothing was stored.
-pub(crate) async fn submit(app: &App, body: &[u8], idempotency: Option<Idempotency>) -> Result<Taken, Problem> {
+pub(crate) async fn submit(
+    app: &App,
+    body: &[u8],
+    sent_under: Option<TraceParent>,
+    idempotency: Option<Idempotency>,
+) -> Result<Taken, Problem> {
     if let Some(KeyRecord { swarm: Some(swarm), .. }) = keys::done_before(app, idempotency.as_ref()).await? {
         return Ok(Taken { swarm, is_new: false });
     }
     app.space.admit(body.len() as u64)?;
-    let submission: SwarmSubmission = parse("submission", body)?;
+    let mut submission: SwarmSubmission = parse("submission", body)?;
+    submission.traceparent = submission.traceparent.or_else(|| sent_under.map(String::from));
     let Checked { submission, spec, content } = check(app, submission, Vec::new()).await?;
     content.is_stored()?;
     crash_point!("manager.submit.validated");

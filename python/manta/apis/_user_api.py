@@ -120,7 +120,9 @@ class UserAPI:
     ) -> None:
         self._connection = Connection(manager, token, token_file, cluster)
 
-    def deploy(self, swarm: Swarm, *, priority: int = 0, attempts_max: int | None = None) -> SwarmStatus:
+    def deploy(
+        self, swarm: Swarm, *, priority: int = 0, attempts_max: int | None = None, traceparent: str | None = None
+    ) -> SwarmStatus:
         """Deploy a swarm, and return at once.
 
         Parameters
@@ -131,6 +133,14 @@ class UserAPI:
             Before swarms of lower priority wherever both wait.
         attempts_max : int, optional
             Attempts of it that may be live at once over all nodes.
+        traceparent : str, optional
+            The span that the swarm is put under, as W3C Trace Context has it; else what ``TRACEPARENT`` of the environment
+            says. One that is malformed is ignored.
+            The span that the swarm is put under, as W3C Trace Context has it; else ``TRACEPARENT`` of the environment. One
+            The span that the swarm is put under, as W3C Trace Context has it; else the environment's ``TRACEPARENT``. One
+            that is malformed is ignored.
+            The span that the swarm is put under, as W3C Trace Context has it; else ``TRACEPARENT`` of the environment.
+            One that is malformed is ignored.
 
         Returns
         -------
@@ -150,6 +160,7 @@ class UserAPI:
             command += ["--python", sys.executable]
             command += [] if attempts_max is None else ["--attempts-max", str(attempts_max)]
             environment = {**os.environ, **self._connection.environment()}
+            environment |= {} if traceparent is None else {"TRACEPARENT": traceparent}
             done = subprocess.run(command, capture_output=True, env=environment, stdin=subprocess.DEVNULL, check=False)
         document = _document(done.stdout)
         if done.returncode == 0 and "swarm" in document:

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use manta_api::{ErrorCode, Problem};
-use manta_types::limits;
 use manta_types::name::printable;
+use manta_types::{TraceParent, limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -31,6 +31,8 @@ const DROPPED_BYTES_MAX: usize = 64 << 20;
 const PLACE_CHARS_MAX: usize = 120;
 /// The header of an idempotency key.
 pub(super) const KEY_HEADER: &str = "idempotency-key";
+/// The header of the span under which a request is sent.
+pub(super) const TRACE_HEADER: &str = "traceparent";
 
 /// What a route's function gives.
 pub(super) type Answer = Result<Response, Problem>;
@@ -123,6 +125,14 @@ impl Call {
     /// A header's text.
     pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The span under which the client sends it, as W3C Trace Context has it: one that is malformed, or is not the only one, is
+    /// ignored.
+    pub(super) fn trace_parent(&self) -> Option<TraceParent> {
+        let mut sent = self.headers.get_all(TRACE_HEADER).iter();
+        let (Some(only), None) = (sent.next(), sent.next()) else { return None };
+        only.to_str().ok()?.parse().ok()
     }
 
     /// The key under which the client may send the same request twice and have it done once, with a digest of all that

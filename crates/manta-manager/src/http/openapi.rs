@@ -20,7 +20,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::access::Access;
-use super::call::KEY_HEADER;
+use super::call::{KEY_HEADER, TRACE_HEADER};
 use super::routes::{Content, ROUTES, Route, Serves};
 
 const BEARER: &str = "token";
@@ -31,6 +31,10 @@ same time or after a restart, it is answered with success and shows the swarm, n
 201 the first time, with 200 after that). Another request under the key (another path, query or submission) is a conflict, \
 409. A request that is refused leaves its key unused. Keys go with the swarm or the replay that they concern, those of nodes, \
 modules and clusters when the manager forgets swarms of that age.";
+/// What a span that a submission is sent under means.
+const TRACE_RULE: &str = "\
+The span under which it is sent, as W3C Trace Context has it: where the submission itself names none in `traceparent`, the swarm is \
+part of that trace, under that span. One that is malformed is ignored, and it is no part of what makes the same request.";
 
 /// The OpenAPI document, as pretty JSON.
 pub fn openapi() -> String {
@@ -151,6 +155,11 @@ fn operation(row: &Route) -> utoipa::openapi::path::Operation {
         let key = ParameterBuilder::new().name(KEY_HEADER).parameter_in(ParameterIn::Header).required(Required::False);
         operation = operation.parameter(key.description(Some(KEY_RULE)).schema(Some(text())));
     }
+    if row.takes == Content::Json("SwarmSubmission") {
+        let span = ParameterBuilder::new().name(TRACE_HEADER).parameter_in(ParameterIn::Header);
+        let span = span.required(Required::False).description(Some(TRACE_RULE)).schema(Some(text()));
+        operation = operation.parameter(span);
+    }
     if row.takes != Content::Nothing {
         let body = bodies(row.takes)
             .into_iter()
@@ -209,6 +218,9 @@ mod tests {
             let operation = &document["paths"][row.path][row.method.as_str().to_lowercase()];
             assert_eq!(operation["summary"], row.summary, "{} {}", row.method, row.path);
             assert_eq!(operation["security"].is_array(), row.access != Access::Open);
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let takes_span = parameters.iter().any(|parameter| parameter["name"] == TRACE_HEADER);
+            assert_eq!(takes_span, row.summary == "Deploy a swarm", "{} {}", row.method, row.path);
         }
         let text = document.to_string();
         for named in text.split("#/components/schemas/").skip(1).map(|rest| &rest[..rest.find('"').unwrap()]) {

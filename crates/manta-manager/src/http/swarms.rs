@@ -40,7 +40,7 @@ pub(super) async fn submit(app: App, mut call: Call) -> Answer {
     let body = call.bytes().await?;
     let idempotency = call.idempotency(&body)?;
     manta_types::crash_point!("manager.submit.received");
-    let taken = submit::submit(&app, &body, idempotency).await?;
+    let taken = submit::submit(&app, &body, call.trace_parent(), idempotency).await?;
     manta_types::crash_point!("manager.submit.durable");
     let status = if taken.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(made(show_id(&app, taken.swarm, status).await?, taken.swarm.to_string()))

@@ -2,6 +2,7 @@
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
+use manta_api::node as wire;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, BASE, Manager, chain, tcp, unstored_module};
@@ -124,5 +125,42 @@ async fn a_swarm_is_found_by_id_beginning_or_name() {
     refused(&manager.get("/swarms/FedAvg").await, 409, "MANTA-0502", &["2 swarms"]);
     let stopped = manager.call(Method::POST, &format!("/swarms/{id}/stop"), Bytes::new()).await;
     assert_eq!(stopped.json()["state"], "stopped");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_swarm_is_put_under_the_span_that_it_is_sent_under_where_it_names_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), tcp()).await;
+    let mut node = connect(&manager, wire::Hello { slots: 16, ..hello("node-1") }).await;
+    let module = manager.put_module("worker", &[]).await;
+    let (sent, named) = ("4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c");
+    let span = |trace: &str| format!("00-{trace}-00f067aa0ba902b7-01");
+    let cases = [
+        (vec![span(sent)], None, Some(sent)),
+        (vec![span(sent).replace("00-", "cc-") + "-more"], None, Some(sent)),
+        (vec![span(sent)], Some(span(named)), Some(named)),
+        (vec![], Some(span(named)), Some(named)),
+        (vec![], None, None),
+        (vec!["none".to_owned()], None, None),
+        (vec![span(&sent.to_uppercase())], None, None),
+        (vec![span(sent), span(named)], None, None),
+    ];
+    let bearer = format!("Bearer {}", manager.user);
+    for (number, (spans, named, wanted)) in cases.into_iter().enumerate() {
+        let mut submission = chain(&format!("s{number}"), std::slice::from_ref(&module));
+        submission["traceparent"] = json!(named);
+        let key = format!("key-{number}");
+        let mut headers = vec![("authorization", bearer.as_str()), ("idempotency-key", key.as_str())];
+        headers.extend(spans.iter().map(|span| ("traceparent", span.as_str())));
+        let body = submission.to_string();
+        let answer = manager.raw(Method::POST, &format!("{BASE}/swarms"), &headers, body.clone()).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{spans:?}: {answer:?}");
+        let told = node.offer().await.traceparent;
+        let trace = told.split('-').nth(1);
+        assert_eq!(trace, wanted, "{spans:?}, {named:?}: {told}");
+        let again = manager.raw(Method::POST, &format!("{BASE}/swarms"), &headers[..2], body).await;
+        assert_eq!(again.status, StatusCode::OK, "the span is no part of what makes it the same request");
+    }
     manager.stop().await.unwrap();
 }
