@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::chain::{AuditFault, AuditHead, read_audit};
 use self::chain::{Chain, SetAside};
 use crate::attempt::Attempts;
-use crate::logs::now_ms;
+use crate::clock::now_ms;
 use crate::supervisor::blocking;
 
 /// The audit's name in a node's data directory.

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::NodeError;
 use crate::agent::Node;
 use crate::attempt::{LeftAttempt, Order, Output, Parted, PreparedLeft, Since, Underway};
+use crate::clock::ms;
 use crate::desk::{Attempt, Phase};
 use crate::light::{Channel, Said, Staged, StagedLeft};
 use crate::logs::{Kept, Lines};
@@ -440,8 +441,4 @@ fn now_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
     seconds * 1000 + nanos / 1_000_000
-}
-
-fn ms(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use manta_api::{CertificateView, ErrorCode, JoinRequest, JoinToken, RenewRequest};
 use manta_client::{Client, ClientError, Connector, Endpoint, Tls, Token};
@@ -16,6 +16,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde::{Deserialize, Serialize};
 
 use crate::NodeError;
+use crate::clock::{ms, now_ms};
 use crate::home::{Home, replace};
 use crate::remote::jittered;
 
@@ -366,14 +367,6 @@ fn request_of(key: &str) -> Result<String, NodeError> {
 
 fn not_joined(manager: &Endpoint, source: ClientError) -> NodeError {
     NodeError::NotJoined { manager: manager.to_string(), source: Box::new(source) }
-}
-
-fn now_ms() -> u64 {
-    ms(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn ms(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use manta_image::{InstallError, Installed, Installer, WheelFile};
 use manta_module::{DependencyError, Lock, LockError, Locked};
 use manta_types::Digest;
 
-use crate::cache::{Cache, CacheError, Directories, Hold, Pin, bytes_in_use};
+use crate::cache::{Cache, CacheError, Directories, Flights, Hold, Pin, bytes_in_use};
 use crate::home::replace;
 use crate::supervisor::blocking;
 
@@ -62,7 +62,7 @@ pub(crate) struct Layers {
     directories: Arc<Directories>,
     installer: Installer,
     known: Arc<Mutex<HashMap<Digest, Arc<Installed>>>>,
-    flights: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    flights: Flights,
 }
 
 impl Layers {
@@ -85,7 +85,7 @@ impl Layers {
             known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, Arc::new(installed));
             Some(bytes)
         })?;
-        Ok(Self { cache, directories, installer, known: Arc::new(known), flights: Mutex::default() })
+        Ok(Self { cache, directories, installer, known: Arc::new(known), flights: Flights::default() })
     }
 
     /// The packages of a lock, installed first where this node lacks them. Attempts that ask for the same at once share the work.
@@ -94,18 +94,13 @@ impl Layers {
         if let Some(layer) = self.there(digest) {
             return Ok(layer);
         }
-        let flight = self.flights.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
-        let turn = flight.lock().await;
-        let outcome = match self.there(digest) {
-            Some(layer) => Ok(layer),
-            None => self.install(digest, locked).await,
+        let installed = async {
+            match self.there(digest) {
+                Some(layer) => Ok(layer),
+                None => self.install(digest, locked).await,
+            }
         };
-        drop(turn);
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::strong_count(&flight) <= 2 {
-            flights.remove(&digest);
-        }
-        outcome
+        self.flights.one_by_one(digest, installed).await
     }
 
     /// Packages with which a task runs that another program started; nothing where they are gone.

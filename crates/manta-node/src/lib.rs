@@ -9,6 +9,7 @@ mod attempt;
 mod audit;
 mod bundle;
 mod cache;
+mod clock;
 mod containment;
 mod control;
 mod dataset;
@@ -45,6 +46,7 @@ mod warm;
 mod words;
 
 pub use agent::{Ended, run};
+pub use attempt::signal_name;
 pub use audit::{AUDIT_FILE, AuditFault, AuditHead, read_audit};
 pub use control::ask;
 pub use engine::EngineChoice;

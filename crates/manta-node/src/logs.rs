@@ -1,7 +1,6 @@
 //! An attempt's log: lines cut and counted against their limits, sent on, and the last ones kept for a failure.
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use manta_api::node::LogLine;
 use manta_types::limits::{FAILURE_LOG_LINES, LOG_DATA_BYTES_MAX, LOG_LINE_BYTES_COUNTED, LOG_LINE_BYTES_MAX};
@@ -11,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::Bounds;
 use crate::audit::{Kept as NotSent, Meter};
+use crate::clock::now_ms;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::parting::Busy;
@@ -296,12 +296,6 @@ fn cut(text: &str) -> String {
     }
     let end = text.floor_char_boundary(LOG_LINE_BYTES_MAX);
     format!("{}… ({} bytes cut)", &text[..end], text.len() - end)
-}
-
-/// The wall clock, for people only.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

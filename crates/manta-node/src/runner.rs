@@ -108,22 +108,9 @@ impl<'a> View<'a> {
 
     fn environment(&self, order: &Order) -> Vec<(String, String)> {
         let threads = format!("{:.0}", order.resources.cpu.floor().max(1.0));
-        let code = self.code().display().to_string();
         let asked = self.environment.variables();
-        let path = asked.iter().rev().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);
-        let fixed = [
-            ("PYTHONHASHSEED", HASH_SEED),
-            ("TZ", "UTC"),
-            ("LANG", "C.UTF-8"),
-            ("LC_ALL", "C.UTF-8"),
-            ("HOME", "/tmp"),
-            ("PATH", path),
-            ("OMP_NUM_THREADS", &threads),
-            ("OPENBLAS_NUM_THREADS", &threads),
-            ("MKL_NUM_THREADS", &threads),
-            ("MANTA_CODE", &code),
-        ];
-        let mut fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let mut fixed = fixed_environment(asked, &threads);
+        fixed.push(("MANTA_CODE".to_owned(), self.code().display().to_string()));
         // What a library of tracing looks for; the task has no network to send anything by.
         fixed.extend(order.trace_parent.map(|parent| ("TRACEPARENT".to_owned(), parent.to_string())));
         fixed.extend(self.told(order));
@@ -221,6 +208,23 @@ impl<'a> View<'a> {
             }
         }
     }
+}
+
+/// What every program of a task finds in its environment, and so does the zygote that it may be forked from.
+pub(crate) fn fixed_environment(asked: &[(String, String)], threads: &str) -> Vec<(String, String)> {
+    let path = asked.iter().rev().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);
+    let fixed = [
+        ("PYTHONHASHSEED", HASH_SEED),
+        ("TZ", "UTC"),
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        ("HOME", "/tmp"),
+        ("PATH", path),
+        ("OMP_NUM_THREADS", threads),
+        ("OPENBLAS_NUM_THREADS", threads),
+        ("MKL_NUM_THREADS", threads),
+    ];
+    fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
 
 /// A name as a part of a variable's: letters in upper case, and all but letters and digits of ASCII as `_`.

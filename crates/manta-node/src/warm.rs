@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::Node;
 use crate::containment::Containment;
 use crate::image::Environment;
-use crate::runner::{HASH_SEED, own_mount};
+use crate::runner::{fixed_environment, own_mount};
 use crate::supervisor::Supervisor;
 use images::WarmImages;
 
@@ -229,21 +229,10 @@ fn template(
 
 /// A zygote's environment: what every one has, and what its image asks for besides.
 fn environment(asked: &[(String, String)]) -> Vec<(String, String)> {
-    let path = asked.iter().rev().find(|(name, _)| name == "PATH").map_or("/usr/bin:/bin", |(_, path)| path);
-    let fixed = [
-        ("PYTHONHASHSEED", HASH_SEED),
-        ("TZ", "UTC"),
-        ("LANG", "C.UTF-8"),
-        ("LC_ALL", "C.UTF-8"),
-        ("HOME", "/tmp"),
-        ("PATH", path),
-        // With one thread it can be forked; each task raises it to what it has.
-        ("OMP_NUM_THREADS", "1"),
-        ("OPENBLAS_NUM_THREADS", "1"),
-        ("MKL_NUM_THREADS", "1"),
-    ];
-    let free = asked.iter().filter(|(name, _)| fixed.iter().all(|(taken, _)| taken != name)).cloned();
-    fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(free).collect()
+    // With one thread it can be forked; each task raises it to what it has.
+    let fixed = fixed_environment(asked, "1");
+    let free: Vec<_> = asked.iter().filter(|(name, _)| fixed.iter().all(|(taken, _)| taken != name)).cloned().collect();
+    fixed.into_iter().chain(free).collect()
 }
 
 #[cfg(test)]

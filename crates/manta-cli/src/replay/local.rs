@@ -242,7 +242,7 @@ fn died(status: ExitStatus, folder: &Path) -> Result<LocalRun, Failure> {
         return Err(failure.hint("its package `manta` must be of this program's version; --python names another one"));
     }
     let words = match status.signal() {
-        Some(signal) => format!("killed by signal {}", named(signal)),
+        Some(signal) => format!("killed by signal {}", manta_node::signal_name(signal)),
         None => format!("exited with status {} before run() ended", status.code().unwrap_or_default()),
     };
     Ok(failed(OutcomeClass::UserError, words))
@@ -252,20 +252,6 @@ fn failed(class: OutcomeClass, message: String) -> LocalRun {
     let failure = AttemptFailure { class: class.name().to_owned(), message, ..AttemptFailure::default() };
     let outcome = AttemptOutcome { failure: Some(failure), ..AttemptOutcome::default() };
     LocalRun { outcome, state_read: BTreeSet::new() }
-}
-
-fn named(signal: i32) -> String {
-    let name = match signal {
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        15 => "SIGTERM",
-        _ => return signal.to_string(),
-    };
-    format!("{signal} ({name})")
 }
 
 /// Names a saved value by its digest.

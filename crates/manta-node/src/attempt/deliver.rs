@@ -19,6 +19,7 @@ use super::upload::upload;
 use crate::agent::Node;
 use crate::audit::{Kept, Meter};
 use crate::cache::Pin;
+use crate::clock::ms;
 use crate::desk::{Left, Phase};
 use crate::light::Staged;
 use crate::logs::{AttemptLog, Kept as LogSoFar};
@@ -376,10 +377,6 @@ fn next_iteration((task, nodes): (&Option<String>, &Option<BTreeSet<NodeName>>))
         has_nodes: nodes.is_some(),
         nodes: nodes.iter().flatten().map(ToString::to_string).collect(),
     }
-}
-
-fn ms(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod watch;
 pub(crate) use deliver::LeftAttempt;
 pub(crate) use held::{Attempts, Parted};
 pub(crate) use order::Order;
+pub use outcome::signal_name;
 pub(crate) use prepare::{Begins, Prepared, PreparedLeft};
 pub(crate) use replay::Replays;
 pub(crate) use run::{Output, Since, Underway};

@@ -6,6 +6,7 @@ use manta_types::name::{check_component, check_name};
 use manta_types::{AttemptId, Digest, NoTraceParent, ReplayId, SwarmId, TraceParent};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::ms;
 use crate::desk::Attempt;
 use crate::gpu::Asked;
 use crate::host::Resources;
@@ -118,7 +119,7 @@ impl Order {
             pids,
             published_bytes: bounds.published_bytes,
             log_bytes: bounds.log_bytes,
-            timeout_ms: self.timeout.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+            timeout_ms: self.timeout.map_or(0, |limit| ms(limit)),
         }
     }
 

@@ -5,6 +5,7 @@ use manta_sandbox::{Exit, ExitHow, OPEN_FILES, ScratchLimit};
 use manta_types::limits::{NAME_BYTES_MAX, TRACEBACK_BYTES_MAX};
 use manta_types::{AttemptFailure, AttemptLimit, LimitReached, OutcomeClass, Usage, limits};
 
+use crate::clock::ms;
 use crate::host::Resources;
 use crate::light::TaskError;
 use crate::words::{bytes, seconds};
@@ -166,9 +167,8 @@ fn cut_short(cut: Cut) -> AttemptFailure {
     match cut {
         Cut::Timeout(limit) => {
             let words = format!("did not end within its timeout of {}", seconds(limit));
-            let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             AttemptFailure {
-                reached: Some(Box::new(AttemptLimit::Time.reached(ms, None))),
+                reached: Some(Box::new(AttemptLimit::Time.reached(ms(limit), None))),
                 ..failure(OutcomeClass::Timeout, words)
             }
         }
@@ -217,8 +217,8 @@ fn died(exit: &Exit, resources: &Resources, is_program: bool) -> AttemptFailure 
     failure(class, words)
 }
 
-/// `11 (SIGSEGV)`.
-fn signal_name(signal: i32) -> String {
+/// A signal for people: `11 (SIGSEGV)`.
+pub fn signal_name(signal: i32) -> String {
     let name = match signal {
         4 => "SIGILL",
         6 => "SIGABRT",

@@ -1,8 +1,8 @@
 //! The node's store of blobs: verified as they arrive, shared by all attempts, bounded in size.
 mod directories;
+mod flights;
 mod shelf;
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,6 +17,7 @@ use crate::home::private_dir;
 use crate::remote::{BlobSource, MayPass, RemoteError, persist};
 use crate::supervisor::blocking;
 pub(crate) use directories::{Directories, Hold, bytes_in_use};
+pub(crate) use flights::Flights;
 use shelf::Shelf;
 
 /// Bytes copied and digested at a time.
@@ -55,7 +56,7 @@ pub(crate) struct Cache {
     root: PathBuf,
     source: Arc<dyn BlobSource>,
     shelf: Mutex<Shelf>,
-    flights: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    flights: Flights,
 }
 
 /// Keeps a blob on disk for as long as it lives.
@@ -103,7 +104,7 @@ impl Cache {
                 shelf.find(Blob { digest, size: entry.metadata()?.len() });
             }
         }
-        Ok(Self { root: root.to_owned(), source, shelf: Mutex::new(shelf), flights: Mutex::default() })
+        Ok(Self { root: root.to_owned(), source, shelf: Mutex::new(shelf), flights: Flights::default() })
     }
 
     /// The blob's file, fetched first where this node lacks it. Attempts that ask for the same blob at once share
@@ -112,21 +113,16 @@ impl Cache {
         if let Some(pin) = self.pin(digest) {
             return Ok(pin);
         }
-        let flight = self.flights.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
-        let turn = flight.lock().await;
-        let outcome = match self.pin(digest) {
-            Some(pin) => Ok(pin),
-            None => match self.take_over(digest).await {
+        let fetched = async {
+            match self.pin(digest) {
                 Some(pin) => Ok(pin),
-                None => persist(|| self.download(digest)).await,
-            },
+                None => match self.take_over(digest).await {
+                    Some(pin) => Ok(pin),
+                    None => persist(|| self.download(digest)).await,
+                },
+            }
         };
-        drop(turn);
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::strong_count(&flight) <= 2 {
-            flights.remove(&digest);
-        }
-        outcome
+        self.flights.one_by_one(digest, fetched).await
     }
 
     /// A blob that an earlier agent left, if it is still what its digest says: after a power cut, or on a disk that fails,

@@ -56,7 +56,7 @@ async fn tasks_that_want_one_blob_share_one_download() {
         assert_eq!(read(&pin.unwrap()), content);
     }
     assert_eq!(shop.asked.load(Ordering::SeqCst), 1);
-    assert!(cache.flights.lock().unwrap().is_empty());
+    assert!(cache.flights.is_empty());
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ impl Site {
             return Ok(Admitted { described, signers: Vec::new() });
         }
         let Described { digest, manifest } = &described;
-        let now_ms = crate::logs::now_ms();
+        let now_ms = crate::clock::now_ms();
         let judge = |signatures: &[SignedBy]| judge(&policy, manifest, *digest, signatures, now_ms);
         let mut signatures = self.known(digest).unwrap_or_default();
         let mut judged = judge(&signatures);
