@@ -30,6 +30,8 @@ use crate::upgrade;
 const SOCKET: &str = "agent.sock";
 /// How long a question may take to arrive, and an answer to be taken.
 const WITHIN: Duration = Duration::from_secs(10);
+/// How long after a failure, as of descriptors that are used up, the next question is listened for.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// A path to the socket that is short, whatever its directory is called: a socket's address has room for 107 bytes.
 fn short(directory: &File) -> PathBuf {
@@ -89,7 +91,14 @@ pub(crate) struct Asked {
 pub(crate) async fn serve(listener: UnixListener, asked: Asked, supervisor: Supervisor, stop: CancellationToken) {
     loop {
         let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { return };
-        let Ok((stream, _)) = accepted else { continue };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "whoever asks this agent on its own machine is not heard; it is tried again");
+                stop.run_until_cancelled(tokio::time::sleep(LISTEN_AGAIN)).await;
+                continue;
+            }
+        };
         let (asked, stop) = (asked.clone(), stop.clone());
         supervisor.spawn("control", Kind::Contained, async move {
             // Whoever asked and went away needs no answer.

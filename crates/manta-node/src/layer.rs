@@ -77,9 +77,7 @@ impl Layers {
     ) -> io::Result<Self> {
         let known = Mutex::new(HashMap::new());
         let directories = Directories::open(root, bytes_max, |left| {
-            let record = fs::read(left.join(RECORD)).ok();
-            let record = record.and_then(|record| serde_json::from_slice::<Installed>(&record).ok());
-            let Some(installed) = record else { return bytes_in_use(left, in_use) };
+            let Some(installed) = installed(left) else { return bytes_in_use(left, in_use) };
             let digest = left.file_name()?.to_str()?.parse().ok()?;
             let bytes = installed.bytes;
             known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, Arc::new(installed));
@@ -174,4 +172,15 @@ fn read_lock(pin: &Pin) -> Result<Lock, LayerError> {
     let mut bytes = Vec::new();
     pin.open()?.take(manta_types::limits::LOCK_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok(Lock::parse(&bytes)?)
+}
+
+/// What the record of an earlier agent says of packages that it installed; nothing where it was not done with them.
+fn installed(left: &Path) -> Option<Installed> {
+    let damaged = |error: &io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            tracing::warn!(packages = %left.display(), %error, "what was installed is damaged; it is installed anew when it is needed");
+        }
+    };
+    let read = fs::read(left.join(RECORD)).and_then(|record| Ok(serde_json::from_slice(&record)?));
+    read.inspect_err(damaged).ok()
 }

@@ -15,6 +15,8 @@ use crate::link::Throughput;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// The longest wait before a request is tried again.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Tries after which a person is told; they take some ten seconds.
+const TRIES_UNTIL_SAID: u64 = 8;
 
 /// Why the manager did not give or take something.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -116,9 +118,15 @@ where
     F: Future<Output = Result<T, E>>,
 {
     let mut wait = RETRY_FIRST;
+    let mut tries = 0u64;
     loop {
+        tries += 1;
         match ask().await {
-            Err(error) if error.may_pass() => tracing::debug!(%error, "a request to the manager is tried again"),
+            // Said once, when it is no passing trouble: what waits for it may wait for ever.
+            Err(error) if error.may_pass() && tries == TRIES_UNTIL_SAID => {
+                tracing::warn!(%error, tries, "a request to the manager goes on failing; it is tried until it is answered");
+            }
+            Err(error) if error.may_pass() => tracing::debug!(%error, tries, "a request to the manager is tried again"),
             answer => return answer,
         }
         tokio::time::sleep(jittered(wait)).await;

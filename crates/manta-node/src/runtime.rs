@@ -37,7 +37,7 @@ pub(crate) fn install(
         Some(Ok(())) => {}
         outcome => {
             if let Some(Err(error)) = outcome {
-                tracing::debug!(%error, "`manta.light` is compiled for this agent alone");
+                tracing::warn!(%error, "`manta.light` is compiled for this agent alone");
             }
             make(&fresh, python)?;
         }

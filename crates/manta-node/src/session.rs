@@ -256,7 +256,7 @@ impl Session {
                 Some(Said::Replay(order)) => self.replays.take(order),
                 Some(Said::ReplayCancel(cancel)) => self.replays.cancel(&cancel),
                 Some(Said::Heartbeat(reply)) => self.node.link.answered(reply.count),
-                Some(Said::Welcome(_)) | None => tracing::debug!("a message of the manager was not understood"),
+                Some(Said::Welcome(_)) | None => tracing::warn!("a message of the manager was not understood"),
             }
         }
     }

@@ -100,7 +100,11 @@ mod tests {
         let parent: TraceParent = text.parse().unwrap();
         assert_eq!(parent.to_string(), text);
         assert_eq!(parent.with_span(1).to_string(), "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000001-01");
-        for later in ["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-09", &text.replace("00-", "01-"), &format!("0a{}-x-y", &text[2..])] {
+        for later in [
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-09",
+            &text.replace("00-", "01-"),
+            &format!("0a{}-x-y", &text[2..]),
+        ] {
             assert_eq!(later.parse::<TraceParent>().unwrap().to_string(), text);
         }
         for none in [

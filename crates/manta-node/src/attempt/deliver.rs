@@ -1,7 +1,6 @@
 //! Takes one attempt through its steps and writes its report.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use manta_api::audit::AuditEntry;
 use manta_api::node::{AttemptFinished, Blob, Failure, LimitReached, Metric, NextIteration, Published, Timings, Usage};

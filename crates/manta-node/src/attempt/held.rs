@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -161,14 +162,14 @@ impl Attempts {
 
     /// Drops an attempt: it is killed, and what it left is discarded. A report that was said is left to its answer.
     pub(crate) fn cancel(self: &Arc<Self>, cancel: &Cancel) {
-        let Ok(attempt) = cancel.attempt.parse::<AttemptId>() else { return };
+        let Some(attempt) = named::<AttemptId>(&cancel.attempt) else { return };
         tracing::info!(%attempt, reason = cancel.reason, "an attempt was cancelled");
         self.step(Input::Cancelled { attempt, epoch: cancel.epoch });
     }
 
     /// Takes the manager's answer to a report; what an accepted attempt kept as state becomes state.
     pub(crate) fn answered(self: &Arc<Self>, verdict: &Verdict) {
-        let Ok(attempt) = verdict.attempt.parse::<AttemptId>() else { return };
+        let Some(attempt) = named::<AttemptId>(&verdict.attempt) else { return };
         crash_point!("node.verdict.received");
         tracing::debug!(%attempt, accepted = verdict.accepted, reason = verdict.reason, "an attempt was answered");
         self.step(Input::Answered { attempt, epoch: verdict.epoch, accepted: verdict.accepted });
@@ -196,7 +197,7 @@ impl Attempts {
 
     /// Takes the manager's word on state that nobody will read again.
     pub(crate) fn unneeded(self: &Arc<Self>, unneeded: &StateUnneeded) {
-        for swarm in unneeded.swarms.iter().filter_map(|swarm| swarm.parse::<SwarmId>().ok()) {
+        for swarm in unneeded.swarms.iter().filter_map(|swarm| named::<SwarmId>(swarm)) {
             self.step(Input::StateUnneeded { swarm });
         }
     }
@@ -365,6 +366,12 @@ impl Attempts {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the manager names; nothing where that is no name of such a thing, which is said.
+pub(super) fn named<T: FromStr<Err: std::fmt::Display>>(id: &str) -> Option<T> {
+    let unknown = |error: &T::Err| tracing::warn!(id, %error, "an order of the manager cannot be followed");
+    id.parse().inspect_err(unknown).ok()
 }
 
 fn refused(attempt: String, epoch: u32, reason: String) -> Kind {

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::Order;
 use super::deliver::{Delivery, From, Outcome, apologise, deliver, without_words};
+use super::held::named;
 use super::outcome::failure;
 use crate::agent::Node;
 use crate::desk::Phase;
@@ -104,7 +105,7 @@ impl Replays {
 
     /// Kills a replay.
     pub(crate) fn cancel(&self, cancel: &ReplayCancel) {
-        let Ok(id) = cancel.replay.parse::<ReplayId>() else { return };
+        let Some(id) = named::<ReplayId>(&cancel.replay) else { return };
         if let Some(live) = self.live().get(&id) {
             tracing::info!(replay = %id, reason = cancel.reason, "a replay was cancelled");
             live.cancel();

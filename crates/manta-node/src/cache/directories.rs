@@ -42,7 +42,14 @@ impl Drop for Hold {
 /// The bytes of a directory that is named by one of these digests.
 pub(crate) fn bytes_in_use(left: &Path, in_use: &BTreeSet<Digest>) -> Option<u64> {
     let digest = left.file_name()?.to_str()?.parse().ok()?;
-    if in_use.contains(&digest) { bytes_below(left).ok() } else { None }
+    let count = || {
+        bytes_below(left).unwrap_or_else(|error| {
+            // Tasks run from it: it is kept, whatever it has.
+            tracing::warn!(directory = %left.display(), %error, "what is in use cannot be measured");
+            0
+        })
+    };
+    in_use.contains(&digest).then(count)
 }
 
 fn bytes_below(directory: &Path) -> io::Result<u64> {
@@ -95,7 +102,9 @@ impl Directories {
         });
         for left in left {
             // Nothing has its name, so it is in nobody's way, and goes at the next start.
-            let _ = fs::remove_dir_all(left);
+            if let Err(error) = gone_already(fs::remove_dir_all(&left)) {
+                tracing::warn!(directory = %left.display(), %error, "what is no longer used takes space until the next start");
+            }
         }
         added.map(|()| Hold { directories: Arc::clone(self), digest })
     }

@@ -13,7 +13,7 @@ use manta_types::limits::storage_reserve;
 use manta_types::{Blob, Digest};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::home::private_dir;
+use crate::home::{gone_already, private_dir};
 use crate::remote::{BlobSource, MayPass, RemoteError, persist};
 use crate::supervisor::blocking;
 pub(crate) use directories::{Directories, Hold, bytes_in_use};
@@ -208,8 +208,10 @@ impl Cache {
         shelf.add(blob);
         shelf.pin(blob.digest).expect("it was put there in the line above");
         for digest in shelf.overflow() {
-            // Open descriptors go on reading; a file that is already gone is what we want.
-            let _ = fs::remove_file(self.path(digest));
+            // Open descriptors go on reading.
+            if let Err(error) = gone_already(fs::remove_file(self.path(digest))) {
+                tracing::warn!(%digest, %error, "a value that is no longer used takes space until the next start");
+            }
         }
         drop(shelf);
         Ok(Pin { cache: Arc::clone(self), blob })

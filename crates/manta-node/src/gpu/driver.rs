@@ -4,6 +4,7 @@ use std::process::Command;
 
 use manta_sandbox::Device;
 use nvml_wrapper::Nvml;
+use nvml_wrapper::error::NvmlError;
 
 use super::{Access, Gpu, library};
 
@@ -36,17 +37,18 @@ impl Driver {
         }
     }
 
-    /// All GPUs, and what is needed for any of them.
+    /// All GPUs, and what is needed for any of them. One that the driver cannot tell of is left out, and said.
     pub(super) fn gpus(&self) -> (Vec<Gpu>, Access) {
+        let count = self.0.device_count().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the driver does not say how many GPUs there are; none is offered");
+            0
+        });
         let mut gpus = Vec::new();
-        for device in (0..self.0.device_count().unwrap_or(0)).filter_map(|index| self.0.device_by_index(index).ok()) {
-            let Ok(number) = device.minor_number() else { continue };
-            let node = node(Path::new(&format!("/dev/nvidia{number}")));
-            gpus.push(Gpu {
-                name: format!("nvidia{number} ({})", device.name().unwrap_or_default()),
-                memory_bytes: device.memory_info().map_or(0, |memory| memory.total),
-                access: Access { devices: vec![node], ..Access::default() },
-            });
+        for index in 0..count {
+            match self.gpu(index) {
+                Ok(gpu) => gpus.push(gpu),
+                Err(error) => tracing::warn!(index, %error, "the driver cannot tell of a GPU; it is not offered"),
+            }
         }
         let nodes = COMMON_NODES.iter().map(Path::new).filter(|path| path.exists());
         let mut common = Access { devices: nodes.map(node).collect(), ..Access::default() };
@@ -56,6 +58,17 @@ impl Driver {
             }
         }
         (gpus, common)
+    }
+
+    fn gpu(&self, index: u32) -> Result<Gpu, NvmlError> {
+        let device = self.0.device_by_index(index)?;
+        let number = device.minor_number()?;
+        let node = node(Path::new(&format!("/dev/nvidia{number}")));
+        Ok(Gpu {
+            name: format!("nvidia{number} ({})", device.name().unwrap_or_default()),
+            memory_bytes: device.memory_info().map_or(0, |memory| memory.total),
+            access: Access { devices: vec![node], ..Access::default() },
+        })
     }
 
     /// The memory of the GPU with one of these nodes; 0 if the driver knows none.
@@ -87,8 +100,11 @@ fn libraries() -> Vec<PathBuf> {
     let listed = ["/sbin/ldconfig", "/usr/sbin/ldconfig"]
         .iter()
         .find_map(|tool| Command::new(tool).arg("-p").output().ok().filter(|output| output.status.success()));
-    let text = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    found_in(&text)
+    let Some(listed) = listed else {
+        tracing::warn!("`ldconfig -p` lists no libraries: tasks do not find those of the driver");
+        return Vec::new();
+    };
+    found_in(&String::from_utf8_lossy(&listed.stdout))
 }
 
 /// The 64-bit libraries of ours in a listing of `ldconfig -p`.

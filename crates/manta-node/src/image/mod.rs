@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use manta_image::{ImageError, ImageName, Installed, Listed, Program, Store};
+use manta_image::{ImageError, ImageName, Installed, Listed, Program, Sha256, Store};
 use manta_sandbox::{HostImage, Link, Mount, Tier};
 use manta_types::Runtime;
 
@@ -61,10 +61,7 @@ impl Images {
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: BTreeSet<String> = self.curated.names().map(str::to_owned).collect();
         if self.has_roots {
-            match self.store.names() {
-                Ok(stored) => names.extend(stored.keys().map(ImageName::to_string)),
-                Err(error) => tracing::warn!(%error, "the names of stored images cannot be read"),
-            }
+            names.extend(self.stored_names().unwrap_or_default().keys().map(ImageName::to_string));
         }
         names.extend(self.named.keys().cloned());
         names.into_iter().collect()
@@ -72,23 +69,32 @@ impl Images {
 
     /// What each image is: the digest of a stored one, or a fingerprint of the host's. Reads a small file.
     pub(crate) fn digests(&self) -> HashMap<String, String> {
-        let stored = self.store.names().unwrap_or_default();
+        let stored = self.stored_names();
         let digest = |image: String| {
             let meant = self.named.get(&image).map_or(image.as_str(), String::as_str);
-            let found = stored.iter().find(|(name, _)| name.as_str() == meant && self.has_roots);
-            let digest = match found {
-                Some((_, digest)) => digest.to_string(),
-                None if meant.starts_with("sha256:") => meant.to_owned(),
-                None => self.curated.fingerprint().to_owned(),
+            let digest = if meant.starts_with("sha256:") {
+                meant.to_owned()
+            } else {
+                // Of what may be stored and cannot be read, nothing is told.
+                let found = stored.as_ref()?.iter().find(|(name, _)| name.as_str() == meant && self.has_roots);
+                found.map_or_else(|| self.curated.fingerprint().to_owned(), |(_, digest)| digest.to_string())
             };
-            (image, digest)
+            Some((image, digest))
         };
-        self.names().into_iter().map(digest).collect()
+        self.names().into_iter().filter_map(digest).collect()
+    }
+
+    /// The names of what is stored; nothing where they cannot be read, which is said.
+    fn stored_names(&self) -> Option<BTreeMap<ImageName, Sha256>> {
+        let unread = |error: &ImageError| tracing::warn!(%error, "the names of stored images cannot be read");
+        self.store.names().inspect_err(unread).ok()
     }
 
     /// The version of each stored image's Python, where it can be told. Reads a small file for each.
     pub(crate) fn pythons(&self) -> HashMap<String, String> {
-        let stored = if self.has_roots { self.store.list().unwrap_or_default() } else { Vec::new() };
+        let unread = |error: &ImageError| tracing::warn!(%error, "the Python of stored images cannot be told");
+        let stored =
+            if self.has_roots { self.store.list().inspect_err(unread).unwrap_or_default() } else { Vec::new() };
         let python = |image: String| {
             let meant = self.named.get(&image).unwrap_or(&image);
             let is_meant = |known: &&Listed| {
