@@ -1,13 +1,12 @@
 //! The bundle's manifest: its form, its canonical bytes and every rule that it keeps.
 use std::collections::BTreeMap;
 
-use manta_types::{Blob, Digest, NameError, PythonRange, limits, name};
+use manta_types::{Blob, Digest, NameError, PythonRange, RangeError, VersionRange, limits, name};
 use serde::{Deserialize, Serialize};
 
 use crate::dependencies::{self, DependencyError, Locked};
 use crate::digest::{digest_of, tree_digest};
 use crate::path::{PathProblem, check_path, collision};
-use crate::range::{RangeError, VersionRange};
 
 /// The version of the manifest's form.
 pub const MANIFEST_VERSION: u32 = 1;

@@ -1,65 +1,10 @@
-//! Which versions are wanted: one, a range, or the newest; and which of those that exist is meant.
+//! Which version is meant of those that exist.
+use manta_types::VersionRange;
 use manta_types::name::printable;
-use semver::{Version, VersionReq};
+use semver::Version;
 
 /// Versions that an error lists.
 const LISTED: usize = 12;
-
-/// The versions of a module, or of Manta, that are wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VersionRange {
-    /// The newest that is no pre-release.
-    Newest,
-    /// Exactly this one, pre-release or not.
-    Exact(Version),
-    /// One of a range, such as `>=1.1,<2` or `^1.2`.
-    Range(VersionReq),
-}
-
-/// A text that is neither a version nor a range of versions.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is `{text}`, which is neither a version like 1.2.0 nor a range like `>=1.1,<2` or `^1.2`: {problem}")]
-pub struct RangeError {
-    /// The text, escaped and cut.
-    pub text: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-impl VersionRange {
-    /// Reads `1.2.0`, `=1.2.0`, `^1.2`, `>=1.1,<2` or `*`; a version alone means exactly that one.
-    ///
-    /// # Errors
-    /// When it is none of these.
-    pub fn parse(text: &str) -> Result<Self, RangeError> {
-        if let Ok(version) = Version::parse(text) {
-            return Ok(Self::Exact(version));
-        }
-        VersionReq::parse(text).map(Self::Range).map_err(|error| {
-            let problem = error.to_string();
-            RangeError { text: printable(text, 64), problem }
-        })
-    }
-
-    /// Whether a version is one of these. Pre-releases are in a range only where the range names one of the same release.
-    pub fn holds(&self, version: &Version) -> bool {
-        match self {
-            Self::Newest => version.pre.is_empty(),
-            Self::Exact(wanted) => version.cmp_precedence(wanted).is_eq(),
-            Self::Range(range) => range.matches(version),
-        }
-    }
-}
-
-impl std::fmt::Display for VersionRange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Newest => f.write_str("any version"),
-            Self::Exact(version) => write!(f, "{version}"),
-            Self::Range(range) => write!(f, "{range}"),
-        }
-    }
-}
 
 /// A version that exists, as far as choosing one goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,8 +115,6 @@ mod tests {
         assert!(yanked.contains(": what fits was yanked; there are 1.1.0 (yanked), 1.0.0"), "{yanked}");
         assert!(choose("2.1.0", &["2.1.0-"]).unwrap_err().contains("this release of Manta"));
         assert_eq!(choose("*", &[]).unwrap_err(), "no version of module `w` is *; there is none");
-        let error = VersionRange::parse("1.x.y").unwrap_err().to_string();
-        assert!(error.contains("neither a version like 1.2.0 nor a range"), "{error}");
     }
 
     proptest! {

@@ -41,6 +41,7 @@ pub mod state;
 pub mod time;
 pub mod trace;
 pub mod usage;
+pub mod version;
 
 pub use checkpoint::{CarriedGlobal, CarriedOutcome, CarriedPin, CarriedRun, CarriedSlot, Checkpoint, FixedChoice};
 pub use digest::{Blob, Digest};
@@ -63,3 +64,4 @@ pub use state::{
 pub use time::Timestamp;
 pub use trace::{NoTraceParent, TraceParent};
 pub use usage::{Allowance, AttemptLimit, LimitReached, Usage};
+pub use version::{RangeError, VersionRange};

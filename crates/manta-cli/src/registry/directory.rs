@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use manta_api::{ErrorCode, ModuleMark, ModuleVersionView, ModuleView};
 use manta_manager::{allows_this_release, module_about};
 use manta_module::zip::MANIFEST_FILE;
-use manta_module::{Candidate, VersionRange, check_path, resolve};
-use manta_types::name;
+use manta_module::{Candidate, check_path, resolve};
+use manta_types::{VersionRange, name};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 

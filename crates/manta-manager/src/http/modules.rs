@@ -6,11 +6,11 @@ use manta_api::{
     BundleSignatures, ErrorCode, MarkRequest, ModuleAbout, ModuleMark, ModuleUseView, ModuleVersionView, ModuleView,
     Problem, PublishRequest,
 };
-use manta_module::{BundleManifest, Signature, Signed, Verified, VersionRange};
+use manta_module::{BundleManifest, Signature, Signed, Verified};
 use manta_store::{BlobStore, ModuleRecord};
 use manta_types::limits::SIGNATURES_PER_VERSION_MAX;
 use manta_types::name::{self, nearest};
-use manta_types::{Blob, Digest};
+use manta_types::{Blob, Digest, VersionRange};
 use semver::Version;
 
 use super::call::{Answer, Call, clip, json, parse};

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use manta_api::{ModuleMark, version};
-use manta_module::{Candidate, NoVersion, Signature, Verified, VersionRange, resolve};
+use manta_module::{Candidate, NoVersion, Signature, Verified, resolve};
 use manta_store::ModuleRecord;
-use manta_types::{Digest, SignedBy};
+use manta_types::{Digest, SignedBy, VersionRange};
 use semver::Version;
 
 use crate::ManagerError;
