@@ -1,6 +1,7 @@
 """A node's policy file: what it allows is run, what it refuses goes elsewhere or waits, and who asks is told why."""
 
 import json
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -66,6 +67,16 @@ def deploy(manta, env, wanted, method="any"):
     ended = manta("deploy", manta.swarm(SWARM.format(wanted=wanted, method=method)), "--json", environment=env)
     assert ended.code == 0, ended.text
     return ended.documents()[0]["swarm"]["id"]
+
+
+def versions(allowed):
+    return f'# 1.0 forgets its scale\n[modules.worker]\nversion = "{allowed}"\n'
+
+
+def closed_hours():
+    now = datetime.now(timezone.utc)
+    begin, end = ((now + timedelta(hours=hours)).strftime("%H:%M") for hours in (2, 3))
+    return f'allow_hours = "{begin}-{end}"\ntime_zone = "UTC"'
 
 
 def ran_on(cluster, swarm):
@@ -134,6 +145,40 @@ def test_a_node_refuses_by_itself_what_its_manager_did_not_foresee_and_says_so(c
     cluster.start_node("other")
     wait_until(60, lambda: cluster.api.lacks_state(swarm, "succeeded"))
     assert ran_on(cluster, swarm) == {"other"}
+
+
+def test_an_old_version_is_refused_with_its_line_until_the_site_allows_it(cluster, manta):
+    path = write_policy(manta, versions(">=1.1"))
+    env = started(cluster, "n", n=path)
+    for version in ("1.0.0", "1.1.0"):
+        publish(manta, version, environment=env)
+    told = (
+        "n refuses module `worker` 1.0.0 by its policy: of `worker` only a version that is >=1.1 runs here",
+        "(policy.toml:3, `modules.worker.version`)",
+    )
+    old = manta.swarm(SWARM.format(wanted="1.0.0", method="any"))
+    for command in ("plan", "deploy"):
+        refused = manta(command, old, environment=env)
+        assert refused.code == 4, refused.text
+        assert all(words in refused.text for words in told), refused.text
+    newest = deploy(manta, env, "*")
+    wait_until(60, lambda: cluster.api.lacks_state(newest, "succeeded"))
+    assert ran_on(cluster, newest) == {"n"}
+
+    path.write_text(versions(">=1.0") + '[modules.other]\nversion = ">=9"\n')
+    wait_until(20, lambda: None if manta("plan", old, environment=env).code == 0 else "the plan is refused still")
+    path.write_text(f"{closed_hours()}\n{versions('>=1.0')}")
+    wait_until(20, lambda: None if "allow_hours" in manta("plan", old, environment=env).text else "it is open still")
+    waits = deploy(manta, env, "1.0.0")
+    path.write_text(versions(">=1.1"))
+
+    def is_told_why():
+        why = manta("why", waits, environment=env)
+        return None if all(words in why.out for words in (*told, "the site allows 1.0.0")) else why.text
+
+    wait_until(20, is_told_why)
+    path.write_text(versions("^1"))
+    wait_until(60, lambda: cluster.api.lacks_state(waits, "succeeded"))
 
 
 def test_a_policy_with_a_mistake_starts_no_node_and_names_the_line(cluster, manta):

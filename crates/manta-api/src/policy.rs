@@ -1,8 +1,8 @@
 //! A node's policy as the node tells it to its manager, which foresees by it what the node will refuse.
 use std::collections::BTreeMap;
 
-use manta_types::policy::{EgressBudget, Grant, Hours, Isolation, Listed, Policy, Signer};
-use manta_types::{Digest, Fingerprint};
+use manta_types::policy::{EgressBudget, Grant, Hours, Isolation, Listed, ModuleRule, Policy, Signer};
+use manta_types::{Digest, Fingerprint, RangeError, VersionRange};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a policy's form.
@@ -29,6 +29,9 @@ pub struct PolicyForm {
     images: Option<ListForm<String>>,
     isolation_min: Option<(u32, IsolationForm)>,
     hours: Option<HoursForm>,
+    // Left out where there are none, so that rules from before they could be written keep their digest.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    modules: BTreeMap<String, ModuleRuleForm>,
     datasets: BTreeMap<String, GrantForm>,
     isolation: Option<IsolationForm>,
 }
@@ -83,6 +86,31 @@ struct ListForm<T> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ModuleRuleForm {
+    line: u32,
+    versions: RangeForm,
+}
+
+/// A range of versions by its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct RangeForm(VersionRange);
+
+impl TryFrom<String> for RangeForm {
+    type Error = RangeError;
+
+    fn try_from(text: String) -> Result<Self, RangeError> {
+        VersionRange::parse(&text).map(Self)
+    }
+}
+
+impl From<RangeForm> for String {
+    fn from(form: RangeForm) -> Self {
+        form.0.to_string()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct GrantForm {
     line: u32,
     signers: Option<Vec<String>>,
@@ -119,6 +147,7 @@ impl From<Policy> for PolicyForm {
             zone,
             open,
         };
+        let rule = |ModuleRule { line, versions }: ModuleRule| ModuleRuleForm { line, versions: RangeForm(versions) };
         let egress =
             |EgressBudget { bytes_per_day, is_spent: spent }: EgressBudget| EgressForm { bytes_per_day, spent };
         let grant = |Grant { line, signers, modules, isolation_min, egress: budget }: Grant| GrantForm {
@@ -137,6 +166,7 @@ impl From<Policy> for PolicyForm {
             images: images.map(Into::into),
             isolation_min: policy.isolation_min.map(|(line, floor)| (line, IsolationForm(floor))),
             hours: policy.hours.map(hours),
+            modules: policy.modules.into_iter().map(|(name, one)| (name, rule(one))).collect(),
             datasets: policy.datasets.into_iter().map(|(name, one)| (name, grant(one))).collect(),
             isolation: policy.isolation.map(IsolationForm),
         }
@@ -157,6 +187,7 @@ impl From<PolicyForm> for Policy {
             zone,
             is_open,
         };
+        let rule = |ModuleRuleForm { line, versions }: ModuleRuleForm| ModuleRule { line, versions: versions.0 };
         let egress =
             |EgressForm { bytes_per_day, spent: is_spent }: EgressForm| EgressBudget { bytes_per_day, is_spent };
         let grant = |GrantForm { line, signers, modules, isolation_min, egress: budget }: GrantForm| Grant {
@@ -175,8 +206,28 @@ impl From<PolicyForm> for Policy {
             images: images.map(Into::into),
             isolation_min: form.isolation_min.map(|(line, floor)| (line, floor.0)),
             hours: form.hours.map(hours),
+            modules: form.modules.into_iter().map(|(name, one)| (name, rule(one))).collect(),
             datasets: form.datasets.into_iter().map(|(name, one)| (name, grant(one))).collect(),
             isolation: form.isolation.map(|form| form.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manta_types::policy::ModuleRule;
+
+    #[test]
+    fn rules_of_versions_are_told_and_where_there_are_none_nothing_says_so() {
+        let policy = Policy { file: "policy.toml".into(), require_signature: Some(1), ..Policy::default() };
+        let form = serde_json::to_value(PolicyForm::from(policy.clone())).unwrap();
+        assert!(form.get("modules").is_none(), "{form}");
+        let rule = ModuleRule { line: 3, versions: VersionRange::parse(">=1.2").unwrap() };
+        let ruled = Policy { modules: [("worker".to_owned(), rule)].into(), ..policy.clone() };
+        let form = serde_json::to_string(&PolicyForm::from(ruled.clone())).unwrap();
+        assert!(form.contains(r#""modules":{"worker":{"line":3,"versions":">=1.2"}}"#), "{form}");
+        assert_eq!(Policy::from(serde_json::from_str::<PolicyForm>(&form).unwrap()), ruled);
+        assert_ne!(digest(&ruled), digest(&policy));
     }
 }

@@ -3,8 +3,8 @@ mod cluster;
 
 use cluster::{Cluster, any, name, outputs, swarm, task};
 use manta_engine::{Input, NodeDescription};
-use manta_types::policy::Hours;
-use manta_types::{Digest, Fingerprint, OutcomeClass, Policy, SignedBy, Signer, SwarmState};
+use manta_types::policy::{Hours, ModuleRule};
+use manta_types::{Digest, Fingerprint, OutcomeClass, Policy, SignedBy, Signer, SwarmState, VersionRange};
 
 const BUNDLE: Digest = Digest::from_bytes([1; 32]);
 
@@ -44,6 +44,30 @@ fn a_task_goes_where_a_policy_takes_it_and_waits_with_the_rule_until_it_is_signe
     cluster.input(signed(9));
     assert!(cluster.take_offers().is_empty(), "a stranger's signature changes nothing");
     cluster.input(signed(1));
+    assert_eq!(cluster.take_offers().len(), 1);
+}
+
+#[test]
+fn a_version_that_a_site_does_not_allow_is_foreseen_and_runs_once_it_does() {
+    let least = |versions: &str| {
+        let rule = ModuleRule { line: 5, versions: VersionRange::parse(versions).unwrap() };
+        let modules = [("worker".to_owned(), rule)].into();
+        let policy = Policy { file: "policy.toml".to_owned(), modules, ..Policy::default() };
+        NodeDescription { policy, ..Cluster::describe("node-1") }
+    };
+    let mut cluster = Cluster::new(0);
+    cluster.input(Input::NodeConnected { node: least(">=1.2"), held: Vec::new() });
+    let spec = swarm(vec![any(task("worker", &[]))]);
+    let refusals = cluster.engine.validate(&spec).unwrap_err();
+    let words = "node-1 refuses module `worker` 1.0.0 by its policy: of `worker` only a version that is >=1.2 runs here \
+                 (policy.toml:5, `modules.worker.version`)";
+    assert!(refusals[0].message.contains(words), "{refusals:?}");
+    let id = cluster.submit(spec);
+    assert!(cluster.take_offers().is_empty());
+    let waiting = cluster.engine.waiting(cluster.now.monotonic, id);
+    let change = "the swarm uses a version of it that is >=1.2, or the site allows 1.0.0";
+    assert!(waiting[0].would_change.iter().any(|would| would.contains(change)), "{waiting:?}");
+    cluster.input(Input::NodeDescribed { node: least(">=1") });
     assert_eq!(cluster.take_offers().len(), 1);
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Digest, digest::DigestError};
+use crate::{Digest, VersionRange, digest::DigestError};
 
 pub use bounds::{EgressBudget, Hours, Isolation};
 
@@ -141,6 +141,15 @@ pub struct Grant {
     pub egress: Option<EgressBudget>,
 }
 
+/// Which versions of a module may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleRule {
+    /// Its line in the policy's file, from 1.
+    pub line: u32,
+    /// The versions.
+    pub versions: VersionRange,
+}
+
 /// The rules of one node. Without any, it runs whatever its manager sends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
@@ -156,6 +165,8 @@ pub struct Policy {
     pub denied_digests: Option<Listed<Digest>>,
     /// Images that tasks may run in; none given: all that the node has.
     pub images: Option<Listed<String>>,
+    /// Modules of which not every version may run.
+    pub modules: BTreeMap<String, ModuleRule>,
     /// The weakest containment under which anything runs, and the line that says so.
     pub isolation_min: Option<(u32, Isolation)>,
     /// The hours in which tasks may begin; none given: all.
@@ -229,7 +240,8 @@ impl Policy {
     /// Judges code; without a time, signatures and keys that have an end are taken to hold.
     ///
     /// # Errors
-    /// The first rule that refuses it: denied bundles before signatures before images before containment before datasets.
+    /// The first rule that refuses it: denied bundles before signatures before versions before images before containment
+    /// before datasets.
     pub fn judge(&self, code: &Code<'_>, now_ms: Option<u64>) -> Result<(), PolicyRefusal> {
         if let Some(denied) = self.denied_digests.as_ref().filter(|denied| denied.all.contains(&code.bundle)) {
             let why = format!("the bundle {} is denied", code.bundle.short());
@@ -252,6 +264,7 @@ impl Policy {
             let (why, change) = (unsigned(code, &standings), self.sign_it(code));
             return Err(self.refusal(line, rule, why, change));
         }
+        self.judge_version(code)?;
         if let Some(images) = self.images.as_ref().filter(|images| !images.all.iter().any(|one| fits(one, code.image)))
         {
             let why = format!("the image `{}` is not allowed, only {}", code.image, images.all.join(", "));
@@ -295,6 +308,16 @@ impl Policy {
     /// How well the node contains tasks, where that is less than is asked for.
     fn too_weak(&self, floor: Isolation) -> Option<Isolation> {
         self.isolation.filter(|here| *here < floor)
+    }
+
+    fn judge_version(&self, code: &Code<'_>) -> Result<(), PolicyRefusal> {
+        let Some(ModuleRule { line, versions }) = self.modules.get(code.name) else { return Ok(()) };
+        if versions.holds_text(code.version) {
+            return Ok(());
+        }
+        let why = format!("of `{}` only a version that is {versions} runs here", code.name);
+        let change = format!("the swarm uses a version of it that is {versions}, or the site allows {}", code.version);
+        Err(self.refusal(*line, &format!("modules.{}.version", code.name), why, change))
     }
 
     fn judge_dataset(&self, dataset: &str, code: &Code<'_>, valid: &[&Signer]) -> Result<(), PolicyRefusal> {

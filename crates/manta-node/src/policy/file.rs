@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use manta_module::PublicKey;
-use manta_types::policy::{EgressBudget, Grant, Isolation, Listed, Policy, Signer};
-use manta_types::{Digest, name};
+use manta_types::policy::{EgressBudget, Grant, Isolation, Listed, ModuleRule, Policy, Signer};
+use manta_types::{Digest, VersionRange, name};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
@@ -33,6 +33,8 @@ struct Form {
     allow_hours: Option<Spanned<String>>,
     time_zone: Option<Spanned<String>>,
     #[serde(default)]
+    modules: BTreeMap<String, Spanned<ModuleRuleForm>>,
+    #[serde(default)]
     datasets: BTreeMap<String, Spanned<GrantForm>>,
 }
 
@@ -44,6 +46,12 @@ struct SignerForm {
     expires: Option<Spanned<Datetime>>,
     #[serde(default)]
     revoked: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModuleRuleForm {
+    version: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +127,14 @@ fn parse(text: &str, file: String) -> Result<Policy, Mistake> {
             .map_err(|error| mistake(entry.span(), error.to_string(), "write the dataset's name as nodes offer it"))?;
         datasets.insert(name.clone(), grant(name, entry, line(&entry.span()), &signers, is_vouched)?);
     }
+    let mut modules = BTreeMap::new();
+    for (name, entry) in &form.modules {
+        name::check_component("module", name).map_err(|error| {
+            mistake(entry.span(), error.to_string(), "write the module's name as its manifest has it")
+        })?;
+        let asked = &entry.get_ref().version;
+        modules.insert(name.clone(), ModuleRule { line: line(&asked.span()), versions: versions(name, asked)? });
+    }
     let images = form.images.map(|list| {
         let at = line(&list.span());
         Listed { line: at, all: list.into_inner() }
@@ -142,6 +158,7 @@ fn parse(text: &str, file: String) -> Result<Policy, Mistake> {
         allowed_digests,
         denied_digests,
         images,
+        modules,
         isolation_min,
         hours,
         datasets,
@@ -229,6 +246,13 @@ fn grant(
         modules: modules.clone(),
         isolation_min: isolation_min.as_ref().map(isolation).transpose()?,
         egress: egress.transpose()?,
+    })
+}
+
+fn versions(module: &str, asked: &Spanned<String>) -> Result<VersionRange, Mistake> {
+    VersionRange::parse(asked.get_ref()).map_err(|error| {
+        let problem = format!("`version` of `{module}` {error}");
+        mistake(asked.span(), problem, "write the least that runs here, such as \">=1.2\"")
     })
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use manta_api::node::Offer;
 use manta_api::policy::PolicyForm;
 use manta_module::{BundleManifest, SecretKey, Signature, Signed};
-use manta_types::policy::{Grant, Policy, Signer};
+use manta_types::VersionRange;
+use manta_types::policy::{Grant, ModuleRule, Policy, Signer};
 
 use crate::cases::{Case, on_runtime};
 use crate::module::{offer, publish};
@@ -12,6 +13,7 @@ use crate::node::Bench;
 
 pub(crate) const ALL: &[Case] = &[
     ("code_that_nobody_trusted_signed_is_never_unpacked_whatever_the_manager_says", || on_runtime(refuses_unsigned())),
+    ("an_old_version_does_not_run_though_it_is_signed_and_the_manager_offers_it", || on_runtime(refuses_old())),
     ("datasets_and_images_are_those_of_the_manifest_and_for_whom_the_site_says", || on_runtime(refuses_grants())),
 ];
 
@@ -81,6 +83,29 @@ async fn refuses_unsigned() {
     let report = door.finished().await;
     assert!(report.failure.is_none(), "{:?}", report.failure);
     door.accept(&report);
+    bench.stop().await;
+}
+
+async fn refuses_old() {
+    let rule = ModuleRule { line: 30, versions: VersionRange::parse(">=1.0.1").unwrap() };
+    let mut bench = Bench::with(1, |settings| {
+        settings.policy = Policy { modules: [("worker".to_owned(), rule)].into(), ..policy() };
+    });
+    let mut door = bench.door().await;
+    let bundle = publish(&bench.manager, "print('runs')");
+    *bench.manager.signatures.lock().unwrap() = vec![sign(&bench, &bundle, 1, |_| {}, None)];
+    door.offer(offer(1, &bundle));
+    let failure = door.finished_and_refused().await.failure.unwrap();
+    assert_eq!(
+        (failure.class.as_str(), failure.location.as_str()),
+        ("policy", "policy.toml:30"),
+        "{}",
+        failure.message
+    );
+    let words = "refuses module `worker` 1.0.0 by its policy: of `worker` only a version that is >=1.0.1 runs here";
+    assert!(failure.message.contains(words), "{}", failure.message);
+    let laid_out = std::fs::read_dir(bench.dir.path().join("node/bundles")).unwrap().count();
+    assert_eq!(laid_out, 0, "nothing of it was unpacked");
     bench.stop().await;
 }
 

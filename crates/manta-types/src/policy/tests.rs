@@ -70,6 +70,27 @@ fn digests_are_allowed_without_a_signature_and_denied_with_one() {
 }
 
 #[test]
+fn a_version_below_the_floor_is_refused_whoever_signed_it_and_other_modules_are_free() {
+    let floor = |module: &str, range: &str| {
+        let rule = ModuleRule { line: 7, versions: VersionRange::parse(range).unwrap() };
+        Policy { modules: [(module.to_owned(), rule)].into(), ..strict() }
+    };
+    assert_eq!(judge(&floor("worker", ">=1.0"), &[by(1)], 0), Ok(()));
+    assert_eq!(judge(&floor("other", ">=9"), &[by(1)], 0), Ok(()));
+    let refused = judge(&floor("worker", ">=1.0.1"), &[by(1)], 0).unwrap_err();
+    let words = "of `worker` only a version that is >=1.0.1 runs here (policy.toml:7, `modules.worker.version`)";
+    assert_eq!(refused, words);
+    assert!(
+        judge(&floor("worker", ">=1.1"), &[], 0).unwrap_err().contains("nobody signed it"),
+        "signatures come first"
+    );
+    let allowed = Some(Listed { line: 4, all: vec![Digest::from_bytes([9; 32])] });
+    let allowed = Policy { allowed_digests: allowed, ..floor("worker", "^2") };
+    assert!(judge(&allowed, &[], 0).unwrap_err().contains("is ^2"), "a digest stands for a signature alone");
+    assert!(!floor("worker", "*").is_empty());
+}
+
+#[test]
 fn images_and_datasets_are_for_whom_the_policy_says() {
     let images =
         |all: &[&str]| Some(Listed { line: 6, all: all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>() });

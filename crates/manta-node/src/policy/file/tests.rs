@@ -58,6 +58,26 @@ fn mistakes_are_told_with_their_line_and_what_is_near() {
 }
 
 #[test]
+fn versions_of_modules_are_read_each_with_its_line() {
+    let text = "[modules.worker]\n# 1.1 leaked\nversion = \">=1.2\"\n\n[modules.exact]\nversion = \"2.0.0\"\n";
+    let read = policy(text).unwrap();
+    let told: Vec<_> =
+        read.modules.iter().map(|(name, one)| (name.as_str(), one.line, one.versions.to_string())).collect();
+    assert_eq!(told, [("exact", 6, "2.0.0".to_owned()), ("worker", 3, ">=1.2".to_owned())]);
+    for (text, line, problem, cure) in [
+        ("[modules.w]\nversion = \"new\"\n", 2, "`version` of `w` is `new`, which is neither a version", ">=1.2"),
+        ("[modules.w]\nversions = \">=1\"\n", 2, "`versions` is no key", "did you mean `version`?"),
+        ("\n[modules.w]\n", 2, "missing field `version`", "policy.md"),
+        ("[modules.\"a/b\"]\nversion = \"*\"\n", 1, "module name `a/b`", "manifest"),
+        ("[modules]\nw = \">=1\"\n", 2, "invalid type", "policy.md"),
+    ] {
+        let (at, told, hint) = policy(text).unwrap_err();
+        assert!(told.contains(problem) && hint.contains(cure), "{text}: {told} / {hint}");
+        assert_eq!(at, line, "{text}: {told}");
+    }
+}
+
+#[test]
 fn containment_hours_and_budgets_are_read() {
     let text = "isolation_min = \"full\"\nallow_hours = \"22:00-06:30\"\ntime_zone = \"Europe/Berlin\"\n\
                 [datasets.mnist]\nisolation_min = \"rootless\"\negress_bytes_per_day = 10_000_000\n";
