@@ -13,6 +13,7 @@ use crate::{CommitError, MemoryStore, StateStore, StoreError};
 mod damage;
 mod model;
 mod opening;
+mod plans;
 
 /// A store in a directory of its own; `None` only while it is closed.
 struct OnDisk {
