@@ -34,31 +34,31 @@ pub(super) async fn list(app: App, call: Call) -> Answer {
     let most = call.query::<usize>("limit")?.unwrap_or(LISTED).min(LISTED_MAX);
     let search = search.map(|text| text.to_lowercase());
     let listed = app.handle.ask(move |view| {
-        let all = view.modules.names(after.as_deref()).map(|name| summary(view.modules, name));
-        let fits = |module: &ModuleView| {
-            search.as_ref().is_none_or(|wanted| {
-                let described = module.description.as_deref().unwrap_or_default();
-                module.name.to_lowercase().contains(wanted) || described.to_lowercase().contains(wanted)
-            })
-        };
-        all.filter(fits).take(most).collect::<Vec<_>>()
+        let (modules, after) = (view.modules, after.as_deref());
+        let listed = |name: &str| Listed::of(modules, name);
+        match &search {
+            Some(wanted) => modules.search(after, wanted).take(most).map(listed).collect::<Vec<_>>(),
+            None => modules.names(after).take(most).map(listed).collect(),
+        }
     });
-    json(StatusCode::OK, &listed.await?)
+    let listed: Vec<ModuleView> = listed.await?.into_iter().map(Listed::view).collect();
+    json(StatusCode::OK, &listed)
 }
 
 pub(super) async fn show(app: App, call: Call) -> Answer {
     let name = call.param("name").to_owned();
     let shown = app.handle.ask(move |view| {
         known(view.modules, &name)?;
-        view.modules.versions(&name).map(version_view).collect::<Result<Vec<_>, Problem>>()
+        Ok::<_, Problem>(view.modules.versions(&name).cloned().collect::<Vec<_>>())
     });
-    json(StatusCode::OK, &shown.await??)
+    let shown = shown.await??.into_iter().map(version_view).collect::<Result<Vec<_>, Problem>>()?;
+    json(StatusCode::OK, &shown)
 }
 
 pub(super) async fn choose(app: App, call: Call) -> Answer {
     let (name, wanted) = (call.param("name").to_owned(), call.query::<String>("version")?);
-    let found = app.handle.ask(move |view| version_view(chosen(view.modules, &name, wanted.as_deref())?));
-    json(StatusCode::OK, &found.await??)
+    let found = app.handle.ask(move |view| chosen(view.modules, &name, wanted.as_deref()).cloned());
+    json(StatusCode::OK, &version_view(found.await??)?)
 }
 
 /// The version that a version, a range or a tag means; without one, the newest.
@@ -288,33 +288,50 @@ fn exactly<'a>(modules: &'a Registry, name: &str, version: &str) -> Result<&'a M
 }
 
 async fn shown(app: &App, name: String, version: String, status: StatusCode) -> Answer {
-    let shown = app.handle.ask(move |view| exactly(view.modules, &name, &version).and_then(version_view));
-    json(status, &shown.await??)
+    let shown = app.handle.ask(move |view| exactly(view.modules, &name, &version).cloned());
+    json(status, &version_view(shown.await??)?)
 }
 
-fn version_view(record: &ModuleRecord) -> Result<ModuleVersionView, Problem> {
+fn version_view(record: ModuleRecord) -> Result<ModuleVersionView, Problem> {
+    let ModuleRecord { name, version, bundle, about, publisher, published_ms, yanked, deprecated, tags, signatures } =
+        record;
+    let (bundle, about) = (bundle.digest, serde_json::from_str(&about).map_err(internal)?);
     Ok(ModuleVersionView {
-        name: record.name.clone(),
-        version: record.version.clone(),
-        bundle: record.bundle.digest,
-        publisher: record.publisher.clone(),
-        published_ms: record.published_ms,
-        yanked: record.yanked.clone(),
-        deprecated: record.deprecated.clone(),
-        tags: record.tags.clone(),
-        signatures: record.signatures.clone(),
-        about: serde_json::from_str(&record.about).map_err(internal)?,
+        name,
+        version,
+        bundle,
+        publisher,
+        published_ms,
+        yanked,
+        deprecated,
+        tags,
+        signatures,
+        about,
     })
 }
 
-fn summary(modules: &Registry, name: &str) -> ModuleView {
-    let newest = modules.resolve(name, &VersionRange::Newest).ok();
-    let described = newest.and_then(|record| serde_json::from_str::<ModuleAbout>(&record.about).ok());
-    ModuleView {
-        name: name.to_owned(),
-        newest: newest.map(|record| record.version.clone()),
-        versions: modules.count(name) as u64,
-        description: described.and_then(|about| about.description),
-        deprecated: newest.and_then(|record| record.deprecated.clone()),
+/// What a listing says of a module, as it is taken from the registry; it is read when the service loop is not waiting for it.
+struct Listed {
+    name: String,
+    versions: u64,
+    /// The newest version, what it says of itself, and what to use in its place.
+    newest: Option<(String, String, Option<String>)>,
+}
+
+impl Listed {
+    fn of(modules: &Registry, name: &str) -> Self {
+        let newest = modules.newest(name);
+        let newest = newest.map(|record| (record.version.clone(), record.about.clone(), record.deprecated.clone()));
+        Self { name: name.to_owned(), versions: modules.count(name) as u64, newest }
+    }
+
+    fn view(self) -> ModuleView {
+        let Self { name, versions, newest } = self;
+        let (newest, about, deprecated) = match newest {
+            Some((version, about, deprecated)) => (Some(version), Some(about), deprecated),
+            None => (None, None, None),
+        };
+        let about = about.and_then(|about| serde_json::from_str::<ModuleAbout>(&about).ok());
+        ModuleView { name, newest, versions, description: about.and_then(|about| about.description), deprecated }
     }
 }

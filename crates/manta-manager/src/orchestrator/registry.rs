@@ -86,6 +86,10 @@ struct Module {
     versions: BTreeMap<Version, Published>,
     /// The version that each tag means.
     tags: BTreeMap<String, Version>,
+    /// The version that is meant where none is named.
+    newest: Option<Version>,
+    /// What is searched: its name and what the newest version says of it, in lower case.
+    searched: String,
 }
 
 /// A version, and what is asked of it again and again.
@@ -94,6 +98,19 @@ struct Published {
     record: ModuleRecord,
     /// Whether it works with this release of Manta.
     is_compatible: bool,
+}
+
+impl Module {
+    /// Finds out anew what listings and searches ask.
+    fn look(&mut self, name: &str) {
+        let may_be_meant = |(version, published): &(&Version, &Published)| {
+            version.pre.is_empty() && published.is_compatible && published.record.yanked.is_none()
+        };
+        let newest = self.versions.iter().rev().find(may_be_meant);
+        let description = newest.and_then(|(_, published)| said(&published.record.about).description);
+        self.searched = format!("{name}\n{}", description.unwrap_or_default()).to_lowercase();
+        self.newest = newest.map(|(version, _)| version.clone());
+    }
 }
 
 impl Registry {
@@ -115,9 +132,22 @@ impl Registry {
 
     /// The names of all modules, from after one on.
     pub fn names<'a>(&'a self, after: Option<&str>) -> impl Iterator<Item = &'a str> {
+        self.after(after).map(|(name, _)| name.as_str())
+    }
+
+    /// The names of modules, from after one on, of which the name or the description holds a text of lower case.
+    pub fn search<'a>(&'a self, after: Option<&str>, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+        self.after(after).filter(move |(_, module)| module.searched.contains(wanted)).map(|(name, _)| name.as_str())
+    }
+
+    fn after(&self, after: Option<&str>) -> impl Iterator<Item = (&String, &Module)> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let from = after.map_or(Unbounded, Excluded);
-        self.modules.range::<str, _>((from, Unbounded)).map(|(name, _)| name.as_str())
+        self.modules.range::<str, _>((after.map_or(Unbounded, Excluded), Unbounded))
+    }
+
+    /// The newest version of a module that a range could mean.
+    pub fn newest(&self, name: &str) -> Option<&ModuleRecord> {
+        self.at(name, self.modules.get(name)?.newest.as_ref()?)
     }
 
     /// All versions of a module, the newest first.
@@ -200,12 +230,14 @@ impl Registry {
 
     fn put(&mut self, version: Version, record: ModuleRecord) {
         self.by_bundle.insert(record.bundle.digest, (record.name.clone(), version.clone()));
+        let name = record.name.clone();
         let module = self.modules.entry(record.name.clone()).or_default();
         // A tag that moves is taken off one version and put on another, in either order.
         module.tags.retain(|tag, tagged| *tagged != version || record.tags.contains(tag));
         module.tags.extend(record.tags.iter().map(|tag| (tag.clone(), version.clone())));
         let is_compatible = is_compatible(&record.about);
         let before = module.versions.insert(version, Published { record, is_compatible });
+        module.look(&name);
         self.total += usize::from(before.is_none());
     }
 
@@ -265,15 +297,21 @@ pub(super) fn signatures(record: &ModuleRecord) -> Vec<SignedBy> {
     .collect()
 }
 
+/// What of all that a version says of itself matters here.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Said {
+    requires_manta: Option<String>,
+    description: Option<String>,
+}
+
+fn said(about: &str) -> Said {
+    serde_json::from_str(about).unwrap_or_default()
+}
+
 /// Whether what a version says of itself allows this release of Manta.
 fn is_compatible(about: &str) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Required {
-        #[serde(default)]
-        requires_manta: Option<String>,
-    }
-    let required: Option<Required> = serde_json::from_str(about).ok();
-    required.and_then(|about| about.requires_manta).is_none_or(|range| allows_this_release(&range))
+    said(about).requires_manta.is_none_or(|range| allows_this_release(&range))
 }
 
 /// Whether a range of Manta's versions holds this one.
@@ -388,6 +426,29 @@ mod tests {
         assert_eq!((record.version.as_str(), record.signatures.len()), ("1.0.0", SIGNATURES_PER_VERSION_MAX));
         let newest = Signature::parse(&record.signatures[0]).unwrap();
         assert_eq!(newest.statement().signed_ms, 7);
+    }
+
+    #[test]
+    fn what_is_searched_and_listed_is_what_the_newest_version_says() {
+        let mut registry = Registry::default();
+        let about = |version, number, words: &str| {
+            let about = format!(r#"{{"description": "{words}", "image": "x"}}"#);
+            ModuleChange::Publish(Box::new(ModuleRecord { about, ..record("w", version, number) }))
+        };
+        for change in [about("1.0.0", 1, "Adds"), about("1.1.0", 2, "AVERAGES"), about("2.0.0-rc.1", 3, "Guesses")] {
+            registry.make(&change).unwrap();
+        }
+        registry.make(&ModuleChange::Publish(Box::new(record("adder", "1.0.0", 4)))).unwrap();
+        let found = |registry: &Registry, wanted| registry.search(None, wanted).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(found(&registry, "averages"), ["w"]);
+        assert_eq!(found(&registry, "add"), ["adder"], "an old version is not searched");
+        assert!(found(&registry, "guess").is_empty(), "nor is one that nobody means who names none");
+        assert_eq!(registry.newest("w").unwrap().version, "1.1.0");
+        mark(&mut registry, "1.1.0", ModuleMark::Yank("wrong".into())).unwrap();
+        assert_eq!(found(&registry, "add"), ["adder", "w"]);
+        assert_eq!(registry.search(Some("adder"), "add").collect::<Vec<_>>(), ["w"]);
+        mark(&mut registry, "1.0.0", ModuleMark::Yank("wrong too".into())).unwrap();
+        assert_eq!((registry.newest("w"), found(&registry, "w")), (None, vec!["w".to_owned()]));
     }
 
     #[test]
