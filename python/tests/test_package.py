@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,14 @@ def test_importing_the_package_imports_no_array_library(name: str) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT.parent)!r}); import {name}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert not {"numpy", "torch", "pandas", "asyncio"} & set(done.stdout.split())
+
+
+def test_whoever_traces_a_swarm_imports_nothing_that_speaks_to_a_manager() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT.parent)!r}); import manta._trace; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-IS", "-c", code], capture_output=True, text=True, check=True)
+    assert not {"ssl", "http.client", "urllib.request", "asyncio"} & set(done.stdout.split())
+    apis = importlib.import_module("manta.apis")
+    assert all(hasattr(apis, name) and name in dir(apis) for name in apis.__all__)
 
 
 def test_types_are_published() -> None:
