@@ -1,11 +1,17 @@
 """A swarm on nodes whose tasks run in containers of Docker and Podman, and what is said where they cannot."""
 
+import os
+import shutil
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
 from harness import engines
 from harness.cluster import Cluster
+from harness.waiting import wait_until
+from harness.wheels import index_of, make_wheel
 
 REFUSED = 4
 
@@ -108,6 +114,42 @@ LIMITED = """
 """
 
 
+PACKAGES = '''
+"""Tells which version of a package it has, and whether that can be changed."""
+
+import os
+
+import tinypkg
+
+from manta.light.task import Task
+
+
+class Shows(Task):
+    def run(self):
+        self.logger.info("tinypkg %s, container %s", tinypkg.__version__, os.path.exists("/.manta/entry"))
+        try:
+            os.unlink(tinypkg.__file__)
+        except OSError:
+            self.logger.info("it stays")
+        self.logger.info("found %s", sorted(os.listdir(os.path.dirname(os.path.dirname(tinypkg.__file__)))))
+
+
+def main():
+    Shows().run()
+'''
+
+CONFLICTING = """
+    class Two(Swarm):
+        def __init__(self):
+            super().__init__()
+            self.one = Task(Module("show1", image="team/model:1"))
+            self.two = Task(Module("show2", image="team/model:1"))
+
+        def execute(self):
+            return self.two(self.one())
+"""
+
+
 @pytest.fixture(params=["docker", "podman", "gvisor"])
 def engine(request):
     """An engine and its socket."""
@@ -170,6 +212,82 @@ def test_a_stored_image_is_run_in_by_its_digest_and_limits_are_told_as_elsewhere
     for failure in failures:
         assert failure["reached"]["limit"] == "memory", failures
         assert "limit of 192 MiB, peak 1" in failure["message"], failures
+
+
+def test_packages_of_locks_are_imported_in_a_stored_image_each_version_by_whom_it_was_locked_for(engine, manta):
+    name, socket = engine
+    require_index(manta)
+    built = manta("image", "build", "latest", "--json", limit_s=300)
+    assert built.code == 0, built.text
+    cluster = Cluster(manta)
+    cluster.start_manager()
+    named = ("--image", f"team/model:1={built.documents()[0]['digest']}")
+    cluster.start_node("edge", options=("--engine", name, "--engine-socket", socket, *named))
+    cluster.wait_for_nodes("edge")
+    said = shown(cluster, manta.swarm(CONFLICTING), True)
+    for task, version in (("show1", "1.0"), ("show2", "2.0")):
+        assert (task, f"found ['tinypkg', 'tinypkg-{version}.dist-info']") in said, said
+    assert installing(said) == {"show1", "show2"}
+    assert installing(shown(cluster, manta.swarm(CONFLICTING), True)) == set(), "one layer for all with the same lock"
+    layers = manta.root / "n-edge" / "layers"
+    assert len(list(layers.iterdir())) == 2
+    assert not list(layers.rglob("*.pyc")), "nothing was written beside what is shared"
+
+
+def test_packages_that_an_agent_left_are_those_of_a_task_in_a_container_too(engine, manta):
+    name, socket = engine
+    require_index(manta)
+    cluster = Cluster(manta)
+    cluster.start_manager()
+    before = os.umask(0o077)
+    try:
+        cluster.start_node("edge")
+    finally:
+        os.umask(before)
+    cluster.wait_for_nodes("edge")
+    swarm = manta.swarm(CONFLICTING.replace(', image="team/model:1"', ""))
+    assert installing(shown(cluster, swarm, False)) == {"show1", "show2"}
+    wait_until(20, lambda: lacks_records(manta.root / "n-edge" / "layers"))
+    cluster.nodes["edge"].signal(signal.SIGTERM)
+    cluster.nodes["edge"].end(30)
+    cluster.start_node("edge", options=("--engine", name, "--engine-socket", socket))
+    cluster.wait_for_nodes("edge")
+    assert installing(shown(cluster, swarm, True)) == set(), "they were there"
+
+
+def require_index(manta):
+    """Write modules that need two versions of a package, of an index that is a folder."""
+    if not shutil.which("uv", path=str(Path(sys.executable).parent)):
+        pytest.skip("needs uv beside the interpreter of the tests")
+    index = manta.root / "index"
+    for version in ("1.0", "2.0"):
+        make_wheel(index, "tinypkg", version)
+        manta.file(f"show{version[0]}/__init__.py", PACKAGES)
+        manta.file(f"show{version[0]}/requirements.txt", f"tinypkg=={version}\n")
+    manta.environment.update(index_of(index))
+    manta.environment |= {"MANTA_HOME": str(manta.root / "home"), "UV_CACHE_DIR": str(manta.root / "uv")}
+
+
+def shown(cluster, swarm, is_contained):
+    """Run the modules, check that each imported the version that it was locked for, and return who logged what."""
+    swarm = cluster.deploy(swarm)
+    cluster.wait_for(swarm, "succeeded", limit_s=180)
+    said = {(line["task"], line["text"]) for line in cluster.api.logs(swarm)}
+    for task, version in (("show1", "1.0"), ("show2", "2.0")):
+        for text in (f"tinypkg {version}, container {is_contained}", "it stays"):
+            assert (task, text) in said, said
+    return said
+
+
+def installing(said):
+    """Return for whose attempts packages were installed."""
+    return {task for task, text in said if "installed 1 packages of the module's lock" in text}
+
+
+def lacks_records(layers):
+    """Return None once all layers outlive their agent."""
+    lacking = [layer.name for layer in layers.iterdir() if not (layer / "layer.json").exists()]
+    return f"not recorded: {lacking}" if lacking else None
 
 
 def why(manta, cluster, what):

@@ -31,6 +31,9 @@ impl EngineChoice {
     /// # Errors
     /// When a container engine is not there, or refuses.
     pub(crate) async fn open(self, dir: PathBuf) -> Result<Arc<dyn Engine>, NodeError> {
+        // A task in a container has a uid that owns nothing here, and reads what everybody may, also of what an agent left that
+        // ran sandboxes of its own. The data directory stays closed.
+        rustix::process::umask(Mode::from_raw_mode(0o022));
         let (engine, socket, program, args) = match self {
             Self::Builtin(launcher) => return Ok(Arc::new(launcher)),
             Self::Containers { engine, socket, program, args } => (engine, socket, program, args),
@@ -39,8 +42,6 @@ impl EngineChoice {
             Some(socket) => socket,
             None => find(engine)?,
         };
-        // A task in a container has a uid that owns nothing here, and reads what everybody may. The data directory stays closed.
-        rustix::process::umask(Mode::from_raw_mode(0o022));
         let settings = ContainerSettings { engine, socket, dir, program, args };
         let containers = Containers::open(settings).await;
         Ok(Arc::new(containers.map_err(|error| failed(engine, error.to_string()))?))
