@@ -134,11 +134,6 @@ class UserAPI:
         attempts_max : int, optional
             Attempts of it that may be live at once over all nodes.
         traceparent : str, optional
-            The span that the swarm is put under, as W3C Trace Context has it; else what the environment's ``TRACEPARENT``
-            says. One that is malformed is ignored.
-            The span that the swarm is put under, as W3C Trace Context has it; else ``TRACEPARENT`` of the environment. One
-            The span that the swarm is put under, as W3C Trace Context has it; else the environment's ``TRACEPARENT``. One
-            that is malformed is ignored.
             The span that the swarm is put under, as W3C Trace Context has it; else ``TRACEPARENT`` of the environment.
             One that is malformed is ignored.
 

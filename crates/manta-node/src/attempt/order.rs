@@ -119,7 +119,7 @@ impl Order {
             pids,
             published_bytes: bounds.published_bytes,
             log_bytes: bounds.log_bytes,
-            timeout_ms: self.timeout.map_or(0, |limit| ms(limit)),
+            timeout_ms: self.timeout.map_or(0, ms),
         }
     }
 

@@ -207,10 +207,11 @@ impl Trials {
         ensure!(quotas.iter().any(|quota| quota.limit == Some(9)), "its quotas are {quotas:?}");
         let swarms = persist("swarms", || client.swarms()).await?;
         ensure!(swarms.len() == stored.swarms.len(), "{} of {} swarms are there", swarms.len(), stored.swarms.len());
+        let all = manta_client::LogFilter::default();
         for (id, last) in &stored.swarms {
             let events = persist("a history", || client.events(*id, 0)).await?;
             ensure!(events.len() as u64 == *last, "{} of {last} events of {id} are there", events.len());
-            let lines = persist("a log", || client.logs(*id, &manta_client::LogFilter::default())).await?;
+            let lines = persist("a log", || client.logs(*id, &all)).await?;
             ensure!(lines.len() == 1, "the log of {id} is {lines:?}");
         }
         let (_, blobs) = describe(Kind::Hold, NAME)?;

@@ -18,21 +18,19 @@ const SAMPLES: [(u64, &str); 2] = [
     (1, include_str!("../../../../../manta-store/src/sqlite/samples/format-1.sql")),
     (2, include_str!("../../../../../manta-store/src/sqlite/samples/format-2.sql")),
 ];
-/// The format that all are brought up to.
-const PRESENT: u64 = 5;
 
 /// Every point of every step from every format.
 pub(crate) async fn run(plan: Plan) -> Result<Vec<Finding>> {
     let mut finding = Finding::of("M5", "kill -9 while an older format is brought up to date");
     for (format, sample) in SAMPLES {
-        let whole = migrated(sample, None, &mut finding).await?;
+        let (whole, present) = migrated(sample, None, &mut finding).await?;
         ensure!(whole["swarms"] == 2, "a migrated sample of format {format} holds {whole}");
         for point in MIGRATION {
             // Kept once, whatever the steps; each step passes the others once.
-            let passes = if *point == MIGRATION[0] { 1 } else { PRESENT - format };
+            let passes = if *point == MIGRATION[0] { 1 } else { present - format };
             for pass in 1..=passes {
                 for _ in 0..plan.count(1, 5) {
-                    let found = migrated(sample, Some((point, pass)), &mut finding).await?;
+                    let (found, _) = migrated(sample, Some((point, pass)), &mut finding).await?;
                     finding.seen.acknowledged += found["events"].as_u64().context("a scrub counts events")?;
                     if found != whole {
                         let what = format!("format {format} ended at {point}:{pass}: {found}, not {whole}");
@@ -45,8 +43,9 @@ pub(crate) async fn run(plan: Plan) -> Result<Vec<Finding>> {
     Ok(vec![finding])
 }
 
-/// Brings a sample up to date, ended once at a point where one is given: what a check of all that is stored then finds.
-async fn migrated(sample: &str, end: Option<(&str, u64)>, finding: &mut Finding) -> Result<serde_json::Value> {
+/// Brings a sample up to date, ended once at a point where one is given: what a check of all that is stored then finds, and the
+/// format that it is in.
+async fn migrated(sample: &str, end: Option<(&str, u64)>, finding: &mut Finding) -> Result<(serde_json::Value, u64)> {
     let mut cluster = Cluster::new(Site::new()?);
     std::fs::create_dir(cluster.data_dir())?;
     let state = cluster.data_dir().join("state.db");
@@ -69,6 +68,7 @@ async fn migrated(sample: &str, end: Option<(&str, u64)>, finding: &mut Finding)
     let scrub = cluster.site().manta(&["--json", "manager", "scrub", "--data-dir", &dir], None)?;
     let words = String::from_utf8_lossy(&scrub.stderr).into_owned();
     let found = serde_json::from_slice(&scrub.stdout).with_context(|| format!("a scrub said:\n{words}"))?;
+    let format: i64 = rusqlite::Connection::open(&state)?.pragma_query_value(None, "user_version", |row| row.get(0))?;
     cluster.stop().await?;
-    Ok(found)
+    Ok((found, u64::try_from(format)?))
 }
