@@ -56,7 +56,8 @@ def test_an_embedded_agent_that_is_killed_is_restarted_and_the_iteration_complet
 
 
 def test_a_killed_task_is_tried_again(manta, gate):
-    command = manta.start("run", manta.swarm(GATED), "--nodes", 1, "--data", f"gate={gate}")
+    cold = {"MANTA_WARM": "off"}  # so that a task is known by its command
+    command = manta.start("run", manta.swarm(GATED), "--nodes", 1, "--data", f"gate={gate}", environment=cold)
     command.wait_for("at the gate on node-1")
     tasks = [process for process in descendants(command.pid) if "boot.py" in process.command]
     assert tasks, [str(process) for process in descendants(command.pid)]

@@ -161,7 +161,7 @@ def test_an_old_version_is_refused_with_its_line_until_the_site_allows_it(cluste
         refused = manta(command, old, environment=env)
         assert refused.code == 4, refused.text
         assert all(words in refused.text for words in told), refused.text
-    newest = deploy(manta, env, "*")
+    newest = deploy(manta, env, ">=1.0")
     wait_until(60, lambda: cluster.api.lacks_state(newest, "succeeded"))
     assert ran_on(cluster, newest) == {"n"}
 

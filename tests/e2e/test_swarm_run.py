@@ -53,7 +53,8 @@ def test_a_failed_run_is_no_success(manta):
 def test_a_killed_parent_takes_everything_with_it(manta):
     gate = manta.work / "gate"
     gate.mkdir()
-    process = start(manta, module="gate.py", settings=', datasets=["gate"]', data=f', data="{gate}"')
+    settings = ', datasets=["gate"], isolation="strict"'  # so that a task is known by its command
+    process = start(manta, module="gate.py", settings=settings, data=f', data="{gate}"')
     try:
         wait_until(30, lambda: None if tasks_of(process.pid) >= 2 else f"{tasks_of(process.pid)} tasks run")
     finally:
