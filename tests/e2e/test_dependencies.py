@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from referencing import Registry, Resource
 from harness.api import of_kind
 from harness.cluster import Cluster
 from harness.containment import FULL, lacking_kernel_feature
-from harness.wheels import index_of, make_source, make_wheel
+from harness.wheels import make_source, make_wheel, tiny_index
 
 CYCLONEDX = Path(__file__).resolve().parents[1] / "fixtures" / "cyclonedx"
 SHOW = """
@@ -43,16 +42,7 @@ OTHER_NUMPY = {
 @pytest.fixture
 def index(manta):
     """A folder with two versions of a tiny package, which is all that there is in the world."""
-    if not shutil.which("uv", path=str(Path(sys.executable).parent)):
-        pytest.skip("needs uv beside the interpreter of the tests")
-    folder = manta.root / "index"
-    for version in ("1.0", "2.0"):
-        make_wheel(folder, "tinypkg", version)
-    manta.environment.update(index_of(folder))
-    manta.environment["MANTA_HOME"] = str(manta.root / "home")
-    manta.environment["UV_CACHE_DIR"] = str(manta.root / "uv")
-    manta.give_to_user()
-    return folder
+    return tiny_index(manta)
 
 
 def module(manta, name, requirements, body=SHOW):

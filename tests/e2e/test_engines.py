@@ -1,17 +1,14 @@
 """A swarm on nodes whose tasks run in containers of Docker and Podman, and what is said where they cannot."""
 
 import os
-import shutil
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
 from harness import engines
 from harness.cluster import Cluster
 from harness.waiting import wait_until
-from harness.wheels import index_of, make_wheel
+from harness.wheels import tiny_index
 
 REFUSED = 4
 
@@ -257,15 +254,10 @@ def test_packages_that_an_agent_left_are_those_of_a_task_in_a_container_too(engi
 
 def require_index(manta):
     """Write modules that need two versions of a package, of an index that is a folder."""
-    if not shutil.which("uv", path=str(Path(sys.executable).parent)):
-        pytest.skip("needs uv beside the interpreter of the tests")
-    index = manta.root / "index"
+    tiny_index(manta)
     for version in ("1.0", "2.0"):
-        make_wheel(index, "tinypkg", version)
         manta.file(f"show{version[0]}/__init__.py", PACKAGES)
         manta.file(f"show{version[0]}/requirements.txt", f"tinypkg=={version}\n")
-    manta.environment.update(index_of(index))
-    manta.environment |= {"MANTA_HOME": str(manta.root / "home"), "UV_CACHE_DIR": str(manta.root / "uv")}
 
 
 def shown(cluster, swarm, is_contained):

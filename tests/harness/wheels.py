@@ -3,9 +3,14 @@
 import base64
 import hashlib
 import io
+import shutil
+import sys
 import tarfile
 import textwrap
 import zipfile
+from pathlib import Path
+
+import pytest
 
 BACKEND = """
 import pathlib
@@ -75,6 +80,19 @@ def make_source(folder, name, version):
 def index_of(folder):
     """Return the environment in which a folder is the only index."""
     return {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(folder), "UV_OFFLINE": "1"}
+
+
+def tiny_index(manta):
+    """Make a folder with two versions of a tiny package all that there is in the world, and return it."""
+    if not shutil.which("uv", path=str(Path(sys.executable).parent)):
+        pytest.skip("needs uv beside the interpreter of the tests")
+    folder = manta.root / "index"
+    for version in ("1.0", "2.0"):
+        make_wheel(folder, "tinypkg", version)
+    manta.environment.update(index_of(folder))
+    manta.environment |= {"MANTA_HOME": str(manta.root / "home"), "UV_CACHE_DIR": str(manta.root / "uv")}
+    manta.give_to_user()
+    return folder
 
 
 def _digest(text):
