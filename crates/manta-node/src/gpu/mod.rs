@@ -98,6 +98,14 @@ impl Gpus {
                 gpu.memory_bytes = driver.memory_bytes(&gpu.access.devices);
             });
         }
+        if *source == GpuSource::Auto && !has_roots && !gpus.is_empty() {
+            // CUDA names a socket when it starts; where tasks share the host's network, the name would be the host's.
+            tracing::warn!(
+                count = gpus.len(),
+                "GPUs are not offered: CUDA cannot start in the `reduced` tier; `--gpus FILE` offers a specification's"
+            );
+            gpus.clear();
+        }
         if has_roots && !common.mounts.is_empty() {
             common.env.push(("LD_LIBRARY_PATH".to_owned(), LIBRARIES.to_owned()));
         }

@@ -248,20 +248,21 @@ impl Starter {
             go: high(go)?,
             report: high(report)?,
             status: high(status)?,
-            filter: self.filter(spec.tier, role)?,
+            filter: self.filter(spec, role)?,
             limits: self.resource_limits(spec, host_id),
             role,
             world,
         })
     }
 
-    /// The system-call filter of what is started in `tier`.
-    pub(super) fn filter(&self, tier: Tier, role: Role) -> Result<Vec<libc::sock_filter>, StartError> {
+    /// The system-call filter of what is started.
+    pub(super) fn filter(&self, spec: &SandboxSpec, role: Role) -> Result<Vec<libc::sock_filter>, StartError> {
         let arch =
             Arch::native().ok_or_else(|| StartError::step("filter system calls", "no table for this processor"))?;
         let variant = match role {
             Role::Zygote => Variant::Zygote,
-            Role::Task { .. } if tier.maps_paths() => Variant::Namespaced,
+            Role::Task { .. } if spec.tier.maps_paths() && spec.devices.is_empty() => Variant::Namespaced,
+            Role::Task { .. } if spec.tier.maps_paths() => Variant::WithDevices,
             Role::Task { .. } => Variant::Shared { signals_scoped: self.landlock_abi >= landlock::ABI_SCOPES },
         };
         Ok(compile(&Policy::new(arch, variant)))

@@ -56,6 +56,8 @@ pub(crate) enum Verdict {
     Missing,
     /// The low 32 bits of one argument decide.
     Check(ArgRule),
+    /// Those of two arguments, both of which must let it through.
+    CheckBoth([ArgRule; 2]),
 }
 
 /// A rule on the low 32 bits of one argument.
@@ -78,11 +80,13 @@ pub(crate) enum ArgTest {
     NoBits(u32),
 }
 
-/// Which of the two task environments the filter is for.
+/// What the filter is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Variant {
     /// The task has its own network, process and file-system namespaces.
     Namespaced,
+    /// As namespaced, with devices of its own: it may name a socket that reaches nobody.
+    WithDevices,
     /// As namespaced, and it may put its children into namespaces and give them filters of their own.
     Zygote,
     /// The task shares the host's namespaces, so the filter must also stop what they would have.
@@ -100,6 +104,7 @@ const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541C;
 const PR_SET_PDEATHSIG: u32 = 1;
 const PR_SET_SECCOMP: u32 = 22;
+const AF_UNIX: u32 = 1;
 
 const fn check(arg: u8, test: ArgTest) -> Verdict {
     Verdict::Check(ArgRule { arg, test })
@@ -161,6 +166,23 @@ const SHARED_REFUSED: &[&str] = &[
 const SHARED_OWN_ONLY: &[&str] =
     &["prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"];
 
+/// What a task with devices needs besides. CUDA names a socket when it starts, through which processes that trust each other
+/// hand memory on, and answers error 304 to everything without it (driver 580). Connecting and accepting stay refused: the name
+/// is in the task's own network namespace, nobody comes in by it, and what is sent through a socket without a peer fails.
+const DEVICES_ALLOWED: &[(&str, u32, u32, Verdict)] = &[
+    (
+        "socket",
+        41,
+        198,
+        Verdict::CheckBoth([
+            ArgRule { arg: 0, test: ArgTest::OneOf(&[AF_UNIX]) },
+            ArgRule { arg: 1, test: ArgTest::OneOf(&[0x5, 0x8_0005]) }, // SOCK_SEQPACKET, plain and with SOCK_CLOEXEC
+        ]),
+    ),
+    ("bind", 49, 200, Verdict::Allow),
+    ("listen", 50, 201, Verdict::Allow),
+];
+
 /// What a zygote needs besides to lock its children up: name, number on x86_64, number on aarch64.
 const ZYGOTE_ALLOWED: &[(&str, u32, u32)] =
     &[("setns", 308, 268), ("landlock_restrict_self", 446, 446), ("prctl", 157, 167)];
@@ -189,6 +211,11 @@ impl Policy {
         }
         for &(name, x86_64, aarch64, verdict) in CHECKED {
             put(name, arch.pick(Some(x86_64), Some(aarch64)), verdict);
+        }
+        if variant == Variant::WithDevices {
+            for &(name, x86_64, aarch64, verdict) in DEVICES_ALLOWED {
+                put(name, arch.pick(Some(x86_64), Some(aarch64)), verdict);
+            }
         }
         if variant == Variant::Zygote {
             for &(name, x86_64, aarch64) in ZYGOTE_ALLOWED {
@@ -225,7 +252,7 @@ impl Policy {
     }
 }
 
-/// The verdict on a call that is listed with `verdict`, in one of the two environments.
+/// The verdict on a call that is listed with `verdict`, in one variant.
 fn in_variant(name: &str, variant: Variant, verdict: Verdict) -> Verdict {
     let Variant::Shared { signals_scoped } = variant else { return verdict };
     if SHARED_REFUSED.contains(&name) || (!signals_scoped && UNSCOPED_REFUSED.contains(&name)) {

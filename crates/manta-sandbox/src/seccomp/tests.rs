@@ -6,8 +6,9 @@ use super::table::{ArgRule, ArgTest, CHECKED, NEWEST_KNOWN, Verdict, allowed};
 use super::tree::{ALLOW, KILL_PROCESS, MISSING, REFUSE};
 use super::{Arch, Policy, Variant, compile};
 
-const VARIANTS: [Variant; 4] = [
+const VARIANTS: [Variant; 5] = [
     Variant::Namespaced,
+    Variant::WithDevices,
     Variant::Zygote,
     Variant::Shared { signals_scoped: true },
     Variant::Shared { signals_scoped: false },
@@ -41,19 +42,21 @@ fn run(program: &[sock_filter], arch: u32, number: u32, args: [u32; 2]) -> u32 {
 }
 
 fn expected(verdict: Verdict, args: [u32; 2]) -> u32 {
+    let passes = |rule: &ArgRule| {
+        let value = args[usize::from(rule.arg)];
+        match rule.test {
+            ArgTest::OneOf(values) => values.contains(&value),
+            ArgTest::NoneOf(values) => !values.contains(&value),
+            ArgTest::NoBits(mask) => value & mask == 0,
+        }
+    };
+    let decided = |pass: bool| if pass { ALLOW } else { REFUSE };
     match verdict {
         Verdict::Allow => ALLOW,
         Verdict::Refuse => REFUSE,
         Verdict::Missing => MISSING,
-        Verdict::Check(rule) => {
-            let value = args[usize::from(rule.arg)];
-            let pass = match rule.test {
-                ArgTest::OneOf(values) => values.contains(&value),
-                ArgTest::NoneOf(values) => !values.contains(&value),
-                ArgTest::NoBits(mask) => value & mask == 0,
-            };
-            if pass { ALLOW } else { REFUSE }
-        }
+        Verdict::Check(rule) => decided(passes(&rule)),
+        Verdict::CheckBoth(rules) => decided(rules.iter().all(passes)),
     }
 }
 
@@ -66,7 +69,7 @@ fn program_answers_as_the_policy_for_every_number() {
             let program = compile(&policy);
             for number in (0..700).chain([0x4000_0001, u32::MAX]) {
                 for value in values {
-                    for args in [[value, 0], [0, value]] {
+                    for args in [[value, 0], [0, value], [1, value]] {
                         let want = expected(policy.verdict(number), args);
                         assert_eq!(run(&program, arch.audit_value(), number, args), want, "{arch:?} {number} {args:?}");
                     }
@@ -151,8 +154,8 @@ fn every_known_call_is_in_one_list_and_in_no_other() {
 #[test]
 fn every_refused_call_is_refused_in_every_variant_on_both_architectures() {
     for (column, arch) in [Arch::X86_64, Arch::Aarch64].into_iter().enumerate() {
-        // What a zygote may besides is in `a_zygote_may_enter_namespaces_and_make_none`.
-        for variant in VARIANTS.into_iter().filter(|variant| *variant != Variant::Zygote) {
+        // What two of them may besides is in tests of their own, below.
+        for variant in VARIANTS.into_iter().filter(|one| ![Variant::Zygote, Variant::WithDevices].contains(one)) {
             let policy = Policy::new(arch, variant);
             for (name, numbers) in refused() {
                 if let Some(number) = numbers[column] {
@@ -173,11 +176,40 @@ fn shared_variant_limits_and_schedules_no_process_but_ones_own() {
 }
 
 #[test]
-fn no_variant_lets_sockets_be_made_or_connected() {
+fn no_variant_lets_sockets_be_connected_or_accepted_and_only_one_lets_them_be_made() {
     for variant in VARIANTS {
         let policy = Policy::new(Arch::native().unwrap(), variant);
-        for call in [libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept4] {
-            assert_eq!(policy.verdict(u32::try_from(call).unwrap()), Verdict::Refuse, "{call}");
+        let verdict = |call: i64| policy.verdict(u32::try_from(call).unwrap());
+        for call in [libc::SYS_connect, libc::SYS_accept, libc::SYS_accept4] {
+            assert_eq!(verdict(call), Verdict::Refuse, "{call}, {variant:?}");
+        }
+        let may = variant == Variant::WithDevices;
+        for call in [libc::SYS_socket, libc::SYS_bind, libc::SYS_listen] {
+            assert_eq!(verdict(call) != Verdict::Refuse, may, "{call}, {variant:?}");
+        }
+    }
+}
+
+#[test]
+fn a_task_with_devices_makes_unix_sockets_of_packets_alone_and_has_nothing_else_besides() {
+    for (column, arch) in [Arch::X86_64, Arch::Aarch64].into_iter().enumerate() {
+        let (plain, policy) = (Policy::new(arch, Variant::Namespaced), Policy::new(arch, Variant::WithDevices));
+        let number = |wanted: &str| refused().find(|(name, _)| *name == wanted).unwrap().1[column].unwrap();
+        let program = compile(&policy);
+        let socket = |family: i32, kind: i32| {
+            let args = [family.cast_unsigned(), kind.cast_unsigned()];
+            run(&program, arch.audit_value(), number("socket"), args)
+        };
+        assert_eq!(socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC), ALLOW);
+        for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK] {
+            assert_eq!(socket(family, libc::SOCK_SEQPACKET), REFUSE, "{family}");
+        }
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW] {
+            assert_eq!(socket(libc::AF_UNIX, kind), REFUSE, "{kind}");
+        }
+        let besides = ["socket", "bind", "listen"].map(number);
+        for call in (0..=NEWEST_KNOWN).filter(|call| !besides.contains(call)) {
+            assert_eq!(policy.verdict(call), plain.verdict(call), "{call} on {arch:?}");
         }
     }
 }

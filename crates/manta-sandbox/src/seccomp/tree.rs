@@ -63,21 +63,31 @@ fn leaf(verdict: Verdict) -> Vec<sock_filter> {
         Verdict::Allow => vec![op(RETURN, 0, 0, ALLOW)],
         Verdict::Refuse => vec![op(RETURN, 0, 0, REFUSE)],
         Verdict::Missing => vec![op(RETURN, 0, 0, MISSING)],
-        Verdict::Check(rule) => check(rule),
+        Verdict::Check(rule) => checks(&[rule]),
+        Verdict::CheckBoth(rules) => checks(&rules),
     }
 }
 
-/// Loads the argument's low word (both architectures are little-endian) and decides.
-fn check(rule: ArgRule) -> Vec<sock_filter> {
-    let load = op(LOAD_WORD, 0, 0, OFFSET_ARGS + 8 * u32::from(rule.arg));
-    let (tests, when_hit, otherwise): (Vec<sock_filter>, u32, u32) = match rule.test {
-        ArgTest::OneOf(values) => (equal_any(values), ALLOW, REFUSE),
-        ArgTest::NoneOf(values) => (equal_any(values), REFUSE, ALLOW),
-        ArgTest::NoBits(mask) => (vec![op(IF_ANY_BIT, 1, 0, mask)], REFUSE, ALLOW),
+/// Allows what every rule lets through.
+fn checks(rules: &[ArgRule]) -> Vec<sock_filter> {
+    let mut code: Vec<sock_filter> = rules.iter().flat_map(check).collect();
+    code.push(op(RETURN, 0, 0, ALLOW));
+    code
+}
+
+/// Loads the argument's low word (both architectures are little-endian), and refuses or goes on behind itself.
+fn check(rule: &ArgRule) -> Vec<sock_filter> {
+    let mut code = vec![op(LOAD_WORD, 0, 0, OFFSET_ARGS + 8 * u32::from(rule.arg))];
+    let (tests, passes_when_hit) = match rule.test {
+        ArgTest::OneOf(values) => (equal_any(values), true),
+        ArgTest::NoneOf(values) => (equal_any(values), false),
+        ArgTest::NoBits(mask) => (vec![op(IF_ANY_BIT, 1, 0, mask)], false),
     };
-    let mut code = vec![load];
     code.extend(tests);
-    code.extend([op(RETURN, 0, 0, otherwise), op(RETURN, 0, 0, when_hit)]);
+    if !passes_when_hit {
+        code.push(op(JUMP, 0, 0, 1));
+    }
+    code.push(op(RETURN, 0, 0, REFUSE));
     code
 }
 

@@ -79,13 +79,13 @@ pub(super) fn launch(starter: &mut Starter, template: &Template) -> Result<Proce
     }
     let failed = |error: std::io::Error| StartError::step("start a zygote", error);
     let (control, theirs) = channel().map_err(failed)?;
-    let filter = starter.filter(Tier::Full, Role::Task { landlock: starter.landlock_abi > 0 })?;
+    let spec = spec_of(template, starter.name("zygote"));
+    let filter = starter.filter(&spec, Role::Task { landlock: starter.landlock_abi > 0 })?;
     let program = filter_file(&filter).map_err(failed)?;
     protocol::send(&control, b"{}", &[program.as_fd()]).map_err(failed)?;
     let null =
         || open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(|error| failed(error.into()));
     let seats = starter.take_seats(CHILDREN_MAX)?;
-    let spec = spec_of(template, starter.name("zygote"));
     let task = starter.start_zygote(&spec, Rc::clone(&seats), [theirs, null()?, null()?])?;
     let namespace = |name: &str| {
         let path = format!("/proc/{}/ns/{name}", task.process.pid.as_raw_nonzero());
