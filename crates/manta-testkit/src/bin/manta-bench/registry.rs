@@ -22,12 +22,14 @@ const DEPLOYS: usize = 20;
 const UNCHANGED_AIM_MS: f64 = 30.0;
 /// Bytes beside a line that changes.
 const LARGE_BYTES: usize = 200 << 20;
-/// Versions of a small registry and of a large one, in modules of so many.
+/// Versions of a small registry and of a large one, in modules of so many, when half of what is measured is published.
 const SMALL: usize = 100;
 const LARGE: usize = 10_000;
 const VERSIONS_EACH: usize = 10;
-/// Modules that a question lists: as many as the small registry has.
-const PAGE: usize = SMALL / VERSIONS_EACH;
+/// Versions that are published while it is measured.
+const PUBLISHED: usize = SMALL;
+/// Modules that a question lists: as many as the small registry has at first.
+const PAGE: usize = SMALL / 2 / VERSIONS_EACH;
 /// How much longer a question to the large one may take.
 const RATIO_AIM: f64 = 1.5;
 /// Questions of each kind.
@@ -96,49 +98,81 @@ async fn uploads() -> Result<Vec<Row>> {
     ])
 }
 
-/// The registry with few versions and with many.
+/// A registry with few versions and one with many, asked in turns: what else the machine does meets both.
 async fn sizes() -> Result<Vec<Row>> {
-    let manager = Manager::serving().await?;
-    let client = manager.client()?;
+    let mut few = Registry::with(SMALL - PUBLISHED / 2).await?;
+    let mut many = Registry::with(LARGE - PUBLISHED / 2).await?;
+    for _ in 0..PUBLISHED {
+        few.publish().await?;
+        many.publish().await?;
+    }
+    for question in 0..QUESTIONS {
+        few.ask(question).await?;
+        many.ask(question).await?;
+    }
     let mut rows = Vec::new();
-    let mut before = None;
-    let mut published = 0;
-    for size in [SMALL, LARGE] {
-        while published < size - SMALL / 2 {
-            publish(&client, published).await?;
-            published += 1;
+    for (what, few, many) in [
+        ("publish", &few.publishing, &many.publishing),
+        ("list", &few.listing, &many.listing),
+        ("resolve", &few.choosing, &many.choosing),
+    ] {
+        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let [few, many] = [few, many].map(|samples| samples.quantile(share) * 1000.0);
+            let title = format!("modules: {what}, {LARGE} versions, {name}");
+            let row = match name {
+                "p99" => Row::at_most(&title, many, "ms", few * RATIO_AIM),
+                _ => Row::plain(&title, many, "ms"),
+            };
+            rows.push(row.versus(&format!("{SMALL} versions"), few));
         }
-        let mut publishing = Samples::default();
-        while published < size {
-            publishing.add(publish(&client, published).await?);
-            published += 1;
-        }
-        let (mut listing, mut choosing) = (Samples::default(), Samples::default());
-        for question in 0..QUESTIONS {
-            let begun = Instant::now();
-            let (modules, pages) = (size / VERSIONS_EACH, (size / VERSIONS_EACH - PAGE).max(1));
-            let after = (question % pages > 0).then(|| name(question % pages));
-            let listed = client.modules_after(after.as_deref(), None, PAGE).await?;
-            ensure!(listed.len() == PAGE, "{} modules were listed, {PAGE} were asked for", listed.len());
-            listing.add(begun.elapsed());
-            let begun = Instant::now();
-            client.module_version(&name(question % modules), Some("^1")).await?;
-            choosing.add(begun.elapsed());
-        }
-        let now = [publishing, listing, choosing].map(|samples| samples.quantile(0.99) * 1000.0);
-        for (index, what) in ["publish", "list", "resolve"].into_iter().enumerate() {
-            let title = format!("modules: {what}, {size} versions, p99");
-            let few: Option<[f64; 3]> = before;
-            rows.push(match few {
-                None => Row::plain(&title, now[index], "ms"),
-                Some(few) => {
-                    Row::at_most(&title, now[index], "ms", few[index] * RATIO_AIM).versus("100 versions", few[index])
-                }
-            });
-        }
-        before = Some(now);
     }
     Ok(rows)
+}
+
+/// A manager of its own, and how long it took to answer.
+struct Registry {
+    client: Client,
+    published: usize,
+    publishing: Samples,
+    listing: Samples,
+    choosing: Samples,
+    _manager: Manager,
+}
+
+impl Registry {
+    /// One that has so many versions.
+    async fn with(versions: usize) -> Result<Self> {
+        let manager = Manager::serving().await?;
+        let [publishing, listing, choosing] = std::array::from_fn(|_| Samples::default());
+        let client = manager.client()?;
+        let mut registry = Self { client, published: 0, publishing, listing, choosing, _manager: manager };
+        while registry.published < versions {
+            publish(&registry.client, registry.published).await?;
+            registry.published += 1;
+        }
+        Ok(registry)
+    }
+
+    async fn publish(&mut self) -> Result<()> {
+        self.publishing.add(publish(&self.client, self.published).await?);
+        self.published += 1;
+        Ok(())
+    }
+
+    /// Lists a page, and resolves a range.
+    async fn ask(&mut self, question: usize) -> Result<()> {
+        let modules = self.published / VERSIONS_EACH;
+        let pages = (modules - PAGE).max(1);
+        let after = (question % pages > 0).then(|| name(question % pages));
+        let begun = Instant::now();
+        let listed = self.client.modules_after(after.as_deref(), None, PAGE).await?;
+        self.listing.add(begun.elapsed());
+        ensure!(listed.len() == PAGE, "{} modules were listed, {PAGE} were asked for", listed.len());
+        let begun = Instant::now();
+        self.client.module_version(&name(question % modules), Some("^1")).await?;
+        self.choosing.add(begun.elapsed());
+        Ok(())
+    }
 }
 
 fn name(module: usize) -> String {
