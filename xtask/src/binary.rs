@@ -15,12 +15,10 @@ use std::time::Instant;
 pub(crate) enum Build {
     /// `manta` alone, for users: optimised, slow to compile.
     Release,
-    /// The workspace's binaries, for tests that start them.
+    /// The workspace's binaries, for tests that start them: with crash points, as all builds that are not optimised.
     Binaries,
     /// Those, and the tests.
     Tests,
-    /// The binaries, with crash points.
-    Chaos,
 }
 
 impl Build {
@@ -29,7 +27,6 @@ impl Build {
             Self::Release => &["--release", "--package", "manta-cli", "--bin", "manta"],
             Self::Binaries => &["--workspace", "--bins"],
             Self::Tests => &["--workspace", "--bins", "--tests"],
-            Self::Chaos => &["--workspace", "--bins", "--features", "manta-cli/crash-points"],
         }
     }
 
@@ -38,7 +35,6 @@ impl Build {
             Self::Release => "manta (optimised)",
             Self::Binaries => "manta (for tests)",
             Self::Tests => "manta and the Rust tests",
-            Self::Chaos => "manta with crash points",
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Chaos {
 
 /// Builds both, and keeps them where no other build replaces them.
 pub(crate) fn build(checkout: &Checkout) -> Result<Chaos, Failure> {
-    let built = binary::build(checkout, Build::Chaos)?;
+    let built = binary::build(checkout, Build::Binaries)?;
     let kept = checkout.scratch("chaos")?;
     let keep = |name: &str| {
         let (from, to) = (built.with_file_name(name), kept.join(name));

@@ -1,4 +1,4 @@
-//! What happens at crash points, in the binary that `cargo xtask chaos` builds: the environment says, once, at the start.
+//! What happens at crash points, in builds for tests: the environment says, once, at the start.
 //!
 //! `MANTA_CRASH=NAME:K` kills this process, as `kill -9` does, when it passes the point NAME for the K-th time, K from 1.
 //! `MANTA_CRASH_HASTE=N` divides the spans of upkeep by N, from 1.

@@ -7,7 +7,7 @@ mod cli;
 mod collector;
 mod compare;
 mod connection;
-#[cfg(feature = "crash-points")]
+#[cfg(debug_assertions)]
 mod crash;
 mod data;
 mod demo;
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == python::BOUND) {
         return python::become_bound();
     }
-    #[cfg(feature = "crash-points")]
+    #[cfg(debug_assertions)]
     crash::arm();
     let cli = match cli::parse() {
         Ok(cli) => cli,

@@ -1,7 +1,7 @@
 //! Crash points: the places between two steps at which a test ends the process, to prove that a restart loses nothing.
 //!
-//! Passing one costs nothing unless the feature `crash-points` is on, which only the binary that `cargo xtask chaos`
-//! builds has. What happens there is told by whoever owns the process, through [`install`]: this crate ends nothing.
+//! Passing one costs nothing in a release build, which has none; in builds for tests, those with debug assertions, what
+//! happens there is told by whoever owns the process, through [`install`]: this crate ends nothing.
 
 macro_rules! around {
     ($kind:literal) => {
@@ -170,17 +170,17 @@ macro_rules! crash_point {
     }};
 }
 
-#[cfg(feature = "crash-points")]
+#[cfg(debug_assertions)]
 static HOOK: std::sync::OnceLock<fn(&'static str)> = std::sync::OnceLock::new();
 
 /// Says what is done at every crash point from now on; the first to say it is heard.
-#[cfg(feature = "crash-points")]
+#[cfg(debug_assertions)]
 pub fn install(hook: fn(&'static str)) {
     HOOK.get_or_init(|| hook);
 }
 
 /// Passes a point whose name was checked by [`crash_point!`](crate::crash_point).
-#[cfg(feature = "crash-points")]
+#[cfg(debug_assertions)]
 pub fn reach(name: &'static str) {
     if let Some(hook) = HOOK.get() {
         hook(name);
@@ -188,27 +188,27 @@ pub fn reach(name: &'static str) {
 }
 
 /// Passes a point whose name was checked by [`crash_point!`](crate::crash_point): nothing, in this build.
-#[cfg(not(feature = "crash-points"))]
+#[cfg(not(debug_assertions))]
 #[inline(always)]
 pub const fn reach(_: &'static str) {}
 
-#[cfg(feature = "crash-points")]
+#[cfg(debug_assertions)]
 static HASTE: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
 
 /// Says by how much the spans of upkeep are divided from now on, 1 or more; the first to say it is heard.
-#[cfg(feature = "crash-points")]
+#[cfg(debug_assertions)]
 pub fn hasten(divisor: std::num::NonZeroU32) {
     HASTE.get_or_init(|| divisor.get());
 }
 
 /// A span of upkeep, so much shorter that a test need not wait for it.
-#[cfg(feature = "crash-points")]
+#[cfg(debug_assertions)]
 pub fn hastened(span: std::time::Duration) -> std::time::Duration {
     span / HASTE.get().copied().unwrap_or(1)
 }
 
 /// A span of upkeep: itself, in this build.
-#[cfg(not(feature = "crash-points"))]
+#[cfg(not(debug_assertions))]
 #[inline(always)]
 pub const fn hastened(span: std::time::Duration) -> std::time::Duration {
     span
@@ -224,7 +224,7 @@ pub enum Side {
 }
 
 /// Passes the point of each event on one side of their commit; kinds without points pass by.
-#[cfg(feature = "crash-points")]
+#[cfg(debug_assertions)]
 pub fn around_commit<'a>(side: Side, events: impl Iterator<Item = &'a crate::Event>) {
     for event in events {
         if let Some(around) = EVENTS.iter().find(|around| around.kind == event.what.kind()) {
@@ -237,7 +237,7 @@ pub fn around_commit<'a>(side: Side, events: impl Iterator<Item = &'a crate::Eve
 }
 
 /// Passes the point of each event on one side of their commit: nothing, in this build.
-#[cfg(not(feature = "crash-points"))]
+#[cfg(not(debug_assertions))]
 #[inline(always)]
 pub fn around_commit<'a>(_: Side, _: impl Iterator<Item = &'a crate::Event>) {}
 
