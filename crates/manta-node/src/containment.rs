@@ -211,12 +211,11 @@ impl Containment {
     }
 
     async fn check(&self, engine: &Arc<dyn Engine>, image: &HostImage, stop: &CancellationToken) {
-        let Some(lock) = stop.run_until_cancelled(self.turn()).await else { return };
-        let found = match (kept(&file(&self.verdicts, &self.now, &self.starts), &self.now), &lock) {
-            // Somebody else of this machine has just found it.
-            (Some(checked), _) if is_new(&checked) => Ok(checked),
-            (_, Err(error)) => Err(format!("containment cannot be checked: `{}`: {error}", self.verdicts.display())),
-            _ => self.run(engine, image, stop).await,
+        let Some(turn) = stop.run_until_cancelled(self.turn()).await else { return };
+        let found = match turn {
+            Ok(Turn::Found(checked)) => Ok(*checked),
+            Ok(Turn::Ours(_lock)) => self.run(engine, image, stop).await,
+            Err(error) => Err(format!("containment cannot be checked: `{}`: {error}", self.verdicts.display())),
         };
         match &found {
             Ok(checked) if checked.verdict.holds() => {
@@ -227,14 +226,19 @@ impl Containment {
         self.known.send_replace(Some(found));
     }
 
-    /// Waits until no other agent of this machine runs the suite; the file that is returned keeps the others waiting.
-    async fn turn(&self) -> io::Result<File> {
+    /// Waits until no other agent of this machine looks for the same verdict, or one has found it.
+    async fn turn(&self) -> io::Result<Turn> {
         private_dir(&self.verdicts)?;
-        let path = self.verdicts.join(format!("{}.lock", self.now.stem()));
-        let lock = File::options().create(true).truncate(false).write(true).open(path)?;
+        let path = file(&self.verdicts, &self.now, &self.starts);
+        let lock = File::options().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
         loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(lock),
+            let taken = lock.try_lock();
+            // Looked at after the lock: who had it until now has written first.
+            if let Some(checked) = kept(&path, &self.now).filter(is_new) {
+                return Ok(Turn::Found(Box::new(checked)));
+            }
+            match taken {
+                Ok(()) => return Ok(Turn::Ours(lock)),
                 Err(TryLockError::WouldBlock) => sleep(LOOK).await,
                 Err(TryLockError::Error(error)) => return Err(error),
             }
@@ -318,6 +322,14 @@ async fn probe_warm(
         findings.extend(found.into_iter().map(|one| Finding { name: format!("{}, {}", way.name(), one.name), ..one }));
     }
     Ok(findings)
+}
+
+/// What waiting for one's turn gave.
+enum Turn {
+    /// The suite is run here; the file keeps the others waiting.
+    Ours(File),
+    /// Another agent of this machine has just found it.
+    Found(Box<Checked>),
 }
 
 /// Why there is no verdict.
@@ -464,6 +476,31 @@ mod tests {
         assert!(of("2").held_already().is_err() && other.held_already().is_err());
         let elsewhere = Template { argv: vec!["/usr/bin/python3".to_owned()], ..template() };
         assert!(host(dir.path()).of_image(elsewhere, "sha256:1".to_owned()).held_already().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_anothers_run_takes_what_it_finds_before_it_is_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (host(dir.path()), host(dir.path()));
+        let Ok(Turn::Ours(lock)) = one.turn().await else { panic!("nobody else runs the suite") };
+        let waiting = other.turn();
+        let finding = async {
+            let found = Checked { at: Timestamp::now(), ..checked(&[FindingState::Denied]) };
+            keep(&file(dir.path(), &one.now, &one.starts), &found).unwrap();
+            found
+        };
+        let (turn, found) = tokio::join!(waiting, finding);
+        assert!(matches!(turn, Ok(Turn::Found(taken)) if *taken == found));
+        drop(lock);
+    }
+
+    #[tokio::test]
+    async fn another_verdict_is_waited_for_by_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let warm = host(dir.path());
+        let cold = Containment { starts: Starts::Cold, ..host(dir.path()) };
+        let (one, other) = (warm.turn().await, cold.turn().await);
+        assert!(matches!((one, other), (Ok(Turn::Ours(_)), Ok(Turn::Ours(_)))));
     }
 
     fn template() -> Template {

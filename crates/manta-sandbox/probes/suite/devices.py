@@ -32,7 +32,9 @@ NODES = (
 
 for node in NODES:
     GROUP.add(
-        f"open /dev/{node}", lambda stage, node=node: os.open(f"/dev/{node}", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        f"open /dev/{node}",
+        lambda stage, node=node: os.open(f"/dev/{node}", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK),
+        traceless=True,
     )
 
 

@@ -61,6 +61,7 @@ for host_file in HOST_FILES:
         lambda stage, path=host_file: absent(read(path), "empty"),
         denied=(*GONE, "absent"),
         names_host=True,
+        traceless=True,
     )
 for host_folder in HOST_FOLDERS:
     GROUP.add(
@@ -68,6 +69,7 @@ for host_folder in HOST_FOLDERS:
         lambda stage, path=host_folder: listed(path),
         denied=(*GONE, "absent"),
         names_host=True,
+        traceless=True,
     )
 
 GROUP.add("read a file of the host by its path", lambda stage: read(stage.secret), needs=("secret",))

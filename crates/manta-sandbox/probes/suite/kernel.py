@@ -18,7 +18,7 @@ from collections.abc import Callable
 from .calls import LIBC, NUMBERS, call, checked, number
 from .probe import Group
 
-GROUP = Group("kernel", denied=("EPERM",))
+GROUP = Group("kernel", denied=("EPERM",), traceless=True)
 
 NAMESPACES = {
     "mount": 0x20000,

@@ -1,4 +1,8 @@
-"""What a probe is, and how one is tried: in a process of its own, as some are answered with a kill."""
+"""What a probe is, and how one is tried: in a child, as some are answered with a kill.
+
+Forking is most of what the suite costs. So a child goes on with further probes where those that are denied leave
+nothing behind; one that succeeds is its last, and one that ends it is known by what was said before.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +21,9 @@ from .isolation import OUTSIDE, enter
 
 LIMIT_S = 30.0
 """How long one probe may take: on a machine that stands still under its load, some do."""
+
+GOT = "got"
+"""The outcome of a probe that succeeds."""
 
 HUNG, DIED = "hung", "died"
 """Outcomes of probes that said nothing: neither a denial nor a success."""
@@ -94,6 +101,8 @@ class Probe:
         Whether it takes a path for the host's, which in an image is the image's own.
     heard : str
         What the target hears if the probe succeeds where it cannot know itself.
+    traceless : bool
+        Whether the process is as before once it was denied, so that the next may be tried in the same.
     """
 
     name: str
@@ -104,35 +113,36 @@ class Probe:
     containers: tuple[str, ...] = ENGINES
     names_host: bool = False
     heard: str = ""
+    traceless: bool = False
 
     @property
     def works(self) -> bool:
         """Whether it is something that every task must be able to do."""
         return not self.denied
 
-    def report(self, stage: Stage) -> dict[str, str]:
-        """Try it, where that can be done, and say how it went."""
-        said = {"name": self.name, "heard": self.heard, "outcome": "", "detail": ""}
+    def untried(self, stage: Stage) -> str:
+        """Return why it is not tried here, in one word; nothing if it is."""
         if self.tiers and stage.tier not in (*self.tiers, OUTSIDE):
-            return {**said, "state": "unclaimed"}
+            return "unclaimed"
         if stage.container and stage.container not in self.containers:
-            return {**said, "state": "unclaimed"}
+            return "unclaimed"
         if stage.container == "gvisor" and self.name in gvisor.ITS_OWN:
-            return {**said, "state": "unclaimed"}
+            return "unclaimed"
         if self.names_host and stage.image:
-            return {**said, "state": "unstaged"}
-        if not all(need in stage for need in self.needs):
-            return {**said, "state": "unstaged"}
-        outside = stage.tier == OUTSIDE
-        outcome, detail = in_child(lambda: self.attempt(stage), outside=outside)
-        if stage.container == "gvisor" and not self.works and outcome in gvisor.LACKING:
-            return {**said, "state": "denied", "outcome": outcome, "detail": detail}
-        return {**said, "state": self.state(outcome, outside=outside), "outcome": outcome, "detail": detail}
+            return "unstaged"
+        return "" if all(need in stage for need in self.needs) else "unstaged"
+
+    def report(self, stage: Stage, state: str, outcome: str = "", detail: str = "") -> dict[str, str]:
+        """Say how it went, or why it was not tried."""
+        if not state:
+            lacking = stage.container == "gvisor" and not self.works and outcome in gvisor.LACKING
+            state = "denied" if lacking else self.state(outcome, outside=stage.tier == OUTSIDE)
+        return {"name": self.name, "heard": self.heard, "outcome": outcome, "detail": detail, "state": state}
 
     def state(self, outcome: str, *, outside: bool) -> str:
         """What an outcome means; that the kernel lacks something excuses nothing inside a sandbox."""
         if self.works:
-            return "works" if outcome == "got" else "broken"
+            return "works" if outcome == GOT else "broken"
         if outcome in (HUNG, DIED):
             return "unclear"
         if outcome in self.denied:
@@ -162,8 +172,17 @@ class Group:
         return collect
 
 
-def in_child(attempt: Callable[[], Any], *, outside: bool) -> tuple[str, str]:
-    """Try it in a child; return the outcome in one word, and what there is to say about it."""
+def in_children(attempts: Sequence[Callable[[], Any]], *, outside: bool) -> Iterator[tuple[str, str]]:
+    """Try them in a child, and after one that ends it in the next; yield each outcome in a word, and a detail."""
+    done = 0
+    while done < len(attempts):
+        said = in_child(attempts[done:], outside=outside)
+        yield from said
+        done += len(said)
+
+
+def in_child(attempts: Sequence[Callable[[], Any]], *, outside: bool) -> list[tuple[str, str]]:
+    """Try them one after the other in one child, to the first that succeeds or ends it."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -172,11 +191,25 @@ def in_child(attempt: Callable[[], Any], *, outside: bool) -> tuple[str, str]:
             os.setsid()
             if outside:
                 enter()
-            os.write(write, json.dumps(tried(attempt)).encode())
+            for attempt in attempts:
+                said = tried(attempt)
+                os.write(write, json.dumps(said).encode() + b"\n")
+                if said[0] == GOT:
+                    break
         finally:
             os._exit(0)
     os.close(write)
-    heard = hear(read)
+    heard: list[tuple[str, str]] = []
+    silence = DIED
+    try:
+        for line in lines(read):
+            outcome, detail = json.loads(line)
+            heard.append((outcome, detail))
+            if outcome == GOT or len(heard) == len(attempts):
+                silence = ""
+                break  # What it left behind may hold its end of the pipe.
+    except TimeoutError:
+        silence = HUNG
     os.close(read)
     for kill, target in ((os.killpg, child), (os.kill, child)):
         try:
@@ -184,33 +217,34 @@ def in_child(attempt: Callable[[], Any], *, outside: bool) -> tuple[str, str]:
         except OSError:
             pass  # It is gone, or not yet in a session of its own.
     status = os.waitpid(child, 0)[1]
-    if heard is None:
-        return HUNG, f"it took more than {LIMIT_S:g} s"
-    if not heard:
-        return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else DIED, ""
-    outcome, detail = json.loads(heard)
-    return outcome, detail
+    if silence == HUNG:
+        heard.append((HUNG, f"it took more than {LIMIT_S:g} s"))
+    elif silence == DIED:
+        heard.append((signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else DIED, ""))
+    return heard
 
 
-def hear(read: int) -> bytes | None:
-    """Return what a child writes until it ends, or nothing if it takes too long."""
+def lines(read: int) -> Iterator[bytes]:
+    """Yield what a child writes until it ends; raise TimeoutError if the next line takes too long."""
     heard, deadline = b"", time.monotonic() + LIMIT_S
     while True:
-        ready, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            return None
+        line, end, rest = heard.partition(b"\n")
+        if end:
+            yield line
+            heard, deadline = rest, time.monotonic() + LIMIT_S
+            continue
+        if not select.select([read], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise TimeoutError
         chunk = os.read(read, 1 << 16)
         if not chunk:
-            return heard
+            return
         heard += chunk
-        if heard.endswith(b"]"):
-            return heard
 
 
 def tried(attempt: Callable[[], Any]) -> tuple[str, str]:
     """Try it here."""
     try:
-        outcome, detail = "got", repr(attempt())
+        outcome, detail = GOT, repr(attempt())
     except Absent as why:
         outcome, detail = "absent", str(why)
     except OSError as error:

@@ -101,13 +101,13 @@ def told(path: str) -> bytes:
 
 
 for path in SWITCHES:
-    GROUP.add(f"turn {path}", lambda stage, path=path: os.open(path, os.O_WRONLY))
+    GROUP.add(f"turn {path}", lambda stage, path=path: os.open(path, os.O_WRONLY), traceless=True)
 for path in SECRETS:
     # Lists that every process may read of itself alone are no secrets: these are none of them.
     tiers = NAMESPACED if path in ("/proc/slabinfo",) else ()
-    GROUP.add(f"read {path}", lambda stage, path=path: told(path), tiers=tiers)
+    GROUP.add(f"read {path}", lambda stage, path=path: told(path), tiers=tiers, traceless=True)
 for path in FOLDERS:
-    GROUP.add(f"list {path}", lambda stage, path=path: absent(os.listdir(path), "empty"))
+    GROUP.add(f"list {path}", lambda stage, path=path: absent(os.listdir(path), "empty"), traceless=True)
 
 for file in ("uid_map", "gid_map", "setgroups", "loginuid"):
     GROUP.add(
@@ -138,11 +138,13 @@ for file in (
         f"look at {file} of process 1",
         lambda stage, file=file: look("1", file),
         containers=() if file in ("cmdline", "net/tcp") else ENGINES,
+        traceless=True,
     )
     GROUP.add(
         f"look at {file} of a process of the host",
         lambda stage, file=file: look(stage.process, file),
         needs=("process",),
+        traceless=True,
     )
 for file in ("environ", "mem", "cmdline", "cwd"):
     GROUP.add(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain, groupby
 from typing import Any
 
 from . import (
@@ -22,7 +24,7 @@ from . import (
     writing,
 )
 from .isolation import OUTSIDE, enter
-from .probe import Probe, Stage
+from .probe import Probe, Stage, in_children
 
 GROUPS = (
     files.GROUP,
@@ -46,9 +48,16 @@ def probes() -> list[Probe]:
 
 
 def reports(stage: Stage, chosen: Iterable[Probe]) -> Iterator[dict[str, Any]]:
-    """Try the probes one after the other."""
-    for probe in chosen:
-        yield probe.report(stage)
+    """Try the probes one after the other; outside, where they succeed, each in a process of its own."""
+    outside = stage.tier == OUTSIDE
+    for together, run in groupby(chosen, lambda probe: probe.traceless and not outside):
+        batch = list(run)
+        untried = [probe.untried(stage) for probe in batch]
+        attempts = [partial(probe.attempt, stage) for probe, why in zip(batch, untried, strict=True) if not why]
+        some = [attempts] if together else [[attempt] for attempt in attempts]
+        outcomes = chain.from_iterable(in_children(those, outside=outside) for those in some)
+        for probe, why in zip(batch, untried, strict=True):
+            yield probe.report(stage, why, *(() if why else next(outcomes)))
 
 
 def main(arguments: list[str]) -> int:

@@ -51,7 +51,7 @@ FAMILIES = {
 """Kinds of sockets: family, type and protocol."""
 
 for kind, numbers in FAMILIES.items():
-    GROUP.add(f"a socket for {kind}", lambda stage, numbers=numbers: socket.socket(*numbers))
+    GROUP.add(f"a socket for {kind}", lambda stage, numbers=numbers: socket.socket(*numbers), traceless=True)
 
 
 @GROUP.probe("a socket of any other family")

@@ -40,7 +40,7 @@ def remounted(path: str) -> str:
 
 
 for place in FOLDERS:
-    GROUP.add(f"make a file in {place}", lambda stage, path=place: planted(path))
+    GROUP.add(f"make a file in {place}", lambda stage, path=place: planted(path), traceless=True)
 GROUP.add("change the standard library", lambda stage: opened(os.__file__))
 # A running program cannot be opened for writing anyway; to rename it to its own name changes nothing.
 GROUP.add("replace the interpreter", lambda stage: os.rename(INTERPRETER, INTERPRETER))
