@@ -262,17 +262,18 @@ mod tests {
     fn v2_nearness_leaves_out_what_the_kernel_takes_back() {
         let tree = tempfile::tempdir().unwrap();
         let group = v2_group(tree.path(), &Limits { memory_bytes: 64 << 20, pids: 48, cpu: 1.0 });
-        assert!(group.limits_memory() && group.threshold().is_none(), "somebody has to look from time to time");
+        assert!(group.limits_memory() && !group.tells_of_memory(), "somebody has to look from time to time");
+        let nearness = || group.headroom().map(|room| room.nearness);
         let put = |file: &str, content: &str| fs::write(tree.path().join("at_1").join(file), content).unwrap();
-        assert_eq!(group.nearness(), Some(Nearness::Near));
+        assert_eq!(nearness(), Some(Nearness::Near));
         put("memory.stat", "anon 50000000\ninactive_file 8388608\nactive_file 1048576\n");
-        assert_eq!(group.nearness(), Some(Nearness::Far), "pages of files are given back when somebody asks");
+        assert_eq!(nearness(), Some(Nearness::Far), "pages of files are given back when somebody asks");
         put("memory.current", "63000000\n");
-        assert_eq!(group.nearness(), Some(Nearness::Far));
+        assert_eq!(nearness(), Some(Nearness::Far));
         put("memory.stat", "anon 55000000\ninactive_file 4194304\nactive_file 0\n");
-        assert_eq!(group.nearness(), Some(Nearness::Between));
+        assert_eq!(nearness(), Some(Nearness::Between));
         put("memory.current", "no number");
-        assert_eq!(group.nearness(), None);
+        assert_eq!(group.headroom(), None);
     }
 
     #[test]

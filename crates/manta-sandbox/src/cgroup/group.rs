@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::detect::Hierarchy;
-use super::{Controller, Entry, Nearness, Readings, Version, detect, found, keyed_number, near, v1, v2};
+use super::{Controller, Entry, Headroom, Readings, Version, detect, found, keyed_number, near, v1, v2};
 use crate::{CgroupReport, Limits, StartError};
 
 /// The groups of one sandbox. Dropping it leaves them; [`Group::remove`] takes them away.
@@ -112,6 +112,11 @@ impl Group {
         self.memory_part().is_some()
     }
 
+    /// Whether the kernel can be asked to tell at once when the tree comes near its memory limit.
+    pub(crate) fn tells_of_memory(&self) -> bool {
+        self.memory_part().is_some_and(|part| part.version == Version::V1)
+    }
+
     /// What makes [`Group::threshold`] work once it is set, where the kernel tells; nothing the second time.
     pub(crate) fn alarm(&self) -> Option<Alarm> {
         let part = self.memory_part().filter(|part| part.version == Version::V1 && part.threshold.get().is_none())?;
@@ -132,7 +137,7 @@ impl Group {
     }
 
     /// How near the tree is to its memory limit; `None` where that cannot be told.
-    pub(crate) fn nearness(&self) -> Option<Nearness> {
+    pub(crate) fn headroom(&self) -> Option<Headroom> {
         let part = self.memory_part()?;
         if let Some(event) = part.threshold.get() {
             // Nothing is there to be read unless it was reached.
@@ -143,7 +148,7 @@ impl Group {
             Version::V2 => v2::IN_USE,
         };
         let in_use = fs::read_to_string(part.dir.join(file)).ok()?.trim().parse().ok()?;
-        Some(Nearness::of(in_use, self.memory_bytes.load(Ordering::Relaxed), || {
+        Some(Headroom::of(in_use, self.memory_bytes.load(Ordering::Relaxed), || {
             let stat = fs::read_to_string(part.dir.join("memory.stat")).unwrap_or_default();
             reclaimable.iter().map(|key| keyed_number(&stat, key)).sum()
         }))

@@ -77,17 +77,23 @@ pub(crate) enum Nearness {
     Near,
 }
 
-impl Nearness {
-    /// Of so many bytes in use, `reclaimable` of which are asked for only if it matters.
+/// How near a tree is to its memory limit, and what is left until it is [`Nearness::Near`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Headroom {
+    pub(crate) nearness: Nearness,
+    pub(crate) bytes: u64,
+}
+
+impl Headroom {
+    /// With so many bytes in use, `reclaimable` of which are asked for only if it matters.
     fn of(in_use: u64, limit: u64, reclaimable: impl FnOnce() -> u64) -> Self {
-        if in_use < far_below(limit) {
-            return Self::Far;
-        }
-        match in_use.saturating_sub(reclaimable()) {
-            held if held >= near(limit) => Self::Near,
-            held if held >= far_below(limit) => Self::Between,
-            _ => Self::Far,
-        }
+        let held = if in_use < far_below(limit) { in_use } else { in_use.saturating_sub(reclaimable()) };
+        let nearness = match held {
+            held if held >= near(limit) => Nearness::Near,
+            held if held >= far_below(limit) => Nearness::Between,
+            _ => Nearness::Far,
+        };
+        Self { nearness, bytes: near(limit).saturating_sub(held) }
     }
 }
 
@@ -151,12 +157,18 @@ mod tests {
 
     #[test]
     fn what_the_kernel_can_take_back_brings_no_task_near_its_limit() {
-        let of = |in_use, reclaimable| Nearness::of(in_use, 1000, || reclaimable);
+        let of = |in_use, reclaimable| Headroom::of(in_use, 1000, || reclaimable).nearness;
         assert_eq!(
             [of(799, 0), of(800, 0), of(899, 0), of(900, 0)],
             [Nearness::Far, Nearness::Between, Nearness::Between, Nearness::Near]
         );
         assert_eq!([of(1000, 250), of(1000, 150), of(1000, 50)], [Nearness::Far, Nearness::Between, Nearness::Near]);
+    }
+
+    #[test]
+    fn headroom_is_what_is_left_to_nine_tenths() {
+        let of = |in_use, reclaimable| Headroom::of(in_use, 1000, || reclaimable).bytes;
+        assert_eq!([of(0, 0), of(700, 500), of(850, 0), of(850, 100), of(950, 0)], [900, 200, 50, 150, 0]);
     }
 
     #[test]

@@ -145,6 +145,7 @@ impl Server {
             self.pool.rest(),
             self.tasks.values().any(Task::needs_alarm).then_some(ALARM_AFTER),
             is_ticking.then_some(TICK),
+            self.tasks.values().filter_map(Task::look_in).min(),
             self.pool.needs_watching().then_some(POOL_TICK),
         ];
         waits.into_iter().flatten().min()

@@ -36,17 +36,41 @@ pub(super) struct Task {
     pub(super) scratch: Option<Scratch>,
 }
 
+/// How often it is looked how near a task is to its memory limit, and how often at most.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOK_MIN: Duration = Duration::from_millis(5);
+
 /// What was done about a task that comes near its memory limit.
 pub(super) struct Warning {
     begun: Instant,
     is_alarm_set: bool,
     /// Whether the task knows.
     is_told: bool,
+    /// When it was looked last, and what was left then.
+    seen: Option<(Instant, u64)>,
+    /// When it is looked next.
+    look_in: Duration,
 }
 
 impl Warning {
     pub(super) fn new() -> Self {
-        Self { begun: Instant::now(), is_alarm_set: false, is_told: false }
+        Self { begun: Instant::now(), is_alarm_set: false, is_told: false, seen: None, look_in: LOOK_MIN }
+    }
+
+    /// Takes note of what is left, and decides when to look again: halfway there if it goes on as before.
+    fn see(&mut self, bytes: u64) {
+        let now = Instant::now();
+        let before = self.seen.replace((now, bytes));
+        self.look_in = before.map_or(LOOK_MIN, |(then, before)| look_in(before, bytes, now - then));
+    }
+}
+
+/// Half of the time in which what is left is used up at the rate of this span.
+#[expect(clippy::cast_precision_loss, reason = "a part of a rate")]
+fn look_in(before: u64, now: u64, span: Duration) -> Duration {
+    match before.saturating_sub(now) {
+        0 => LOOK,
+        used => span.mul_f64((now as f64 / used as f64 / 2.0).min(1e3)).clamp(LOOK_MIN, LOOK),
     }
 }
 
@@ -87,15 +111,23 @@ impl Task {
 
     /// Has the program told by its first process that it is near its memory limit, once until it was far from it again.
     pub(super) fn warn_if_nearly_out_of_memory(&mut self) {
-        match self.group.nearness() {
-            Some(Nearness::Near) if !self.warning.is_told => {
+        let Some(room) = self.group.headroom() else { return };
+        self.warning.see(room.bytes);
+        match room.nearness {
+            Nearness::Near if !self.warning.is_told => {
                 self.warning.is_told = true;
                 // It may have ended a moment ago.
                 let _ = pidfd_send_signal(&self.process.pidfd, Signal::POWER);
             }
-            Some(Nearness::Far) => self.warning.is_told = false,
+            Nearness::Far => self.warning.is_told = false,
             _ => {}
         }
+    }
+
+    /// When to look again how near it is to its memory limit, where the kernel does not tell.
+    pub(super) fn look_in(&self) -> Option<Duration> {
+        let is_watched = self.group.limits_memory() && !self.group.tells_of_memory() && !self.warning.is_told;
+        is_watched.then_some(self.warning.look_in)
     }
 
     /// How the task ended; `None` while it runs.
@@ -148,4 +180,19 @@ impl Task {
 pub(super) fn hung_up(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::empty())];
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_fills_its_memory_is_looked_at_sooner() {
+        let ms = Duration::from_millis;
+        assert_eq!(look_in(1000, 900, ms(10)), ms(45));
+        assert_eq!(look_in(1000, 999, ms(10)), LOOK);
+        assert_eq!(look_in(1000, 100, ms(10)), LOOK_MIN);
+        assert_eq!(look_in(1000, 0, ms(10)), LOOK_MIN);
+        assert_eq!([look_in(1000, 1000, ms(10)), look_in(900, 1000, ms(10))], [LOOK; 2]);
+    }
 }
