@@ -22,6 +22,9 @@ def pytest_configure(config):
     adopt_orphans()
     for user in (None, ORDINARY_USER) if os.geteuid() == 0 else (None,):
         shared_cache(user)
+    if os.geteuid() == 0:
+        # Where all agents of a machine note which uids are taken.
+        Path("/run/manta").mkdir(exist_ok=True)
 
 
 @pytest.hookimpl(wrapper=True)

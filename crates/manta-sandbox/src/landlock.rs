@@ -20,6 +20,8 @@ pub(crate) enum Grant {
     Read,
     /// Everything.
     Write,
+    /// Write into files that are there.
+    Overwrite,
     /// Read and write one device node.
     Device,
 }
@@ -43,6 +45,7 @@ impl Fence {
         let rights: BitFlags<AccessFs> = match grant {
             Grant::Read => AccessFs::from_read(NEWEST),
             Grant::Write => AccessFs::from_all(NEWEST),
+            Grant::Overwrite => AccessFs::WriteFile | AccessFs::Truncate,
             Grant::Device => AccessFs::from_file(NEWEST) & !AccessFs::Execute,
         };
         let rights = if is_dir { rights } else { rights & AccessFs::from_file(NEWEST) };

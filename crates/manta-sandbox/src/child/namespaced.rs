@@ -59,6 +59,8 @@ pub(crate) struct NamespacedPlan {
     /// Sorted by target, so that what lies inside another mount comes after it.
     pub(crate) mounts: Vec<PlannedMount>,
     pub(crate) devices: Vec<PlannedMount>,
+    /// Whether some of them are those of its spec.
+    pub(crate) has_own_devices: bool,
     /// (directories to make, where, what it points to)
     pub(crate) links: Vec<(Vec<CString>, CString, CString)>,
     pub(crate) tmp_bytes: CString,
@@ -297,7 +299,9 @@ fn seal_root() -> Outcome {
 pub(super) fn fence(mut fence: Fence, plan: &NamespacedPlan) -> Outcome<Fence> {
     let devices = plan.devices.iter().map(|device| (device.target.as_c_str(), false, Grant::Device));
     let dirs = [(c"/", true, Grant::Read), (c"/tmp", true, Grant::Write), (c"/dev/shm", true, Grant::Write)];
-    for (path, is_dir, grant) in dirs.into_iter().chain(devices) {
+    // CUDA gives up where it cannot name a thread of its own; of what may be written there, only its own processes are left.
+    let names = plan.has_own_devices.then_some((c"/proc", true, Grant::Overwrite));
+    for (path, is_dir, grant) in dirs.into_iter().chain(names).chain(devices) {
         let path = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Landlock)?;
         fence = fence.grant(&path, is_dir, grant).at(Step::Landlock)?;
     }

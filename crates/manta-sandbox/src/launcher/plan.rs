@@ -60,6 +60,7 @@ pub(super) fn namespaced(
         privileged: host_id.is_some(),
         mounts,
         devices,
+        has_own_devices: !spec.devices.is_empty(),
         links: links.collect::<Result<_, StartError>>()?,
         tmp_bytes: c_string(spec.tmp.bytes.to_string())?,
         tmp_inodes: c_string(spec.tmp.inodes.to_string())?,

@@ -1,11 +1,9 @@
 //! What well-behaved tasks rely on works in every tier.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::support::{Lab, PRELUDE, all_tiers, is_root, namespaced_tiers};
+use crate::support::{PRELUDE, all_tiers, is_root, namespaced_tiers};
 use manta_sandbox::{Device, ExitHow, StartWay};
-use rustix::fs::{FileType, Mode};
 
 #[test]
 fn output_exit_code_and_usage_are_reported() {
@@ -146,33 +144,27 @@ fn temporary_files_can_be_written_and_executed() {
     }
 }
 
-/// A device node that gives zeros, which only root can make.
-fn fake_device(lab: &Lab, name: &str) -> PathBuf {
-    let path = lab.dir.path().join(name);
-    let (mode, zero) = (Mode::from_raw_mode(0o666), rustix::fs::makedev(1, 5));
-    rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::CharacterDevice, mode, zero).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
-    path
-}
-
-/// CUDA names a socket when it starts and gives up without; what it needs of it is the name alone.
+/// CUDA names a socket and a thread when it starts and gives up without.
 #[test]
-fn a_task_with_a_device_names_a_socket_that_reaches_nobody() {
+fn a_task_with_a_device_names_its_threads_and_a_socket_that_reaches_nobody() {
     if !is_root() {
         eprintln!("skipped: only root can make device nodes");
         return;
     }
     for lab in all_tiers().into_iter().filter(|lab| lab.way == StartWay::Cold) {
-        let program = "import socket\n\
+        let program = "import socket, threading\n\
              from socket import AF_INET, AF_UNIX, AF_VSOCK, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM\n\
              def tried(what, call):\n\
              \x20   try: call(); print(what, end=' ')\n\
              \x20   except PermissionError: pass\n\
              def named(kind, path):\n\
              \x20   one = socket.socket(AF_UNIX, kind); one.bind(path); one.listen(); return one\n\
+             def thread():\n\
+             \x20   with open(f'/proc/self/task/{threading.get_native_id()}/comm', 'w') as comm: comm.write('cuda')\n\
              def joined():\n\
              \x20   there = named(SOCK_SEQPACKET, '\\0there'); socket.socket(AF_UNIX, SOCK_SEQPACKET).connect('\\0there')\n\
              tried('named', lambda: named(SOCK_SEQPACKET, '\\0cuda'))\n\
+             tried('titled', thread)\n\
              tried('joined', joined)\n\
              tried('accepted', lambda: named(SOCK_SEQPACKET, '\\0waits').accept())\n\
              tried('stream', lambda: named(SOCK_STREAM, '\\0stream'))\n\
@@ -182,10 +174,10 @@ fn a_task_with_a_device_names_a_socket_that_reaches_nobody() {
              print('done')";
         assert_eq!(lab.must(program), "done", "{:?}", lab.tier);
         let mut spec = lab.spec(program);
-        spec.devices.push(Device { source: fake_device(&lab, "gpu0"), target: PathBuf::from("/dev/gpu0") });
+        spec.devices.push(Device { source: lab.fake_device("gpu0"), target: PathBuf::from("/dev/gpu0") });
         let outcome = lab.run(spec);
         // Where the network is the host's, so would be the name.
-        let may = if lab.tier.maps_paths() { "named done" } else { "done" };
+        let may = if lab.tier.maps_paths() { "named titled done" } else { "done" };
         assert_eq!(outcome.stdout.trim(), may, "{:?}: {}", lab.tier, outcome.stderr);
     }
 }
@@ -197,7 +189,7 @@ fn devices_of_the_spec_can_be_used_and_no_others() {
         return;
     }
     for lab in all_tiers().into_iter().filter(|lab| lab.way == StartWay::Cold) {
-        let (assigned, other) = (fake_device(&lab, "gpu0"), fake_device(&lab, "gpu1"));
+        let (assigned, other) = (lab.fake_device("gpu0"), lab.fake_device("gpu1"));
         let target = if lab.tier.maps_paths() { PathBuf::from("/dev/gpus/gpu0") } else { assigned.clone() };
         let mut spec = lab.spec(&format!(
             "import os\n\

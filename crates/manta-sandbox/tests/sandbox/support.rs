@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -12,6 +13,7 @@ use manta_sandbox::{
     Exit, ExitHow, HostImage, Launcher, Limits, Mount, MountAccess, Running, SandboxSpec, StartWay, Template, Tier,
     TmpLimits,
 };
+use rustix::fs::{FileType, Mode};
 use rustix::process::Pid;
 
 /// The launcher program of this crate.
@@ -238,6 +240,15 @@ impl Lab {
     /// Runs a Python program to its end.
     pub(crate) fn python(&self, program: &str) -> Outcome {
         self.run(self.spec(program))
+    }
+
+    /// A device node that gives zeros, which only root can make.
+    pub(crate) fn fake_device(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        let (mode, zero) = (Mode::from_raw_mode(0o666), rustix::fs::makedev(1, 5));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::CharacterDevice, mode, zero).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        path
     }
 
     /// Runs a Python program that must succeed, and returns what it printed.
