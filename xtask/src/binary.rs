@@ -15,7 +15,7 @@ use std::time::Instant;
 pub(crate) enum Build {
     /// `manta` alone, for users: optimised, slow to compile.
     Release,
-    /// The workspace's binaries, for tests that start them: with crash points, as all builds that are not optimised.
+    /// The workspace's binaries, for tests that start them: with crash points, as all builds with debug assertions.
     Binaries,
     /// Those, and the tests.
     Tests,

@@ -226,11 +226,14 @@ impl Containment {
         self.known.send_replace(Some(found));
     }
 
-    /// Waits until no other agent of this machine looks for the same verdict, or one has found it.
+    /// Waits until no other run of the same kind is made on this machine, or one has found this verdict.
     async fn turn(&self) -> io::Result<Turn> {
         private_dir(&self.verdicts)?;
         let path = file(&self.verdicts, &self.now, &self.starts);
-        let lock = File::options().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
+        // Of one kind one at a time: they have a sandbox's name and a directory in common.
+        let kind = if matches!(self.starts, Starts::Cold) { "cold" } else { "warm" };
+        let lock = self.verdicts.join(format!("{}-{kind}.lock", self.now.stem()));
+        let lock = File::options().create(true).truncate(false).write(true).open(lock)?;
         loop {
             let taken = lock.try_lock();
             // Looked at after the lock: who had it until now has written first.
@@ -495,12 +498,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_verdict_is_waited_for_by_nobody() {
+    async fn warm_starts_are_probed_beside_cold_ones_and_one_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let warm = host(dir.path());
         let cold = Containment { starts: Starts::Cold, ..host(dir.path()) };
+        let image = warm.of_image(template(), "sha256:1".to_owned());
         let (one, other) = (warm.turn().await, cold.turn().await);
-        assert!(matches!((one, other), (Ok(Turn::Ours(_)), Ok(Turn::Ours(_)))));
+        assert!(matches!((&one, &other), (Ok(Turn::Ours(_)), Ok(Turn::Ours(_)))));
+        assert!(tokio::time::timeout(2 * LOOK, image.turn()).await.is_err(), "it has its sandbox's name in common");
+        drop(one);
+        assert!(matches!(image.turn().await, Ok(Turn::Ours(_))));
     }
 
     fn template() -> Template {

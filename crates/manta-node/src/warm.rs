@@ -144,17 +144,15 @@ impl Zygotes {
     ) -> Result<Option<String>, String> {
         let Some((standbys, containment)) = self.standbys.zip(node.warm_containment.as_ref()) else { return Ok(None) };
         let kept = Kept { standbys, is_awaited: self.is_awaited, containment };
-        // What it imports is there when the verdict is.
-        let of_host = matches!(environment, Environment::Host(_)).then(|| self.of_host(node, image, standbys));
-        let of_host = of_host.transpose()?;
         if self.is_awaited {
             containment.held().await?;
         }
         containment.held_already()?;
         match environment {
-            Environment::Host(_) => Ok(of_host),
-            Environment::Stored(stored) => self.images.template(node, stored, kept).await.map(Some),
+            Environment::Host(_) => self.of_host(node, image, standbys),
+            Environment::Stored(stored) => self.images.template(node, stored, kept).await,
         }
+        .map(Some)
     }
 
     fn of_host(&self, node: &Node, image: &str, standbys: u32) -> Result<String, String> {

@@ -120,6 +120,19 @@ pub(crate) fn start_session() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives a Unix socket an address that nobody knows, if it has none: a socket can be named once (unix(7), autobind).
+pub(crate) fn name_socket(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let family = libc::sa_family_t::try_from(libc::AF_UNIX).expect("families are small numbers");
+    let length = libc::socklen_t::try_from(size_of::<libc::sa_family_t>()).expect("it is two bytes");
+    // SAFETY: the kernel reads `length` bytes, which is the family alone.
+    let result = check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const family).cast(), length) }.into());
+    match result {
+        // It has one.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
 /// Marks every descriptor from `first` on to be closed by exec.
 pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)

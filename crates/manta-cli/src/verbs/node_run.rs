@@ -102,7 +102,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHETHER", value_parser = WARM)]
     warm: Option<String>,
 
-    /// The GPUs that tasks may be given: all that are found, none, or those of a CDI specification.
+    /// The GPUs that tasks may be given: all that are found (in the `reduced` tier none), none, or those of a CDI specification.
     #[arg(long, value_name = "auto|none|FILE", default_value = "auto")]
     gpus: String,
 

@@ -102,7 +102,7 @@ impl Gpus {
             // CUDA names a socket when it starts; where tasks share the host's network, the name would be the host's.
             tracing::warn!(
                 count = gpus.len(),
-                "GPUs are not offered: CUDA cannot start in the `reduced` tier; `--gpus FILE` offers a specification's"
+                "GPUs are not offered: CUDA cannot start in the `reduced` tier; `--gpus FILE` offers devices that need no CUDA"
             );
             gpus.clear();
         }

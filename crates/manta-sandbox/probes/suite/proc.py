@@ -37,6 +37,7 @@ SWITCHES = (
     "/proc/sys/user/max_user_namespaces",
     "/proc/sysrq-trigger",
     "/proc/irq/default_smp_affinity",
+    "/proc/pressure/memory",
     "/proc/mtrr",
     "/sys/kernel/uevent_helper",
     "/sys/kernel/mm/transparent_hugepage/enabled",
@@ -112,7 +113,9 @@ for path in FOLDERS:
 for file in ("uid_map", "gid_map", "setgroups", "loginuid"):
     GROUP.add(
         f"write /proc/self/{file}",
-        lambda stage, file=file: os.write(os.open(f"/proc/self/{file}", os.O_WRONLY), b"0 0 1"),
+        lambda stage, file=file: os.write(
+            os.open(f"/proc/self/{file}", os.O_WRONLY), b"1000" if file == "loginuid" else b"0 0 1"
+        ),
         denied=(*GONE, "EROFS", "EINVAL"),
     )
 GROUP.add(

@@ -46,7 +46,7 @@ const MASKED_FILES: [&str; 14] = [
 /// Directories of the same kind: an empty one takes their place.
 const MASKED_DIRS: [&str; 5] = ["/proc/acpi", "/proc/scsi", "/proc/asound", "/proc/driver", "/proc/bus"];
 /// Directories of switches: they stay readable.
-const READ_ONLY_DIRS: [&str; 3] = ["/proc/sys", "/proc/irq", "/proc/fs"];
+const READ_ONLY_DIRS: [&str; 4] = ["/proc/sys", "/proc/irq", "/proc/fs", "/proc/pressure"];
 
 /// Accounts inside, so that looking up one's own name works.
 const PASSWD: &[u8] = b"task:x:1000:1000:task:/tmp:/bin/sh\n";

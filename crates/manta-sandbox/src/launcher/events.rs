@@ -17,7 +17,7 @@ use super::{probe, retry_briefly};
 use crate::cgroup::Group;
 use crate::{SandboxSpec, Start, StartError, StartWay, sys};
 
-/// How often memory groups are looked at, and groups that would not go are tried again.
+/// How often memory groups of v1 are looked at, and groups that would not go are tried again.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How often it is looked whether what waits for tasks is worn, has fallen, or takes memory that the host needs.
@@ -138,9 +138,7 @@ impl Server {
     /// How long nothing need happen until it is time to look; `None` if only what happens counts.
     fn timeout(&self) -> Option<Duration> {
         let mut tasks = self.tasks.values();
-        let is_ticking = !self.leftovers.is_empty()
-            || !self.is_tidy
-            || tasks.any(|task| task.group.needs_watching() || task.group.limits_memory());
+        let is_ticking = !self.leftovers.is_empty() || !self.is_tidy || tasks.any(|task| task.group.needs_watching());
         let waits = [
             self.pool.rest(),
             self.tasks.values().any(Task::needs_alarm).then_some(ALARM_AFTER),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -237,6 +237,10 @@ impl Starter {
         let scratch = held.scratch.as_ref().map(Scratch::path);
         let world = plan::world(spec, host_id, scratch, &mut self.id_maps)?;
         let [light, stdout, stderr] = fds;
+        if !spec.devices.is_empty() {
+            // It was made in the host's network, where the task could name it otherwise.
+            sys::name_socket(light.as_fd()).map_err(|error| StartError::step("name the task's socket", error))?;
+        }
         let stdin = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| StartError::step("open `/dev/null`", error))?;
         let [go, report, status] = pipes;

@@ -36,7 +36,7 @@ pub(super) struct Task {
     pub(super) scratch: Option<Scratch>,
 }
 
-/// How often it is looked how near a task is to its memory limit, and how often at most.
+/// Between two looks at how near a task is to its memory limit: usually, and at the least.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOK_MIN: Duration = Duration::from_millis(5);
 
@@ -48,20 +48,22 @@ pub(super) struct Warning {
     is_told: bool,
     /// When it was looked last, and what was left then.
     seen: Option<(Instant, u64)>,
-    /// When it is looked next.
-    look_in: Duration,
+    /// When it is looked next, where the kernel does not tell.
+    look_at: Instant,
 }
 
 impl Warning {
     pub(super) fn new() -> Self {
-        Self { begun: Instant::now(), is_alarm_set: false, is_told: false, seen: None, look_in: LOOK_MIN }
+        let begun = Instant::now();
+        Self { begun, is_alarm_set: false, is_told: false, seen: None, look_at: begun + LOOK_MIN }
     }
 
     /// Takes note of what is left, and decides when to look again: halfway there if it goes on as before.
-    fn see(&mut self, bytes: u64) {
+    fn see(&mut self, bytes: Option<u64>) {
         let now = Instant::now();
-        let before = self.seen.replace((now, bytes));
-        self.look_in = before.map_or(LOOK_MIN, |(then, before)| look_in(before, bytes, now - then));
+        let wait = bytes.zip(self.seen).filter(|_| !self.is_told);
+        self.look_at = now + wait.map_or(LOOK, |(bytes, (then, before))| look_in(before, bytes, now - then));
+        self.seen = bytes.map(|bytes| (now, bytes));
     }
 }
 
@@ -111,23 +113,26 @@ impl Task {
 
     /// Has the program told by its first process that it is near its memory limit, once until it was far from it again.
     pub(super) fn warn_if_nearly_out_of_memory(&mut self) {
-        let Some(room) = self.group.headroom() else { return };
-        self.warning.see(room.bytes);
-        match room.nearness {
-            Nearness::Near if !self.warning.is_told => {
+        if self.look_in().is_some_and(|wait| !wait.is_zero()) {
+            return;
+        }
+        let room = self.group.headroom();
+        match room.map(|room| room.nearness) {
+            Some(Nearness::Near) if !self.warning.is_told => {
                 self.warning.is_told = true;
                 // It may have ended a moment ago.
                 let _ = pidfd_send_signal(&self.process.pidfd, Signal::POWER);
             }
-            Nearness::Far => self.warning.is_told = false,
+            Some(Nearness::Far) => self.warning.is_told = false,
             _ => {}
         }
+        self.warning.see(room.map(|room| room.bytes));
     }
 
     /// When to look again how near it is to its memory limit, where the kernel does not tell.
     pub(super) fn look_in(&self) -> Option<Duration> {
-        let is_watched = self.group.limits_memory() && !self.group.tells_of_memory() && !self.warning.is_told;
-        is_watched.then_some(self.warning.look_in)
+        let is_watched = self.group.limits_memory() && !self.group.tells_of_memory();
+        is_watched.then(|| self.warning.look_at.saturating_duration_since(Instant::now()))
     }
 
     /// How the task ended; `None` while it runs.

@@ -115,7 +115,7 @@ pub(super) const CHECKED: &[(&str, u32, u32, Verdict)] = &[
     ("clone", 56, 220, check(0, ArgTest::NoBits(CLONE_NAMESPACES))),
     // Its flags lie in memory that a filter cannot read; C libraries fall back to `clone`.
     ("clone3", 435, 435, Verdict::Missing),
-    // `socket` is in no list: a network namespace stops neither AF_VSOCK, which reaches the hypervisor, nor a socket file
+    // `socket` is in no list that all have: a network namespace stops neither AF_VSOCK, which reaches the hypervisor, nor a socket file
     // inside a dataset. Only connected pairs: a datagram one could still send to such a file.
     ("socketpair", 53, 199, check(1, ArgTest::OneOf(CONNECTED_PAIRS))),
     ("ioctl", 16, 29, check(1, ArgTest::NoneOf(&[TIOCSTI, TIOCLINUX]))),
@@ -168,7 +168,8 @@ const SHARED_OWN_ONLY: &[&str] =
 
 /// What a task with devices needs besides. CUDA names a socket when it starts, through which processes that trust each other
 /// hand memory on, and answers error 304 to everything without it (driver 580). Connecting and accepting stay refused: the name
-/// is in the task's own network namespace, nobody comes in by it, and what is sent through a socket without a peer fails.
+/// is in the task's own network namespace, nobody comes in by it, and what is sent through a socket without a peer fails. The socket
+/// that it was given belongs to the host's, and has a name already.
 const DEVICES_ALLOWED: &[(&str, u32, u32, Verdict)] = &[
     (
         "socket",

@@ -152,11 +152,11 @@ fn a_task_with_a_device_names_its_threads_and_a_socket_that_reaches_nobody() {
         return;
     }
     for lab in all_tiers().into_iter().filter(|lab| lab.way == StartWay::Cold) {
-        let program = "import socket, threading\n\
+        let program = "import os, socket, threading\n\
              from socket import AF_INET, AF_UNIX, AF_VSOCK, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM\n\
              def tried(what, call):\n\
              \x20   try: call(); print(what, end=' ')\n\
-             \x20   except PermissionError: pass\n\
+             \x20   except OSError: pass\n\
              def named(kind, path):\n\
              \x20   one = socket.socket(AF_UNIX, kind); one.bind(path); one.listen(); return one\n\
              def thread():\n\
@@ -167,6 +167,7 @@ fn a_task_with_a_device_names_its_threads_and_a_socket_that_reaches_nobody() {
              tried('titled', thread)\n\
              tried('joined', joined)\n\
              tried('accepted', lambda: named(SOCK_SEQPACKET, '\\0waits').accept())\n\
+             tried('renamed', lambda: socket.socket(fileno=os.dup(3)).bind('\\0manta-renamed'))\n\
              tried('stream', lambda: named(SOCK_STREAM, '\\0stream'))\n\
              tried('datagram', lambda: socket.socket(AF_UNIX, SOCK_DGRAM))\n\
              tried('internet', lambda: socket.socket(AF_INET, SOCK_STREAM))\n\

@@ -22,14 +22,14 @@ const DEPLOYS: usize = 20;
 const UNCHANGED_AIM_MS: f64 = 30.0;
 /// Bytes beside a line that changes.
 const LARGE_BYTES: usize = 200 << 20;
-/// Versions of a small registry and of a large one, in modules of so many, when half of what is measured is published.
+/// Versions of a small registry and of a large one, in modules of so many.
 const SMALL: usize = 100;
 const LARGE: usize = 10_000;
 const VERSIONS_EACH: usize = 10;
-/// Versions that are published while it is measured.
+/// Versions that are published then, of which each is measured.
 const PUBLISHED: usize = SMALL;
-/// Modules that a question lists: as many as the small registry has at first.
-const PAGE: usize = SMALL / 2 / VERSIONS_EACH;
+/// Modules that a question lists: as many as the small registry has.
+const PAGE: usize = SMALL / VERSIONS_EACH;
 /// How much longer a question to the large one may take.
 const RATIO_AIM: f64 = 1.5;
 /// Questions of each kind.
@@ -100,15 +100,14 @@ async fn uploads() -> Result<Vec<Row>> {
 
 /// A registry with few versions and one with many, asked in turns: what else the machine does meets both.
 async fn sizes() -> Result<Vec<Row>> {
-    let mut few = Registry::with(SMALL - PUBLISHED / 2).await?;
-    let mut many = Registry::with(LARGE - PUBLISHED / 2).await?;
-    for _ in 0..PUBLISHED {
-        few.publish().await?;
-        many.publish().await?;
-    }
+    let (mut few, mut many) = (Registry::with(SMALL).await?, Registry::with(LARGE).await?);
     for question in 0..QUESTIONS {
         few.ask(question).await?;
         many.ask(question).await?;
+    }
+    for _ in 0..PUBLISHED {
+        few.publish().await?;
+        many.publish().await?;
     }
     let mut rows = Vec::new();
     for (what, few, many) in [
