@@ -68,7 +68,7 @@ def test_a_killed_task_is_tried_again(manta, gate):
     assert command.end().code == 0
 
 
-def test_a_lost_node_is_excused_and_the_swarm_goes_on(gated, gate):
+def test_a_lost_node_is_excused_and_the_swarm_goes_on(gated, gate, manta):
     gated.kill_node("node-2")
     (gate / "open").touch()
     gated.wait_for(gated.swarm, "succeeded", limit_s=90)
@@ -76,6 +76,9 @@ def test_a_lost_node_is_excused_and_the_swarm_goes_on(gated, gate):
     assert [event["node"] for event in of_kind(events, "node_excused")] == ["node-2"]
     reasons = [event["reason"] for event in of_kind(events, "task_run_closed")]
     assert "2/3" in reasons[0] and "node-2" in reasons[0], reasons
+    assert "1 task run left nodes out" in manta("show", gated.swarm, environment=gated.as_user).out
+    why = manta("why", gated.swarm, environment=gated.as_user)
+    assert "\n  iteration 0, task `gate`: without node-2: lost " in why.out, why.text
     assert gated.api.globals(gated.swarm)["collected"] == ["node-1", "node-3"]
     assert_accepted_once(events)
 

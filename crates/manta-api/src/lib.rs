@@ -62,4 +62,4 @@ pub use view::{
     AttemptInputs, DistributionView, EventView, GlobalView, GpuView, InputResult, IterationView, LogLine, MissingInput,
     NEVER_CONNECTED, NOT_BELIEVED, NodeView, ResultView, SwarmView, TURNED_AWAY, TaskRunView, WaitingNode, WaitingView,
 };
-pub use why::{LinkView, TryView, WhyView};
+pub use why::{LinkView, ShortRunView, TryView, WhyView};

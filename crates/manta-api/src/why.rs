@@ -36,6 +36,12 @@ pub struct WhyView {
     pub nodes: Vec<WaitingNode>,
     /// Tasks that wait, where they matter.
     pub waiting: Vec<WaitingView>,
+    /// Task runs that go on, or closed, without some of their nodes, where it is about a swarm: the latest, oldest first.
+    #[serde(default)]
+    pub short_runs: Vec<ShortRunView>,
+    /// How many more of them there were before.
+    #[serde(default)]
+    pub short_runs_earlier: u32,
     /// The attempts made, oldest first.
     pub attempts: Vec<TryView>,
     /// The failure that decided it: class, message, traceback, location, last log lines, the limit that was reached and all limits.
@@ -56,6 +62,19 @@ pub struct WhyView {
     pub would_change: Vec<String>,
     /// All of it as people read it.
     pub text: String,
+}
+
+/// A task run that goes on, or closed, without some of its nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ShortRunView {
+    /// The task's alias.
+    pub task: String,
+    /// From 0.
+    pub iteration: u32,
+    /// How many of its nodes left nothing.
+    pub missing: u32,
+    /// The first of them, each with its cause: `lost 20 s ago`, `revoked`, `drained`.
+    pub nodes: Vec<WaitingNode>,
 }
 
 /// One attempt among those that were made.

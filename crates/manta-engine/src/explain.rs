@@ -10,7 +10,7 @@ use manta_types::{
 
 use crate::Engine;
 use crate::placement::{self, Obstacle};
-use crate::swarm::{Attempt, Rollout, Slot, SlotOutcome, SwarmRun, TaskRun, count};
+use crate::swarm::{Attempt, Rollout, ShortRun, Slot, SlotOutcome, SwarmRun, TaskRun, count};
 
 /// Nodes that a text lists by name; the rest is counted.
 const NODES_TOLD: usize = 20;
@@ -94,6 +94,10 @@ pub struct Explanation {
     pub nodes: Vec<NodeReason>,
     /// Tasks that wait, where they matter.
     pub waiting: Vec<Waiting>,
+    /// Task runs that go on, or closed, without some of their nodes, where it is about a swarm: the latest, oldest first.
+    pub short_runs: Vec<ShortRun>,
+    /// How many more of them there were before.
+    pub short_runs_earlier: usize,
     /// The attempts made, oldest first.
     pub tries: Vec<Try>,
     /// The failure that decided it.
@@ -138,6 +142,7 @@ impl Engine {
             explanation.failure = failed.and_then(|run| run.slots.iter().find_map(Slot::last_failure)).map(cloned);
         }
         explanation.waiting = waiting;
+        (explanation.short_runs, explanation.short_runs_earlier) = swarm.short_runs();
         explanation
     }
 
@@ -169,6 +174,7 @@ impl Engine {
         if let Some(waiting) = self.why(swarm, run, now) {
             explanation.reason = waiting.reason;
             explanation.nodes = waiting.nodes;
+            explanation.nodes.extend(run.slots.iter().filter_map(excused));
             explanation.would_change = waiting.would_change;
         }
         if swarm.state == SwarmState::Paused && !run.state.is_final() {
@@ -256,11 +262,15 @@ impl Engine {
         if !slot.is_open() {
             return None;
         }
+        let others_remain = run.counts.accepted + run.counts.open > 1;
         let back = || match run.movable {
             true => format!("{} comes back, or another node can take its place", slot.node),
-            false if run.slots.len() > 1 => {
+            false if others_remain => {
                 let grace = limits::NODE_GRACE.as_secs();
                 format!("{} comes back; silent for more than {grace} s it is excused", slot.node)
+            }
+            false if run.slots.len() > 1 => {
+                format!("{} comes back; it is the last of its task's nodes, which is not excused", slot.node)
             }
             false => format!("{} comes back", slot.node),
         };
@@ -316,9 +326,10 @@ impl Engine {
         let spec = &swarm.spec.tasks[run.task];
         let of = |slot: &Slot| {
             let cause = match &slot.outcome {
+                SlotOutcome::Open if run.state.is_final() || swarm.is_over() => return Some(left_open(slot)),
                 SlotOutcome::Open => return self.slot_cause(swarm, run, slot, now).or_else(|| Some(state_of(slot))),
                 SlotOutcome::Accepted => return None,
-                SlotOutcome::Excused(reason) => format!("was excused: {reason}"),
+                SlotOutcome::Excused(_) => return excused(slot),
                 SlotOutcome::Failed => match slot.last_failure() {
                     Some((attempt, failure)) => {
                         format!("failed: {}{}", failure.message, follow_up(spec, slot, attempt))
@@ -344,6 +355,8 @@ fn blank(swarm: &SwarmRun) -> Explanation {
         reason: String::new(),
         nodes: Vec::new(),
         waiting: Vec::new(),
+        short_runs: Vec::new(),
+        short_runs_earlier: 0,
         tries: Vec::new(),
         failure: None,
         usage: None,
@@ -391,6 +404,17 @@ fn follow_up(spec: &TaskSpec, slot: &Slot, attempt: &Attempt) -> String {
 fn state_of(slot: &Slot) -> NodeReason {
     let cause = slot.live().map_or("has not begun", |attempt| state_in_words(attempt.state));
     NodeReason { node: slot.node.clone(), cause: cause.to_owned(), change: None }
+}
+
+/// A slot that had not ended when its task run or its swarm did: it waits for nothing any more.
+fn left_open(slot: &Slot) -> NodeReason {
+    let cause = slot.attempts.last().map_or("had not begun", |attempt| state_in_words(attempt.state));
+    NodeReason { node: slot.node.clone(), cause: cause.to_owned(), change: None }
+}
+
+fn excused(slot: &Slot) -> Option<NodeReason> {
+    let SlotOutcome::Excused(reason) = &slot.outcome else { return None };
+    Some(NodeReason { node: slot.node.clone(), cause: format!("was excused: {reason}"), change: None })
 }
 
 const fn state_in_words(state: AttemptState) -> &'static str {
@@ -474,6 +498,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n  `{}` {}", waiting.task, waiting.reason)?;
             tell_nodes(f, "    ", &waiting.nodes)?;
         }
+        self.tell_short_runs(f)?;
         self.tell_failure(f)?;
         if let Some(usage) = &self.usage {
             write!(f, "\nused: {usage}")?;
@@ -506,6 +531,14 @@ impl fmt::Display for Explanation {
 }
 
 impl Explanation {
+    fn tell_short_runs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.short_runs.iter().try_for_each(|short| write!(f, "\n  {short}"))?;
+        match self.short_runs_earlier {
+            0 => Ok(()),
+            more => write!(f, "\n  and {} before that left nodes out", count(more, "task run")),
+        }
+    }
+
     fn tell_failure(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(failure) = &self.failure else { return Ok(()) };
         let place = failure.location.as_deref().map(|place| format!(" at {place}")).unwrap_or_default();

@@ -48,5 +48,5 @@ pub use orders::{RolloutOrder, RolloutRefusal};
 pub use past::{PastAttempt, PastEnd, PastReader};
 pub use placement::image_matches;
 pub use plan::{Plan, TaskPlan};
-pub use swarm::{Attempt, GlobalValue, Globals, Rollout, Slot, SlotOutcome, SwarmRun, TaskRun};
+pub use swarm::{Attempt, GlobalValue, Globals, Rollout, ShortRun, Slot, SlotOutcome, SwarmRun, TaskRun};
 pub use validate::{Refusal, RefusalKind};

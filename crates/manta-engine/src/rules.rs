@@ -170,7 +170,12 @@ fn leave_iteration(swarm: &SwarmRun, fleet: &Fleet, now: Now) -> E {
 
 /// How a swarm ends after so many iterations, where it does.
 fn last_words(swarm: &SwarmRun, done: u32) -> Option<E> {
-    let ended = |why: &str| E::SwarmSucceeded { reason: format!("{why} after {}", count(done as usize, "iteration")) };
+    let short = match swarm.short_runs.count {
+        0 => String::new(),
+        runs => format!("; {} left nodes out", count(runs, "task run")),
+    };
+    let ended =
+        |why: &str| E::SwarmSucceeded { reason: format!("{why} after {}{short}", count(done as usize, "iteration")) };
     if let Some(task) = &swarm.stop_asked {
         return Some(ended(&format!("stopped by task `{task}`")));
     }

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 mod cluster;
 
+use std::num::NonZeroU32;
+
 use cluster::{Cluster, any, name, swarm, task};
 use manta_engine::{Explanation, Input, SwarmRun, chain};
 use manta_types::event::{AttemptStateName, Outputs};
-use manta_types::{Cause, OutcomeClass, SwarmId};
+use manta_types::{Cause, OutcomeClass, Quorum, SwarmId};
 
 fn of_swarm(cluster: &Cluster, id: SwarmId) -> Explanation {
     cluster.engine.explain_swarm(cluster.now.monotonic, cluster.swarm(id))
@@ -75,10 +77,74 @@ fn a_failed_swarm_tells_the_failure_the_tries_and_the_chain_of_causes() {
     assert_eq!(why.chain.last().unwrap().cause, "node-1: report");
     let text = why.to_string();
     assert!(text.contains("which follows from node-1: report"), "{text}");
+    assert!(text.contains("\n  node-2 was no longer wanted"), "{text}");
+    assert!(!text.contains("about to be offered"), "nothing is awaited of a swarm that is over: {text}");
     assert!(text.contains("would change it: a new swarm goes on from the failed task: manta retry"), "{text}");
     let attempts = of_task(&cluster, id, 0).tries;
     let failed: Vec<_> = attempts.iter().filter(|tried| tried.failure.is_some()).map(|tried| tried.epoch).collect();
     assert_eq!(failed, [1, 2]);
+}
+
+#[test]
+fn a_silent_node_that_is_the_last_of_its_task_is_not_said_to_be_excused_one_day() {
+    let mut cluster = Cluster::new(2);
+    let id = cluster.submit(swarm(vec![task("worker", &[])]));
+    cluster.take_offers().iter().for_each(|offer| cluster.progress(offer, AttemptStateName::Running));
+    cluster.pass(25, &[]);
+    let why = of_task(&cluster, id, 0);
+    let told: Vec<_> = why.nodes.iter().map(|reason| format!("{} {}", reason.node, reason.cause)).collect();
+    assert_eq!(told, ["node-2 has not been heard for 25 s", "node-1 was excused: lost 21 s ago"]);
+    let change = "node-2 comes back; it is the last of its task's nodes, which is not excused";
+    assert_eq!(why.would_change, [change]);
+}
+
+#[test]
+fn a_node_that_was_left_out_is_told_while_its_task_runs_and_when_the_swarm_is_over() {
+    let mut cluster = Cluster::new(2);
+    let mut spec = swarm(vec![task("slow", &[])]);
+    spec.iterations_max = NonZeroU32::new(2);
+    let id = cluster.submit(spec);
+    let first = cluster.take_offers();
+    cluster.progress(&first[0], AttemptStateName::Running);
+    cluster.input(Input::Revoke { node: name("node-2"), reason: "stolen".to_owned() });
+    assert_eq!(of_task(&cluster, id, 0).reason, "runs on 1 of 2 nodes; node-2 excused: revoked");
+    assert_eq!(
+        of_swarm(&cluster, id).to_string(),
+        "\
+swarm `test` is running: iteration 0: `slow` runs
+  iteration 0, task `slow`: without node-2: revoked"
+    );
+    cluster.succeed(&first[0], Outputs::default());
+    cluster.finish_all();
+    assert_eq!(
+        of_swarm(&cluster, id).to_string(),
+        "\
+swarm `test` succeeded: done after 2 iterations; 1 task run left nodes out
+  iteration 0, task `slow`: without node-2: revoked"
+    );
+}
+
+#[test]
+fn of_many_task_runs_that_left_nodes_out_the_latest_are_told_and_the_others_counted() {
+    let mut cluster = Cluster::new(2);
+    let mut worker = task("worker", &[]);
+    worker.policy.quorum = Quorum::Count(NonZeroU32::MIN);
+    worker.policy.retries = 0;
+    let mut spec = swarm(vec![worker]);
+    spec.iterations_max = NonZeroU32::new(7);
+    let id = cluster.submit(spec);
+    for _ in 0..7 {
+        let offers = cluster.take_offers();
+        cluster.fail(&offers[1], OutcomeClass::UserError);
+        cluster.succeed(&offers[0], Outputs::default());
+    }
+    let why = of_swarm(&cluster, id);
+    assert_eq!(why.reason, "done after 7 iterations; 7 task runs left nodes out");
+    let iterations: Vec<_> = why.short_runs.iter().map(|short| short.iteration).collect();
+    assert_eq!((iterations, why.short_runs_earlier), (vec![2, 3, 4, 5, 6], 2));
+    let text = why.to_string();
+    assert!(text.contains("\n  iteration 6, task `worker`: without node-2: failed: ValueError: no"), "{text}");
+    assert!(text.ends_with("\n  and 2 task runs before that left nodes out"), "{text}");
 }
 
 #[test]

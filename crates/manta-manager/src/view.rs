@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 
 use manta_api::{
     AttemptInputs, EventView, GlobalView, GpuView, InputResult, LinkView, MissingInput, NodeDetailView, NodeView,
-    ResultView, RolloutView, RunningView, SwarmView, TaskRunView, TryView, WaitingNode, WaitingView, WhyView, version,
+    ResultView, RolloutView, RunningView, ShortRunView, SwarmView, TaskRunView, TryView, WaitingNode, WaitingView,
+    WhyView, version,
 };
-use manta_engine::{Explanation, Inputs, Node, NodeReason, Rollout, SwarmRun, TaskRun, Waiting, describe};
+use manta_engine::{Explanation, Inputs, Node, NodeReason, Rollout, ShortRun, SwarmRun, TaskRun, Waiting, describe};
 use manta_store::{GlobalRecord, ResultRecord};
 use manta_types::event::UnfitNode;
 use manta_types::{AttemptId, Event, NodeName, NodeState, Pin, RolloutPlan, SwarmSpec, TaskIndex};
@@ -48,6 +49,16 @@ fn node_reason(reason: NodeReason) -> WaitingNode {
     WaitingNode { node: reason.node.to_string(), cause: reason.cause, change: reason.change }
 }
 
+fn short_run(short: ShortRun) -> ShortRunView {
+    let told = |(node, cause): (NodeName, String)| WaitingNode { node: node.to_string(), cause, change: None };
+    ShortRunView {
+        task: short.task,
+        iteration: short.iteration,
+        missing: u32::try_from(short.missing).unwrap_or(u32::MAX),
+        nodes: short.nodes.into_iter().map(told).collect(),
+    }
+}
+
 /// An explanation, in fields and in words.
 pub(crate) fn why(explanation: Explanation, notes: Vec<String>) -> WhyView {
     let mut text = explanation.to_string();
@@ -78,6 +89,8 @@ pub(crate) fn why(explanation: Explanation, notes: Vec<String>) -> WhyView {
         reason: explanation.reason,
         nodes: explanation.nodes.into_iter().map(node_reason).collect(),
         waiting: explanation.waiting.into_iter().map(waiting).collect(),
+        short_runs: explanation.short_runs.into_iter().map(short_run).collect(),
+        short_runs_earlier: u32::try_from(explanation.short_runs_earlier).unwrap_or(u32::MAX),
         attempts: explanation.tries.into_iter().map(tried).collect(),
         failure: explanation.failure.map(Into::into),
         usage: explanation.usage,

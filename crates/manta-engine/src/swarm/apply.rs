@@ -52,16 +52,14 @@ impl SwarmRun {
                 self.slot_of(*attempt).lost += 1;
             }
             E::AttemptCancelled { attempt, .. } => self.change_attempt(*attempt, AttemptChange::Cancel),
-            E::NodeExcused { task, slot, reason, .. } => {
-                self.task_runs[*task].settle(*slot, SlotOutcome::Excused(reason.clone()));
-                self.agenda.runs.insert(*task);
-            }
+            E::NodeExcused { task, slot, reason, .. } => self.excuse(*task, *slot, reason),
             E::TaskRunClosed { task, succeeded, reason, globals, .. } => {
                 self.change_run(*task, TaskRunChange::Close, reason);
                 let change = if *succeeded { TaskRunChange::Succeed } else { TaskRunChange::Fail };
                 self.change_run(*task, change, reason);
                 self.write(globals);
                 self.note_closed(*task);
+                self.note_short_run(*task);
             }
             E::IterationFinished { .. } => {
                 self.change_iteration(IterationChange::Finish);
@@ -209,6 +207,13 @@ impl SwarmRun {
             self.task_runs[task].settle(index, SlotOutcome::Failed);
             self.agenda.runs.insert(task);
         }
+    }
+
+    fn excuse(&mut self, task: TaskIndex, slot: usize, reason: &str) {
+        let run = &mut self.task_runs[task];
+        run.settle(slot, SlotOutcome::Excused(reason.to_owned()));
+        run.reason = run.runs_on();
+        self.agenda.runs.insert(task);
     }
 
     fn write(&mut self, globals: &[GlobalWrite]) {

@@ -97,6 +97,7 @@ impl SwarmRun {
         for carried in checkpoint.closed {
             let task = carried.task;
             self.task_runs[task] = self.taken_up(checkpoint.iteration, carried);
+            self.note_short_run(task);
         }
         if let Some(before) = checkpoint.iteration.checked_sub(1) {
             self.previous = checkpoint.previous.into_iter().map(|run| self.taken_up(before, run)).collect();

@@ -3,6 +3,7 @@ mod agenda;
 mod apply;
 mod continued;
 mod rollout;
+mod short_run;
 mod subject;
 mod task_run;
 
@@ -18,6 +19,8 @@ use manta_types::{
 pub(crate) use agenda::{Agenda, SlotPlace};
 pub(crate) use apply::count;
 pub use rollout::Rollout;
+pub use short_run::ShortRun;
+pub(crate) use short_run::ShortRuns;
 pub(crate) use task_run::Counts;
 pub use task_run::{Attempt, Slot, SlotOutcome, TaskRun};
 
@@ -88,6 +91,8 @@ pub struct SwarmRun {
     pub(crate) rolling: BTreeMap<TaskIndex, usize>,
     /// The versions to which rollouts can be taken back, latest last.
     pub(crate) before: Vec<CarriedPin>,
+    /// Task runs that closed without some of their nodes.
+    pub(crate) short_runs: ShortRuns,
     /// What has to be looked at.
     pub(crate) agenda: Agenda,
 }
@@ -125,6 +130,7 @@ impl SwarmRun {
             rollouts: Vec::new(),
             rolling: BTreeMap::new(),
             before: Vec::new(),
+            short_runs: ShortRuns::default(),
             agenda: Agenda::default(),
         }
     }
