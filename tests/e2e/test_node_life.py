@@ -146,7 +146,8 @@ def test_nobody_is_asked_where_no_agent_runs(manta):
 def test_a_node_is_cordoned_and_only_one_that_is_away_is_removed(cluster, manta):
     cluster.start("a", "b")
     env = cluster.as_user
-    assert manta("node", "cordon", "a", environment=env).code == 0
+    cordoned = manta("node", "cordon", "a", environment=env)
+    assert cordoned.code == 0 and "takes no new attempts; nothing runs there" in cordoned.err, cordoned.text
     wait_until(10, lambda: None if cluster.api.nodes()["a"]["duty"] != "active" else "it is still active")
     assert manta("node", "resume", "a", environment=env).code == 0
     refused = manta("node", "rm", "a", environment=env)

@@ -86,6 +86,30 @@ def test_a_drained_node_gets_nothing_until_it_is_resumed(manta):
     assert ended.documents()[0]["node"]["duty"] == "active", ended.text
 
 
+def test_attempts_of_a_cordoned_node_go_on_and_those_of_a_revoked_one_are_said_to_be_left_out(manta, gate):
+    cluster = Cluster(manta).start("node-1", "node-2", datasets={"gate": gate})
+    swarm = cluster.deploy(manta.swarm(WAITS))
+    cluster.wait_for_log(swarm, "at the gate", ["node-1", "node-2"])
+    cordoned = manta("node", "cordon", "node-1", environment=cluster.as_user)
+    assert "node-1 takes no new attempts; 1 that runs there goes on" in cordoned.err, cordoned.text
+    assert manta("node", "resume", "node-1", environment=cluster.as_user).code == 0
+    revoked = manta("node", "revoke", "node-2", environment=cluster.as_user)
+    assert "node-2 is revoked; 1 attempt that ran there counts no more" in revoked.err, revoked.text
+
+    def told():
+        shown = manta("show", swarm, environment=cluster.as_user)
+        return None if "runs on 1 of 2 nodes; node-2 excused: revoked" in shown.out else shown.text
+
+    wait_until(20, told)
+    (gate / "open").touch()
+    cluster.wait_for(swarm, "succeeded")
+    (why,) = manta("why", swarm, "--json", environment=cluster.as_user).documents()
+    (short,) = why["short_runs"]
+    assert (short["task"], short["iteration"], short["missing"]) == ("gate", 0, 1), short
+    assert [(node["node"], node["cause"]) for node in short["nodes"]] == [("node-2", "revoked")], short
+    assert why["short_runs_earlier"] == 0 and "left nodes out" in why["reason"], why
+
+
 def test_a_revoked_node_gets_nothing_ever_again(manta):
     cluster = Cluster(manta).start("node-1", "node-2")
     ended = manta("node", "revoke", "node-1", "--json", environment=cluster.as_user)

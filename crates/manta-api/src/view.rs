@@ -268,6 +268,9 @@ pub struct NodeView {
     pub notes: Vec<String>,
     /// Seconds since it was heard; absent if not since the manager started.
     pub heard_s: Option<f64>,
+    /// In the answer to its revocation alone: attempts that it had and that count no more, where there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_revoked: Option<u32>,
 }
 
 /// A GPU of a node.

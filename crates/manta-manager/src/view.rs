@@ -223,6 +223,7 @@ pub(crate) fn node(view: &View<'_>, node: &Node) -> NodeView {
         agent_version: known.map(|known| known.profile.agent_version.clone()).unwrap_or_default(),
         notes: known.map(|known| known.profile.notes.clone()).unwrap_or_default(),
         heard_s: node.silent_for(view.now.monotonic).map(|silent| silent.as_secs_f64()),
+        attempts_revoked: None,
     }
 }
 
@@ -243,6 +244,7 @@ pub(crate) fn enrolled(name: &NodeName, known: &KnownNode) -> NodeView {
         agent_version: String::new(),
         notes: known.profile.notes.clone(),
         heard_s: None,
+        attempts_revoked: None,
     }
 }
 

@@ -137,15 +137,16 @@ async fn change(app: &App, call: Call, request: impl AsRef<[u8]>, change: impl F
 /// the same key before is done: the answer is the node as it is now.
 async fn make(app: &App, name: NodeName, change: Change, idempotency: Option<Idempotency>) -> Answer {
     if keys::done_before(app, idempotency.as_ref()).await?.is_some() {
-        return shown(app, name).await;
+        return shown(app, name, None).await;
     }
     let is_revocation = matches!(change, Change::Revoke(..));
+    let had = if is_revocation { load(app, name.clone()).await? } else { None };
     match app.handle.change(change, idempotency).await? {
         Ok(()) => {
             if let Some(identities) = app.identities.as_ref().filter(|_| is_revocation) {
                 identities.members.revoke(&name);
             }
-            shown(app, name).await
+            shown(app, name, had).await
         }
         Err(Refused::KeyUsed { earlier, .. }) => Err(keys::used(&earlier)),
         Err(Refused::OwnLabel(key)) => {
@@ -216,7 +217,14 @@ fn unknown<'a>(wanted: &str, known: impl IntoIterator<Item = &'a NodeName>) -> P
     }
 }
 
-async fn shown(app: &App, name: NodeName) -> Answer {
+/// How many attempts a node has, where it has any.
+async fn load(app: &App, name: NodeName) -> Result<Option<u32>, Problem> {
+    let load = app.handle.ask(move |view| view.engine.node(&name).map(Node::load));
+    Ok(load.await?.filter(|attempts| *attempts > 0))
+}
+
+async fn shown(app: &App, name: NodeName, attempts_revoked: Option<u32>) -> Answer {
     let node = app.handle.ask(move |view| view.engine.node(&name).map(|node| view::node(view, node)));
-    json(StatusCode::OK, &flagged(app, node.await?.ok_or_else(gone)?))
+    let node = flagged(app, node.await?.ok_or_else(gone)?);
+    json(StatusCode::OK, &NodeView { attempts_revoked, ..node })
 }
