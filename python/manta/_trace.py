@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         where = getattr(error, "where", None) or _location(error)
         return _report(EXIT_REFUSED, error.code, error.message, where, error.hint)
     except (Exception, SystemExit) as error:
-        print(user_traceback(error), file=sys.stderr, end="")
+        print(user_traceback(error, os.getcwd()), file=sys.stderr, end="")
         message = f"the swarm's file raised {type(error).__name__}: {error}"
         return _report(EXIT_REFUSED, _codes.SWARM_FILE, message, _location(error), None)
     return 0

@@ -18,6 +18,7 @@ import pytest
 import manta
 from manta._testing_agent import Agent, GivenResults
 from manta.light import _attempt, _boot
+from manta.light._traceback import user_location
 from manta.testing import TaskOutcome
 
 BOOT = """
@@ -222,6 +223,111 @@ def test_code_that_cannot_be_imported_fails_before_it_is_started(start: Start) -
     assert (process.error["type"], process.error["where"]) == ("ModuleNotFoundError", "worker.py:1")
     assert process.told == []
     assert start({"worker.py": "def main(:\n"}, MAIN).error["where"] == "worker.py:1"
+
+
+def test_a_failure_in_a_library_is_located_where_the_module_called_it(start: Start) -> None:
+    process = start(
+        {
+            "worker.py": """
+                import json
+                from decode import decoded
+                def main():
+                    decoded("{")
+            """,
+            "decode.py": """
+                import json
+                def decoded(text):
+                    return json.loads(text)
+            """,
+        },
+        MAIN,
+    )
+    assert (process.error["type"], process.error["where"]) == ("JSONDecodeError", "decode.py:4")
+    assert "json/decoder.py" in process.error["traceback"], "the frames of libraries are shown, too"
+
+
+def test_packages_below_the_code_are_no_code_of_the_users(start: Start) -> None:
+    files = {
+        "worker.py": """
+            import os, sys
+            sys.path.append(os.path.join(os.path.dirname(__file__), ".venv", "site-packages"))
+            import mean
+            def main():
+                mean.mean([])
+        """,
+        ".venv/site-packages/mean.py": "def mean(values):\n    return sum(values) / len(values)\n",
+    }
+    assert start(files, MAIN).error["where"] == "worker.py:6"
+
+
+def test_where_no_frame_is_of_the_module_the_innermost_is_told(tmp_path: Path) -> None:
+    try:
+        ast.parse("(")
+    except SyntaxError as error:
+        error.filename = None
+        assert (user_location(error, str(tmp_path)) or "").startswith(ast.__file__)
+    assert user_location(ValueError("raised nowhere"), str(tmp_path)) is None
+
+
+def test_a_long_traceback_keeps_the_modules_frames_and_its_last_lines(start: Start) -> None:
+    process = start(
+        {
+            "worker.py": """
+                import copy
+                class Deep:
+                    def __deepcopy__(self, memo):
+                        raise ValueError("cannot be copied")
+                def nested(depth):
+                    value = Deep()
+                    for _ in range(depth):
+                        value = [value]
+                    return value
+                class Outer:
+                    def __deepcopy__(self, memo):
+                        return copy.deepcopy(nested(300), memo)
+                def main():
+                    copy.deepcopy([[Outer()]])
+            """
+        },
+        MAIN,
+    )
+    shown = process.error["traceback"]
+    assert len(shown) < 61_000 and "frames of libraries left out ...]" in shown
+    assert [shown.count(f"in {name}\n") for name in ("main", "__deepcopy__")] == [1, 2]
+    assert shown.endswith("ValueError: cannot be copied\n")
+    assert process.error["where"] == "worker.py:5"
+
+
+def test_a_long_traceback_without_libraries_keeps_both_its_ends(start: Start) -> None:
+    code = """
+        def {name}(n):
+            return other(n - 1) if n else ("ä" * 10)[n:] + n
+        def other(n):
+            return {name}(n)
+        def main():
+            {name}(300)
+    """
+    shown = start({"worker.py": code.replace("{name}", "ä" * 100)}, MAIN).error["traceback"]
+    assert len(shown.encode()) < 64 << 10 and "bytes left out ...]" in shown
+    assert "in main\n" in shown and 'can only concatenate str (not "int") to str' in shown
+
+
+@pytest.mark.parametrize(
+    "body, is_told",
+    [
+        ("raise socket.gaierror(-3, 'Temporary failure in name resolution')", True),
+        ("raise urllib.error.URLError(socket.gaierror(-3, 'no'))", True),
+        ("raise ValueError('no such page') from socket.gaierror(-3, 'no')", True),
+        ("os.geteuid() or os.seteuid(65534); socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", True),
+        ("raise PermissionError(1, 'not permitted', 'data.csv')", False),
+        ("raise urllib.error.URLError('unknown url type')", False),
+    ],
+)
+def test_who_wants_a_network_is_told_that_there_is_none(start: Start, body: str, is_told: bool) -> None:
+    process = start({"worker.py": f"import os, socket, urllib.error\ndef main():\n    {body}\n"}, MAIN)
+    message = process.error["message"]
+    sentence = "; a task has no network: datasets, globals and results are what it has"
+    assert message.endswith(sentence) is is_told, message
 
 
 @pytest.mark.parametrize(

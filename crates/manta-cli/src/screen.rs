@@ -10,7 +10,7 @@ use crate::out::{paint, redraws, say};
 use crate::report::Form;
 use crate::text::{clean, hanging, number, one_line, seconds};
 
-/// Lines of a traceback that are shown.
+/// Lines of a traceback that are shown, half of them from its end.
 const TRACEBACK_LINES: usize = 30;
 /// Nodes that an explanation of waiting names.
 const NODES_NAMED: usize = 5;
@@ -120,10 +120,13 @@ impl Screen {
         if !failure.traceback.is_empty() && failure.traceback != *self.last_traceback.borrow() {
             let lines: Vec<&str> = failure.traceback.lines().collect();
             let left_out = lines.len().saturating_sub(TRACEBACK_LINES);
-            lines.iter().take(TRACEBACK_LINES).for_each(|line| self.line(&format!("    {}", clean(line))));
+            // The user's own frames come first, and what went wrong last.
+            let first = if left_out > 0 { TRACEBACK_LINES / 2 } else { lines.len() };
+            lines.iter().take(first).for_each(|line| self.line(&format!("    {}", clean(line))));
             if left_out > 0 {
-                self.line(&format!("    … {left_out} more lines"));
+                self.line(&format!("    … {left_out} lines left out …"));
             }
+            lines.iter().skip(first + left_out).for_each(|line| self.line(&format!("    {}", clean(line))));
             self.last_traceback.borrow_mut().clone_from(&failure.traceback);
         } else if failure.traceback.is_empty() {
             failure.log_tail.iter().rev().take(5).rev().for_each(|line| self.line(&format!("    {}", clean(line))));

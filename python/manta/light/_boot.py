@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Protocol
 from . import _attempt, _pressure, _socket
 from ._limits import let_go, limit_of
 from ._loader import load_entry
+from ._network import NO_NETWORK, wanted_network
 from ._packages import offer_packages
 from ._traceback import user_location, user_traceback
 from .errors import MantaError, ResourceExhaustionError
@@ -144,11 +145,11 @@ def offer_seed(seed: int) -> None:
 def failure_of(error: BaseException, root: Optional[str]) -> Dict[str, Any]:
     """Return what the agent is told about an error in the user's code."""
     let_go(error)
-    message = error.message if isinstance(error, MantaError) else str(error)
+    message = (error.message if isinstance(error, MantaError) else str(error))[:4000]
     return {
         "type": type(error).__name__,
-        "message": message[:4096],
-        "traceback": user_traceback(error),
+        "message": f"{message}; {NO_NETWORK}" if wanted_network(error) else message,
+        "traceback": user_traceback(error, root),
         "where": user_location(error, root),
         "limit": limit_of(error),
     }
