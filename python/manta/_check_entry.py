@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from manta import _codes
 from manta._errors import AuthoringError
 from manta._sources import Binding, Imported, Source, Sources
-from manta.light._names import did_you_mean
+from manta.light._names import did_you_mean, nearest
 
 _TASK = ("manta.light.Task", "manta.light.task.Task")
+_WITHOUT_RUN = (*_TASK, "object", "abc.ABC", "typing.Generic")
 _HOPS_MAX = 20
 
 
@@ -47,7 +49,8 @@ def find_entry(sources: Sources, wanted: str | None) -> dict[str, str]:
     Raises
     ------
     AuthoringError
-        If there is no entry point, or more than one; says which classes were found.
+        If there is no entry point, or more than one; says which classes were found. Also for a
+        class without ``run()``.
     """
     root = sources.root
     path = root if root.is_file() else root / "__init__.py"
@@ -60,7 +63,9 @@ def find_entry(sources: Sources, wanted: str | None) -> dict[str, str]:
     classes = _task_classes(sources, names)
     if len(classes) != 1:
         raise _no_single_class(sources, path, names, classes)
-    return {"file": path.name, "class": next(iter(classes))}
+    ((name, found),) = classes.items()
+    _check_run(sources, found)
+    return {"file": path.name, "class": name}
 
 
 def _namespace(sources: Sources, source: Source, hops: int = 0) -> dict[str, Found]:
@@ -151,6 +156,7 @@ def _ancestors(sources: Sources, found: Found, hops: int = 0) -> list[ast.AST]:
 
 def _named(sources: Sources, path: Path, names: dict[str, Found], wanted: str) -> str:
     if wanted in names:
+        _check_run(sources, names[wanted])
         return wanted
     raise AuthoringError(
         _codes.NO_ENTRY_POINT,
@@ -169,6 +175,62 @@ def _check_main(found: Found) -> None:
     if required > 0:
         message = f"`main()` needs {required} arguments, and the platform calls it with none"
         raise AuthoringError(_codes.NO_ENTRY_POINT, message, where=found.source.where(found.node))
+
+
+def _check_run(sources: Sources, found: Found) -> None:
+    """Refuse a class that certainly has no ``run()``: no class of the module gives it one, and no other could."""
+    if not isinstance(found.node, ast.ClassDef) or found.source is None:
+        return
+    methods = _methods(sources, found)
+    if methods is None or "run" in methods:
+        return
+    near = nearest("run", methods)
+    raise AuthoringError(
+        _codes.NO_ENTRY_POINT,
+        f"the task class `{found.node.name}` has no `run()`, which is what a node calls",
+        hint=f"did you mean `run` by `{near}`?" if near else "add `def run(self): ...` to it",
+        where=methods[near] if near else found.source.where(found.node),
+    )
+
+
+def _methods(sources: Sources, found: Found, hops: int = 0) -> dict[str, str] | None:
+    """Return where a class and what it extends bind each of their names; ``None`` where it cannot be known."""
+    if found.node is None and found.source is None and found.dotted in _WITHOUT_RUN:
+        return {}
+    if not isinstance(found.node, ast.ClassDef) or found.source is None or hops > _HOPS_MAX:
+        return None
+    if found.node.decorator_list or found.node.keywords or _sets_run(found.source.tree):
+        return None
+    methods = {name: found.source.where(node) for name, node in _class_names(found.node)}
+    for base in found.node.bases:
+        inherited = _methods(sources, _resolve(sources, found.source, base), hops + 1)
+        if inherited is None:
+            return None
+        methods = {**inherited, **methods}
+    return methods
+
+
+def _sets_run(tree: ast.Module) -> bool:
+    """Return whether the file gives an object a ``run`` from outside of a class's body."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "run" and isinstance(node.ctx, ast.Store):
+            return True
+        if isinstance(node, ast.Name) and node.id == "setattr":
+            return True
+    return False
+
+
+def _class_names(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the names that a class's body binds, in whatever block of it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield child.name, child
+        elif isinstance(child, ast.alias):
+            yield child.asname or child.name, child
+        elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+            yield child.id, child
+        elif not isinstance(child, ast.Lambda):
+            yield from _class_names(child)
 
 
 def _no_single_class(

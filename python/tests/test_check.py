@@ -37,14 +37,14 @@ def refused(root: Path, code: str, where: str, *parts: str, entry: str | None = 
         ("def go(): pass\nmain = go", {"call": "main"}),
         ("try:\n    from fast import main\nexcept ImportError:\n    def main(): pass", {"call": "main"}),
         (TASK + "class A(Task): pass\ndef main(): pass", {"call": "main"}),
-        (TASK + "class A(Task): pass", {"class": "A"}),
-        ("from manta.light import Task as T\nclass A(T): pass", {"class": "A"}),
-        ("import manta.light.task\nclass A(manta.light.task.Task): pass", {"class": "A"}),
-        ("import manta.light as ml\nclass A(ml.Task): pass", {"class": "A"}),
-        ("from manta.light import task\nclass A(task.Task): pass", {"class": "A"}),
-        ("from manta.light.task import *\nclass A(Task): pass", {"class": "A"}),
-        (TASK + "class Base(Task): pass\nclass A(Base): pass", {"class": "A"}),
-        (TASK + "class Helper: pass\nclass A(Helper, Task): pass", {"class": "A"}),
+        (TASK + "class A(Task): run = print", {"class": "A"}),
+        ("from manta.light import Task as T\nclass A(T): run = print", {"class": "A"}),
+        ("import manta.light.task\nclass A(manta.light.task.Task): run = print", {"class": "A"}),
+        ("import manta.light as ml\nclass A(ml.Task): run = print", {"class": "A"}),
+        ("from manta.light import task\nclass A(task.Task): run = print", {"class": "A"}),
+        ("from manta.light.task import *\nclass A(Task): run = print", {"class": "A"}),
+        (TASK + "class Base(Task): run = print\nclass A(Base): pass", {"class": "A"}),
+        (TASK + "class Helper: run = print\nclass A(Helper, Task): pass", {"class": "A"}),
     ],
     ids=range(14),
 )
@@ -70,7 +70,7 @@ def test_the_entry_point_of_a_file_is_found(tree: Tree, code: str, entry: dict[s
 def test_the_entry_point_of_a_directory_may_be_imported(tree: Tree, init: str, entry: dict[str, str]) -> None:
     files = {
         "w/__init__.py": init,
-        "w/task.py": TASK + "class Worker(Task): pass",
+        "w/task.py": TASK + "class Worker(Task): run = print",
         "w/sub/__init__.py": "from .deep import Deep",
         "w/sub/deep.py": "from ..task import Worker\nclass Deep(Worker): pass",
         "w/run.py": "def main(): pass",
@@ -79,7 +79,7 @@ def test_the_entry_point_of_a_directory_may_be_imported(tree: Tree, init: str, e
 
 
 def test_a_named_class_is_the_entry_even_beside_a_main(tree: Tree) -> None:
-    root = tree({"m.py": TASK + "class A(Task): pass\nclass B(Task): pass\ndef main(): pass"})
+    root = tree({"m.py": TASK + "class A(Task): pass\nclass B(Task): run = print\ndef main(): pass"})
     assert check_module(root / "m.py", "B") == {"file": "m.py", "class": "B"}
     refused(root / "m.py", "0102", "m.py:1", "A (m.py:2), B (m.py:3)", entry="C")
 
@@ -93,6 +93,32 @@ def test_a_module_with_no_entry_point_lists_the_classes_found(tree: Tree) -> Non
 def test_a_module_with_several_task_classes_must_name_one(tree: Tree) -> None:
     root = tree({"m.py": TASK + "class A(Task): pass\nclass B(Task): pass\n"})
     refused(root / "m.py", "0102", "m.py:2", "2 task classes: A, B", 'entry="A"')
+
+
+def test_a_task_class_without_run_is_refused(tree: Tree) -> None:
+    root = tree({"m.py": TASK + "class A(Task):\n    def rum(self): pass\n    def other(self): pass\n"})
+    refused(root / "m.py", "0102", "m.py:3", "`A` has no `run()`", "did you mean `run` by `rum`?")
+    refused(root / "m.py", "0102", "m.py:3", "did you mean", entry="A")
+    root = tree({"n.py": TASK + "class Base(Task):\n    size = 3\nclass A(Base): pass\n"})
+    refused(root / "n.py", "0102", "n.py:4", "`A` has no `run()`", "add `def run(self): ...`")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class A(Task):\n    if True:\n        async def run(self): pass",
+        "class A(Task):\n    from helper import run",
+        "from library import Base\nclass A(Base, Task): pass",
+        "import library\n@library.runs\nclass A(Task): pass",
+        "class A(Task):\n    def __init__(self): self.run = print",
+        "class A(Task): pass\nA.run = print",
+        "class A(Task): pass\nsetattr(A, 'run', print)",
+        "import abc\nclass A(Task, abc.ABC):\n    def run(self): pass",
+    ],
+    ids=range(8),
+)
+def test_a_task_class_that_may_have_run_from_elsewhere_is_accepted(tree: Tree, code: str) -> None:
+    assert check_module(tree({"m.py": TASK + code}) / "m.py") == {"file": "m.py", "class": "A"}
 
 
 def test_a_main_that_needs_arguments_is_refused(tree: Tree) -> None:
