@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -202,6 +203,17 @@ def test_further_arguments_of_a_task_are_checked() -> None:
     ):
         refused("0110", lambda bad=bad: Task(SAMPLE, **bad))
     refused("0110", lambda: Task("worker.py"), "Module")  # type: ignore[arg-type]
+
+
+def test_an_argument_that_is_not_there_is_refused_with_the_nearest(tree: Tree) -> None:
+    root = tree({"worker.py": ""})
+    bad: dict[str, Any] = {"dataset": ["mnist"]}
+    refused("0110", lambda: Module(root / "worker.py", **bad), "`Module` has no argument `dataset`", 'mean "datasets"?')
+    bad = {"max": 3}
+    refused("0110", lambda: Task(SAMPLE, **bad), "`Task` has no argument `max`", 'mean "maximum"?')
+    bad = {"qqqq": 3}
+    refused("0110", lambda: Task(SAMPLE, **bad), "it takes module, method, maximum")
+    assert list(inspect.signature(Module).parameters)[:3] == ["python_program", "image", "datasets"]
 
 
 def test_a_call_outside_a_trace_gives_a_free_vertex() -> None:

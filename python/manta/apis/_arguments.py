@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec
 
 from manta._errors import bad_argument
 from manta.light._names import check_name, did_you_mean
@@ -15,6 +17,24 @@ _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RESOURCES = ("cpu", "memory", "gpu", "gpu_memory", "tmp", "pids")
+
+_P = ParamSpec("_P")
+
+
+def keywords(init: Callable[_P, None]) -> Callable[_P, None]:
+    """Let a constructor refuse a keyword that it does not know by naming the nearest that it does."""
+    known = list(inspect.signature(init).parameters)[1:]
+    owner = init.__qualname__.partition(".")[0]
+
+    @functools.wraps(init)
+    def checked(*values: _P.args, **given: _P.kwargs) -> None:
+        for word in given:
+            if word not in known:
+                hint = did_you_mean(word, known) or f"it takes {', '.join(known)}"
+                raise bad_argument(f"`{owner}` has no argument `{word}`", hint=hint)
+        init(*values, **given)
+
+    return checked
 
 
 def name(kind: str, value: object) -> str:

@@ -55,6 +55,7 @@ class Module:
     'fl_worker'
     """
 
+    @_arguments.keywords
     def __init__(
         self,
         python_program: str | os.PathLike[str] | None = None,

@@ -66,6 +66,7 @@ class Task:
     Task('worker', method='random', maximum=0.2)
     """
 
+    @_arguments.keywords
     def __init__(
         self,
         module: Module,
