@@ -1,11 +1,11 @@
 """Cuts the UCI handwritten digits into one shard a node, and trains the same model on all of them for comparison.
 
-    python prepare.py --digits digits.csv.gz --out DIR [--nodes 5] [--seed 1]
+    python prepare.py --out DIR [--digits digits.csv.gz] [--nodes 5] [--seed 1]
 
-Reads scikit-learn's ``digits.csv.gz`` (64 pixels of 0 to 16 and a label a line) without scikit-learn. A fifth of
-every digit is held out; then each node gets most of the digits that are its own and a few of all the others, so
-that four fifths of what it has shows its own two. Writes ``DIR/node-1.npz``, … with the arrays ``x_train``,
-``y_train``, ``x_test`` and ``y_test``, and prints one JSON object:
+Reads scikit-learn's ``digits.csv.gz`` (64 pixels of 0 to 16 and a label a line) without scikit-learn; where that is
+installed, its file is found. A fifth of every digit is held out; then each node gets most of the digits that are its
+own and a few of all the others, so that four fifths of what it has shows its own two. Writes ``DIR/node-1.npz``, …
+with the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test``, and prints one JSON object:
 
     {"shards": {"node-1": PATH, …}, "central_accuracy": 0.96, "samples": 1797}
 
@@ -15,6 +15,7 @@ with 4.
 
 import argparse
 import gzip
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -37,6 +38,15 @@ class Refusal(Exception):
     def __init__(self, error: str, hint: str) -> None:
         super().__init__(error)
         self.answer = {"error": error, "hint": hint}
+
+
+def installed_digits() -> Path:
+    """Return the file in the scikit-learn of this interpreter."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        hint = "give scikit-learn's file sklearn/datasets/data/digits.csv.gz with --digits, or install scikit-learn"
+        raise Refusal("no --digits is given, and scikit-learn is not installed for this interpreter", hint)
+    return Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
 def read_digits(path: Path) -> tuple[Any, Any]:
@@ -117,7 +127,7 @@ def central_accuracy(pixels: Any, labels: Any, train: Any, test: Any, seed: int)
     return float(softmax.accuracy(model, pixels[test], labels[test]))
 
 
-def prepare(digits: Path, out: Path, nodes: int, seed: int) -> dict[str, Any]:
+def prepare(digits: Path | None, out: Path, nodes: int, seed: int) -> dict[str, Any]:
     """Do it all and return what is printed."""
     if np is None:
         raise Refusal("numpy is not installed for this interpreter", f"{sys.executable} -m pip install numpy")
@@ -125,7 +135,7 @@ def prepare(digits: Path, out: Path, nodes: int, seed: int) -> dict[str, Any]:
         raise Refusal(f"--nodes is {nodes}", "take 1 to 10 nodes: each needs a digit of its own")
     if seed < 0:
         raise Refusal(f"--seed is {seed}", "take 0 or more")
-    pixels, labels = read_digits(digits)
+    pixels, labels = read_digits(digits or installed_digits())
     pixels = even_contrast(pixels)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -141,7 +151,7 @@ def prepare(digits: Path, out: Path, nodes: int, seed: int) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--digits", type=Path, required=True, help="scikit-learn's digits.csv.gz")
+    parser.add_argument("--digits", type=Path, help="scikit-learn's digits.csv.gz; default: that of the one installed")
     parser.add_argument("--out", type=Path, required=True, help="directory for the shards")
     parser.add_argument("--nodes", type=int, default=5, help="number of shards, 1 to 10")
     parser.add_argument("--seed", type=int, default=1, help="of every random choice")

@@ -1,6 +1,6 @@
 """Five nodes learn to read handwritten digits together; no digit ever leaves its node.
 
-    python prepare.py --digits digits.csv.gz --out shards
+    python prepare.py --out shards
     manta run swarm.py --nodes 5 --data 'digits=shards/{node}.npz'
 
 Each node mostly knows two digits of its own, so none of them could learn all ten alone.

@@ -1,6 +1,6 @@
 """Federated algorithms over one library of modules: each swarm below says only what is its own.
 
-python ../digits/prepare.py --digits digits.csv.gz --out shards
+python ../digits/prepare.py --out shards
 manta run swarm.py:FedProx --nodes 5 --data 'digits=shards/{node}.npz'
 """
 

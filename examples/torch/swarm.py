@@ -1,6 +1,6 @@
 """Five nodes train a small network of PyTorch together, each on the digits that it has.
 
-    python ../digits/prepare.py --digits digits.csv.gz --out shards
+    python ../digits/prepare.py --out shards
     manta run swarm.py --nodes 5 --data 'digits=shards/{node}.npz'
 
 Nodes need an image with torch: `manta_light:pytorch`.

@@ -103,6 +103,16 @@ def test_mistakes_are_one_sentence_and_a_hint(test_root):
         assert set(answer) == {"error", "hint"} and all(answer.values()), answer
 
 
+def test_the_digits_of_an_installed_scikit_learn_are_found(test_root):
+    data = test_root / "packages" / "sklearn" / "datasets" / "data"
+    data.mkdir(parents=True)
+    (test_root / "packages" / "sklearn" / "__init__.py").touch()
+    (data / "digits.csv.gz").symlink_to(digits_file())
+    command = (EXAMPLE / "prepare.py", "--out", test_root / "shards")
+    code, answer = program(*command, environment={"PYTHONPATH": f"{test_root / 'packages'}"})
+    assert code == 0 and answer["samples"] == 1797, answer
+
+
 def test_a_missing_numpy_is_said_with_its_cure(test_root):
     (test_root / "numpy.py").write_text("raise ImportError('numpy is hidden')")
     hidden = {"PYTHONPATH": f"{test_root}{os.pathsep}{ROOT / 'python'}"}

@@ -18,8 +18,14 @@ def test_a_template_is_the_repositorys_example(manta, template):
     assert len(document["files"]) == len(ours)
 
 
+def test_a_template_that_needs_data_sends_to_its_page(manta):
+    ended = manta("new", "mine", "--template", "torch")
+    assert "mine/README.md" in ended.text and "manta run" not in ended.text, ended.text
+
+
 def test_what_was_begun_runs(manta):
-    assert manta("new", "mine").code == 0
+    begun = manta("new", "mine")
+    assert begun.code == 0 and "manta run mine" in begun.text, begun.text
     ended = manta("run", "mine", "--nodes", "2", "--json")
     assert ended.code == 0 and ended.documents()[-1]["status"] == "succeeded", ended.text
 

@@ -49,7 +49,9 @@ pub(crate) fn main(args: &Args, form: Form) -> Result<ExitCode, Failure> {
         }
         Form::Text => {
             let shown = folder.display();
-            out::say(&format!("{shown} has {} files; read {shown}/README.md, or: manta run {shown}", files.len()));
+            // The other templates need data, and their pages say where it comes from.
+            let run = if args.template == "hello" { format!(", or: manta run {shown}") } else { String::new() };
+            out::say(&format!("{shown} has {} files; read {shown}/README.md{run}", files.len()));
         }
     }
     Ok(ExitCode::SUCCESS)
