@@ -63,12 +63,17 @@ pub(crate) fn seconds(ms: u64) -> String {
 
 /// How long ago that was: `12 s ago`, `3 h ago`.
 pub(crate) fn ago(then_ms: u64, now_ms: u64) -> String {
-    let seconds = now_ms.saturating_sub(then_ms) / 1000;
+    format!("{} ago", lasting(now_ms.saturating_sub(then_ms) / 1000))
+}
+
+/// A span of so many seconds, in the unit that makes it short: `12 s`, `3 h`.
+pub(crate) fn lasting(seconds: u64) -> String {
+    let nearest = |unit: u64| seconds.saturating_add(unit / 2) / unit;
     match seconds {
-        0..120 => format!("{seconds} s ago"),
-        120..7200 => format!("{} min ago", seconds / 60),
-        7200..172_800 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} d ago", seconds / 86_400),
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", nearest(60)),
+        7200..172_800 => format!("{} h", nearest(3600)),
+        _ => format!("{} d", nearest(86_400)),
     }
 }
 
@@ -118,6 +123,10 @@ mod tests {
         assert_eq!([bytes(12), bytes(1536), bytes(5 << 30)], ["12 B", "1.5 KiB", "5.0 GiB"]);
         assert_eq!(seconds(12_345), "12.34 s");
         assert_eq!(ago(0, 7_300_000), "2 h ago");
+        assert_eq!(
+            [lasting(119), lasting(3599), lasting(86_399), lasting(30 * 86_400)],
+            ["119 s", "60 min", "24 h", "30 d"]
+        );
         assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
     }
 

@@ -6,7 +6,7 @@ use manta_types::rollout::percent;
 
 use super::{TaskArgs, tell};
 use crate::report::{Failure, Form};
-use crate::text::{clean, hanging, iso};
+use crate::text::{clean, hanging, iso, lasting};
 
 /// Options of `manta rollout show`.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ pub(super) fn render(rollout: &RolloutView) -> String {
         line("gate", &clean(&judged(gate).map_or_else(|| gate.to_string(), ToString::to_string)));
     }
     if let Some(left) = rollout.deadline_left_ms {
-        line("deadline", &format!("this step is reverted in {} s unless it is done with", left / 1000));
+        line("deadline", &format!("this step is reverted in {} unless it is done with", lasting(left / 1000)));
     }
     if !rollout.nodes.is_empty() {
         line("nodes", &clean(&rollout.nodes.join(", ")));
