@@ -100,6 +100,11 @@ def test_the_exit_code_says_how_it_went(manta, gate):
     assert ended.code == NOT_FOUND and "did you mean `node-1`?" in ended.err, ended.text
     assert all("schema_version" in line for line in manta("events", fails, "--json").documents())
     assert manta("stop", fails).code == CONFLICT
+    again = cluster.deploy(manta.swarm(FAILS))
+    assert manta("wait", "Fails").code == FAILED, "a name that was used before is a name still"
+    ended = manta("show", "Fails")
+    assert again in ended.out and f"2 swarms are called `Fails`; this is the newest, {again}" in ended.err, ended.text
+    assert manta("show", "Fails", "--quiet").err == "" and manta("show", "Fails", "--json").err == ""
     assert manta("rum").code == USAGE
     elsewhere = manta.swarm(WAITS.replace('datasets=["gate"]', 'datasets=["gates"]'), "elsewhere.py")
     assert manta("deploy", elsewhere).code == REFUSED

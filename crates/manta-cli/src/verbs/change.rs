@@ -35,7 +35,7 @@ pub(crate) enum To {
 /// Changes a swarm's state; one that is in it already stays as it is.
 pub(crate) async fn main(args: Args, form: Form, to: To) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
-    let id = find::swarm(&client, &args.swarm).await?.id;
+    let id = find::swarm(&client, &args.swarm, find::Use::Change, form).await?.id;
     let key = Client::new_key();
     let swarm = match to {
         To::Paused => client.pause(id, &key).await?,

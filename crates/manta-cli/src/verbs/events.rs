@@ -44,7 +44,7 @@ pub(crate) struct Args {
 /// Prints events; with `--json`, one object a line.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
-    let swarm = find::swarm(&client, &args.swarm).await?;
+    let swarm = find::swarm(&client, &args.swarm, find::Use::Look, form).await?;
     if let Some(task) = &args.task {
         find::task(&swarm, task)?;
     }

@@ -52,7 +52,7 @@ enum Answer {
 /// Sends metrics as they were logged, oldest first. The swarm never waits for it.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
-    let swarm = find::swarm(&client, &args.swarm).await?;
+    let swarm = find::swarm(&client, &args.swarm, find::Use::Look, form).await?;
     let python = python::find(args.python.as_deref())?;
     let mut child = start(&python, &args)?;
     let mut to = child.stdin.take().expect("piped at its start");

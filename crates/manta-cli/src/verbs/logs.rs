@@ -49,7 +49,7 @@ pub(crate) struct Args {
 /// Prints log lines; with `--json`, one object a line.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
-    let swarm = find::swarm(&client, &args.swarm).await?;
+    let swarm = find::swarm(&client, &args.swarm, find::Use::Look, form).await?;
     let Args { task, node, iteration, level, .. } = args;
     if let Some(task) = &task {
         find::task(&swarm, task)?;

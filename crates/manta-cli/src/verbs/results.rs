@@ -117,7 +117,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
 async fn ls(args: ListArgs, form: Form) -> Result<ExitCode, Failure> {
     let wanted = args.swarm.ok_or_else(|| Failure::usage("no swarm is given").hint("`manta ls` lists them"))?;
     let client = args.connection.client()?;
-    let swarm = find::swarm(&client, &wanted).await?;
+    let swarm = find::swarm(&client, &wanted, find::Use::Look, form).await?;
     let outputs = outputs::fetch(&client, swarm.id, which(args.all, args.iteration), args.out.as_deref()).await?;
     match form {
         Form::Json => {
@@ -141,7 +141,7 @@ async fn ls(args: ListArgs, form: Form) -> Result<ExitCode, Failure> {
 
 async fn pull(args: PullArgs, form: Form) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
-    let swarm = find::swarm(&client, &args.swarm).await?;
+    let swarm = find::swarm(&client, &args.swarm, find::Use::Look, form).await?;
     if let Some(task) = &args.task {
         find::task(&swarm, task)?;
     }

@@ -27,7 +27,7 @@ pub(crate) struct Args {
 /// Shows a swarm.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
-    let mut swarm = find::swarm(&client, &args.swarm).await?;
+    let mut swarm = find::swarm(&client, &args.swarm, find::Use::Look, form).await?;
     if let Some(event) = args.at {
         swarm = client.swarm_at(swarm.id, event).await?;
     }

@@ -34,7 +34,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
         None => settings::wait_timeout()?,
     };
     let client = args.connection.client()?;
-    let swarm = find::swarm(&client, &args.swarm).await?;
+    let swarm = find::swarm(&client, &args.swarm, find::Use::Look, form).await?;
     let time_is_up = async {
         match timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,

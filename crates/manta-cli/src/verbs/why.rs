@@ -36,14 +36,17 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     };
     let why = match task {
         Some(task) => {
-            let swarm = find::swarm(&client, &about).await?;
+            let swarm = find::swarm(&client, &about, find::Use::Look, form).await?;
             client.why_task(swarm.id, &task, args.iteration).await?
         }
         None if args.iteration.is_some() => {
             return Err(Failure::usage("--iteration needs a task").hint("write manta why SWARM/TASK --iteration N"));
         }
         None if about.starts_with(AttemptId::PREFIX) => client.why_attempt(&about).await?,
-        None => client.why_swarm(find::swarm(&client, &about).await?.id).await?,
+        None => {
+            let swarm = find::swarm(&client, &about, find::Use::Look, form).await?;
+            client.why_swarm(swarm.id).await?
+        }
     };
     match form {
         Form::Json => out::put_json(&why)?,

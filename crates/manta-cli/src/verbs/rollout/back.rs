@@ -29,7 +29,7 @@ pub(crate) struct Args {
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
     let (swarm, task) = split(&args.place);
-    let swarm = find::swarm(&client, swarm).await?;
+    let swarm = find::swarm(&client, swarm, find::Use::Change, form).await?;
     if let Some(task) = task {
         known(&swarm, task)?;
     }

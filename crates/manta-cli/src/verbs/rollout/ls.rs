@@ -25,7 +25,7 @@ pub(crate) struct Args {
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let client = args.connection.client()?;
     let rollouts = match &args.swarm {
-        Some(swarm) => client.rollouts(find::swarm(&client, swarm).await?.id).await?,
+        Some(swarm) => client.rollouts(find::swarm(&client, swarm, find::Use::Look, form).await?.id).await?,
         None => client.all_rollouts().await?,
     };
     match form {

@@ -70,14 +70,14 @@ struct Place {
 }
 
 impl TaskArgs {
-    async fn find(&self) -> Result<Place, Failure> {
+    async fn find(&self, using: find::Use, form: Form) -> Result<Place, Failure> {
         let (swarm, task) = split(&self.place);
         let Some(task) = task else {
             let failure = Failure::usage(format!("`{}` names no task", clean(&self.place)));
             return Err(failure.hint("write SWARM/TASK, such as FedAvg/worker"));
         };
         let client = self.connection.client()?;
-        let swarm = find::swarm(&client, swarm).await?;
+        let swarm = find::swarm(&client, swarm, using, form).await?;
         known(&swarm, task)?;
         Ok(Place { client, task: task.to_owned(), swarm })
     }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use manta_client::Client;
 
 use super::{TaskArgs, tell};
+use crate::find;
 use crate::report::{Failure, Form};
 
 /// Options of most of them.
@@ -35,6 +36,6 @@ pub(crate) async fn promote(args: PromoteArgs, form: Form) -> Result<ExitCode, F
 }
 
 async fn ask(task: &TaskArgs, form: Form, verb: &str) -> Result<ExitCode, Failure> {
-    let place = task.find().await?;
+    let place = task.find(find::Use::Change, form).await?;
     tell(&place.client.change_rollout(place.swarm.id, &place.task, verb, &Client::new_key()).await?, form)
 }

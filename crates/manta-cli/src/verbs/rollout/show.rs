@@ -5,6 +5,7 @@ use manta_api::{ErrorCode, RolloutView};
 use manta_types::rollout::percent;
 
 use super::{TaskArgs, tell};
+use crate::find;
 use crate::report::{Failure, Form};
 use crate::text::{clean, hanging, iso, lasting};
 
@@ -17,7 +18,7 @@ pub(crate) struct Args {
 
 /// Shows a rollout.
 pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
-    let place = args.task.find().await?;
+    let place = args.task.find(find::Use::Look, form).await?;
     let rollouts = place.client.rollouts(place.swarm.id).await?;
     let Some(last) = rollouts.iter().rev().find(|rollout| rollout.task == place.task) else {
         let message = format!("nothing was rolled out to `{}/{}` yet", clean(&place.swarm.name), clean(&place.task));

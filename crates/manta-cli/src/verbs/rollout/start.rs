@@ -7,6 +7,7 @@ use manta_client::Client;
 use manta_types::{Gate, rollout};
 
 use super::{TaskArgs, tell};
+use crate::find;
 use crate::report::{Failure, Form};
 
 /// Options of `manta rollout start`.
@@ -73,7 +74,7 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     let deadline_ms = deadline.0.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
     let request = RolloutRequest { task: String::new(), version, steps, gates, every, hold_each, deadline_ms, dry_run };
     request.plan().check().map_err(|problem| Failure::usage(problem.to_string()))?;
-    let place = task.find().await?;
+    let place = task.find(find::Use::Change, form).await?;
     let request = RolloutRequest { task: place.task, ..request };
     tell(&place.client.roll_out(place.swarm.id, &request, &Client::new_key()).await?, form)
 }
