@@ -1,8 +1,8 @@
 //! Whether and how a task run closes, and the rule in words.
 use manta_types::event::SwarmEvent as E;
-use manta_types::{OnFailure, Quorum, Timestamp};
+use manta_types::{AttemptFailure, OnFailure, Quorum, Timestamp};
 
-use crate::swarm::{Counts, SlotOutcome, SwarmRun, TaskRun};
+use crate::swarm::{Attempt, Counts, Slot, SlotOutcome, SwarmRun, TaskRun};
 
 /// How a task run closes.
 pub(crate) struct Verdict {
@@ -104,11 +104,23 @@ fn shorten(told: impl Iterator<Item = String>) -> String {
     if more > 0 { format!("{text}, and {more} more") } else { text }
 }
 
+/// The failure that a task run closes with: of the slot that its reason is about, where one failed.
+pub(crate) fn decisive_failure(run: &TaskRun) -> Option<(&Attempt, &AttemptFailure)> {
+    match failed_slot(run) {
+        Some(slot) => slot.last_failure(),
+        None => run.slots.iter().find_map(Slot::last_failure),
+    }
+}
+
+fn failed_slot(run: &TaskRun) -> Option<&Slot> {
+    run.slots.iter().find(|slot| slot.outcome == SlotOutcome::Failed)
+}
+
 fn first_failure(run: &TaskRun) -> Option<String> {
     if run.counts.failed == 0 {
         return None;
     }
-    let slot = run.slots.iter().find(|slot| slot.outcome == SlotOutcome::Failed)?;
+    let slot = failed_slot(run)?;
     let tries = match slot.tries {
         0 | 1 => String::new(),
         tries => format!(" after {tries} attempts"),

@@ -8,9 +8,9 @@ use manta_types::{
     TaskSpec, Timestamp, Usage, limits,
 };
 
-use crate::Engine;
 use crate::placement::{self, Obstacle};
 use crate::swarm::{Attempt, Rollout, ShortRun, Slot, SlotOutcome, SwarmRun, TaskRun, count};
+use crate::{Engine, closing};
 
 /// Nodes that a text lists by name; the rest is counted.
 const NODES_TOLD: usize = 20;
@@ -139,7 +139,7 @@ impl Engine {
         if swarm.state == SwarmState::Failed {
             let failed = swarm.task_runs.iter().find(|run| run.state == TaskRunState::Failed);
             explanation.nodes = failed.map(|run| self.nodes_of(swarm, run, now)).unwrap_or_default();
-            explanation.failure = failed.and_then(|run| run.slots.iter().find_map(Slot::last_failure)).map(cloned);
+            explanation.failure = failed.and_then(closing::decisive_failure).map(cloned);
         }
         explanation.waiting = waiting;
         (explanation.short_runs, explanation.short_runs_earlier) = swarm.short_runs();
@@ -162,7 +162,7 @@ impl Engine {
         explanation.tries =
             run.slots.iter().flat_map(|slot| &slot.attempts).map(|attempt| tried(run, attempt)).collect();
         if run.state == TaskRunState::Failed {
-            explanation.failure = run.slots.iter().find_map(Slot::last_failure).map(cloned);
+            explanation.failure = closing::decisive_failure(run).map(cloned);
         }
         if swarm.is_over() {
             if !run.state.is_final() {

@@ -150,7 +150,7 @@ fn fail(swarm: &SwarmRun, run: &TaskRun) -> Vec<E> {
     let mut events: Vec<E> = live
         .map(|attempt| E::AttemptCancelled { attempt: attempt.id, reason: format!("task `{alias}` failed") })
         .collect();
-    let attempt = run.slots.iter().find_map(|slot| slot.last_failure().map(|(attempt, _)| attempt.id));
+    let attempt = closing::decisive_failure(run).map(|(attempt, _)| attempt.id);
     let reason = format!("task `{alias}` failed in iteration {}: {}", run.iteration, run.reason);
     events.push(E::SwarmFailed { reason, attempt });
     events

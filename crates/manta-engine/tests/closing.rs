@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cluster::{Cluster, any, drain, name, outputs, swarm, task};
 use manta_engine::{Command, Input};
-use manta_types::event::{AttemptStateName, Outputs};
+use manta_types::event::{AttemptStateName, Outputs, SwarmEvent};
 use manta_types::{
     AttemptState, IterationState, LeaseState, OnFailure, OutcomeClass, Quorum, SwarmId, SwarmState, TaskRunState,
     TaskSpec, Timestamp, limits,
@@ -104,6 +104,34 @@ fn a_task_run_that_fails_its_swarm_makes_no_global_visible() {
     let lenient = cluster.submit(swarm(vec![worker]));
     publish(&mut cluster);
     assert_eq!((cluster.state(lenient), cluster.swarm(lenient).globals().len()), (SwarmState::Succeeded, 1));
+}
+
+#[test]
+fn a_failed_swarm_names_the_attempt_that_its_reason_is_about() {
+    let mut cluster = Cluster::new(2);
+    let mut worker = task("worker", &[]);
+    worker.policy.retries = 1;
+    let id = cluster.submit(swarm(vec![worker]));
+    let offers = cluster.take_offers();
+    cluster.fail(&offers[1], OutcomeClass::UserError);
+    let mut again = Vec::new();
+    for _ in 0..60 {
+        cluster.pass(1, &["node-1", "node-2"]);
+        again = cluster.take_offers();
+        if !again.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(again[0].node, name("node-2"));
+    // The first slot is to be tried again when the second fails for good.
+    cluster.fail(&offers[0], OutcomeClass::UserError);
+    cluster.fail(&again[0], OutcomeClass::UserError);
+    assert_eq!(cluster.closing_reasons(), ["ValueError: no on node-2 after 2 attempts"]);
+    let ended_by = cluster.events.iter().find_map(|event| match &event.what {
+        SwarmEvent::SwarmFailed { attempt, .. } => *attempt,
+        _ => None,
+    });
+    assert_eq!(ended_by, Some(again[0].attempt), "{:?}", cluster.swarm(id).state());
 }
 
 #[test]
