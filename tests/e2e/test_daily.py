@@ -100,6 +100,13 @@ def test_the_exit_code_says_how_it_went(manta, gate):
     assert ended.code == NOT_FOUND and "did you mean `node-1`?" in ended.err, ended.text
     assert all("schema_version" in line for line in manta("events", fails, "--json").documents())
     assert manta("stop", fails).code == CONFLICT
+    ended = manta("logs", fails, "--first-error")
+    assert "crash.py:7: ValueError: the shapes differ" in ended.out and "in compute" in ended.out, ended.text
+    assert "manta replay at_" in ended.err and "no line is an error" not in ended.err, ended.text
+    (told,) = manta("logs", fails, "--first-error", "--json").documents()
+    assert told["failure"]["node"] == "node-1" and "compute" in told["failure"]["traceback"], told
+    ended = manta("logs", fails, "--first-error", "--iteration", "1")
+    assert ended.out == "" and "no line is an error" in ended.err, ended.text
     again = cluster.deploy(manta.swarm(FAILS))
     assert manta("wait", "Fails").code == FAILED, "a name that was used before is a name still"
     ended = manta("show", "Fails")

@@ -33,6 +33,9 @@ pub(crate) struct IterationRow {
 /// An attempt that failed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct FailedAttempt {
+    /// Which.
+    #[serde(skip)]
+    pub(crate) id: AttemptId,
     /// The task's alias.
     pub(crate) task: String,
     /// The node's name.
@@ -101,7 +104,6 @@ pub(crate) struct History {
     offered: BTreeMap<(String, String), u32>,
     /// Failed attempts, in order.
     pub(crate) failures: Vec<FailedAttempt>,
-    failed_by: BTreeMap<AttemptId, usize>,
     /// How it ended, once it did.
     pub(crate) ending: Option<Ending>,
     /// Every event, as it came.
@@ -123,7 +125,6 @@ impl History {
             counted: BTreeMap::new(),
             offered: BTreeMap::new(),
             failures: Vec::new(),
-            failed_by: BTreeMap::new(),
             ending: None,
             events: Vec::new(),
             last_line: 0,
@@ -214,8 +215,8 @@ impl History {
         retry_after_ms: Option<u64>,
     ) -> Vec<Notice> {
         let (iteration, number) = self.attempts.get(&attempt).map_or((0, 0), |known| (known.iteration, known.number));
-        self.failed_by.insert(attempt, self.failures.len());
-        self.failures.push(FailedAttempt { task, node, iteration, attempt: number, failure, usage, retry_after_ms });
+        let (id, attempt) = (attempt, number);
+        self.failures.push(FailedAttempt { id, task, node, iteration, attempt, failure, usage, retry_after_ms });
         vec![Notice::Failed(self.failures.len() - 1)]
     }
 
@@ -290,9 +291,16 @@ impl History {
 
     /// The failure that ended the swarm, else the last one there was.
     pub(crate) fn decisive_failure(&self) -> Option<&FailedAttempt> {
-        let ending = self.ending.as_ref()?;
-        let by_attempt = ending.attempt.and_then(|attempt| self.failed_by.get(&attempt));
-        by_attempt.map_or_else(|| self.failures.last(), |position| self.failures.get(*position))
+        self.ending.as_ref()?;
+        self.failure(|_| true)
+    }
+
+    /// Of the failures that are wanted the one that ended the swarm, else the last one there was.
+    pub(crate) fn failure(&self, is_wanted: impl Fn(&FailedAttempt) -> bool) -> Option<&FailedAttempt> {
+        let ended_by = self.ending.as_ref().and_then(|ending| ending.attempt);
+        let wanted: Vec<&FailedAttempt> = self.failures.iter().filter(|failed| is_wanted(failed)).collect();
+        let decisive = wanted.iter().find(|failed| Some(failed.id) == ended_by);
+        decisive.or(wanted.last()).copied()
     }
 }
 
@@ -381,6 +389,7 @@ mod tests {
             "failure": {"class": "user_error", "message": "ValueError: x", "traceback": "t", "location": "worker.py:3"}});
         assert_eq!(feed(&mut history, "worker", "node-1", failed), [Notice::Failed(0)]);
         feed(&mut history, "", "", json!({"kind": "swarm_failed", "reason": "r", "attempt": attempt(2)}));
+        assert_eq!(history.failure(|failed| failed.node == "node-2"), None);
         let decisive = history.decisive_failure().unwrap();
         assert_eq!((decisive.attempt, decisive.failure.message.as_str()), (1, "ValueError: x"));
         assert_eq!(history.events.len(), 6);

@@ -4,9 +4,12 @@ use std::process::ExitCode;
 use futures_util::StreamExt;
 use manta_api::{LogLine, SwarmView};
 use manta_client::{Client, LogFilter};
+use manta_types::AttemptId;
+use serde_json::json;
 
+use crate::history::{FailedAttempt, History};
 use crate::report::{Failure, Form};
-use crate::text::{clean, iso};
+use crate::text::{clean, hanging, iso};
 use crate::{connection, find, out, shutdown};
 
 /// Lines that are shown before the first error.
@@ -38,7 +41,8 @@ pub(crate) struct Args {
     #[arg(long, value_parser = ["debug", "info", "warning", "error"])]
     level: Option<String>,
 
-    /// Only what surrounds the first error: the lines of its attempt, from a few before it.
+    /// Only what surrounds the first error: the lines of its attempt, from a few before it; where no line is an error, the
+    /// failure that decided.
     #[arg(long, conflicts_with_all = ["follow", "level"])]
     first_error: bool,
 
@@ -84,24 +88,62 @@ pub(crate) async fn main(args: Args, form: Form) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Prints what surrounds the first line of level `error`.
+/// Prints what surrounds the first line of level `error`, or how an attempt failed that left none.
 async fn first_error(client: &Client, swarm: &SwarmView, filter: LogFilter, form: Form) -> Result<ExitCode, Failure> {
-    let errors = client.logs(swarm.id, &LogFilter { level: Some("error".to_owned()), ..filter }).await?;
-    let Some(first) = errors.first() else {
-        out::say(&format!("no line is an error; `manta why {}` says how the swarm is", swarm.id));
-        return Ok(ExitCode::SUCCESS);
-    };
+    let of_errors = LogFilter { level: Some("error".to_owned()), ..filter.clone() };
+    let errors = client.logs(swarm.id, &of_errors).await?;
+    let Some(first) = errors.first() else { return failure_alone(client, swarm, &filter, form).await };
     let around = LogFilter { attempt: Some(first.attempt), ..LogFilter::default() };
     let lines = client.logs(swarm.id, &around).await?;
     let at = lines.iter().position(|line| line.seq >= first.seq).unwrap_or(0);
     for line in &lines[at.saturating_sub(LINES_BEFORE)..] {
         put(line, form)?;
     }
-    out::say(&format!(
-        "`manta replay {}` runs this attempt again, `manta why {}` says why it ended",
-        first.attempt, first.attempt
-    ));
+    say_more(first.attempt);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints how the attempt failed that decided, as `manta why` does: what is raised need not stand in any line.
+async fn failure_alone(
+    client: &Client,
+    swarm: &SwarmView,
+    filter: &LogFilter,
+    form: Form,
+) -> Result<ExitCode, Failure> {
+    let mut history = History::new(swarm.id);
+    for event in client.events(swarm.id, 0).await? {
+        history.event(event);
+    }
+    let fits = |wanted: &Option<String>, is: &String| wanted.as_ref().is_none_or(|wanted| wanted == is);
+    let is_wanted = |failed: &FailedAttempt| {
+        let of_iteration = filter.iteration.is_none_or(|wanted| wanted == failed.iteration);
+        of_iteration && fits(&filter.task, &failed.task) && fits(&filter.node, &failed.node)
+    };
+    let Some(failed) = history.failure(is_wanted) else {
+        out::say(&format!("no line is an error; `manta why {}` says how the swarm is", swarm.id));
+        return Ok(ExitCode::SUCCESS);
+    };
+    match form {
+        Form::Json => out::put_json(&json!({"failure": failed}))?,
+        Form::Text => out::put(&render_failure(failed))?,
+    }
+    say_more(failed.id);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say_more(attempt: AttemptId) {
+    out::say(&format!("`manta replay {attempt}` runs this attempt again, `manta why {attempt}` says why it ended"));
+}
+
+/// A failure as a person reads it, with its traceback.
+fn render_failure(failed: &FailedAttempt) -> String {
+    let FailedAttempt { task, node, iteration, failure, .. } = failed;
+    let place = failure.location.as_deref().map(|place| format!(" at {}", clean(place))).unwrap_or_default();
+    let (class, what) = (clean(&failure.class), hanging(&failure.message));
+    let mut text = format!("task {} on {}, iteration {iteration}\n", clean(task), clean(node));
+    text.push_str(&format!("failure: {class}{place}: {what}\n"));
+    clean(&failure.traceback).lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+    text
 }
 
 fn put(line: &LogLine, form: Form) -> Result<(), Failure> {
@@ -120,4 +162,35 @@ pub(crate) fn render(line: &LogLine) -> String {
         _ => line.text.clone(),
     };
     clean(&text).lines().map(|text| format!("{} {text}\n", clean(&head))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_with_its_place_and_its_traceback() {
+        let failure = json!({
+            "class": "user_error", "message": "ValueError: no\nnote: all is well", "location": "crash.py:7",
+            "traceback": "Traceback:\n  File \"crash.py\"",
+        });
+        let failed = FailedAttempt {
+            id: AttemptId::from_uuid(uuid::Uuid::from_u128(7)),
+            task: "crash".into(),
+            node: "node-2".into(),
+            iteration: 3,
+            attempt: 0,
+            failure: serde_json::from_value(failure).unwrap(),
+            usage: None,
+            retry_after_ms: None,
+        };
+        let lines = [
+            "task crash on node-2, iteration 3",
+            "failure: user_error at crash.py:7: ValueError: no",
+            "    note: all is well",
+            "  Traceback:",
+            "    File \"crash.py\"\n",
+        ];
+        assert_eq!(render_failure(&failed), lines.join("\n"));
+    }
 }
