@@ -121,6 +121,7 @@ def test_a_revoked_node_gets_nothing_ever_again(manta):
     turned_away = cluster.nodes["node-1"].end(20)
     assert turned_away.code == CONFLICT, turned_away.text
     assert "node `node-1` was revoked, and stays so" in turned_away.err and "another name" in turned_away.err
+    assert "another --name and another --data-dir" in turned_away.err, turned_away.text
     swarm = cluster.deploy(manta.swarm(FAILS))
     cluster.wait_for(swarm, "failed")
     assert {event["node"] for event in of_kind(cluster.api.events(swarm), "attempt_offered")} == {"node-2"}

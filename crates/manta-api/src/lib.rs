@@ -60,6 +60,7 @@ pub use sign_in::{SignInAnswer, SignInBegun, SignInOutcome, SignInRequest, SignI
 pub use submission::{InvalidSubmission, ModuleRef, SwarmSubmission, TaskSubmission};
 pub use view::{
     AttemptInputs, DistributionView, EventView, GlobalView, GpuView, InputResult, IterationView, LogLine, MissingInput,
-    NEVER_CONNECTED, NOT_BELIEVED, NodeView, ResultView, SwarmView, TURNED_AWAY, TaskRunView, WaitingNode, WaitingView,
+    NEVER_CONNECTED, NOT_BELIEVED, NodeView, REVOKED, ResultView, SwarmView, TURNED_AWAY, TaskRunView, WaitingNode,
+    WaitingView,
 };
 pub use why::{LinkView, ShortRunView, TryView, WhyView};

@@ -227,6 +227,9 @@ pub struct GlobalView {
 /// How the note begins that says why a node's identity is doubted.
 pub const NOT_BELIEVED: &str = "not to be believed";
 
+/// What a refusal says of a node that was revoked, after its name.
+pub const REVOKED: &str = "was revoked, and stays so";
+
 /// How the note begins that says why a node's release is not served.
 pub const TURNED_AWAY: &str = "turned away";
 

@@ -2,7 +2,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use manta_api::ErrorCode;
+use manta_api::{ErrorCode, REVOKED};
 use manta_client::ClientError;
 
 /// Why an agent could not start, or had to stop. Being unable to reach the manager is no such reason.
@@ -188,6 +188,11 @@ impl NodeError {
                 "name a specification for --gpus, or `none` to offer no GPU (nvidia-ctk cdi generate makes one)"
                     .to_owned(),
             ),
+            Self::Refused { code, reason, .. } if reason.contains(REVOKED) => {
+                // The name stays taken, and so does the identity in the data directory.
+                let token = if *code == ErrorCode::Forbidden { ", with a token of `manta node token`" } else { "" };
+                Some(format!("let it join as another node{token}: with another --name and another --data-dir"))
+            }
             Self::Refused { code: ErrorCode::Unauthorized | ErrorCode::Forbidden, .. } => Some(
                 "join with a token of `manta node token`; on the manager's own machine, pass the node token that stands in \
                  `node-token` in its data directory"
@@ -200,5 +205,25 @@ impl NodeError {
             Self::Refused { code: ErrorCode::Conflict, .. } => Some("give this node another name".to_owned()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_node_is_told_to_change_both_its_name_and_its_directory() {
+        let hint = |code, reason: &str| {
+            let (manager, reason) = ("http://m".to_owned(), reason.to_owned());
+            NodeError::Refused { manager, reason, code }.hint().unwrap()
+        };
+        let revoked = format!("node `a` {REVOKED}");
+        for code in [ErrorCode::Conflict, ErrorCode::Forbidden] {
+            let told = hint(code, &revoked);
+            assert!(told.contains("another --name and another --data-dir"), "{told}");
+            assert_eq!(told.contains("manta node token"), code == ErrorCode::Forbidden, "{told}");
+        }
+        assert_eq!(hint(ErrorCode::Conflict, "the name `a` belongs to another node"), "give this node another name");
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes that show a certificate: whether it counts now, for this manager, and for this route.
 use axum::extract::Request;
-use manta_api::{ErrorCode, Problem};
+use manta_api::{ErrorCode, Problem, REVOKED};
 use manta_types::NodeName;
 
 use super::join::RENEW;
@@ -43,8 +43,9 @@ pub(super) fn node(
     let identities = app.identities.as_ref().filter(|identities| identities.is_ours(&certificate));
     let identities = identities.ok_or_else(foreign)?;
     if identities.members.is_revoked(node) {
-        let sentence = format!("node `{node}` was revoked, and stays so");
-        return Err(Problem::new(ErrorCode::Forbidden, sentence).hint("join again under another name"));
+        let sentence = format!("node `{node}` {REVOKED}");
+        let problem = Problem::new(ErrorCode::Forbidden, sentence);
+        return Err(problem.hint("join again under another name, with a data directory of its own"));
     }
     check_time(&certificate, clusters.shared().clock.now().wall_ms, route == Some(RENEW))?;
     Ok(Some((CertifiedNode(node.clone()), app)))

@@ -156,7 +156,8 @@ async fn make(app: &App, name: NodeName, change: Change, idempotency: Option<Ide
         }
         Err(_) => {
             let sentence = format!("node `{name}` is revoked, and stays so");
-            Err(Problem::new(ErrorCode::Conflict, sentence).hint("join it again under another name"))
+            Err(Problem::new(ErrorCode::Conflict, sentence)
+                .hint("join it again under another name, with a data directory of its own"))
         }
     }
 }

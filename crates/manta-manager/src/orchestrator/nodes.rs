@@ -3,7 +3,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use manta_api::{LabelRequest, NEVER_CONNECTED, NodeEventView};
+use manta_api::{LabelRequest, NEVER_CONNECTED, NodeEventView, REVOKED};
 use manta_engine::NodeDescription;
 use manta_store::{Enrolment, NodeRecord};
 use manta_types::{NodeDuty, NodeId, NodeName};
@@ -101,7 +101,8 @@ pub enum ConnectRefusal {
     },
     /// It was revoked.
     #[error(
-        "node `{name}` was revoked, and stays so; another may join under another name, with a data directory of its own"
+        "node `{name}` {revoked}; another may join under another name, with a data directory of its own",
+        revoked = REVOKED
     )]
     Revoked {
         /// The node.
