@@ -125,6 +125,7 @@ def test_doctor_looks_at_the_cluster_that_is_named(two):
         assert (found["cluster"]["state"], found["versions"]["state"]) == ("good", "good"), found
         assert f"`{name}`, as admin-{name} (admin)" in found["cluster"]["found"], found
         assert "1 node" in found["versions"]["found"], found
+        assert (found["nodes"]["state"], found["nodes"]["found"]) == ("good", "1 of 1 node online"), found
     stranger = looked(cluster="ulm", user="admin-default")["cluster"]
     assert stranger["state"] == "bad" and "there is no cluster `ulm` here" in stranger["found"], stranger
     assert "your token is for the cluster `default`" in stranger["fix"], stranger

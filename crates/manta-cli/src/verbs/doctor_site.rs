@@ -4,14 +4,15 @@ use std::time::{Duration, SystemTime};
 
 use manta_api::control::{AgentStatus, ControlAnswer, ControlRequest};
 use manta_api::version::PRODUCT;
-use manta_api::{ErrorCode, SignInView};
+use manta_api::{ErrorCode, NodeView, SignInView};
 use manta_client::Client;
+use manta_types::{NodeDuty, NodeState};
 use semver::Version;
 use serde_json::{Value, json};
 
 use crate::connection::ConnectionArgs;
 use crate::report::Failure;
-use crate::text::{bytes, count, one_line};
+use crate::text::{bytes, count, lasting, one_line};
 
 /// Free bytes below which a disk is a problem, and below which it is worth a word.
 const FREE_BYTES_MIN: u64 = 256 << 20;
@@ -124,12 +125,12 @@ async fn manager(client: &Client) -> Vec<Check> {
     let after = SystemTime::now();
     let reached =
         Check { name: "manager", state: State::Good, found: format!("{} answers", client.endpoint()), fix: None };
-    let (cluster, versions) = cluster(client).await;
+    let (cluster, nodes) = cluster(client).await;
     let sign_in = sign_in(client).await;
     let clock = told
         .and_then(|text| jiff::fmt::rfc2822::parse(&text).ok())
         .map(|zoned| clock(zoned.timestamp().into(), before, after));
-    [reached].into_iter().chain(clock).chain([cluster]).chain(versions).chain(sign_in).collect()
+    [reached].into_iter().chain(clock).chain([cluster]).chain(nodes).chain(sign_in).collect()
 }
 
 /// Whether people can sign in, where the manager trusts an issuer.
@@ -146,20 +147,51 @@ async fn sign_in(client: &Client) -> Option<Check> {
 }
 
 /// Whether the cluster that is meant is served, and to whom; where it is, this program's release is compared with the manager's
-/// and its nodes'.
-async fn cluster(client: &Client) -> (Check, Option<Check>) {
+/// and its nodes', and these are counted.
+async fn cluster(client: &Client) -> (Check, Vec<Check>) {
     let name = "cluster";
     let who = match client.whoami().await {
         Ok(who) => who,
-        Err(error) => return (failed(name, error.into()), None),
+        Err(error) => return (failed(name, error.into()), Vec::new()),
     };
     let found = format!("`{}`, as {} ({})", who.cluster, who.name, who.role);
     let reached = Check { name, state: State::Good, found, fix: None };
-    let nodes = client.nodes().await.unwrap_or_default();
+    let nodes = client.nodes().await;
+    let there = nodes.as_ref().ok().map(|nodes| online(nodes));
+    let nodes = nodes.unwrap_or_default();
     let nodes =
         nodes.into_iter().map(|node| (node.name, node.agent_version)).filter(|(_, version)| !version.is_empty());
     let versions = releases(PRODUCT, &who.manager_version, &nodes.collect::<Vec<_>>());
-    (reached, Some(versions))
+    (reached, [versions].into_iter().chain(there).collect())
+}
+
+/// Says how many nodes are there, and which are not since when; one that was revoked is not missed.
+fn online(nodes: &[NodeView]) -> Check {
+    let name = "nodes";
+    let wanted: Vec<&NodeView> = nodes.iter().filter(|node| node.duty != NodeDuty::Revoked.name()).collect();
+    let away = wanted.iter().filter(|node| node.state != NodeState::Online.name());
+    let away: Vec<String> = away.map(|node| format!("{} ({}, {})", node.name, node.state, heard(node))).collect();
+    let there = wanted.len() - away.len();
+    if wanted.is_empty() {
+        let fix = Some("`manta node token` prints the command that adds one".to_owned());
+        return Check { name, state: State::Doubtful, found: "there are none yet".to_owned(), fix };
+    }
+    let found = format!("{there} of {} online", count(wanted.len(), "node"));
+    if away.is_empty() {
+        return Check { name, state: State::Good, found, fix: None };
+    }
+    let state = if there == 0 { State::Bad(ErrorCode::NoNode) } else { State::Doubtful };
+    let fix = "see that the agent runs there; one that does not come back is taken out with: manta node rm NAME";
+    Check { name, state, found: format!("{found}; away: {}", some_of(&away)), fix: Some(fix.to_owned()) }
+}
+
+/// When a node was heard last.
+fn heard(node: &NodeView) -> String {
+    let silent = node.heard_s.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    silent.map_or_else(
+        || "not heard since the manager started".to_owned(),
+        |silent| format!("not heard for {}", lasting(silent.as_secs())),
+    )
 }
 
 /// What could not be looked at, in the words of whoever refused.
@@ -280,6 +312,34 @@ mod tests {
         assert_eq!(found("0.1.0", "0.1.0", "0.10.0").1, "the manager (0.1.0) is behind its nodes: a (0.10.0)");
         assert_eq!(found("0.2.0", "0.1.0", "0.1.0").1, "the manager (0.1.0) is behind this program (0.2.0)");
         assert!(found("0.1.0", "0.2.0", "0.2.0").2.contains("install manta 0.2.0"));
+    }
+
+    #[test]
+    fn nodes_that_are_away_are_named_and_none_online_is_bad() {
+        let node = |name: &str, state: &str, duty: &str, heard_s: Option<f64>| -> NodeView {
+            serde_json::from_value(json!({
+                "id": "nd_1", "name": name, "state": state, "duty": duty, "labels": {}, "datasets": [], "slots": 2,
+                "attempts": 0, "tier": "full", "notes": [], "heard_s": heard_s,
+            }))
+            .unwrap()
+        };
+        let (there, revoked) = (node("a", "online", "active", Some(0.4)), node("b", "gone", "revoked", Some(9.0)));
+        let (gone, silent) = (node("c", "gone", "drained", Some(7300.0)), node("d", "joining", "active", None));
+        let told = |nodes: &[NodeView]| {
+            let check = online(nodes);
+            (check.state(), check.found)
+        };
+        assert_eq!(told(&[there.clone(), revoked.clone()]), ("good", "1 of 1 node online".to_owned()));
+        let found =
+            "1 of 3 nodes online; away: c (gone, not heard for 2 h), d (joining, not heard since the manager started)";
+        assert_eq!(told(&[there, gone.clone(), silent]), ("doubtful", found.to_owned()));
+        let none = online(&[gone]);
+        assert_eq!(
+            (none.state(), none.found.as_str()),
+            ("bad", "0 of 1 node online; away: c (gone, not heard for 2 h)")
+        );
+        assert_eq!(problem(&[none]).unwrap().code.as_deref(), Some(ErrorCode::NoNode.code()));
+        assert_eq!(told(&[revoked]).0, "doubtful");
     }
 
     #[test]
