@@ -8,6 +8,10 @@ use crate::node::Node;
 use crate::placement::{image_matches, static_cause};
 use crate::{Engine, NodeDescription};
 
+/// Images that a node makes of its own interpreter, each with the package that has to be installed for it.
+const CURATED: [(&str, &str); 4] =
+    [("numpy", "numpy"), ("pytorch", "torch"), ("sklearn", "scikit-learn"), ("tensorflow", "tensorflow")];
+
 /// Why a swarm is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
@@ -98,7 +102,10 @@ impl Engine {
         let wanted = task.image.strip_prefix("manta_light:").unwrap_or(&task.image);
         Some(match nearest(wanted, known.iter().copied()) {
             Some(near) => format!("did you mean the image `{near}`?"),
-            None => format!("the images are {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+            None => {
+                let known = known.into_iter().collect::<Vec<_>>().join(", ");
+                format!("the images are {known}; {}", image_cure(wanted))
+            }
         })
     }
 
@@ -154,6 +161,19 @@ impl Engine {
             some => format!("{} offers {}", node.name(), some.join(", ")),
         });
         shorten(&told.collect::<Vec<_>>())
+    }
+}
+
+/// How a node comes by an image.
+fn image_cure(wanted: &str) -> String {
+    let name = wanted.split([':', '>', '=', '<']).next().unwrap_or(wanted);
+    match CURATED.iter().find(|(curated, _)| *curated == name) {
+        Some((_, package)) => format!(
+            "a node offers `{name}` where `{package}` is installed for its agent's interpreter (MANTA_PYTHON, or --python)"
+        ),
+        None => {
+            format!("bring it to a node, there: manta image pull IMAGE, or manta image import FILE --name {wanted}")
+        }
     }
 }
 

@@ -92,6 +92,24 @@ fn labels_and_images_that_no_node_has_come_with_the_nearest() {
 }
 
 #[test]
+fn an_image_that_is_like_none_comes_with_how_a_node_comes_by_it() {
+    let cluster = Cluster::new(1);
+    let hint = |image: &str| {
+        let task = TaskSpec { image: image.to_owned(), ..task("t", &[]) };
+        plan(&cluster, swarm(vec![task])).refusals.remove(0).hint.unwrap()
+    };
+    let imported = hint("team/model:3");
+    assert!(imported.starts_with("the images are latest; bring it to a node"), "{imported}");
+    for cure in ["manta image pull IMAGE", "manta image import FILE --name team/model:3"] {
+        assert!(imported.contains(cure), "{imported}");
+    }
+    for (image, package) in [("manta_light:pytorch", "`torch`"), ("sklearn:1.5+", "`scikit-learn`")] {
+        let made = hint(image);
+        assert!(made.contains(package) && made.contains("MANTA_PYTHON") && !made.contains("image pull"), "{made}");
+    }
+}
+
+#[test]
 fn what_needs_more_than_any_node_has_comes_with_the_best_node_s_figures() {
     let mut cluster = Cluster::new(0);
     for (node, cpu, memory_gib) in [("node-1", 2.0, 64), ("node-2", 16.0, 8)] {
