@@ -168,10 +168,14 @@ fn forbidden(who: &Identity, access: Access) -> Problem {
         _ => "a node may not do that".to_owned(),
     };
     let problem = Problem::new(ErrorCode::Forbidden, sentence);
-    match access {
-        Access::Administrator => {
+    match (who, access) {
+        (_, Access::Administrator) => {
             problem.hint("the administrator's token is in the file `token` of the manager's data directory")
         }
+        (Identity::Node, _) => problem.hint(
+            "this is what nodes show (the token in `node-token`, or a certificate), and a user's token is meant: the file \
+             `token` in the manager's data directory, beside `node-token`",
+        ),
         _ => problem,
     }
 }

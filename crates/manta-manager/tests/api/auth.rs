@@ -59,7 +59,7 @@ async fn every_route_answers_everybody_as_the_table_says() {
     people.insert("wrong token".to_owned(), "0".repeat(64));
     let elsewhere = join(&manager, "elsewhere", "none").await;
     let (who, rows) = table();
-    let mut asked = 0;
+    let (mut asked, mut misled) = (0, 0);
     for Row { method, path, cells } in rows {
         let digest = "0".repeat(64);
         let path = path.replace("{cluster}", "default").replace("{digest}", &digest).replace("{bundle}", &digest);
@@ -81,10 +81,15 @@ async fn every_route_answers_everybody_as_the_table_says() {
                 _ => "yes",
             };
             assert_eq!(found, cell, "{method} {path} as {who}: {answer:?}");
+            if who == "node" && said.contains("a node may not do that") {
+                assert!(said.contains("the file `token` "), "{method} {path}: {said}");
+                misled += 1;
+            }
             asked += 1;
         }
     }
     assert!(asked > 700, "{asked} cells");
+    assert!(misled > 0, "whoever takes the nodes' token for a user's is told");
     manager.stop().await.unwrap();
 }
 
