@@ -3,6 +3,9 @@ use manta_types::VersionRange;
 use manta_types::name::printable;
 use semver::Version;
 
+/// This release of Manta; every part of it has the same version.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
 /// Versions that an error lists.
 const LISTED: usize = 12;
 
@@ -13,17 +16,17 @@ pub struct Candidate<'a> {
     pub version: &'a Version,
     /// Whether it was yanked: it is chosen where exactly it is asked for, and nowhere else.
     pub is_yanked: bool,
-    /// Whether it works with this release of Manta.
-    pub is_compatible: bool,
+    /// The range of Manta's versions that it needs, where this release is not in it.
+    pub needs: Option<&'a str>,
 }
 
 /// Why no version is chosen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no version of module `{name}` is {wanted}{}{}", .because.map(|why| format!(": {why}")).unwrap_or_default(), .exists)]
+#[error("no version of module `{name}` is {wanted}{}{}", .because.as_ref().map(|why| format!(": {why}")).unwrap_or_default(), .exists)]
 pub struct NoVersion {
     name: String,
     wanted: String,
-    because: Option<&'static str>,
+    because: Option<String>,
     exists: String,
 }
 
@@ -39,17 +42,13 @@ pub fn resolve<'a>(
 ) -> Result<&'a Version, NoVersion> {
     let is_exact = matches!(wanted, VersionRange::Exact(_));
     let fits = |candidate: &Candidate<'_>| wanted.holds(candidate.version);
-    let may_be = |candidate: &Candidate<'_>| candidate.is_compatible && (is_exact || !candidate.is_yanked);
+    let may_be = |candidate: &Candidate<'_>| candidate.needs.is_none() && (is_exact || !candidate.is_yanked);
     if let Some(chosen) = newest_first.clone().find(|candidate| fits(candidate) && may_be(candidate)) {
         return Ok(chosen.version);
     }
     let all: Vec<_> = newest_first.collect();
     let fitting: Vec<_> = all.iter().filter(|candidate| fits(candidate)).collect();
-    let because = match fitting.first() {
-        None => None,
-        Some(_) if fitting.iter().all(|candidate| candidate.is_yanked && !is_exact) => Some("what fits was yanked"),
-        Some(_) => Some("what fits does not work with this release of Manta, or was yanked"),
-    };
+    let because = why_none(&fitting, is_exact);
     let listed = all.iter().take(LISTED).map(|candidate| {
         let yanked = if candidate.is_yanked { " (yanked)" } else { "" };
         format!("{}{yanked}", candidate.version)
@@ -61,6 +60,15 @@ pub fn resolve<'a>(
         many => format!("; there are {listed} and {} more", many - LISTED),
     };
     Err(NoVersion { name: printable(name, 64), wanted: wanted.to_string(), because, exists })
+}
+
+/// Why none of those that fit may be chosen, where some do: each was yanked, is for another release, or both.
+fn why_none(fitting: &[&Candidate<'_>], is_exact: bool) -> Option<String> {
+    let some_yanked = !is_exact && fitting.iter().any(|candidate| candidate.is_yanked && candidate.needs.is_none());
+    let unfit = fitting.iter().find_map(|candidate| Some((candidate.version, candidate.needs?)));
+    let Some((version, needs)) = unfit else { return some_yanked.then(|| "what fits was yanked".to_owned()) };
+    let needs = format!("{version} needs manta {}, and this is manta {RELEASE}", printable(needs, 64));
+    Some(if some_yanked { format!("what fits was yanked, or is for another release: {needs}") } else { needs })
 }
 
 #[cfg(test)]
@@ -81,7 +89,7 @@ mod tests {
             .map(|(version, is_yanked, is_compatible)| Candidate {
                 version,
                 is_yanked: *is_yanked,
-                is_compatible: *is_compatible,
+                needs: (!is_compatible).then_some(">=9"),
             })
             .collect();
         let wanted = if wanted.is_empty() { VersionRange::Newest } else { VersionRange::parse(wanted).unwrap() };
@@ -113,7 +121,11 @@ mod tests {
         assert_eq!(none, "no version of module `w` is ^3; there are 1.1.0 (yanked), 1.0.0");
         let yanked = choose("^1.1", &["1.0.0", "1.1.0!"]).unwrap_err();
         assert!(yanked.contains(": what fits was yanked; there are 1.1.0 (yanked), 1.0.0"), "{yanked}");
-        assert!(choose("2.1.0", &["2.1.0-"]).unwrap_err().contains("this release of Manta"));
+        let later = format!("2.1.0 needs manta >=9, and this is manta {RELEASE}; there");
+        let unfit = choose("2.1.0", &["2.1.0-"]).unwrap_err();
+        assert!(unfit.contains(&format!("is 2.1.0: {later}")), "{unfit}");
+        let both = choose("^2", &["2.0.0!", "2.1.0-"]).unwrap_err();
+        assert!(both.contains(&format!("was yanked, or is for another release: {later}")), "{both}");
         assert_eq!(choose("*", &[]).unwrap_err(), "no version of module `w` is *; there is none");
     }
 
@@ -131,14 +143,14 @@ mod tests {
                 .map(|(version, (is_yanked, is_compatible))| Candidate {
                     version,
                     is_yanked: *is_yanked,
-                    is_compatible: *is_compatible,
+                    needs: (!is_compatible).then_some(">=9"),
                 })
                 .collect();
             let wanted = VersionRange::parse(&format!(">={}.{},<{}.{}", low.0, low.1, high.0, high.1)).unwrap();
             let fits = |candidate: &&Candidate<'_>| {
                 let version = candidate.version;
                 let inside = (version.major, version.minor) >= low && (version.major, version.minor) < high;
-                inside && !candidate.is_yanked && candidate.is_compatible
+                inside && !candidate.is_yanked && candidate.needs.is_none()
             };
             let best = candidates.iter().filter(fits).map(|candidate| candidate.version).max();
             prop_assert_eq!(resolve("w", &wanted, candidates.iter().rev().cloned()).ok(), best);

@@ -108,7 +108,7 @@ impl Directory {
         let candidates = parsed.iter().map(|(version, view)| Candidate {
             version,
             is_yanked: view.yanked.is_some(),
-            is_compatible: view.about.requires_manta.as_deref().is_none_or(allows_this_release),
+            needs: view.about.requires_manta.as_deref().filter(|range| !allows_this_release(range)),
         });
         let chosen = resolve(name, &wanted, candidates);
         let chosen = chosen.map_err(|error| Failure::new(ErrorCode::NotFound, error.to_string()))?.to_string();

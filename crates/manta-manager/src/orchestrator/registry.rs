@@ -96,15 +96,15 @@ struct Module {
 #[derive(Debug)]
 struct Published {
     record: ModuleRecord,
-    /// Whether it works with this release of Manta.
-    is_compatible: bool,
+    /// The range of Manta's versions that it needs, where this release is not in it.
+    needs: Option<String>,
 }
 
 impl Module {
     /// Finds out anew what listings and searches ask.
     fn look(&mut self, name: &str) {
         let may_be_meant = |(version, published): &(&Version, &Published)| {
-            version.pre.is_empty() && published.is_compatible && published.record.yanked.is_none()
+            version.pre.is_empty() && published.needs.is_none() && published.record.yanked.is_none()
         };
         let newest = self.versions.iter().rev().find(may_be_meant);
         let description = newest.and_then(|(_, published)| said(&published.record.about).description);
@@ -197,14 +197,14 @@ impl Registry {
         static NONE: BTreeMap<Version, Published> = BTreeMap::new();
         let versions = self.modules.get(name).map_or(&NONE, |module| &module.versions);
         if let VersionRange::Exact(exact) = wanted
-            && let Some(published) = versions.get(exact).filter(|published| published.is_compatible)
+            && let Some(published) = versions.get(exact).filter(|published| published.needs.is_none())
         {
             return Ok(&published.record);
         }
         let newest_first = versions.iter().rev().map(|(version, published)| Candidate {
             version,
             is_yanked: published.record.yanked.is_some(),
-            is_compatible: published.is_compatible,
+            needs: published.needs.as_deref(),
         });
         resolve(name, wanted, newest_first).map(|version| &versions[version].record)
     }
@@ -235,8 +235,8 @@ impl Registry {
         // A tag that moves is taken off one version and put on another, in either order.
         module.tags.retain(|tag, tagged| *tagged != version || record.tags.contains(tag));
         module.tags.extend(record.tags.iter().map(|tag| (tag.clone(), version.clone())));
-        let is_compatible = is_compatible(&record.about);
-        let before = module.versions.insert(version, Published { record, is_compatible });
+        let needs = needs(&record.about);
+        let before = module.versions.insert(version, Published { record, needs });
         module.look(&name);
         self.total += usize::from(before.is_none());
     }
@@ -309,9 +309,9 @@ fn said(about: &str) -> Said {
     serde_json::from_str(about).unwrap_or_default()
 }
 
-/// Whether what a version says of itself allows this release of Manta.
-fn is_compatible(about: &str) -> bool {
-    said(about).requires_manta.is_none_or(|range| allows_this_release(&range))
+/// The range of Manta's versions that a version says it needs, where this release is not in it.
+fn needs(about: &str) -> Option<String> {
+    said(about).requires_manta.filter(|range| !allows_this_release(range))
 }
 
 /// Whether a range of Manta's versions holds this one.
@@ -389,6 +389,8 @@ mod tests {
             registry.resolve("w", &VersionRange::parse(range).unwrap()).map(|record| record.version.clone())
         };
         assert_eq!(chosen(&registry, "*").unwrap(), "2.0.0");
+        let later = chosen(&registry, "2.1.0").unwrap_err().to_string();
+        assert!(later.contains("2.1.0 needs manta >=99, and this is manta "), "{later}");
         assert_eq!(chosen(&registry, "^1").unwrap(), "1.10.0", "by number, not by letter");
         mark(&mut registry, "1.10.0", ModuleMark::Yank("wrong".into())).unwrap();
         assert_eq!(chosen(&registry, "^1").unwrap(), "1.2.0");
