@@ -45,8 +45,10 @@ fn meant(text: &str) -> Result<ErrorCode, Failure> {
     ErrorCode::meant_by(text).ok_or_else(|| {
         let failure = Failure::new(ErrorCode::NotFound, format!("there is no error code `{}`", one_line(text, 40)));
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        match nearest(&format!("MANTA-{digits:0>4}"), ErrorCode::ALL.iter().map(|code| code.code())) {
-            Some(near) if !digits.is_empty() => failure.hint(format!("did you mean `{near}`?")),
+        // What all codes begin with does not make two of them alike.
+        let known = ErrorCode::ALL.iter().filter_map(|code| code.code().strip_prefix("MANTA-"));
+        match nearest(&format!("{digits:0>4}"), known) {
+            Some(near) if !digits.is_empty() => failure.hint(format!("did you mean `MANTA-{near}`?")),
             _ => failure.hint("`manta explain` lists them all"),
         }
     })
@@ -105,6 +107,9 @@ mod tests {
         let failure = meant("MANTA-0170").unwrap_err();
         assert_eq!(failure.exit, 3);
         assert!(failure.hint.as_deref().is_some_and(|hint| hint.starts_with("did you mean `MANTA-0")), "{failure:?}");
+        for far in ["MANTA-9999", "9999", "MANTA-999999"] {
+            assert_eq!(meant(far).unwrap_err().hint.as_deref(), Some("`manta explain` lists them all"), "{far}");
+        }
         assert_eq!(meant("oops").unwrap_err().hint.as_deref(), Some("`manta explain` lists them all"));
     }
 
