@@ -258,7 +258,8 @@ impl Core {
             tracing::info!(swarm = %new.id, name = %new.name, "swarm submitted");
             self.keys.extend(KeyRecord::of(&new).map(|record| (record.key.clone(), record)));
             let id = new.id;
-            turn.transaction.swarms.push(new);
+            // The engine's moment, so that what is shown is the same after a restart.
+            turn.transaction.swarms.push(NewSwarm { created_ms: turn.now.wall_ms, ..new });
             self.decide(Input::Submit(Submit { id, spec, continues }), turn);
         }
         turn.effects.push(Effect::Submitted { asker, outcome });

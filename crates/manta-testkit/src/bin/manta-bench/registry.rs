@@ -162,7 +162,7 @@ impl Registry {
     async fn ask(&mut self, question: usize) -> Result<()> {
         let modules = self.published / VERSIONS_EACH;
         let pages = (modules - PAGE).max(1);
-        let after = (question % pages > 0).then(|| name(question % pages));
+        let after = (!question.is_multiple_of(pages)).then(|| name(question % pages));
         let begun = Instant::now();
         let listed = self.client.modules_after(after.as_deref(), None, PAGE).await?;
         self.listing.add(begun.elapsed());
