@@ -40,13 +40,12 @@ from manta.light.task import Task
 class Probed(Task):
     def run(self):
         from .suite.probe import Stage
-        from .suite.run import probes
+        from .suite.run import probes, reports
 
         mine = str(self.local.get_dataset("mine").path)
         stage = Stage(self.world.globals["tier"], {**self.world.globals["stage"], "mine": mine})
         states = []
-        for probe in probes():
-            report = probe.report(stage)
+        for report in reports(stage, probes()):
             states.append(report["state"])
             if report["state"] not in ("denied", "works", "unstaged", "unclaimed"):
                 self.logger.error("WRONG %s", json.dumps(report))
