@@ -20,7 +20,7 @@ pub(crate) use system::system_directories;
 const VERSION_MIN: (u32, u32, u32) = (3, 9, 0);
 
 /// Prints what [`Answer`] reads; isolated, so that neither environment nor user directories count. It reads the heads of the
-/// distributions' metadata itself: `importlib.metadata` takes most of the time that an agent takes to start.
+/// distributions' metadata itself: importing `importlib.metadata` takes longer than all the rest.
 const QUESTION: &str = r#"
 import json, os, site, sys, sysconfig
 
@@ -141,7 +141,7 @@ struct Answer {
 }
 
 impl HostImage {
-    /// Runs `python` once, some 40 ms, and finds the paths it needs: a name looked up in `PATH`, or a path to an interpreter, a
+    /// Runs `python` once and finds the paths it needs: a name looked up in `PATH`, or a path to an interpreter, a
     /// virtual environment's or a version manager's shim.
     ///
     /// # Errors
