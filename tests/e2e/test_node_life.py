@@ -159,6 +159,7 @@ def test_a_node_is_cordoned_and_only_one_that_is_away_is_removed(cluster, manta)
     assert manta("node", "rm", "b", environment=env).code == 0
     assert cluster.api.nodes() == {}
     assert "was revoked" in cluster.nodes["b"].end().err
+    assert cluster.nodes["a"].end().code == 0
     cluster.kill_manager()
     cluster.start_manager(listen=cluster.url.removeprefix("http://"))
     assert cluster.api.nodes() == {}

@@ -17,7 +17,7 @@ use manta_sandbox::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::home::{private_dir, replace};
@@ -217,6 +217,9 @@ impl Containment {
             Ok(Turn::Ours(_lock)) => self.run(engine, image, stop).await,
             Err(error) => Err(format!("containment cannot be checked: `{}`: {error}", self.verdicts.display())),
         };
+        if found.is_err() && stop.is_cancelled() {
+            return;
+        }
         match &found {
             Ok(checked) if checked.verdict.holds() => {
                 tracing::info!(tier = self.now.tier.name(), "{}", self.note_of(Some(&found)))
@@ -259,10 +262,19 @@ impl Containment {
         tokio::pin!(running);
         let findings = tokio::select! {
             findings = &mut running => findings,
-            () = stop.cancelled() => {
-                engine.kill(if matches!(self.starts, Starts::Cold) { SANDBOX } else { WARM_SANDBOX });
-                running.await
-            }
+            () = stop.cancelled() => loop {
+                // Again and again: its sandbox may be about to start.
+                match self.starts {
+                    Starts::Cold => engine.kill(SANDBOX),
+                    Starts::Warm { .. } => {
+                        engine.let_go(WARM_SANDBOX);
+                        engine.kill(WARM_SANDBOX);
+                    }
+                }
+                if let Ok(cut) = timeout(LOOK, &mut running).await {
+                    break cut;
+                }
+            },
         };
         let findings = findings.map_err(|error| format!("containment cannot be checked: {error}"))?;
         let checked = Checked { counts_for: self.now.clone(), at: Timestamp::now(), verdict: Verdict::of(&findings) };
