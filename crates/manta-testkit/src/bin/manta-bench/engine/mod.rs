@@ -10,6 +10,8 @@ use std::future::Future;
 use anyhow::{Result, bail};
 use manta_testkit::bench::Row;
 
+use crate::report::Report;
+
 /// A group of figures that can be measured alone.
 struct Group {
     name: &'static str,
@@ -37,14 +39,13 @@ struct Sizes {
 }
 
 /// Measures the groups that are named, or all of them.
-pub(crate) fn measure(arguments: &[&str]) -> Result<Vec<Row>> {
+pub(crate) fn measure(report: &mut Report, arguments: &[&str]) -> Result<()> {
     let (sizes, names) = parse(arguments)?;
-    let mut rows = Vec::new();
     for group in GROUPS.iter().filter(|group| names.is_empty() || names.contains(&group.name)) {
         eprintln!("measuring {}", group.name);
-        rows.extend((group.measure)(&sizes)?);
+        report.add((group.measure)(&sizes)?);
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// `[--nodes N,…] [--task-runs N] [--finished N] [--queued N] [group …]`

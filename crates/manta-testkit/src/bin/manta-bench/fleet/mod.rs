@@ -9,27 +9,34 @@ use std::future::Future;
 use anyhow::{Result, bail, ensure};
 use manta_testkit::bench::Row;
 
+use crate::report::Report;
+
 /// Nodes and swarms unless told otherwise.
 const SIZE: usize = 10_000;
 /// Nodes with certificates, at most: each has a key of its own to make.
 const JOINS_MAX: usize = 1000;
 
 /// `[nodes|swarms|tls] [--size N]`
-pub(crate) fn measure(arguments: &[&str]) -> Result<Vec<Row>> {
+pub(crate) fn measure(report: &mut Report, arguments: &[&str]) -> Result<()> {
     let (size, parts) = match arguments {
         [parts @ .., "--size", text] => (text.parse().unwrap_or(0), parts),
         parts => (SIZE, parts),
     };
     ensure!(size > 0, "--size takes a count of at least 1");
     match parts {
-        [] => Ok([nodes(size)?, swarms(size)?, tls(size)?].concat()),
-        ["nodes"] => nodes(size),
-        ["swarms"] => swarms(size),
-        ["tls"] => tls(size),
+        [] => {
+            for part in [nodes, swarms, tls] {
+                report.add(part(size)?);
+            }
+        }
+        ["nodes"] => report.add(nodes(size)?),
+        ["swarms"] => report.add(swarms(size)?),
+        ["tls"] => report.add(tls(size)?),
         other => {
             bail!("`bench fleet` knows no `{}`; it measures nodes, swarms and tls, of `--size N`", other.join(" "))
         }
     }
+    Ok(())
 }
 
 fn nodes(size: usize) -> Result<Vec<Row>> {

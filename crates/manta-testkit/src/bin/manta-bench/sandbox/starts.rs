@@ -12,10 +12,12 @@ use manta_testkit::bench::Row;
 use super::bed::{Bed, FIRST_LINE};
 use super::{others, product};
 use crate::processes::{anonymous, descendants};
+use crate::report::Report;
 use crate::samples::Samples;
 
-/// Starts of each kind; the kinds take turns, so that what else the machine does weighs on all alike.
-const ROUNDS: u32 = 40;
+/// What is imported before the first line, and cold starts of each kind; the kinds take turns, so that what else the machine does
+/// weighs on all alike. Torch takes seconds each time.
+const IMPORTS: [(Option<&str>, u32); 3] = [(None, 40), (Some("numpy"), 40), (Some("torch"), 10)];
 /// Warm starts that are measured one after the other.
 const WARM_STARTS: u32 = 200;
 /// Starts in a row, which must leave nothing, and how many of them at once.
@@ -23,6 +25,12 @@ const IN_A_ROW: u32 = 1000;
 const AT_ONCE: usize = 8;
 /// How long a task of the whole product works where the next one is to find all at rest.
 const WORK_MS: u32 = 100;
+/// Through the whole product: `MANTA_WARM`, the way that is meant, how long a task works, and aims of median and p99.
+const PRODUCT: [(&str, &str, u32, (Option<f64>, Option<f64>)); 3] = [
+    ("off", "cold", 0, (None, None)),
+    ("on", "standby", 0, (Some(3.0), Some(8.0))),
+    ("on", "standby", WORK_MS, (Some(3.0), Some(8.0))),
+];
 /// Standbys while warm starts are measured, and while their memory is.
 const STANDBYS: u32 = 4;
 
@@ -30,10 +38,9 @@ const MS: f64 = 1000.0;
 const MIB: f64 = 1_048_576.0;
 
 /// Measures with whatever of numpy and torch the interpreter has.
-pub(crate) fn measure() -> Result<Vec<Row>> {
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let python = PathBuf::from(std::env::var_os("MANTA_PYTHON").context("MANTA_PYTHON names no interpreter")?);
-    let mut rows = Vec::new();
-    for module in [None, Some("numpy"), Some("torch")] {
+    for (module, rounds) in IMPORTS {
         match module.filter(|module| !has(&python, module)) {
             Some(lacking) => {
                 eprintln!(
@@ -41,12 +48,14 @@ pub(crate) fn measure() -> Result<Vec<Row>> {
                     python.display()
                 );
             }
-            None => rows.extend(of_image(&python, module)?),
+            None => of_image(report, &python, module, rounds)?,
         }
     }
-    rows.extend(through_the_product()?);
-    rows.extend(work(&python)?);
-    Ok(rows)
+    for (warm, wanted, work_ms, aims) in PRODUCT {
+        report.add(through_the_product(warm, wanted, work_ms, aims)?);
+    }
+    report.add(work(&python)?);
+    Ok(())
 }
 
 fn has(python: &Path, module: &str) -> bool {
@@ -54,12 +63,12 @@ fn has(python: &Path, module: &str) -> bool {
     found.is_ok_and(|ended| ended.status.success())
 }
 
-fn of_image(python: &Path, module: Option<&str>) -> Result<Vec<Row>> {
+fn of_image(report: &mut Report, python: &Path, module: Option<&str>, rounds: u32) -> Result<()> {
     let name = module.unwrap_or("nothing");
     let bed = Bed::new(python)?;
     let import = module.map(|module| format!("import {module}; ")).unwrap_or_default();
     let program = format!("{import}{FIRST_LINE}");
-    let mut rows = cold(&bed, python, name, &program)?;
+    report.add(cold(&bed, python, (name, rounds), &program)?);
     let modules: Vec<&str> = module.into_iter().collect();
     for (way, standbys, aims) in [(StartWay::Fork, 0, (15.0, None)), (StartWay::Standby, STANDBYS, (3.0, Some(8.0)))] {
         eprintln!("{name}: {WARM_STARTS} starts by {}", way.name());
@@ -72,29 +81,26 @@ fn of_image(python: &Path, module: Option<&str>) -> Result<Vec<Row>> {
             begun.end()?;
         }
         let says = |figure: &str| format!("{name}: {}, {figure}", way.name());
-        rows.push(Row::at_most(&says("median"), spans.quantile(0.5) * MS, "ms", aims.0));
-        rows.push(match aims.1 {
-            Some(aim) => Row::at_most(&says("p99"), spans.quantile(0.99) * MS, "ms", aim),
-            None => Row::plain(&says("p99"), spans.quantile(0.99) * MS, "ms"),
-        });
+        let (median, p99) = (spans.quantile(0.5) * MS, spans.quantile(0.99) * MS);
+        report.add(vec![row(&says("median"), median, Some(aims.0)), row(&says("p99"), p99, aims.1)]);
     }
-    rows.extend(memory(&bed, name)?);
+    report.add(memory(&bed, name)?);
     if module == Some("numpy") {
-        rows.extend(many(&bed, &program)?);
+        report.add(many(&bed, &program)?);
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// Cold starts, and the same program without us.
-fn cold(bed: &Bed, python: &Path, name: &str, program: &str) -> Result<Vec<Row>> {
-    eprintln!("{name}: {ROUNDS} rounds of cold starts");
+fn cold(bed: &Bed, python: &Path, (name, rounds): (&str, u32), program: &str) -> Result<Vec<Row>> {
+    eprintln!("{name}: {rounds} rounds of cold starts");
     let (mut bare, mut own) = (Samples::default(), Samples::default());
     let (mut wrapped, mut oci, mut runtime) = (Samples::default(), Samples::default(), "an OCI runtime");
     let mut docked = Samples::default();
     // The root directory that the runtime's bundle has.
-    let root = others::oci(&bed.image, program, bed.dir(), ROUNDS)?.map(|_| bed.dir().join("bundle/rootfs"));
+    let root = others::oci(&bed.image, program, bed.dir(), rounds)?.map(|_| bed.dir().join("bundle/rootfs"));
     let docker = root.map(|root| others::Docker::with_root(&root)).transpose()?.flatten();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         bare.add(others::first_line(others::bare(python, program))?);
         let mut begun = bed.begin(StartWay::Cold, program)?;
         own.add(begun.first_line()?);
@@ -227,31 +233,25 @@ fn held(bed: &Bed) -> Vec<(&'static str, f64)> {
 }
 
 /// What `manta run` gives for a numpy task that repeats.
-fn through_the_product() -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    let aims = Some((3.0, 8.0));
-    for (warm, wanted, work_ms, aims) in
-        [("off", "cold", 0, None), ("on", "standby", 0, aims), ("on", "standby", WORK_MS, aims)]
-    {
-        eprintln!("the whole product, --warm {warm}, tasks of {work_ms} ms");
-        let started = product::starts(warm, work_ms)?;
-        let mut spans = Samples::default();
-        started.iter().filter(|(way, _)| way == wanted).for_each(|(_, ms)| spans.add(Duration::from_secs_f64(ms / MS)));
-        let name = |figure: &str| {
-            let (count, all) = (spans.count(), started.len());
-            format!("numpy, whole product, tasks of {work_ms} ms: {wanted} ({count} of {all}), {figure}")
-        };
-        let (median, p99) = (spans.quantile(0.5) * MS, spans.quantile(0.99) * MS);
-        rows.push(match aims {
-            Some((aim, _)) => Row::at_most(&name("median"), median, "ms", aim),
-            None => Row::plain(&name("median"), median, "ms"),
-        });
-        rows.push(match aims {
-            Some((_, aim)) => Row::at_most(&name("p99"), p99, "ms", aim),
-            None => Row::plain(&name("p99"), p99, "ms"),
-        });
+fn through_the_product(warm: &str, wanted: &str, work_ms: u32, aims: (Option<f64>, Option<f64>)) -> Result<Vec<Row>> {
+    eprintln!("the whole product, --warm {warm}, tasks of {work_ms} ms");
+    let started = product::starts(warm, work_ms)?;
+    let mut spans = Samples::default();
+    started.iter().filter(|(way, _)| way == wanted).for_each(|(_, ms)| spans.add(Duration::from_secs_f64(ms / MS)));
+    let (count, all) = (spans.count(), started.len());
+    let name = format!("numpy, whole product, tasks of {work_ms} ms: {wanted} ({count} of {all})");
+    Ok(vec![
+        row(&format!("{name}, median"), spans.quantile(0.5) * MS, aims.0),
+        row(&format!("{name}, p99"), spans.quantile(0.99) * MS, aims.1),
+    ])
+}
+
+/// Milliseconds, with an aim where there is one.
+fn row(name: &str, ms: f64, aim: Option<f64>) -> Row {
+    match aim {
+        Some(aim) => Row::at_most(name, ms, "ms", aim),
+        None => Row::plain(name, ms, "ms"),
     }
-    Ok(rows)
 }
 
 /// What containment costs a numpy program that runs: its own seconds, alone and contained in turns.
