@@ -269,6 +269,16 @@ def test_where_no_frame_is_of_the_module_the_innermost_is_told(tmp_path: Path) -
     assert user_location(ValueError("raised nowhere"), str(tmp_path)) is None
 
 
+@pytest.mark.parametrize("name", ["<unknown>", "<text>", ""])
+@pytest.mark.parametrize("text", ["(", "1 / 0"])
+def test_a_failure_in_text_that_was_compiled_is_located_where_the_module_ran_it(
+    start: Start, name: str, text: str
+) -> None:
+    process = start({"worker.py": f"def main():\n    exec(compile({text!r}, {name!r}, 'exec'))\n"}, MAIN)
+    assert process.error["type"] in ("SyntaxError", "ZeroDivisionError")
+    assert process.error["where"] == "worker.py:2"
+
+
 def test_a_long_traceback_keeps_the_modules_frames_and_its_last_lines(start: Start) -> None:
     process = start(
         {

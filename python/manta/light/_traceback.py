@@ -41,9 +41,9 @@ def user_location(error: BaseException, root: Optional[str] = None) -> Optional[
     """Return ``file:line`` of the user's innermost frame, relative to ``root`` where it is below.
 
     The user's frames are those below ``root``, without installed packages; where there is none, all that are not the
-    platform's. A syntax error is located where it stands.
+    platform's. A syntax error is located where it stands, if that is a file.
     """
-    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+    if isinstance(error, SyntaxError) and error.filename and _is_file(error.filename) and error.lineno:
         return f"{_shown(error.filename, root)}:{error.lineno}"
     walked = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     places = [place for place in walked if not is_platform(place[0])]
@@ -103,8 +103,13 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def _is_file(file_name: str) -> bool:
+    """Whether code says that it is of a file: text that was compiled has a name such as ``<unknown>``, or none."""
+    return file_name != "" and not file_name.startswith("<")
+
+
 def _is_own(file_name: str, root: Optional[str]) -> bool:
-    if file_name.startswith("<") or any(part in _PACKAGES for part in file_name.split(os.sep)):
+    if not _is_file(file_name) or any(part in _PACKAGES for part in file_name.split(os.sep)):
         return False
     return root is None or _below(file_name, root) is not None
 
@@ -115,5 +120,5 @@ def _below(file_name: str, root: str) -> Optional[str]:
 
 
 def _shown(file_name: str, root: Optional[str]) -> str:
-    inside = None if root is None else _below(file_name, root)
+    inside = None if root is None or not _is_file(file_name) else _below(file_name, root)
     return file_name if inside is None else inside
