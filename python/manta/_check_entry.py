@@ -14,6 +14,7 @@ from manta.light._names import did_you_mean, nearest
 
 _TASK = ("manta.light.Task", "manta.light.task.Task")
 _WITHOUT_RUN = (*_TASK, "object", "abc.ABC", "typing.Generic")
+_GIVES_ANY_NAME = ("__getattr__", "__getattribute__", "__new__")
 _HOPS_MAX = 20
 
 
@@ -64,7 +65,7 @@ def find_entry(sources: Sources, wanted: str | None) -> dict[str, str]:
     if len(classes) != 1:
         raise _no_single_class(sources, path, names, classes)
     ((name, found),) = classes.items()
-    _check_run(sources, found)
+    _check_run(sources, path, found)
     return {"file": path.name, "class": name}
 
 
@@ -156,7 +157,7 @@ def _ancestors(sources: Sources, found: Found, hops: int = 0) -> list[ast.AST]:
 
 def _named(sources: Sources, path: Path, names: dict[str, Found], wanted: str) -> str:
     if wanted in names:
-        _check_run(sources, names[wanted])
+        _check_run(sources, path, names[wanted])
         return wanted
     raise AuthoringError(
         _codes.NO_ENTRY_POINT,
@@ -177,12 +178,12 @@ def _check_main(found: Found) -> None:
         raise AuthoringError(_codes.NO_ENTRY_POINT, message, where=found.source.where(found.node))
 
 
-def _check_run(sources: Sources, found: Found) -> None:
-    """Refuse a class that certainly has no ``run()``: no class of the module gives it one, and no other could."""
-    if not isinstance(found.node, ast.ClassDef) or found.source is None:
+def _check_run(sources: Sources, path: Path, found: Found) -> None:
+    """Refuse a class without ``run()``, unless its files or the entry's have a line that may give it one."""
+    if not isinstance(found.node, ast.ClassDef) or found.source is None or _sets_run(sources.load(path).tree):
         return
     methods = _methods(sources, found)
-    if methods is None or "run" in methods:
+    if methods is None or "run" in methods or not methods.keys().isdisjoint(_GIVES_ANY_NAME):
         return
     near = nearest("run", methods)
     raise AuthoringError(
@@ -214,6 +215,8 @@ def _sets_run(tree: ast.Module) -> bool:
     """Return whether the file gives an object a ``run`` from outside of a class's body."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr == "run" and isinstance(node.ctx, ast.Store):
+            return True
+        if isinstance(node, ast.Attribute) and node.attr in ("__dict__", "__setattr__"):
             return True
         if isinstance(node, ast.Name) and node.id == "setattr":
             return True

@@ -114,11 +114,19 @@ def test_a_task_class_without_run_is_refused(tree: Tree) -> None:
         "class A(Task): pass\nA.run = print",
         "class A(Task): pass\nsetattr(A, 'run', print)",
         "import abc\nclass A(Task, abc.ABC):\n    def run(self): pass",
+        "class A(Task):\n    def __getattr__(self, name): return print",
+        "class A(Task):\n    def __new__(cls): return Other()\nclass Other:\n    def run(self): pass",
+        "class A(Task):\n    def __init__(self): self.__dict__['run'] = print",
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_a_task_class_that_may_have_run_from_elsewhere_is_accepted(tree: Tree, code: str) -> None:
     assert check_module(tree({"m.py": TASK + code}) / "m.py") == {"file": "m.py", "class": "A"}
+
+
+def test_a_task_class_may_get_its_run_from_the_file_of_the_entry(tree: Tree) -> None:
+    files = {"w/__init__.py": "from .task import A\nA.run = print", "w/task.py": TASK + "class A(Task): pass"}
+    assert check_module(tree(files) / "w") == {"file": "__init__.py", "class": "A"}
 
 
 def test_a_main_that_needs_arguments_is_refused(tree: Tree) -> None:
