@@ -171,9 +171,14 @@ fn image_cure(wanted: &str) -> String {
         Some((_, package)) => format!(
             "a node offers `{name}` where `{package}` is installed for its agent's interpreter (MANTA_PYTHON, or --python)"
         ),
-        None => {
-            format!("bring it to a node, there: manta image pull IMAGE, or manta image import FILE --name {wanted}")
-        }
+        None => match wanted.split_once(['>', '=', '<']) {
+            Some((path, _)) => format!(
+                "a range of versions is for images that nodes make themselves; of others name a tag, such as `{path}:TAG`"
+            ),
+            None => {
+                format!("bring it to a node, there: manta image pull IMAGE, or manta image import FILE --name {wanted}")
+            }
+        },
     }
 }
 

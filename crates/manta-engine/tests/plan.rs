@@ -103,6 +103,8 @@ fn an_image_that_is_like_none_comes_with_how_a_node_comes_by_it() {
     for cure in ["manta image pull IMAGE", "manta image import FILE --name team/model:3"] {
         assert!(imported.contains(cure), "{imported}");
     }
+    let ranged = hint("team/model>=3");
+    assert!(ranged.contains("name a tag, such as `team/model:TAG`") && !ranged.contains("image import"), "{ranged}");
     for (image, package) in [("manta_light:pytorch", "`torch`"), ("sklearn:1.5+", "`scikit-learn`")] {
         let made = hint(image);
         assert!(made.contains(package) && made.contains("MANTA_PYTHON") && !made.contains("image pull"), "{made}");
