@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use manta_api::control::{AgentStatus, ControlAnswer, ControlRequest};
 use manta_api::version::PRODUCT;
-use manta_api::{ErrorCode, NodeView, SignInView};
+use manta_api::{ErrorCode, NEVER_CONNECTED, NodeView, SignInView};
 use manta_client::Client;
 use manta_types::{NodeDuty, NodeState};
 use semver::Version;
@@ -173,20 +173,32 @@ fn online(nodes: &[NodeView]) -> Check {
     let away: Vec<String> = away.map(|node| format!("{} ({}, {})", node.name, node.state, heard(node))).collect();
     let there = wanted.len() - away.len();
     if wanted.is_empty() {
+        let found = if nodes.is_empty() { "there are none yet" } else { "all that there were are revoked" };
         let fix = Some("`manta node token` prints the command that adds one".to_owned());
-        return Check { name, state: State::Doubtful, found: "there are none yet".to_owned(), fix };
+        return Check { name, state: State::Doubtful, found: found.to_owned(), fix };
     }
     let found = format!("{there} of {} online", count(wanted.len(), "node"));
     if away.is_empty() {
         return Check { name, state: State::Good, found, fix: None };
     }
     let state = if there == 0 { State::Bad(ErrorCode::NoNode) } else { State::Doubtful };
-    let fix = "see that the agent runs there; one that does not come back is taken out with: manta node rm NAME";
-    Check { name, state, found: format!("{found}; away: {}", some_of(&away)), fix: Some(fix.to_owned()) }
+    let mut fix =
+        "see that the agent runs there; one that does not come back is taken out with: manta node rm NAME".to_owned();
+    if wanted.iter().any(|node| is_unseen(node)) {
+        fix.push_str("; one that never connected with: manta node revoke NAME");
+    }
+    Check { name, state, found: format!("{found}; away: {}", some_of(&away)), fix: Some(fix) }
+}
+
+fn is_unseen(node: &NodeView) -> bool {
+    node.notes.iter().any(|note| note == NEVER_CONNECTED)
 }
 
 /// When a node was heard last.
 fn heard(node: &NodeView) -> String {
+    if is_unseen(node) {
+        return "never connected".to_owned();
+    }
     let silent = node.heard_s.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
     silent.map_or_else(
         || "not heard since the manager started".to_owned(),
@@ -339,7 +351,11 @@ mod tests {
             ("bad", "0 of 1 node online; away: c (gone, not heard for 2 h)")
         );
         assert_eq!(problem(&[none]).unwrap().code.as_deref(), Some(ErrorCode::NoNode.code()));
-        assert_eq!(told(&[revoked]).0, "doubtful");
+        assert_eq!(told(&[revoked]), ("doubtful", "all that there were are revoked".to_owned()));
+        let unseen =
+            online(&[NodeView { notes: vec![NEVER_CONNECTED.to_owned()], ..node("e", "joining", "active", None) }]);
+        assert_eq!(unseen.found, "0 of 1 node online; away: e (joining, never connected)");
+        assert!(unseen.fix.is_some_and(|fix| fix.ends_with("; one that never connected with: manta node revoke NAME")));
     }
 
     #[test]
