@@ -256,10 +256,11 @@ impl Core {
     ) {
         if outcome.is_ok() {
             tracing::info!(swarm = %new.id, name = %new.name, "swarm submitted");
+            // The engine's moment, so that what is shown is the same after a restart, and what keys are kept, too.
+            let new = NewSwarm { created_ms: turn.now.wall_ms, ..new };
             self.keys.extend(KeyRecord::of(&new).map(|record| (record.key.clone(), record)));
             let id = new.id;
-            // The engine's moment, so that what is shown is the same after a restart.
-            turn.transaction.swarms.push(NewSwarm { created_ms: turn.now.wall_ms, ..new });
+            turn.transaction.swarms.push(new);
             self.decide(Input::Submit(Submit { id, spec, continues }), turn);
         }
         turn.effects.push(Effect::Submitted { asker, outcome });
