@@ -43,7 +43,7 @@ impl ErrorCode {
                 "Correct the path in `Module(…)`, or make the file or folder.",
             ),
             Self::NoEntryPoint => page(
-                "A module must hold one subclass of `Task`, or a function `main()`. It holds none, or several classes without one that is named.",
+                "A module must hold one subclass of `Task`, or a function `main()`. It holds none, several classes without one that is named, or one without `run()`.",
                 "`modules/worker.py` has no `main()` and no task class",
                 "Write one `class Worker(Task)` with `run()`, or `main()`; `manta module check PATH` reads a module without running it.",
             ),
