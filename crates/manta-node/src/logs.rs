@@ -19,6 +19,9 @@ use crate::words;
 /// Bytes read from a task's output at a time.
 const READ_BYTES: usize = 16 << 10;
 
+/// How long before it is read here a line may have been written, as its task says.
+const LATE_MS_MAX: u64 = 60_000;
+
 /// The log of one attempt.
 #[derive(Debug)]
 pub(crate) struct AttemptLog {
@@ -98,7 +101,7 @@ impl AttemptLog {
             _ => "info",
         };
         self.keep_pace(text.len() + LOG_LINE_BYTES_COUNTED).await;
-        self.line(level, "log", text, String::new(), time_ms).await;
+        self.line(level, "log", text, String::new(), believed(time_ms, now_ms())).await;
     }
 
     /// Something that the platform has to say in this attempt's log, however full that is.
@@ -192,10 +195,12 @@ impl AttemptLog {
             self.kept().remember(&text);
         }
         let is_full = self.kept().full;
-        let held_back = if is_full { None } else { self.hold_back((text.len() + data.len()) as u64).await };
+        // What comes with a line leaves as well: one without a word still says when it was written, how bad it is, and that it is.
+        let counted = (text.len() + data.len() + LOG_LINE_BYTES_COUNTED) as u64;
+        let held_back = if is_full { None } else { self.hold_back(counted).await };
         {
             let mut kept = self.kept();
-            kept.bytes += (text.len() + data.len() + LOG_LINE_BYTES_COUNTED) as u64;
+            kept.bytes += counted;
             let was_full = kept.full;
             kept.full = was_full || kept.bytes > self.bounds.log_bytes || held_back.is_some();
             if kept.full {
@@ -288,6 +293,11 @@ impl Lines {
     }
 }
 
+/// The time that a task gives a line, where it can be true: a number that the task is free to choose carries whatever it likes.
+fn believed(time_ms: u64, now_ms: u64) -> u64 {
+    if (now_ms.saturating_sub(LATE_MS_MAX)..=now_ms).contains(&time_ms) { time_ms } else { now_ms }
+}
+
 /// A text of at most a line's length.
 fn cut(text: &str) -> String {
     // A line that was cut where it was read carries its own note, which may stand over the limit.
@@ -344,6 +354,35 @@ mod tests {
         log.data("metrics", "loss=1", &serde_json::json!({"values": {"loss": 1.0}})).await;
         let tail = log.tail();
         assert_eq!((tail.len(), tail[0].as_str(), tail[49].as_str()), (50, "line 10", "line 59"));
+    }
+
+    #[test]
+    fn the_time_of_a_line_is_what_its_task_says_where_that_can_be() {
+        let now = 1_795_731_666_983;
+        assert_eq!(
+            [now, now - 1, now - LATE_MS_MAX].map(|time| believed(time, now)),
+            [now, now - 1, now - LATE_MS_MAX]
+        );
+        assert_eq!([0, now - LATE_MS_MAX - 1, now + 1, u64::MAX].map(|time| believed(time, now)), [now; 4]);
+    }
+
+    #[tokio::test]
+    async fn lines_without_a_word_are_counted_against_what_may_leave() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Arc::new(crate::audit::Audit::open(&dir.path().join("audit.log")).unwrap());
+        let watched = vec![crate::audit::Watched { dataset: "mnist".to_owned(), budget: Some(100) }];
+        let outbox = Arc::new(Outbox::default());
+        let log = AttemptLog::new("at_1".to_owned(), Arc::clone(&outbox), Bounds::default());
+        let log = log.metered(Meter::new(Arc::clone(&audit), "at_1".to_owned(), watched));
+        for letter in 0..50 {
+            log.logged("info", "", letter).await;
+        }
+        log.close().await;
+        let Ready::Logs(batch) = outbox.next().await else { panic!("no lines") };
+        let silent = batch.lines.iter().filter(|line| line.text.is_empty()).count();
+        assert_eq!(silent, 100 / LOG_LINE_BYTES_COUNTED);
+        assert!(batch.lines.iter().all(|line| line.time_ms > 50), "no line carries the number that its task chose");
+        assert!(audit.left_today("mnist") <= 100);
     }
 
     #[tokio::test]
