@@ -98,6 +98,8 @@ impl LogStore {
             ))?;
             for (seq, line) in (last + 1..).zip(lines.iter_mut()) {
                 line.seq = seq;
+                // SQLite counts in 63 bits, and one line must not take the others of its batch along.
+                line.time_ms = line.time_ms.min(i64::MAX.cast_unsigned());
                 insert.execute(params![
                     cluster.as_str(),
                     swarm.bytes(),

@@ -39,6 +39,7 @@ pub(super) struct Log<'a> {
 impl Log<'_> {
     /// Lines after a `seq`, in order, at most `limit`.
     pub(super) fn lines(&self, after: u64, limit: usize) -> Result<Vec<LogLine>, StoreError> {
+        let after = after.min(i64::MAX.cast_unsigned()); // SQLite counts in 63 bits; no log comes near
         let (mut lines, mut last) = (Vec::new(), after);
         let walked = self.walk(select!("ASC"), after, |seq, line| {
             lines.extend(lost(last + 1, seq - 1, time(&lines)).filter(|_| lines.len() < limit));
@@ -72,7 +73,7 @@ impl Log<'_> {
         let mut rows = select.query(params![
             self.cluster.as_str(),
             self.swarm.bytes(),
-            i64::try_from(after).unwrap_or(i64::MAX), // SQLite counts in 63 bits; no log comes near
+            after,
             filter.task,
             filter.node,
             filter.iteration,

@@ -61,6 +61,24 @@ fn lines_are_numbered_from_one_per_swarm_and_read_back() {
 }
 
 #[test]
+fn a_time_that_cannot_be_takes_no_other_line_along() {
+    let (mut store, lines) = filled();
+    let mut more = [line(60, "info"), LogLine { time_ms: u64::MAX, ..line(61, "info") }, line(62, "info")];
+    store.append(&cluster(), swarm_id(1), &mut more).unwrap();
+    let read = store.query(&cluster(), swarm_id(1), lines.len() as u64, &LogFilter::default(), 9).unwrap();
+    assert_eq!(read, more);
+    assert_eq!(read[1].time_ms, i64::MAX.cast_unsigned());
+}
+
+#[test]
+fn behind_the_end_there_is_nothing_however_far() {
+    let (mut store, _) = filled();
+    for after in [60, 61, i64::MAX.cast_unsigned(), i64::MAX.cast_unsigned() + 1, u64::MAX] {
+        assert_eq!(store.query(&cluster(), swarm_id(1), after, &LogFilter::default(), 9).unwrap(), [], "{after}");
+    }
+}
+
+#[test]
 fn each_filter_narrows_and_all_of_them_hold_together() {
     let (mut store, lines) = filled();
     let mut check = |filter: LogFilter, wanted: &dyn Fn(&LogLine) -> bool| {
