@@ -17,6 +17,10 @@ use crate::text::one_line;
 
 /// The file that lists all others.
 const INDEX: &str = "index.json";
+/// Bytes of a name in a path; with an extension they stay below what file systems take.
+const PART_BYTES_MAX: usize = 200;
+/// Hexadecimal digits that tell names apart of which the path holds only the beginning.
+const PART_DIGITS: usize = 32;
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -231,14 +235,19 @@ async fn convert(interpreter: &Path, job: &Path) -> Result<(), Failure> {
     ))
 }
 
-/// A name as a part of a path: others chose it, so all but plain characters are written as `%2F` is, and two names never
-/// give the same file.
+/// A name as a part of a path: others chose it, so all but plain characters are written as `%2F` is, one that is too long for
+/// a file ends with `~` and a digest of it, and two names never give the same file.
 fn safe(name: &str) -> String {
     let plain = |at: usize, byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte) || (byte == b'.' && at > 0);
     let part = |(at, byte): (usize, u8)| {
         if plain(at, byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
     };
-    name.bytes().enumerate().map(part).collect()
+    let whole: String = name.bytes().enumerate().map(part).collect();
+    if whole.len() <= PART_BYTES_MAX {
+        return whole;
+    }
+    let digest = blake3::hash(name.as_bytes()).to_hex();
+    format!("{}~{}", &whole[..PART_BYTES_MAX - PART_DIGITS - 1], &digest[..PART_DIGITS])
 }
 
 #[cfg(test)]
@@ -250,5 +259,14 @@ mod tests {
         assert_eq!(safe("weights.v2"), "weights.v2");
         assert_eq!(safe("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd");
         assert_eq!([safe(".."), safe("a%2F"), safe("é")], ["%2E.", "a%252F", "%C3%A9"]);
+    }
+
+    #[test]
+    fn names_that_no_file_can_have_are_cut_and_told_apart() {
+        assert_eq!(safe(&"x".repeat(PART_BYTES_MAX)), "x".repeat(PART_BYTES_MAX));
+        let long = ["x".repeat(255), format!("{}y", "x".repeat(254)), "é".repeat(127)];
+        let parts = long.each_ref().map(|name| safe(name));
+        assert!(parts.iter().all(|part| part.len() == PART_BYTES_MAX && part.contains('~')), "{parts:?}");
+        assert_ne!(parts[0], parts[1]);
     }
 }
