@@ -1,13 +1,12 @@
 //! Text that others wrote, made safe to print, and numbers made short.
 use std::time::Duration;
 
-/// Drops what could move the cursor or hide text: control characters but line ends and tabs, and direction marks.
+use manta_types::name::is_hidden;
+
+/// Drops what could move the cursor or hide text: control characters but line ends and tabs, direction marks, and what cannot
+/// be seen.
 pub(crate) fn clean(text: &str) -> String {
-    let hidden = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().filter(|c| !hidden(*c)).collect()
+    text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_hidden(*c)).collect()
 }
 
 /// The same with further lines set in, so that none of them can pass for a line of ours.
@@ -110,6 +109,7 @@ mod tests {
     #[test]
     fn escapes_of_the_terminal_do_not_pass() {
         assert_eq!(clean("a\x1b[31mb\u{202e}c\r\nd"), "a[31mbc\nd");
+        assert_eq!(clean("a\u{61c}b\u{ad}c\u{2060}d\u{feff}e\u{e0041}f\tg"), "abcdef\tg");
         assert_eq!(one_line("one\ntwo three", 8), "one two…");
         assert_eq!(hanging("ValueError: x\nnote: succeeded\n"), "ValueError: x\n    note: succeeded");
     }

@@ -85,7 +85,7 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), NameError> {
 
 /// Whether a character cannot be seen or changes the order of others: controls, formats (category Cf), line and
 /// paragraph separators.
-fn is_hidden(c: char) -> bool {
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
