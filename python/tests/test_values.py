@@ -234,6 +234,8 @@ Cycle.append(Cycle)
         ({(1, 2): 3}, "", "as keys"),
         (Cycle, "", "flatten"),
         ([[None] * 600_000] * 2, "[1][", "numpy.asarray"),
+        ([{number * (2**61 - 1): 0 for number in range(1002)}], "[0]", "list(value.items())"),
+        ({number * (2**61 - 1) for number in range(1002)}, "", "list(value)"),
     ],
     ids=lambda part: type(part).__name__,
 )
@@ -250,6 +252,11 @@ def test_what_cannot_be_carried_is_refused_with_its_path_and_a_conversion(
 def assemble(header: bytes, buffers: bytes = b"", magic: bytes = b"MANTAVAL", version: int = 1) -> bytes:
     start = magic + version.to_bytes(4, "little") + bytes(4) + len(header).to_bytes(8, "little") + header
     return start + bytes(-len(start) % 64) + buffers
+
+
+ALIKE = [b'{"$":"int","v":"%#x"}' % (number * (2**61 - 1)) for number in range(8, 1010)]
+"""Numbers with one hash, which a dict compares each with every other."""
+PAIRS_ALIKE = [b"[%s,0]" % key for key in ALIKE]
 
 
 @pytest.mark.parametrize(
@@ -280,6 +287,8 @@ def assemble(header: bytes, buffers: bytes = b"", magic: bytes = b"MANTAVAL", ve
         (assemble(b'{"tree":{"$":"set","v":[[1]]},"buffers":[]}'), "cannot be one"),
         (assemble(b'{"tree":{"$":"set","v":[1,1]},"buffers":[]}'), "twice"),
         (assemble(b'{"tree":{"$":"dict","v":[[1,2],[1,3]]},"buffers":[]}'), "twice"),
+        (assemble(b'{"tree":{"$":"dict","v":[%s]},"buffers":[]}' % b",".join(PAIRS_ALIKE)), "a hash"),
+        (assemble(b'{"tree":{"$":"set","v":[%s]},"buffers":[]}' % b",".join(ALIKE)), "a hash"),
         (assemble(b'{"tree":{"$":"datetime","v":"20240101"},"buffers":[]}'), "ISO|iso"),
         (assemble(b'{"tree":{"$":"ndarray","dtype":"|O","shape":[1],"b":0},"buffers":[[128,8]]}', bytes(8)), "dtype"),
         (assemble(b'{"tree":{"$":"ndarray","dtype":"<f8","shape":[2],"b":0},"buffers":[[128,8]]}', bytes(8)), "shape"),
@@ -289,11 +298,16 @@ def assemble(header: bytes, buffers: bytes = b"", magic: bytes = b"MANTAVAL", ve
         (assemble(b'{"tree":[' + b"0," * 1_000_000 + b'0],"buffers":[]}'), "entries"),
         (assemble(b'{"tree":[' + b"[]," * 3_000_000 + b'0],"buffers":[]}'), "entries"),
     ],
-    ids=range(33),
+    ids=range(35),
 )
 def test_a_value_that_breaks_a_rule_is_refused_with_a_sentence(data: bytes, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         decode(data)
+
+
+def test_keys_of_which_some_share_a_hash_are_carried() -> None:
+    value = {-1: "a", -2: "b", **{2**number: number for number in range(900)}}
+    assert decode(encode(value).to_bytes()) == value
 
 
 def test_padding_that_hides_bytes_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Iterable, List, Sequence, Tuple
 
 MAGIC = b"MANTAVAL"
 VERSION = 1
@@ -27,12 +27,21 @@ INLINE_TEXT_MAX = 64 * 1024
 PACKED_LIST_MIN = 1024
 """Entries from which a list of floats only, or of 64-bit ints only, becomes a buffer."""
 
+COLLISIONS_MAX = 1000
+"""Keys of a dict, or entries of a set, that may have the hash of another: each is compared with all of that hash."""
+
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
 def align(offset: int) -> int:
     """Return the first multiple of :data:`ALIGNMENT` that is not below ``offset``."""
     return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def has_collisions(keys: Iterable[Any]) -> bool:
+    """Return whether so many of the keys share a hash that making a dict or set of them could take hours."""
+    hashes = [hash(key) for key in keys]
+    return len(hashes) - len(set(hashes)) > COLLISIONS_MAX
 
 
 def place(sizes: Sequence[int], header_bytes: int) -> List[Tuple[int, int]]:

@@ -100,6 +100,8 @@ class Reader:
         if not all(_arrays.is_key(key) for key, _ in pairs):
             raise ValueError("a dict has a key that is no scalar")
         try:
+            if _format.has_collisions(key for key, _ in pairs):
+                raise ValueError(f"a dict has more than {_format.COLLISIONS_MAX:,} keys that share a hash")
             value = dict(pairs) if tree["$"] == "dict" else collections.OrderedDict(pairs)
         except TypeError as error:
             raise ValueError(f"a dict has a key that cannot be one: {error}") from None
@@ -110,6 +112,8 @@ class Reader:
     def _set(self, tree: Dict[str, Any], depth: int) -> Any:
         entries = self._list(tree["v"], depth)
         try:
+            if _format.has_collisions(entries):
+                raise ValueError(f"a set has more than {_format.COLLISIONS_MAX:,} entries that share a hash")
             value = set(entries) if tree["$"] == "set" else frozenset(entries)
         except TypeError as error:
             raise ValueError(f"a set has an entry that cannot be one: {error}") from None

@@ -11,6 +11,8 @@ from .._names import Name
 from . import _arrays, _format, _tables, _tensors
 from ._refusals import conversion_for
 
+_COLLISIONS = f"more than {_format.COLLISIONS_MAX:,} of its keys or entries share a hash"
+
 
 class Refused(Exception):
     """Carries the reason why a value cannot be carried upwards, collecting the path on its way."""
@@ -145,6 +147,8 @@ class Walk:
         return {"$": "ordereddict", "v": self._pairs({_plain(key): entry for key, entry in value.items()}, depth)}
 
     def _pairs(self, value: Dict[Any, Any], depth: int) -> List[Any]:
+        if _format.has_collisions(value):
+            raise Refused(_COLLISIONS, "list(value.items())")
         pairs = []
         for key, entry in value.items():
             if not _arrays.is_key(key):
@@ -161,6 +165,8 @@ class Walk:
             raise
 
     def _set(self, value: Any, depth: int) -> Any:
+        if _format.has_collisions(value):
+            raise Refused(_COLLISIONS, "list(value)")
         tag = "set" if type(value) is set else "frozenset"
         ordered = sorted(value, key=lambda entry: (type(entry).__name__, repr(entry)))
         return {"$": tag, "v": self._entries(ordered, depth)}
