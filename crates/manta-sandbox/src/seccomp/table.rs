@@ -102,6 +102,8 @@ const CLONE_NAMESPACES: u32 = 0x7E02_0000;
 const CONNECTED_PAIRS: &[u32] = &[0x1, 0x5, 0x801, 0x805, 0x8_0001, 0x8_0005, 0x8_0801, 0x8_0805];
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541C;
+const F_SETLEASE: u32 = 1024;
+const F_NOTIFY: u32 = 1026;
 const PR_SET_PDEATHSIG: u32 = 1;
 const PR_SET_SECCOMP: u32 = 22;
 const AF_UNIX: u32 = 1;
@@ -119,6 +121,8 @@ pub(super) const CHECKED: &[(&str, u32, u32, Verdict)] = &[
     // inside a dataset. Only connected pairs: a datagram one could still send to such a file.
     ("socketpair", 53, 199, check(1, ArgTest::OneOf(CONNECTED_PAIRS))),
     ("ioctl", 16, 29, check(1, ArgTest::NoneOf(&[TIOCSTI, TIOCLINUX]))),
+    // A lease on a dataset, which its owner's task may have, makes whoever wants to write to it wait for 45 seconds, again and again.
+    ("fcntl", 72, 25, check(1, ArgTest::NoneOf(&[F_SETLEASE, F_NOTIFY]))),
     ("personality", 135, 92, check(0, ArgTest::OneOf(&[0, 0xFFFF_FFFF]))),
     // A task that cleared its parent-death signal would outlive the launcher.
     ("prctl", 157, 167, check(0, ArgTest::NoneOf(&[PR_SET_PDEATHSIG, PR_SET_SECCOMP]))),

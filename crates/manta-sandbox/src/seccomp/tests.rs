@@ -62,7 +62,8 @@ fn expected(verdict: Verdict, args: [u32; 2]) -> u32 {
 
 #[test]
 fn program_answers_as_the_policy_for_every_number() {
-    let values = [0, 1, 2, 5, 0x8_0001, 10, 22, 40, 0x5412, 0x541C, 0x5413, 0x1000_0000, 0x0002_0000, 17, u32::MAX];
+    let values =
+        [0, 1, 2, 5, 0x8_0001, 10, 22, 40, 1024, 1026, 0x5412, 0x541C, 0x5413, 0x1000_0000, 0x0002_0000, 17, u32::MAX];
     for arch in [Arch::X86_64, Arch::Aarch64] {
         for variant in VARIANTS {
             let policy = Policy::new(arch, variant);
@@ -222,6 +223,24 @@ fn shared_variant_refuses_unscoped_signals_and_changed_modes() {
     assert_eq!(scoped.verdict(number(libc::SYS_fchmod)), Verdict::Refuse);
     assert_eq!(scoped.verdict(number(libc::SYS_kill)), Verdict::Allow);
     assert_eq!(unscoped.verdict(number(libc::SYS_kill)), Verdict::Refuse);
+}
+
+#[test]
+fn no_variant_lets_a_task_hold_up_who_writes_to_its_datasets() {
+    for variant in VARIANTS {
+        let arch = Arch::native().unwrap();
+        let program = compile(&Policy::new(arch, variant));
+        let fcntl = |what: i32| {
+            let number = u32::try_from(libc::SYS_fcntl).unwrap();
+            run(&program, arch.audit_value(), number, [0, what.cast_unsigned()])
+        };
+        for what in [libc::F_SETLEASE, libc::F_NOTIFY] {
+            assert_eq!(fcntl(what), REFUSE, "{what}, {variant:?}");
+        }
+        for what in [libc::F_GETFL, libc::F_SETLK, libc::F_DUPFD_CLOEXEC, libc::F_ADD_SEALS, libc::F_GETLEASE] {
+            assert_eq!(fcntl(what), ALLOW, "{what}, {variant:?}");
+        }
+    }
 }
 
 #[test]
