@@ -10,6 +10,9 @@ use crate::Limits;
 
 /// Open descriptors of each process of a task.
 pub const OPEN_FILES: u64 = 1024;
+/// Signals that wait, timers included, of a task. They count for whoever made its namespace as well, who could have none of their own
+/// if a task took all.
+const SIGNALS_WAITING: u64 = 1024;
 /// Stack of a process's first thread.
 const STACK_BYTES: u64 = 8 << 20;
 
@@ -29,7 +32,12 @@ impl ResourceLimits {
     /// Limits for a task; `pids_in_use` are processes that its uid has already and that count against it, `file_bytes` what a file
     /// may have where nothing else bounds it at once.
     pub(crate) fn new(limits: &Limits, enforced: Enforced, pids_in_use: u64, file_bytes: Option<u64>) -> Self {
-        let mut list = vec![(Resource::Core, 0), (Resource::Nofile, OPEN_FILES), (Resource::Stack, STACK_BYTES)];
+        let mut list = vec![
+            (Resource::Core, 0),
+            (Resource::Nofile, OPEN_FILES),
+            (Resource::Sigpending, SIGNALS_WAITING),
+            (Resource::Stack, STACK_BYTES),
+        ];
         if !enforced.memory {
             list.push((Resource::Data, limits.memory_bytes));
         }

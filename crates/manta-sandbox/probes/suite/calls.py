@@ -12,6 +12,7 @@ CHECKED = {
     "clone": (56, 220),
     "clone3": (435, 435),
     "socketpair": (53, 199),
+    "fcntl": (72, 25),
     "personality": (135, 92),
     "prctl": (157, 167),
 }
