@@ -9,6 +9,7 @@ use manta_module::BundleManifest;
 use manta_types::limits::{
     LIGHT_FRAME_BYTES_MAX, LIGHT_MESSAGE_BYTES_COUNTED, LIGHT_MESSAGES_PER_SECOND_MAX, LIGHT_REFUSAL_COUNTED,
 };
+use manta_types::name::printable;
 use manta_types::{AttemptLimit, NodeName};
 use serde_json::{Value, json};
 
@@ -25,6 +26,9 @@ use crate::logs::AttemptLog;
 use crate::pace::Pace;
 use crate::parting::Busy;
 use crate::state::StateStore;
+
+/// Characters of the reason why a message cannot be read.
+const WHY_UNREADABLE_CHARS_MAX: usize = 200;
 
 /// All that an attempt may see and reach.
 pub(crate) struct Grant<'a> {
@@ -157,7 +161,11 @@ impl<'a> Server<'a> {
         self.pace.spend(1 + body.len() as u64 / LIGHT_MESSAGE_BYTES_COUNTED).await;
         let message: Message = match serde_json::from_slice(&body) {
             Ok(message) => message,
-            Err(error) => return Ok(Some(Ending::Violation(format!("sent a message that cannot be read: {error}")))),
+            Err(error) => {
+                // It quotes the message, of which any word may be as long as a frame.
+                let why = printable(&error.to_string(), WHY_UNREADABLE_CHARS_MAX);
+                return Ok(Some(Ending::Violation(format!("sent a message that cannot be read: {why}"))));
+            }
         };
         let lent = if fd.is_none() && message.call.carries_value() { self.lent.take() } else { None };
         if let Some(violation) = form_violation(&message, fd.is_some() || lent.is_some()) {

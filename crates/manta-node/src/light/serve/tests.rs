@@ -313,6 +313,14 @@ async fn garbage_ends_the_conversation() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_not_quoted_at_length() {
+    let garbage = format!(r#"{{"op":"{}","id":1}}"#, "\u{202e}x".repeat(100_000)).into_bytes();
+    let (ending, ..) = talk(move |task| task.send_raw(&garbage, None)).await;
+    let Ending::Violation(found) = ending else { panic!("{ending:?}") };
+    assert!(found.len() < 2000 && found.contains("unknown variant") && !found.contains('\u{202e}'), "{found}");
+}
+
+#[tokio::test]
 async fn a_failure_is_told_in_the_tasks_own_words() {
     let (ending, ..) = talk(|mut task| {
         let error =
