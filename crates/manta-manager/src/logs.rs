@@ -61,6 +61,11 @@ impl Logs {
         Ok(self.store.run(move |store| store.query(&cluster, swarm, after, &filter, limit)).await??)
     }
 
+    /// Resolves when the store takes its turns.
+    pub(crate) async fn answer(&self) -> Result<(), ManagerError> {
+        self.store.run(|_| ()).await
+    }
+
     /// Resolves whenever lines are new.
     pub(crate) fn follow(&self, swarm: SwarmId) -> watch::Receiver<u64> {
         self.news.subscribe(swarm)

@@ -183,17 +183,25 @@ pub(super) fn phase(text: &str) -> Result<AttemptStateName, String> {
     })
 }
 
+/// What a node says of its attempts is added up by others, so no figure is beyond what can be: a year, of as many cores as a machine
+/// has, and as many bytes.
+const SPAN_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
+const CPU_MS_MAX: u64 = SPAN_MS_MAX * 4096;
+const BYTES_MAX: u64 = 1 << 50;
+
 pub(super) fn timings(sent: Option<wire::Timings>) -> Timings {
     let wire::Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms, start_way, start_instead, usage } =
         sent.unwrap_or_default();
     let start_way = StartWay::ALL.into_iter().find(|way| way.name() == start_way);
     let start_instead = clip(start_instead, SENTENCE_BYTES_MAX);
     let usage = usage.map(|used| Usage {
-        cpu_ms: used.cpu_ms,
+        cpu_ms: used.cpu_ms.min(CPU_MS_MAX),
         memory_bytes_peak: told(used.memory_bytes_peak),
         pids_peak: told(used.pids_peak),
-        published_bytes: used.published_bytes,
+        published_bytes: used.published_bytes.min(BYTES_MAX),
     });
+    let [queue_ms, prepare_ms, start_ms, run_ms, upload_ms] =
+        [queue_ms, prepare_ms, start_ms, run_ms, upload_ms].map(|span| span.min(SPAN_MS_MAX));
     Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms, start_way, start_instead, usage }
 }
 
@@ -323,6 +331,25 @@ mod tests {
 
     fn hello() -> wire::Hello {
         wire::Hello { name: "node-1".into(), slots: 2, cpu_count: 2.0, ..wire::Hello::default() }
+    }
+
+    #[test]
+    fn figures_that_cannot_be_are_cut_so_that_sums_hold() {
+        let usage = wire::Usage { cpu_ms: u64::MAX, published_bytes: u64::MAX, ..wire::Usage::default() };
+        let sent = wire::Timings {
+            queue_ms: u64::MAX,
+            prepare_ms: u64::MAX,
+            start_ms: u64::MAX,
+            run_ms: u64::MAX,
+            upload_ms: u64::MAX,
+            usage: Some(usage),
+            ..wire::Timings::default()
+        };
+        let taken = timings(Some(sent));
+        let attempts = 10_000;
+        let spans = taken.queue_ms + taken.prepare_ms + taken.start_ms + taken.run_ms + taken.upload_ms;
+        let used = taken.usage.unwrap();
+        assert!([spans, used.cpu_ms, used.published_bytes].iter().all(|one| one.checked_mul(attempts).is_some()));
     }
 
     #[test]

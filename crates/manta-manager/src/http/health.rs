@@ -20,7 +20,7 @@ pub(super) async fn live(app: App, _call: Call) -> Answer {
 /// Work can be taken and kept, or what stands in the way. Whoever asks may be nobody, so no cluster is named.
 pub(super) async fn ready(app: App, call: Call) -> Answer {
     let handles: Vec<_> = call.clusters.all().iter().map(|app| app.handle.clone()).collect();
-    let obstacles = app.readiness.obstacles(&handles, call.clusters.damaged(), &app.store, &app.space).await;
+    let obstacles = app.readiness.obstacles(&handles, call.clusters.damaged(), &app.store, &app.logs, &app.space).await;
     let ready = obstacles.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &ReadyView { schema_version: SCHEMA_VERSION, ready, obstacles })
