@@ -39,7 +39,7 @@ pub use image::{HostImage, ImageError};
 pub use launcher::{Launcher, Parted, Running, launcher_main};
 pub use probes::{Finding, FindingState, ProbeError, ProbeRoot, ProbeSuite, Stage, Verdict};
 pub use report::{CgroupReport, CgroupVersion, HostReport, Shortcoming};
-pub use rlimits::OPEN_FILES;
+pub use rlimits::{FILE_LOCKS, OPEN_FILES};
 pub use spec::{Device, Exit, ExitHow, Limits, Link, Mount, MountAccess, SandboxSpec, ScratchLimit, Tier, TmpLimits};
 pub use sys::inherited;
 pub use template::{Start, StartWay, Template, Warmth};

@@ -161,6 +161,9 @@ pub struct Exit {
     pub oom: bool,
     /// Making a process or thread failed because the limit was reached (known only with cgroups).
     pub pids_limit_hit: bool,
+    /// It held more than [`FILE_LOCKS`](crate::FILE_LOCKS) locks on parts of files, and was ended for it.
+    #[serde(default)]
+    pub file_locks_limit_hit: bool,
     /// Its scratch was beyond this limit, and it was ended for it; only where the scratch is no file system of its own.
     pub scratch: Option<ScratchLimit>,
     /// Highest memory use: of the tree with cgroups, else of the largest process.
@@ -219,6 +222,7 @@ impl Exit {
             how: ExitHow::Lost,
             oom: false,
             pids_limit_hit: false,
+            file_locks_limit_hit: false,
             scratch: None,
             peak_memory_bytes: 0,
             peak_pids: 0,

@@ -16,6 +16,8 @@ pub enum AttemptLimit {
     Processes,
     /// Files that a process holds open.
     OpenFiles,
+    /// Locks on parts of files, of all processes together.
+    FileLocks,
     /// Time that user code may take.
     Time,
     /// Results.
@@ -32,12 +34,13 @@ pub enum AttemptLimit {
 
 impl AttemptLimit {
     /// Every limit, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Memory,
         Self::Scratch,
         Self::ScratchFiles,
         Self::Processes,
         Self::OpenFiles,
+        Self::FileLocks,
         Self::Time,
         Self::Results,
         Self::Globals,
@@ -54,6 +57,7 @@ impl AttemptLimit {
             Self::ScratchFiles => "scratch_files",
             Self::Processes => "processes",
             Self::OpenFiles => "open_files",
+            Self::FileLocks => "file_locks",
             Self::Time => "time",
             Self::Results => "results",
             Self::Globals => "globals",
@@ -68,6 +72,7 @@ impl AttemptLimit {
         match self {
             Self::Memory | Self::Scratch | Self::Published | Self::Report => "bytes",
             Self::ScratchFiles | Self::OpenFiles => "files",
+            Self::FileLocks => "locks",
             Self::Processes => "processes",
             Self::Time => "ms",
             Self::Results | Self::Globals | Self::State => "names",
@@ -95,7 +100,7 @@ pub struct LimitReached {
     /// The most that was in use, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak: Option<u64>,
-    /// What value and peak are counted in: `bytes`, `files`, `processes`, `ms`, `names`.
+    /// What value and peak are counted in: `bytes`, `files`, `locks`, `processes`, `ms`, `names`.
     pub unit: String,
 }
 

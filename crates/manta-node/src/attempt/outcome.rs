@@ -1,7 +1,7 @@
 //! How an attempt ended, judged from what the task said, what we did to it, and how its process ended.
 use std::time::Duration;
 
-use manta_sandbox::{Exit, ExitHow, OPEN_FILES, ScratchLimit};
+use manta_sandbox::{Exit, ExitHow, FILE_LOCKS, OPEN_FILES, ScratchLimit};
 use manta_types::limits::{NAME_BYTES_MAX, TRACEBACK_BYTES_MAX};
 use manta_types::{AttemptFailure, AttemptLimit, LimitReached, OutcomeClass, Usage, limits};
 
@@ -105,6 +105,7 @@ fn reached(limit: AttemptLimit, exit: &Exit, resources: &Resources) -> Option<Li
         AttemptLimit::ScratchFiles => (resources.bounds.tmp_files, None),
         AttemptLimit::Processes => (u64::from(resources.pids), measured(u64::from(exit.peak_pids))),
         AttemptLimit::OpenFiles => (OPEN_FILES, None),
+        AttemptLimit::FileLocks => (FILE_LOCKS, None),
         AttemptLimit::Results => (limits::RESULTS_PER_ATTEMPT_MAX as u64, None),
         AttemptLimit::Globals => (limits::GLOBALS_PER_SWARM_MAX as u64, None),
         AttemptLimit::State => (limits::STATE_NAMES_MAX as u64, None),
@@ -129,6 +130,9 @@ fn in_words(limit: AttemptLimit, exit: &Exit, resources: &Resources) -> Option<S
             format!("could make no more processes or threads at its limit of {}", resources.pids)
         }
         AttemptLimit::OpenFiles => format!("could open no more files at its limit of {OPEN_FILES} in each process"),
+        AttemptLimit::FileLocks => {
+            format!("it held more than {FILE_LOCKS} locks on parts of files (fcntl), which is its limit")
+        }
         AttemptLimit::Results => names("results", limits::RESULTS_PER_ATTEMPT_MAX),
         AttemptLimit::Globals => names("globals", limits::GLOBALS_PER_SWARM_MAX),
         AttemptLimit::State => names("names of state", limits::STATE_NAMES_MAX),
@@ -191,11 +195,12 @@ fn died(exit: &Exit, resources: &Resources, is_program: bool) -> AttemptFailure 
     if exit.oom {
         return at(AttemptLimit::Memory, killed_for_memory(exit, resources));
     }
-    if let Some(limit) = exit.scratch {
-        let limit = match limit {
-            ScratchLimit::Bytes => AttemptLimit::Scratch,
-            ScratchLimit::Files => AttemptLimit::ScratchFiles,
-        };
+    let ended_for = match exit.scratch {
+        Some(ScratchLimit::Bytes) => Some(AttemptLimit::Scratch),
+        Some(ScratchLimit::Files) => Some(AttemptLimit::ScratchFiles),
+        None => exit.file_locks_limit_hit.then_some(AttemptLimit::FileLocks),
+    };
+    if let Some(limit) = ended_for {
         return at(limit, format!("killed: {}", in_words(limit, exit, resources).unwrap_or_default()));
     }
     let (class, words) = match exit.how {
@@ -383,6 +388,9 @@ mod tests {
         let words = "killed: its scratch is full at its limit of 1 GiB";
         check(None, slow, full.clone(), (C::ResourceLimit, words));
         check(None, None, full, (C::ResourceLimit, "killed: its scratch is full at its limit of 1 GiB"));
+        let locks = Exit { file_locks_limit_hit: true, ..exit(ExitHow::Signaled(9)) };
+        let words = "killed: it held more than 1000 locks on parts of files (fcntl), which is its limit";
+        check(None, None, locks, (C::ResourceLimit, words));
         let pids = Exit { pids_limit_hit: true, ..exit(ExitHow::Exited(1)) };
         let words = "exited with status 1 before run() ended, after its limit of 256 processes and threads was reached";
         check(None, None, pids, (C::ResourceLimit, words));

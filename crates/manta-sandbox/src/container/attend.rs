@@ -127,6 +127,8 @@ fn exit(known: &Known) -> Exit {
         how,
         oom: oom_kills > 0,
         pids_limit_hit: pids_refused > 0,
+        // An engine's containers are out of the launcher's sight.
+        file_locks_limit_hit: false,
         scratch: None,
         peak_memory_bytes: peak_memory_bytes.unwrap_or(peak),
         peak_pids: peak_pids.unwrap_or(0),

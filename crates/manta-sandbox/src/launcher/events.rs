@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::alarms::Alarms;
+use super::locks::Locks;
 use super::protocol::{self, Event, MESSAGE_BYTES_MAX, Request, START_FDS};
 use super::scratch::Scratch;
 use super::start::Starter;
@@ -61,6 +62,7 @@ struct Server {
     control: OwnedFd,
     starter: Starter,
     alarms: Alarms,
+    locks: Locks,
     tasks: BTreeMap<String, Task>,
     waiting: Vec<Waiting>,
     pool: Pool,
@@ -82,6 +84,7 @@ impl Server {
         Ok(Self {
             control,
             alarms: Alarms::start()?,
+            locks: Locks::new(),
             starter: Starter::new(),
             tasks: BTreeMap::new(),
             waiting: Vec::new(),
@@ -106,6 +109,7 @@ impl Server {
             self.tasks.values_mut().for_each(Task::kill_if_out_of_memory);
             self.set_alarms();
             self.tasks.values_mut().for_each(Task::warn_if_nearly_out_of_memory);
+            self.end_holders_of_locks();
             self.leftovers.append(&mut self.pool.advance(&mut self.starter));
             if self.pool.is_settled() {
                 for _ in 0..std::mem::take(&mut self.warmth_asked) {
@@ -145,6 +149,7 @@ impl Server {
             is_ticking.then_some(TICK),
             self.tasks.values().filter_map(Task::look_in).min(),
             self.pool.needs_watching().then_some(POOL_TICK),
+            (!self.tasks.is_empty()).then(|| self.locks.rest()),
         ];
         waits.into_iter().flatten().min()
     }
@@ -158,6 +163,15 @@ impl Server {
                 self.alarms.set(&alarm);
             }
         }
+    }
+
+    /// Ends the tasks that hold more locks than they may.
+    fn end_holders_of_locks(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let excessive = self.locks.excessive(&self.tasks.values().map(Task::root).collect());
+        self.tasks.values_mut().filter(|task| excessive.contains(&task.root())).for_each(Task::kill_for_its_locks);
     }
 
     fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {

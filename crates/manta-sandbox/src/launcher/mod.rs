@@ -7,6 +7,7 @@ mod alarms;
 mod events;
 mod handle;
 mod identity;
+mod locks;
 mod name;
 mod part;
 mod plan;

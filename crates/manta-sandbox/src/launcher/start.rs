@@ -114,6 +114,7 @@ impl Starter {
                     group,
                     refused_before_kill: None,
                     warning: Warning::new(),
+                    held_locks: false,
                     zygote: None,
                     identity,
                     scratch,

@@ -28,6 +28,8 @@ pub(super) struct Task {
     /// Refused forks that were counted when the task was first told to end.
     pub(super) refused_before_kill: Option<u64>,
     pub(super) warning: Warning,
+    /// Whether it was ended for its locks on parts of files.
+    pub(super) held_locks: bool,
     /// The control socket of the zygote it was forked from, which hangs up when that ends.
     pub(super) zygote: Option<Rc<OwnedFd>>,
     #[expect(dead_code, reason = "given back when dropped")]
@@ -80,6 +82,17 @@ impl Task {
     /// Readable when the task has ended.
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.process.pidfd.as_fd()
+    }
+
+    /// The process from which all others of the task descend.
+    pub(super) fn root(&self) -> i32 {
+        self.process.pid.as_raw_nonzero().get()
+    }
+
+    /// Ends the task for its locks on parts of files.
+    pub(super) fn kill_for_its_locks(&mut self) {
+        self.held_locks = true;
+        self.kill();
     }
 
     /// Starts the end of every process of the task.
@@ -173,6 +186,7 @@ impl Task {
             how,
             oom: readings.oom_kills > 0,
             pids_limit_hit: self.refused_before_kill.unwrap_or(readings.pids_refused) > 0,
+            file_locks_limit_hit: self.held_locks,
             scratch,
             peak_memory_bytes: readings.peak_memory_bytes.unwrap_or(reaped.peak_memory_bytes),
             peak_pids: readings.peak_pids.unwrap_or(0),

@@ -18,13 +18,16 @@ pub(crate) fn profile() -> Value {
     let mut plain: Vec<&str> = allowed().map(|(name, ..)| name).chain(ENTRY_ALLOWED).collect();
     let mut rules = vec![rule("socket", &[argument(0, AF_UNIX, "SCMP_CMP_EQ", 0)])];
     for (name, _, _, verdict) in CHECKED {
-        let Verdict::Check(checked) = verdict else { continue };
+        let checked = match verdict {
+            Verdict::Check(rule) | Verdict::CheckBoth([rule, _]) => rule,
+            Verdict::Allow | Verdict::Refuse | Verdict::Missing => continue,
+        };
         match checked.test {
             ArgTest::OneOf(values) => {
                 rules.extend(values.iter().map(|value| rule(name, &[argument(checked.arg, *value, "SCMP_CMP_EQ", 0)])));
             }
             ArgTest::NoBits(mask) => rules.push(rule(name, &[argument(checked.arg, mask, "SCMP_CMP_MASKED_EQ", 0)])),
-            ArgTest::NoneOf(_) => plain.push(name),
+            ArgTest::NoneOf(_) | ArgTest::OnlyWith(..) => plain.push(name),
         }
     }
     rules.push(json!({ "names": plain, "action": "SCMP_ACT_ALLOW" }));

@@ -78,6 +78,8 @@ pub(crate) enum ArgTest {
     NoneOf(&'static [u32]),
     /// It has none of these bits.
     NoBits(u32),
+    /// It has the first bit only together with the second.
+    OnlyWith(u32, u32),
 }
 
 /// What the filter is for.
@@ -102,6 +104,10 @@ const CLONE_NAMESPACES: u32 = 0x7E02_0000;
 const CONNECTED_PAIRS: &[u32] = &[0x1, 0x5, 0x801, 0x805, 0x8_0001, 0x8_0005, 0x8_0801, 0x8_0805];
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541C;
+const CLONE_FILES: u32 = 0x400;
+const CLONE_THREAD: u32 = 0x1_0000;
+const F_OFD_SETLK: u32 = 37;
+const F_OFD_SETLKW: u32 = 38;
 const F_SETLEASE: u32 = 1024;
 const F_NOTIFY: u32 = 1026;
 const PR_SET_PDEATHSIG: u32 = 1;
@@ -114,7 +120,16 @@ const fn check(arg: u8, test: ArgTest) -> Verdict {
 
 /// Calls whose arguments decide: name, number on x86_64, number on aarch64, verdict.
 pub(super) const CHECKED: &[(&str, u32, u32, Verdict)] = &[
-    ("clone", 56, 220, check(0, ArgTest::NoBits(CLONE_NAMESPACES))),
+    (
+        "clone",
+        56,
+        220,
+        Verdict::CheckBoth([
+            ArgRule { arg: 0, test: ArgTest::NoBits(CLONE_NAMESPACES) },
+            // A process that shared its descriptors with another could end and leave locks behind that are nobody's.
+            ArgRule { arg: 0, test: ArgTest::OnlyWith(CLONE_FILES, CLONE_THREAD) },
+        ]),
+    ),
     // Its flags lie in memory that a filter cannot read; C libraries fall back to `clone`.
     ("clone3", 435, 435, Verdict::Missing),
     // `socket` is in no list that all have: a network namespace stops neither AF_VSOCK, which reaches the hypervisor, nor a socket file
@@ -122,7 +137,8 @@ pub(super) const CHECKED: &[(&str, u32, u32, Verdict)] = &[
     ("socketpair", 53, 199, check(1, ArgTest::OneOf(CONNECTED_PAIRS))),
     ("ioctl", 16, 29, check(1, ArgTest::NoneOf(&[TIOCSTI, TIOCLINUX]))),
     // A lease on a dataset, which its owner's task may have, makes whoever wants to write to it wait for 45 seconds, again and again.
-    ("fcntl", 72, 25, check(1, ArgTest::NoneOf(&[F_SETLEASE, F_NOTIFY]))),
+    // Locks of an open file have no process that they could be counted for.
+    ("fcntl", 72, 25, check(1, ArgTest::NoneOf(&[F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE, F_NOTIFY]))),
     ("personality", 135, 92, check(0, ArgTest::OneOf(&[0, 0xFFFF_FFFF]))),
     // A task that cleared its parent-death signal would outlive the launcher.
     ("prctl", 157, 167, check(0, ArgTest::NoneOf(&[PR_SET_PDEATHSIG, PR_SET_SECCOMP]))),

@@ -48,6 +48,7 @@ fn expected(verdict: Verdict, args: [u32; 2]) -> u32 {
             ArgTest::OneOf(values) => values.contains(&value),
             ArgTest::NoneOf(values) => !values.contains(&value),
             ArgTest::NoBits(mask) => value & mask == 0,
+            ArgTest::OnlyWith(bit, other) => value & bit == 0 || value & other != 0,
         }
     };
     let decided = |pass: bool| if pass { ALLOW } else { REFUSE };
@@ -62,8 +63,28 @@ fn expected(verdict: Verdict, args: [u32; 2]) -> u32 {
 
 #[test]
 fn program_answers_as_the_policy_for_every_number() {
-    let values =
-        [0, 1, 2, 5, 0x8_0001, 10, 22, 40, 1024, 1026, 0x5412, 0x541C, 0x5413, 0x1000_0000, 0x0002_0000, 17, u32::MAX];
+    let values = [
+        0,
+        1,
+        2,
+        5,
+        0x8_0001,
+        10,
+        22,
+        38,
+        40,
+        0x400,
+        0x1_0400,
+        1024,
+        1026,
+        0x5412,
+        0x541C,
+        0x5413,
+        0x1000_0000,
+        0x0002_0000,
+        17,
+        u32::MAX,
+    ];
     for arch in [Arch::X86_64, Arch::Aarch64] {
         for variant in VARIANTS {
             let policy = Policy::new(arch, variant);
@@ -234,7 +255,7 @@ fn no_variant_lets_a_task_hold_up_who_writes_to_its_datasets() {
             let number = u32::try_from(libc::SYS_fcntl).unwrap();
             run(&program, arch.audit_value(), number, [0, what.cast_unsigned()])
         };
-        for what in [libc::F_SETLEASE, libc::F_NOTIFY] {
+        for what in [libc::F_SETLEASE, libc::F_NOTIFY, libc::F_OFD_SETLK, libc::F_OFD_SETLKW] {
             assert_eq!(fcntl(what), REFUSE, "{what}, {variant:?}");
         }
         for what in [libc::F_GETFL, libc::F_SETLK, libc::F_DUPFD_CLOEXEC, libc::F_ADD_SEALS, libc::F_GETLEASE] {

@@ -82,6 +82,7 @@ fn check(rule: &ArgRule) -> Vec<sock_filter> {
         ArgTest::OneOf(values) => (equal_any(values), true),
         ArgTest::NoneOf(values) => (equal_any(values), false),
         ArgTest::NoBits(mask) => (vec![op(IF_ANY_BIT, 1, 0, mask)], false),
+        ArgTest::OnlyWith(bit, other) => (vec![op(IF_ANY_BIT, 0, 2, bit), op(IF_ANY_BIT, 1, 0, other)], true),
     };
     code.extend(tests);
     if !passes_when_hit {

@@ -182,6 +182,32 @@ fn a_scratch_on_the_host_is_limited_in_bytes_and_files_too() {
     }
 }
 
+/// The kernel counts them for nobody: the launcher does, over all processes of a task.
+#[test]
+fn a_task_holds_a_thousand_locks_on_parts_of_files_and_no_more() {
+    let lock = "import fcntl, os, signal, tempfile\n\
+        f = open(os.path.join(tempfile.gettempdir(), 'db'), 'w')\n\
+        def lock(begin, count):\n\
+        \x20   for n in range(begin, begin + count): fcntl.lockf(f, fcntl.LOCK_EX, 1, 2 * n)\n";
+    for lab in all_tiers() {
+        let outcome = lab.python(&format!("{lock}lock(0, 400)\nif os.fork() == 0: lock(1000, 700)\nsignal.pause()"));
+        assert!(outcome.exit.file_locks_limit_hit, "{:?}: {outcome:?}", lab.tier);
+        assert_eq!(outcome.exit.how, ExitHow::Signaled(libc::SIGKILL), "{:?}", lab.tier);
+        // Two looks go by.
+        let within = lab.python(&format!("{lock}lock(0, 900)\nimport time\ntime.sleep(2.2)\nos._exit(3)"));
+        assert_eq!((within.exit.how, within.exit.file_locks_limit_hit), (ExitHow::Exited(3), false), "{:?}", lab.tier);
+    }
+}
+
+/// What could not be counted for a process is refused.
+#[test]
+fn locks_belong_to_processes() {
+    for lab in all_tiers() {
+        lab.refused("fcntl.fcntl(open('/dev/null'), 37, bytes(32))", &["EPERM"]);
+        lab.refused("call(56, 220, 0x400 | signal.SIGCHLD, 0, 0, 0, 0)", &["EPERM"]);
+    }
+}
+
 #[test]
 fn fork_bomb_hits_the_process_limit() {
     for lab in all_tiers() {

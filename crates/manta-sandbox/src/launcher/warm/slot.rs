@@ -223,6 +223,7 @@ impl Slot {
             group: self.group,
             refused_before_kill: None,
             warning: Warning::new(),
+            held_locks: false,
             zygote,
             identity: Some(Identity::Seat(self.seat)),
             scratch: None,
