@@ -42,7 +42,7 @@ pub(crate) struct Args {
     level: Option<String>,
 
     /// Only what surrounds the first error: the lines of its attempt, from a few before it; where no line is an error, the
-    /// failure that decided.
+    /// failure that decided, or the last one of a swarm that went on.
     #[arg(long, conflicts_with_all = ["follow", "level"])]
     first_error: bool,
 
@@ -124,8 +124,11 @@ async fn failure_alone(
         return Ok(ExitCode::SUCCESS);
     };
     match form {
-        Form::Json => out::put_json(&json!({"failure": failed}))?,
+        Form::Json => out::put_json(&json!({"attempt": failed.id, "failure": failed}))?,
         Form::Text => out::put(&render_failure(failed))?,
+    }
+    if swarm.state != "failed" {
+        out::say(&format!("note: the swarm did not end of it, it is {}", clean(&swarm.state)));
     }
     say_more(failed.id);
     Ok(ExitCode::SUCCESS)

@@ -57,14 +57,14 @@ pub(crate) fn main(verb: Verb, form: Form) -> Result<ExitCode, Failure> {
         match verb {
             Verb::Add(RoleArgs { name, role, connection }) => {
                 let user = connection.client()?.add_user(&name, role, &Client::new_key()).await?;
-                tell(&user, &format!("user `{name}` may do what a {role} may"), form)?;
+                tell(&user, &format!("user `{name}` has the role {role}"), form)?;
                 if form == Form::Text {
                     out::say(&format!("for a token of theirs: manta token new --user {name} --out FILE"));
                 }
             }
             Verb::SetRole(RoleArgs { name, role, connection }) => {
                 let user = connection.client()?.set_role(&name, role, &Client::new_key()).await?;
-                tell(&user, &format!("user `{name}` may do what a {role} may, from now on"), form)?;
+                tell(&user, &format!("user `{name}` has the role {role} from now on"), form)?;
             }
             Verb::Rm(RmArgs { name, connection }) => {
                 let user = connection.client()?.remove_user(&name, &Client::new_key()).await?;
