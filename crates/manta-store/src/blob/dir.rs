@@ -2,6 +2,7 @@
 //! what is damaged.
 //!
 //! A file gets its name only after its bytes are on the disk, and the name is on the disk before anyone hears of it.
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -30,6 +31,8 @@ struct Shared {
     dir: PathBuf,
     /// Numbers the files in `tmp/`.
     drafts: AtomicU64,
+    /// Folders of blobs whose own names are on the disk.
+    settled: Mutex<BTreeSet<u8>>,
     /// What was held since the start, by a clock that never jumps; a file's own time says it across restarts. Whoever
     /// gives a file its name, holds it or takes it away has this lock.
     held: Mutex<Held>,
@@ -38,6 +41,11 @@ struct Shared {
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> BlobError {
     let path = path.display().to_string();
     move |source| BlobError::Io { path, source }
+}
+
+/// The folder of the blobs whose digests begin with this byte.
+fn folder(shard: u8) -> String {
+    format!("{shard:02x}")
 }
 
 fn sync_dir(dir: &Path) -> Result<(), BlobError> {
@@ -67,20 +75,20 @@ impl DirBlobs {
             let leftover = leftover.map_err(io_at(&drafts))?.path();
             fs::remove_file(&leftover).map_err(io_at(&leftover))?;
         }
-        // All folders are made and synced here, so that later only the folder of a new file needs to be.
-        for shard in 0..=u8::MAX {
-            make(&dir.join(format!("{shard:02x}")))?;
-        }
+        let there: Vec<u8> = (0..=u8::MAX).filter(|shard| dir.join(folder(*shard)).is_dir()).collect();
         sync_dir(dir)?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_dir(parent)?;
         }
-        Ok(Self::beside(dir))
+        let blobs = Self::beside(dir);
+        blobs.shared.settled().extend(there);
+        Ok(blobs)
     }
 
     /// The blobs of a directory that another process may have, to read them; nothing is made or removed.
     pub fn beside(dir: &Path) -> Self {
-        Self { shared: Arc::new(Shared { dir: dir.to_owned(), drafts: AtomicU64::new(0), held: Mutex::default() }) }
+        let (drafts, settled, held) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { dir: dir.to_owned(), drafts, settled, held }) }
     }
 
     /// Where a blob's file is, or would be.
@@ -100,8 +108,33 @@ impl DirBlobs {
 
 impl Shared {
     fn path(&self, digest: &Digest) -> PathBuf {
-        let name = digest.to_string();
-        self.dir.join(&name[..2]).join(name)
+        let [shard, ..] = digest.bytes();
+        self.dir.join(folder(*shard)).join(digest.to_string())
+    }
+
+    fn settled(&self) -> MutexGuard<'_, BTreeSet<u8>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the folder of a blob's file. A new store has none: 256 of them take longer than all else that opening one does.
+    fn make_folder(&self, digest: &Digest) -> Result<(), BlobError> {
+        let [shard, ..] = digest.bytes();
+        let dir = self.dir.join(folder(*shard));
+        if self.settled().contains(shard) {
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(io_at(&dir))
+    }
+
+    /// Has the names of a blob's file and of its folder on the disk.
+    fn sync_names(&self, digest: &Digest) -> Result<(), BlobError> {
+        let [shard, ..] = digest.bytes();
+        sync_dir(&self.dir.join(folder(*shard)))?;
+        if !self.settled().contains(shard) {
+            sync_dir(&self.dir)?;
+            self.settled().insert(*shard);
+        }
+        Ok(())
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -146,7 +179,7 @@ impl BlobStore for DirBlobs {
             if digests.len() >= limit {
                 break;
             }
-            let dir = self.shared.dir.join(format!("{shard:02x}"));
+            let dir = self.shared.dir.join(folder(shard));
             let mut found = Vec::new();
             for file in if_there(fs::read_dir(&dir), &dir)?.into_iter().flatten() {
                 let name = file.map_err(io_at(&dir))?.file_name();
@@ -200,19 +233,19 @@ struct Draft {
 impl Draft {
     fn keep(&mut self, blob: Blob) -> Result<Blob, BlobError> {
         let target = self.shared.path(&blob.digest);
-        let dir = target.parent().expect("every blob's file is in a folder");
         if self.shared.hold(&blob.digest)?.is_none() {
             crash_point!("store.blob.written");
             self.file.set_modified(SystemTime::now()).map_err(io_at(&self.path))?;
             self.file.sync_all().map_err(io_at(&self.path))?;
             crash_point!("store.blob.synced");
+            self.shared.make_folder(&blob.digest)?;
             let mut held = self.shared.held();
             fs::rename(&self.path, &target).map_err(io_at(&target))?;
             held.note(&blob.digest);
             crash_point!("store.blob.named");
         }
         // Also where it was there: whoever put it may not have come to this line yet.
-        sync_dir(dir)?;
+        self.shared.sync_names(&blob.digest)?;
         crash_point!("store.blob.stored");
         Ok(blob)
     }

@@ -40,6 +40,27 @@ fn a_blob_is_one_private_file_named_by_its_digest() {
 }
 
 #[test]
+fn folders_are_made_as_blobs_need_them() {
+    let (store, dir) = fresh();
+    let made = || {
+        let entries = fs::read_dir(dir.path().join("blobs")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> =
+            entries.map(|name| name.into_string().unwrap()).filter(|name| name.len() == 2).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(made(), [""; 0]);
+    let folder = name(b"value").digest.to_string()[..2].to_owned();
+    for _ in 0..2 {
+        put(&store, b"value");
+        assert_eq!(made(), [folder.as_str()]);
+    }
+    let store = DirBlobs::open(&dir.path().join("blobs")).unwrap();
+    put(&store, b"another");
+    assert_eq!(store.digests(None, 9).unwrap().len(), 2);
+}
+
+#[test]
 fn no_draft_outlives_its_write() {
     let (store, dir) = fresh();
     put(&store, b"kept");
