@@ -2,7 +2,7 @@
 
 import json
 import struct
-from typing import Any, Iterable, List, Sequence, Tuple
+from typing import Any, Collection, List, Sequence, Tuple
 
 MAGIC = b"MANTAVAL"
 VERSION = 1
@@ -38,10 +38,9 @@ def align(offset: int) -> int:
     return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
-def has_collisions(keys: Iterable[Any]) -> bool:
+def has_collisions(keys: Collection[Any]) -> bool:
     """Return whether so many of the keys share a hash that making a dict or set of them could take hours."""
-    hashes = [hash(key) for key in keys]
-    return len(hashes) - len(set(hashes)) > COLLISIONS_MAX
+    return len(keys) > COLLISIONS_MAX and len(keys) - len({hash(key) for key in keys}) > COLLISIONS_MAX
 
 
 def place(sizes: Sequence[int], header_bytes: int) -> List[Tuple[int, int]]:

@@ -100,7 +100,7 @@ class Reader:
         if not all(_arrays.is_key(key) for key, _ in pairs):
             raise ValueError("a dict has a key that is no scalar")
         try:
-            if _format.has_collisions(key for key, _ in pairs):
+            if _format.has_collisions([key for key, _ in pairs]):
                 raise ValueError(f"a dict has more than {_format.COLLISIONS_MAX:,} keys that share a hash")
             value = dict(pairs) if tree["$"] == "dict" else collections.OrderedDict(pairs)
         except TypeError as error:
