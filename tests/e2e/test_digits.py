@@ -44,12 +44,16 @@ print(json.dumps({"reached": reached, "own": own}))
 
 
 def program(*arguments, environment=None):
-    """Run one of the example's programs and return its exit code and what it printed."""
+    """Run one of the example's programs and return its exit code and what it printed, all objects in one."""
     paths = {"PYTHONPATH": str(ROOT / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
     environment = {**os.environ, **paths, **(environment or {})}
     done = subprocess.run([PYTHON, *map(str, arguments)], capture_output=True, text=True, env=environment, check=False)
-    assert done.stdout.count("\n") == 1, done.stdout + done.stderr
-    return done.returncode, json.loads(done.stdout)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert answers, done.stderr
+    answer, *more = answers
+    for other in more:
+        answer |= other
+    return done.returncode, answer
 
 
 def prepare(out, *arguments, digits=None):

@@ -1,10 +1,13 @@
 //! The example that `manta demo` carries: its files, its data and its model, by way of the example's own scripts.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
 
 use manta_api::ErrorCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout};
 
 use crate::connection::variable;
 use crate::report::Failure;
@@ -14,6 +17,8 @@ use crate::{home, python};
 /// Path in the example → content.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/example_files.rs"));
 
+/// The script that cuts the digits into shards.
+const PREPARE: &str = "prepare.py";
 /// Where scikit-learn keeps the digits below its own folder.
 const DIGITS_IN_SKLEARN: &str = "datasets/data/digits.csv.gz";
 /// Prints the folder of scikit-learn without importing it.
@@ -58,14 +63,48 @@ impl Example {
 pub(crate) struct Prepared {
     /// Node → its shard.
     pub(crate) shards: BTreeMap<String, PathBuf>,
-    /// What the same model reaches with all digits in one place.
-    pub(crate) central_accuracy: f64,
+    /// What the same model reaches with all digits in one place, where it was said along.
+    central_accuracy: Option<f64>,
+    /// What trains that model still.
+    #[serde(skip)]
+    central: Option<Central>,
+}
+
+/// `prepare.py` while it trains the central twin.
+#[derive(Debug)]
+struct Central {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+/// What it says then.
+#[derive(Deserialize)]
+struct Trained {
+    central_accuracy: f64,
 }
 
 impl Prepared {
     /// The folder of the shards.
     pub(crate) fn folder(&self) -> Option<&Path> {
         self.shards.values().next().and_then(|path| path.parent())
+    }
+
+    /// Waits until the model is trained with all digits in one place, and says what it reaches.
+    pub(crate) async fn central_accuracy(&mut self) -> Result<f64, Failure> {
+        if let Some(accuracy) = self.central_accuracy {
+            return Ok(accuracy);
+        }
+        let Some(central) = self.central.take() else {
+            return Err(Failure::internal("the central twin was trained twice"));
+        };
+        let Central { child, mut output } = central;
+        let mut said = String::new();
+        let read = output.read_to_string(&mut said).await;
+        let ended = child.wait_with_output().await;
+        read.map_err(|error| cannot_be_heard(PREPARE, &error))?;
+        let ended = ended.map_err(|error| cannot_be_heard(PREPARE, &error))?;
+        let trained: Trained = understood(&Output { stdout: said.into_bytes(), ..ended }, PREPARE)?;
+        Ok(trained.central_accuracy)
     }
 }
 
@@ -102,7 +141,7 @@ fn no_digits(message: String) -> Failure {
         .hint("install scikit-learn, or name its datasets/data/digits.csv.gz with --digits or MANTA_DIGITS")
 }
 
-/// Cuts the digits into a shard for each node and trains the central twin.
+/// Cuts the digits into a shard for each node; the central twin is trained behind it.
 pub(crate) async fn prepare(
     example: &Example,
     python: &Path,
@@ -112,10 +151,21 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared, Failure> {
     let cache = home::cache().ok_or_else(|| Failure::usage("there is no home directory").hint("set MANTA_HOME"))?;
     let mut command = python::command(python)?;
-    command.arg(example.folder.join("prepare.py")).arg("--digits").arg(digits);
+    command.arg(example.folder.join(PREPARE)).arg("--digits").arg(digits);
     command.arg("--out").arg(cache.join("demo").join(format!("nodes-{nodes}-seed-{seed}")));
     command.args(["--nodes", &nodes.to_string(), "--seed", &seed.to_string()]);
-    answer(command, "prepare.py").await
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|error| cannot_be_heard(PREPARE, &error))?;
+    let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).await.map_err(|error| cannot_be_heard(PREPARE, &error))?;
+    match serde_json::from_str::<Prepared>(&line) {
+        Ok(prepared) => Ok(Prepared { central: Some(Central { child, output }), ..prepared }),
+        Err(_) => {
+            let ended = child.wait_with_output().await.map_err(|error| cannot_be_heard(PREPARE, &error))?;
+            Err(misunderstood(&Output { stdout: line.into_bytes(), ..ended }, PREPARE))
+        }
+    }
 }
 
 /// Turns the model's value into a numpy file beside it.
@@ -128,20 +178,31 @@ pub(crate) async fn save_npz(example: &Example, python: &Path, value: &Path) -> 
 
 /// Runs one of the example's scripts and reads the one JSON object that it prints.
 async fn answer<T: DeserializeOwned>(mut command: tokio::process::Command, name: &str) -> Result<T, Failure> {
-    let output = command.output().await;
-    let output = output.map_err(|error| Failure::internal(format!("{name} cannot be started: {error}")))?;
-    if let Ok(answer) = serde_json::from_slice(&output.stdout)
-        && output.status.success()
-    {
-        return Ok(answer);
+    let output = command.output().await.map_err(|error| cannot_be_heard(name, &error))?;
+    understood(&output, name)
+}
+
+/// The JSON object that a script printed which ended well.
+fn understood<T: DeserializeOwned>(output: &Output, name: &str) -> Result<T, Failure> {
+    match serde_json::from_slice(&output.stdout) {
+        Ok(answer) if output.status.success() => Ok(answer),
+        _ => Err(misunderstood(output, name)),
     }
+}
+
+/// Why a script did not do what it is for: in its own words, where it has some.
+fn misunderstood(output: &Output, name: &str) -> Failure {
     if let Ok(refused) = serde_json::from_slice::<Refused>(&output.stdout) {
         let failure = Failure::new(ErrorCode::DatasetPath, refused.error);
-        return Err(Failure { hint: refused.hint, ..failure });
+        return Failure { hint: refused.hint, ..failure };
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     let last = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing");
-    Err(Failure::new(ErrorCode::SwarmFile, format!("{name} failed ({}): {last}", output.status)))
+    Failure::new(ErrorCode::SwarmFile, format!("{name} failed ({}): {last}", output.status))
+}
+
+fn cannot_be_heard(name: &str, error: &std::io::Error) -> Failure {
+    Failure::internal(format!("{name} cannot be started or heard: {error}"))
 }
 
 /// Text as one word of a shell's command line.

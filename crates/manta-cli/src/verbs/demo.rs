@@ -137,10 +137,11 @@ async fn run(args: &Args, screen: &Screen, started: Instant) -> Result<Outcome, 
         Ok(())
     })
     .await?;
-    let prepared = known(&prepared)?;
+    let mut prepared = prepared.into_inner().ok_or_else(untraced)?;
+    let central_accuracy = prepared.central_accuracy().await?;
     let first_iteration_s = finished.history.first_iteration.map(|at| (at - started).as_secs_f64());
-    let outcome = Outcome { finished, central_accuracy: prepared.central_accuracy, first_iteration_s, model };
-    sum_up(args, &outcome, &example, prepared, screen);
+    let outcome = Outcome { finished, central_accuracy, first_iteration_s, model };
+    sum_up(args, &outcome, &example, &prepared, screen);
     Ok(outcome)
 }
 
@@ -154,7 +155,11 @@ async fn make(args: &Args, example: &Example, python: &Path, folder: &Path) -> R
 }
 
 fn known(prepared: &OnceCell<Prepared>) -> Result<&Prepared, Failure> {
-    prepared.get().ok_or_else(|| Failure::internal("the swarm was traced without its data"))
+    prepared.get().ok_or_else(untraced)
+}
+
+fn untraced() -> Failure {
+    Failure::internal("the swarm was traced without its data")
 }
 
 fn nodes(prepared: &Prepared) -> Result<Vec<crate::embedded::NodePlan>, Failure> {
