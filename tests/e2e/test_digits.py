@@ -86,6 +86,15 @@ def test_shards_are_the_same_bytes_for_the_same_seed(test_root):
     assert contents[0] == contents[1] != contents[2]
 
 
+def test_the_shards_are_told_before_the_model_for_comparison_is_trained(test_root):
+    command = [PYTHON, EXAMPLE / "prepare.py", "--digits", digits_file(), "--out", test_root / "shards"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        first = json.loads(process.stdout.readline())
+        assert first.keys() == {"shards", "samples"} and process.poll() is None, first
+        assert json.loads(process.stdout.readline()).keys() == {"central_accuracy"}
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("nodes", [1, 3, 10])
 def test_every_sample_is_on_one_node(test_root, nodes):
     code, answer = prepare(test_root / "shards", "--nodes", nodes)

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use crate::connection::variable;
 use crate::report::Failure;
@@ -67,7 +69,7 @@ pub(crate) struct Prepared {
     central_accuracy: Option<f64>,
     /// What trains that model still.
     #[serde(skip)]
-    central: Option<Central>,
+    central: Mutex<Option<Central>>,
 }
 
 /// `prepare.py` while it trains the central twin.
@@ -75,6 +77,19 @@ pub(crate) struct Prepared {
 struct Central {
     child: Child,
     output: BufReader<ChildStdout>,
+    /// What it complains of, read all the time so that it never waits for that.
+    errors: JoinHandle<Vec<u8>>,
+}
+
+impl Central {
+    /// Waits until it ends; its output is what was read already, and the rest.
+    async fn end(mut self, read: String) -> Result<Output, Failure> {
+        let mut stdout = read.into_bytes();
+        let rest = self.output.read_to_end(&mut stdout).await;
+        let ended = rest.and(self.child.wait().await);
+        let status = ended.map_err(|error| cannot_be_heard(PREPARE, &error))?;
+        Ok(Output { status, stdout, stderr: self.errors.await.unwrap_or_default() })
+    }
 }
 
 /// What it says then.
@@ -90,20 +105,13 @@ impl Prepared {
     }
 
     /// Waits until the model is trained with all digits in one place, and says what it reaches.
-    pub(crate) async fn central_accuracy(&mut self) -> Result<f64, Failure> {
+    pub(crate) async fn central_accuracy(&self) -> Result<f64, Failure> {
         if let Some(accuracy) = self.central_accuracy {
             return Ok(accuracy);
         }
-        let Some(central) = self.central.take() else {
-            return Err(Failure::internal("the central twin was trained twice"));
-        };
-        let Central { child, mut output } = central;
-        let mut said = String::new();
-        let read = output.read_to_string(&mut said).await;
-        let ended = child.wait_with_output().await;
-        read.map_err(|error| cannot_be_heard(PREPARE, &error))?;
-        let ended = ended.map_err(|error| cannot_be_heard(PREPARE, &error))?;
-        let trained: Trained = understood(&Output { stdout: said.into_bytes(), ..ended }, PREPARE)?;
+        let central = self.central.lock().await.take();
+        let central = central.ok_or_else(|| Failure::internal("the central twin was asked for twice"))?;
+        let trained: Trained = understood(&central.end(String::new()).await?, PREPARE)?;
         Ok(trained.central_accuracy)
     }
 }
@@ -156,15 +164,19 @@ pub(crate) async fn prepare(
     command.args(["--nodes", &nodes.to_string(), "--seed", &seed.to_string()]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.map_err(|error| cannot_be_heard(PREPARE, &error))?;
-    let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let (stdout, stderr) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
+    let errors = tokio::spawn(async move {
+        let (mut stderr, mut errors) = (stderr, Vec::new());
+        // What was heard until then is worth telling.
+        let _ = stderr.read_to_end(&mut errors).await;
+        errors
+    });
+    let mut central = Central { child, output: BufReader::new(stdout), errors };
     let mut line = String::new();
-    output.read_line(&mut line).await.map_err(|error| cannot_be_heard(PREPARE, &error))?;
+    central.output.read_line(&mut line).await.map_err(|error| cannot_be_heard(PREPARE, &error))?;
     match serde_json::from_str::<Prepared>(&line) {
-        Ok(prepared) => Ok(Prepared { central: Some(Central { child, output }), ..prepared }),
-        Err(_) => {
-            let ended = child.wait_with_output().await.map_err(|error| cannot_be_heard(PREPARE, &error))?;
-            Err(misunderstood(&Output { stdout: line.into_bytes(), ..ended }, PREPARE))
-        }
+        Ok(prepared) => Ok(Prepared { central: Mutex::new(Some(central)), ..prepared }),
+        Err(_) => Err(misunderstood(&central.end(line).await?, PREPARE)),
     }
 }
 

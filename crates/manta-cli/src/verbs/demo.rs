@@ -86,7 +86,7 @@ struct Document {
 /// What is known at the end.
 struct Outcome {
     finished: Finished,
-    central_accuracy: f64,
+    central_accuracy: Option<f64>,
     first_iteration_s: Option<f64>,
     model: Option<PathBuf>,
 }
@@ -131,17 +131,17 @@ async fn run(args: &Args, screen: &Screen, started: Instant) -> Result<Outcome, 
         out: None,
     };
     screen.line(&format!("{} nodes learn to read digits; no digit leaves its node", args.nodes));
-    let mut model = None;
+    let (mut model, mut central_accuracy) = (None, None);
     let finished = session::run(plan, screen, ended, async |client, finished| {
         model = save_model(client, finished, &example, &python).await?;
+        central_accuracy = Some(known(&prepared)?.central_accuracy().await?);
         Ok(())
     })
     .await?;
-    let mut prepared = prepared.into_inner().ok_or_else(untraced)?;
-    let central_accuracy = prepared.central_accuracy().await?;
+    let prepared = known(&prepared)?;
     let first_iteration_s = finished.history.first_iteration.map(|at| (at - started).as_secs_f64());
     let outcome = Outcome { finished, central_accuracy, first_iteration_s, model };
-    sum_up(args, &outcome, &example, &prepared, screen);
+    sum_up(args, &outcome, &example, prepared, screen);
     Ok(outcome)
 }
 
@@ -155,11 +155,7 @@ async fn make(args: &Args, example: &Example, python: &Path, folder: &Path) -> R
 }
 
 fn known(prepared: &OnceCell<Prepared>) -> Result<&Prepared, Failure> {
-    prepared.get().ok_or_else(untraced)
-}
-
-fn untraced() -> Failure {
-    Failure::internal("the swarm was traced without its data")
+    prepared.get().ok_or_else(|| Failure::internal("the swarm was traced without its data"))
 }
 
 fn nodes(prepared: &Prepared) -> Result<Vec<crate::embedded::NodePlan>, Failure> {
@@ -201,8 +197,8 @@ fn failure_of(outcome: &Outcome, target: f64) -> Option<Failure> {
 
 fn sum_up(args: &Args, outcome: &Outcome, example: &Example, prepared: &Prepared, screen: &Screen) {
     if let Some(reached) = accuracy(&outcome.finished) {
-        let central = outcome.central_accuracy;
-        screen.line(&format!("\naccuracy {reached:.4} together, {central:.4} with all digits in one place"));
+        let central = outcome.central_accuracy.map(|central| format!(", {central:.4} with all digits in one place"));
+        screen.line(&format!("\naccuracy {reached:.4} together{}", central.unwrap_or_default()));
     }
     if let Some(model) = &outcome.model {
         screen.line(&format!("the model: {}", model.display()));
@@ -232,7 +228,7 @@ fn document(args: &Args, outcome: Option<Outcome>, failure: Option<&Failure>, st
         swarm: Some(outcome.finished.swarm.id.to_string()),
         status: status.to_owned(),
         accuracy: accuracy(&outcome.finished),
-        central_accuracy: Some(outcome.central_accuracy),
+        central_accuracy: outcome.central_accuracy,
         seconds_to_first_iteration: outcome.first_iteration_s,
         overhead_ms_per_iteration: median(rows.iter().map(|row| row.overhead_ms).collect()),
         iterations: rows,
