@@ -5,6 +5,7 @@ use manta_testkit::bench::{Document, Machine, Row};
 /// The rows of a run.
 pub(crate) struct Report {
     json: bool,
+    has_head: bool,
     document: Document,
 }
 
@@ -12,13 +13,13 @@ impl Report {
     /// Reads the machine before anything weighs on it.
     pub(crate) fn begin(json: bool) -> Self {
         let machine = Machine::read();
-        Self { json, document: Document { schema_version: 1, machine, rows: Vec::new() } }
+        Self { json, has_head: false, document: Document { schema_version: 1, machine, rows: Vec::new() } }
     }
 
     /// Takes rows, and prints them at once: a long run that is cut off has said what it knew.
     pub(crate) fn add(&mut self, rows: Vec<Row>) {
         if !self.json {
-            if self.document.rows.is_empty() {
+            if !std::mem::replace(&mut self.has_head, true) {
                 print_head(&self.document.machine);
             }
             rows.iter().for_each(print);
