@@ -15,7 +15,7 @@ pub struct ReadyView {
 /// A part of the manager that does not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Obstacle {
-    /// Which part: `engine`, `store`, `disk`.
+    /// Which part: `engine`, `store`, `logs`, `cluster`, `disk`.
     pub what: String,
     /// What is the matter with it.
     pub message: String,

@@ -186,8 +186,8 @@ pub(super) fn phase(text: &str) -> Result<AttemptStateName, String> {
 /// What a node says of its attempts is added up by others, so no figure is beyond what can be: a year, of as many cores as a machine
 /// has, and as many bytes.
 const SPAN_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
-const CPU_MS_MAX: u64 = SPAN_MS_MAX * 4096;
-const BYTES_MAX: u64 = 1 << 50;
+const CPU_MS_MAX: u64 = SPAN_MS_MAX * 512;
+const BYTES_MAX: u64 = 1 << 40;
 
 pub(super) fn timings(sent: Option<wire::Timings>) -> Timings {
     let wire::Timings { queue_ms, prepare_ms, start_ms, run_ms, upload_ms, start_way, start_instead, usage } =
@@ -346,7 +346,7 @@ mod tests {
             ..wire::Timings::default()
         };
         let taken = timings(Some(sent));
-        let attempts = 10_000;
+        let attempts = 1_000_000;
         let spans = taken.queue_ms + taken.prepare_ms + taken.start_ms + taken.run_ms + taken.upload_ms;
         let used = taken.usage.unwrap();
         assert!([spans, used.cpu_ms, used.published_bytes].iter().all(|one| one.checked_mul(attempts).is_some()));
