@@ -127,11 +127,15 @@ impl AttemptLog {
     pub(crate) async fn close(&self) {
         let (lines, bytes) = std::mem::take(&mut self.kept().unkept);
         if lines > 0 {
-            let bytes = words::bytes(bytes);
-            let held_back = self.kept().held_back.take();
-            let why = held_back
-                .unwrap_or_else(|| format!("the log of an attempt may have {}", words::bytes(self.bounds.log_bytes)));
-            self.platform("warning", &format!("{lines} lines ({bytes}) were not kept: {why}")).await;
+            let text = match self.kept().held_back.take() {
+                // How many they are is the task's to choose, and would leave uncounted.
+                Some(why) => format!("the lines from here on were not kept: {why}"),
+                None => {
+                    let (bytes, most) = (words::bytes(bytes), words::bytes(self.bounds.log_bytes));
+                    format!("{lines} lines ({bytes}) were not kept: the log of an attempt may have {most}")
+                }
+            };
+            self.platform("warning", &text).await;
         }
         if let Some(meter) = &self.meter {
             meter.close();

@@ -11,7 +11,7 @@ use crate::Limits;
 
 /// Open descriptors of each process of a task.
 pub const OPEN_FILES: u64 = 1024;
-/// Locks on parts of files of a whole task; the kernel has no such limit, the launcher counts them.
+/// Locks on files and parts of them, of a whole task; the kernel has no such limit, the launcher counts them.
 pub const FILE_LOCKS: u64 = 1000;
 /// Signals that wait, timers included, of a task. They count for whoever made its namespace as well, who could have none of their own
 /// if a task took all.

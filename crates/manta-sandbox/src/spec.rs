@@ -161,7 +161,7 @@ pub struct Exit {
     pub oom: bool,
     /// Making a process or thread failed because the limit was reached (known only with cgroups).
     pub pids_limit_hit: bool,
-    /// It held more than [`FILE_LOCKS`](crate::FILE_LOCKS) locks on parts of files, and was ended for it.
+    /// It held more than [`FILE_LOCKS`](crate::FILE_LOCKS) locks on files, and was ended for it.
     #[serde(default)]
     pub file_locks_limit_hit: bool,
     /// Its scratch was beyond this limit, and it was ended for it; only where the scratch is no file system of its own.

@@ -16,7 +16,7 @@ pub enum AttemptLimit {
     Processes,
     /// Files that a process holds open.
     OpenFiles,
-    /// Locks on parts of files, of all processes together.
+    /// Locks on files and parts of them, of all processes together.
     FileLocks,
     /// Time that user code may take.
     Time,

@@ -47,7 +47,7 @@ pub(crate) fn judge(evidence: Evidence, resources: &Resources) -> Result<(), Att
         (Some(Ok(())), _) => Ok(()),
         (Some(Err(error)), _) => Err(raised(error, &exit, resources)),
         // A task at a limit may be torn down for so long that it seems to go on without its socket.
-        (None, Some(Cut::Violation(_))) if exit.oom || exit.scratch.is_some() => {
+        (None, Some(Cut::Violation(_))) if exit.oom || exit.scratch.is_some() || exit.file_locks_limit_hit => {
             Err(died(&exit, resources, is_program))
         }
         (None, Some(cut)) => Err(cut_short(cut)),
@@ -131,7 +131,7 @@ fn in_words(limit: AttemptLimit, exit: &Exit, resources: &Resources) -> Option<S
         }
         AttemptLimit::OpenFiles => format!("could open no more files at its limit of {OPEN_FILES} in each process"),
         AttemptLimit::FileLocks => {
-            format!("it held more than {FILE_LOCKS} locks on parts of files (fcntl), which is its limit")
+            format!("it held more than {FILE_LOCKS} locks on files (fcntl, flock), which is its limit")
         }
         AttemptLimit::Results => names("results", limits::RESULTS_PER_ATTEMPT_MAX),
         AttemptLimit::Globals => names("globals", limits::GLOBALS_PER_SWARM_MAX),
@@ -389,7 +389,9 @@ mod tests {
         check(None, slow, full.clone(), (C::ResourceLimit, words));
         check(None, None, full, (C::ResourceLimit, "killed: its scratch is full at its limit of 1 GiB"));
         let locks = Exit { file_locks_limit_hit: true, ..exit(ExitHow::Signaled(9)) };
-        let words = "killed: it held more than 1000 locks on parts of files (fcntl), which is its limit";
+        let words = "killed: it held more than 1000 locks on files (fcntl, flock), which is its limit";
+        let slow = Some(Cut::Violation("closed its socket and went on".to_owned()));
+        check(None, slow, locks.clone(), (C::ResourceLimit, words));
         check(None, None, locks, (C::ResourceLimit, words));
         let pids = Exit { pids_limit_hit: true, ..exit(ExitHow::Exited(1)) };
         let words = "exited with status 1 before run() ended, after its limit of 256 processes and threads was reached";

@@ -84,7 +84,7 @@ impl Server {
         Ok(Self {
             control,
             alarms: Alarms::start()?,
-            locks: Locks::new(),
+            locks: Locks::start()?,
             starter: Starter::new(),
             tasks: BTreeMap::new(),
             waiting: Vec::new(),
@@ -109,7 +109,7 @@ impl Server {
             self.tasks.values_mut().for_each(Task::kill_if_out_of_memory);
             self.set_alarms();
             self.tasks.values_mut().for_each(Task::warn_if_nearly_out_of_memory);
-            self.end_holders_of_locks();
+            self.end_holders_of_locks()?;
             self.leftovers.append(&mut self.pool.advance(&mut self.starter));
             if self.pool.is_settled() {
                 for _ in 0..std::mem::take(&mut self.warmth_asked) {
@@ -127,6 +127,7 @@ impl Server {
     /// Sleeps until something happens; true if a request waits.
     fn wait(&self) -> io::Result<bool> {
         let mut fds = vec![PollFd::new(&self.control, PollFlags::IN)];
+        fds.push(PollFd::from_borrowed_fd(self.locks.fd(), PollFlags::IN));
         fds.extend(self.tasks.values().map(|task| PollFd::from_borrowed_fd(task.pidfd(), PollFlags::IN)));
         fds.extend(self.pool.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let thresholds = self.tasks.values().filter_map(|task| task.group.threshold());
@@ -149,7 +150,7 @@ impl Server {
             is_ticking.then_some(TICK),
             self.tasks.values().filter_map(Task::look_in).min(),
             self.pool.needs_watching().then_some(POOL_TICK),
-            (!self.tasks.is_empty()).then(|| self.locks.rest()),
+            self.locks.rest().filter(|_| !self.tasks.is_empty()),
         ];
         waits.into_iter().flatten().min()
     }
@@ -166,12 +167,10 @@ impl Server {
     }
 
     /// Ends the tasks that hold more locks than they may.
-    fn end_holders_of_locks(&mut self) {
-        if self.tasks.is_empty() {
-            return;
-        }
-        let excessive = self.locks.excessive(&self.tasks.values().map(Task::root).collect());
+    fn end_holders_of_locks(&mut self) -> io::Result<()> {
+        let excessive = self.locks.hear()?;
         self.tasks.values_mut().filter(|task| excessive.contains(&task.root())).for_each(Task::kill_for_its_locks);
+        self.locks.ask(self.tasks.values().map(Task::root))
     }
 
     fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid};
 use tokio::sync::oneshot;
 
 use super::part::Parted;
@@ -81,10 +81,19 @@ pub(super) struct Sandbox {
     pub(super) exit: oneshot::Sender<Exit>,
 }
 
+/// Descriptors on their way through sockets count for the whole user, up to the limit on open files of whoever sends more (unix(7)): a
+/// task that runs as the agent's user must not use up what the agent may send.
+fn raise_open_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // To one's own hard limit everybody may go.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
 impl Launcher {
     /// Starts `exe args…`, which must call [`crate::launcher_main`], with its control socket as standard input.
     ///
-    /// Call it before making threads. The launcher gets an empty environment but for `TMPDIR`, and its standard error.
+    /// Call it before making threads. The launcher gets an empty environment but for `TMPDIR`, and its standard error. This process and
+    /// the launcher may have as many open files from here on as their hard limit lets them.
     ///
     /// # Errors
     /// [`SandboxError::Spawn`] if the program cannot be started.
@@ -94,6 +103,7 @@ impl Launcher {
             .map_err(|error| failed(error.into()))?;
         protocol::make_room(&ours).map_err(failed)?;
         protocol::make_room(&theirs).map_err(failed)?;
+        raise_open_files();
         let mut command = Command::new(exe);
         command.args(args).env_clear().stdin(theirs).stdout(Stdio::null()).current_dir("/");
         if let Some(dir) = std::env::var_os("TMPDIR") {

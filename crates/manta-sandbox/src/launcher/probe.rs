@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 
+use super::locks::LIST;
 use super::retry_briefly;
 use super::start::Starter;
 use crate::cgroup::Controller;
@@ -81,6 +82,9 @@ fn best_tier(starter: &mut Starter, shortcomings: &mut Vec<Shortcoming>) -> Opti
 
 fn add_missing(starter: &Starter, mut report: HostReport) -> HostReport {
     let mut missing = |what: &str, cure: &str| report.shortcomings.push(Shortcoming::new(what, cure));
+    if fs::File::open(LIST).is_err() {
+        missing("a task's locks on files cannot be counted", "let the agent read `/proc/locks`");
+    }
     if report.landlock_abi == 0 {
         missing(
             "Landlock is missing, so files are fenced by mounts alone",

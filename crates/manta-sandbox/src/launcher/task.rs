@@ -28,7 +28,7 @@ pub(super) struct Task {
     /// Refused forks that were counted when the task was first told to end.
     pub(super) refused_before_kill: Option<u64>,
     pub(super) warning: Warning,
-    /// Whether it was ended for its locks on parts of files.
+    /// Whether it was ended for its locks on files.
     pub(super) held_locks: bool,
     /// The control socket of the zygote it was forked from, which hangs up when that ends.
     pub(super) zygote: Option<Rc<OwnedFd>>,
@@ -89,7 +89,7 @@ impl Task {
         self.process.pid.as_raw_nonzero().get()
     }
 
-    /// Ends the task for its locks on parts of files.
+    /// Ends the task for its locks on files.
     pub(super) fn kill_for_its_locks(&mut self) {
         self.held_locks = true;
         self.kill();

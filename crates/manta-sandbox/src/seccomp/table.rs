@@ -56,7 +56,7 @@ pub(crate) enum Verdict {
     Missing,
     /// The low 32 bits of one argument decide.
     Check(ArgRule),
-    /// Those of two arguments, both of which must let it through.
+    /// Two rules, both of which must let it through; a container engine is told the first one.
     CheckBoth([ArgRule; 2]),
 }
 

@@ -184,7 +184,7 @@ fn a_scratch_on_the_host_is_limited_in_bytes_and_files_too() {
 
 /// The kernel counts them for nobody: the launcher does, over all processes of a task.
 #[test]
-fn a_task_holds_a_thousand_locks_on_parts_of_files_and_no_more() {
+fn a_task_holds_a_thousand_locks_on_files_and_no_more() {
     let lock = "import fcntl, os, signal, tempfile\n\
         f = open(os.path.join(tempfile.gettempdir(), 'db'), 'w')\n\
         def lock(begin, count):\n\
@@ -193,6 +193,9 @@ fn a_task_holds_a_thousand_locks_on_parts_of_files_and_no_more() {
         let outcome = lab.python(&format!("{lock}lock(0, 400)\nif os.fork() == 0: lock(1000, 700)\nsignal.pause()"));
         assert!(outcome.exit.file_locks_limit_hit, "{:?}: {outcome:?}", lab.tier);
         assert_eq!(outcome.exit.how, ExitHow::Signaled(libc::SIGKILL), "{:?}", lab.tier);
+        let whole = "kept = [open(f'{f.name}{n}', 'w') for n in range(700)]\nfor one in kept: fcntl.flock(one, fcntl.LOCK_EX)\n";
+        let outcome = lab.python(&format!("{lock}{whole}lock(0, 400)\nsignal.pause()"));
+        assert!(outcome.exit.file_locks_limit_hit, "{:?}: {outcome:?}", lab.tier);
         // Two looks go by.
         let within = lab.python(&format!("{lock}lock(0, 900)\nimport time\ntime.sleep(2.2)\nos._exit(3)"));
         assert_eq!((within.exit.how, within.exit.file_locks_limit_hit), (ExitHow::Exited(3), false), "{:?}", lab.tier);
