@@ -51,9 +51,14 @@ fn ask(bench: &Bench, path: &str) -> serde_json::Value {
     serde_json::from_str(body).unwrap()
 }
 
-/// Containers that an engine has, running or not.
+/// Containers that an engine has, running or not. One that is removed while it is listed makes the answer an error.
 fn containers(bench: &Bench) -> usize {
-    ask(bench, "/containers/json?all=true").as_array().unwrap().len()
+    let mut count = None;
+    wait_until("the engine lists its containers", || {
+        count = ask(bench, "/containers/json?all=true").as_array().map(Vec::len);
+        count.is_some()
+    });
+    count.unwrap()
 }
 
 #[test]
