@@ -67,8 +67,7 @@ fn take_from(common: &Path, fresh: &Path, python: &Path) -> Result<(), NodeError
     copy(&made, fresh).map_err(failed)
 }
 
-/// The same files under other names, or copies where those are on another file system: making a hundred files takes longer than all
-/// else that an agent does when it starts.
+/// The same files under other names, or copies where those are on another file system: to make a hundred files would delay a start.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(to)?;
     for entry in fs::read_dir(from)? {

@@ -116,7 +116,7 @@ impl Shared {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the folder of a blob's file. A new store has none: 256 of them take longer than all else that opening one does.
+    /// Makes the folder of a blob's file. A new store has none: making all 256 would delay a manager's start.
     fn make_folder(&self, digest: &Digest) -> Result<(), BlobError> {
         let [shard, ..] = digest.bytes();
         let dir = self.dir.join(folder(*shard));
