@@ -7,8 +7,8 @@
 //! * An end is said only when its journal is on disk, and always in the same words.
 //! * A report is forgotten only when the manager has answered it; what an accepted attempt kept is state by then.
 //! * An attempt that was cancelled, or that ended, is not started again.
-//! * An attempt is not started while an earlier one that keeps the same state is here: it would read what is about to
-//!   change.
+//! * An attempt is not started while an earlier one is here that changes the same state, or may yet: it would read what is about to
+//!   change, and a journal that is found again after a crash would change it back.
 //! * State is forgotten only when the manager says that nobody will read it again, and nothing here refers to it.
 //! * When a restore undid the history, nothing goes on from it, and unanswered reports are kept for the operator.
 mod ended;
@@ -30,7 +30,8 @@ pub use words::{Attempt, Command, Held, Input, Journal, Left, Phase, Word};
 /// Attempts that may wait here; a manager that keeps to the node's slots never comes near.
 const WAITING_MAX: usize = 10_000;
 
-/// Whose state an attempt reads and changes: the attempts of one lane run one after another.
+/// Whose state an attempt reads and changes: the attempts of one lane run one after another. One whose journal has no state in it
+/// leaves its lane when nothing but that journal is left of it.
 type Lane = (SwarmId, String);
 
 /// The attempts of one node. `W` is what the caller needs to start one.
@@ -237,7 +238,7 @@ impl<W> Desk<W> {
         if entry.stage != Stage::Reported {
             return;
         }
-        let changes_state = entry.journal.as_ref().is_some_and(|journal| !journal.left.state.is_empty());
+        let changes_state = entry.changes_state();
         self.ended.add(attempt, epoch);
         self.change(attempt, if accepted && changes_state { Change::Accept } else { Change::Settle }, out);
     }
@@ -335,14 +336,16 @@ impl<W> Desk<W> {
     fn change(&mut self, attempt: AttemptId, change: Change, out: &mut Vec<Command<W>>) {
         let Some(entry) = self.entries.get_mut(&attempt) else { return };
         let (before, Some(after)) = (entry.stage, entry.stage.next(change)) else { return };
+        let had_lane = entry.has_lane();
         (entry.stage, entry.refused) = (after, None);
+        let has_lane = entry.has_lane();
         let lane = lane(&entry.attempt);
         match (before.has_slot(), after.has_slot()) {
             (false, true) => self.busy += 1,
             (true, false) => self.busy -= 1,
             _ => {}
         }
-        match (before.has_lane(), after.has_lane()) {
+        match (had_lane, has_lane) {
             (false, true) => *self.lanes.entry(lane).or_default() += 1,
             (true, false) => self.leave_lane(&lane),
             _ => {}
@@ -420,6 +423,16 @@ impl<W> Desk<W> {
 }
 
 impl<W> Entry<W> {
+    /// Whether the next attempt that keeps the same state has to wait for it.
+    fn has_lane(&self) -> bool {
+        self.stage.has_lane() && (self.stage != Stage::Removing || self.changes_state())
+    }
+
+    /// Whether it has ended with something that is to become state.
+    fn changes_state(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| !journal.left.state.is_empty())
+    }
+
     fn new(attempt: Attempt, work: Option<W>) -> Self {
         Self {
             attempt,

@@ -109,6 +109,23 @@ fn an_attempt_waits_for_the_answer_to_one_that_keeps_the_same_state_and_others_p
 }
 
 #[test]
+fn an_attempt_does_not_wait_until_a_journal_without_state_is_removed() {
+    let mut desk = desk(2, []);
+    let (first, second, third) = (attempt(1, 0), attempt(2, 0), attempt(3, 0));
+    offer(&mut desk, &first);
+    assert_eq!(started(&offer(&mut desk, &second)), []);
+    assert_eq!(started(&report(&mut desk, &first, false)), [], "its answer may be another attempt's reason");
+    let out = answer(&mut desk, &first, true);
+    assert_eq!((started(&out), out.contains(&Command::RemoveJournal { attempt: first.id })), (vec![second.id], true));
+    // With a refused report comes back what would have become state, so it is gone first.
+    report(&mut desk, &second, true);
+    assert_eq!(started(&offer(&mut desk, &third)), []);
+    assert_eq!(started(&answer(&mut desk, &second, false)), []);
+    assert_eq!(started(&desk.step(Input::Removed { attempt: first.id })), []);
+    assert_eq!(started(&desk.step(Input::Removed { attempt: second.id })), [third.id]);
+}
+
+#[test]
 fn a_cancelled_attempt_is_killed_and_never_starts_again() {
     let mut desk = desk(1, []);
     let one = attempt(1, 0);
