@@ -340,12 +340,13 @@ async fn start_up(
     let datasets = offered(settings, home, &*engine);
     let (python, light) = (settings.python.clone(), home.part("light"));
     let common = settings.machine_cache.as_ref().map(|cache| cache.join("light"));
+    let answers = settings.machine_cache.as_ref().unwrap_or(&settings.data_dir).join("interpreters");
     let (store, named, runtimes) = (settings.images.clone(), settings.image_names.clone(), in_use.runtimes.clone());
     // The host's devices are given to builtin sandboxes alone.
     let source = if engine.runs_containers() { GpuSource::Off } else { settings.gpus.clone() };
     let gpus = blocking(move || Gpus::find(&source, tier.maps_paths()));
     let python = blocking(move || {
-        let images = Images::probe(&python, store, named, tier)?;
+        let images = Images::probe(&python, Some(&answers), store, named, tier)?;
         let runtime = runtime::install(&light, images.host().python(), &runtimes, common.as_deref())?;
         Ok((images, runtime))
     });

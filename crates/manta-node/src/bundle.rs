@@ -1,11 +1,11 @@
 //! Bundles as directories: a module's files, laid out once per digest, for sandboxes to mount. The least recently used go
 //! when they are too many; what an attempt uses stays.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use manta_module::{BundleManifest, ManifestError};
@@ -17,6 +17,9 @@ use crate::supervisor::blocking;
 
 /// Files of a bundle that are fetched at once.
 const FETCHES_AT_ONCE: usize = 8;
+
+/// Manifests that are kept in memory; each is read once where a node runs no more modules at a time.
+const MANIFESTS_MAX: usize = 64;
 
 /// A bundle on this node, which stays here for as long as this lives.
 #[derive(Debug)]
@@ -46,13 +49,15 @@ pub(crate) enum BundleError {
 pub(crate) struct Bundles {
     cache: Arc<Cache>,
     laid_out: Arc<Directories>,
+    manifests: Mutex<BTreeMap<Digest, BundleManifest>>,
 }
 
 impl Bundles {
     /// Bundles in a directory, with so many bytes at most beside those in use. What an earlier agent laid out there is
     /// removed: it was not synced, so it need not be whole. Those stay of which tasks run.
     pub(crate) fn open(root: &Path, cache: Arc<Cache>, bytes_max: u64, in_use: &BTreeSet<Digest>) -> io::Result<Self> {
-        Ok(Self { cache, laid_out: Directories::open(root, bytes_max, |left| bytes_in_use(left, in_use))? })
+        let laid_out = Directories::open(root, bytes_max, |left| bytes_in_use(left, in_use))?;
+        Ok(Self { cache, laid_out, manifests: Mutex::default() })
     }
 
     /// A bundle of which a task runs that another program started.
@@ -67,9 +72,22 @@ impl Bundles {
 
     /// What a bundle is: its manifest, fetched where this node lacks it, and nothing else of it.
     pub(crate) async fn describe(&self, digest: Digest) -> Result<Described, BundleError> {
+        let known = self.manifests().get(&digest).cloned();
+        if let Some(manifest) = known {
+            return Ok(Described { digest, manifest });
+        }
         let pin = self.cache.fetch(digest).await?;
         let manifest = blocking(move || read_manifest(&pin)).await?;
+        let mut manifests = self.manifests();
+        if manifests.len() >= MANIFESTS_MAX {
+            manifests.clear();
+        }
+        manifests.insert(digest, manifest.clone());
         Ok(Described { digest, manifest })
+    }
+
+    fn manifests(&self) -> MutexGuard<'_, BTreeMap<Digest, BundleManifest>> {
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A bundle that the site allows, fetched and laid out first where this node lacks it.

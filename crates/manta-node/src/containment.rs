@@ -5,7 +5,6 @@
 //! verdicts in one place run the suite once. Warm ways of starting have a verdict of their own, and are not used before it is there.
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::home::{private_dir, replace};
+use crate::host::own_program;
 use crate::supervisor::blocking;
 use crate::{OnAllowedProbe, Settings};
 
@@ -100,7 +100,7 @@ impl Containment {
         let now = Circumstances {
             boot: read_line("/proc/sys/kernel/random/boot_id"),
             kernel: kernel.to_owned(),
-            program: program(),
+            program: own_program(),
             python: image.python().to_owned(),
             image: None,
             engine: engine.describe(),
@@ -426,13 +426,6 @@ fn keep(path: &Path, checked: &Checked) -> io::Result<()> {
 
 fn read_line(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
-}
-
-fn program() -> String {
-    fs::metadata("/proc/self/exe").map_or_else(
-        |_| String::new(),
-        |file| format!("{:x}-{}-{}-{}.{}", file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()),
-    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the host has, and how busy it is, as `/proc` tells.
 use std::fs;
 use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use manta_types::limits::{self, PIDS_DEFAULT, TMP_BYTES_DEFAULT};
@@ -30,6 +31,14 @@ impl Resources {
         let memory_bytes = limits::memory_share(memory_bytes.unwrap_or(0), slots.get());
         Self { cpu: 1.0, memory_bytes, tmp_bytes: TMP_BYTES_DEFAULT, pids: PIDS_DEFAULT, bounds }
     }
+}
+
+/// What tells the program that runs here from any other.
+pub(crate) fn own_program() -> String {
+    fs::metadata("/proc/self/exe").map_or_else(
+        |_| String::new(),
+        |file| format!("{:x}-{}-{}-{}.{}", file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()),
+    )
 }
 
 /// Cores that this process may use.

@@ -35,7 +35,7 @@ mod template;
 pub use container::{ContainerEngine, ContainerSettings, Containers, entry_main};
 pub use engine::Engine;
 pub use error::{SandboxError, StartError};
-pub use image::{HostImage, ImageError};
+pub use image::{HostImage, ImageError, InterpreterAnswer};
 pub use launcher::{Launcher, Parted, Running, launcher_main};
 pub use probes::{Finding, FindingState, ProbeError, ProbeRoot, ProbeSuite, Stage, Verdict};
 pub use report::{CgroupReport, CgroupVersion, HostReport, Shortcoming};

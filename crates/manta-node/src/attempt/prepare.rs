@@ -71,8 +71,9 @@ pub(crate) async fn prepare<'a>(
     order: &Order,
     log: &AttemptLog,
 ) -> Result<Prepared<'a>, AttemptFailure> {
-    let admitted = admit(node, order).await?;
-    let environment = node.images.resolve(&order.image).await.map_err(|words| failure(OutcomeClass::Image, words))?;
+    let (admitted, environment) = tokio::join!(admit(node, order), node.images.resolve(&order.image));
+    let admitted = admitted?;
+    let environment = environment.map_err(|words| failure(OutcomeClass::Image, words))?;
     let gpus = gpus(node, order, log).await?;
     let datasets = order.datasets.iter().map(|name| offered(node, name)).collect::<Result<_, _>>()?;
     let began = AuditEntry::Began { work: work(order, admitted.manifest()), signers: admitted.signers.clone() };

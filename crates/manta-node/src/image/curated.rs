@@ -6,6 +6,7 @@ use manta_module::normalised;
 use manta_sandbox::HostImage;
 use manta_types::Runtime;
 
+use super::asked::ask;
 use crate::NodeError;
 
 /// Curated images: name, the module that tasks import, and the distribution that has the version.
@@ -29,10 +30,10 @@ pub(crate) struct Curated {
 }
 
 impl Curated {
-    /// Looks at an interpreter and its packages. Blocks.
-    pub(super) fn probe(python: &Path) -> Result<Self, NodeError> {
+    /// Looks at an interpreter and its packages; what it answers is kept in a folder, where there is one. Blocks.
+    pub(super) fn probe(python: &Path, answers: Option<&Path>) -> Result<Self, NodeError> {
         let refuse = |reason: String| NodeError::Python { path: python.to_owned(), reason };
-        let host = HostImage::probe(python).map_err(|error| refuse(error.to_string()))?;
+        let host = ask(python, answers).and_then(HostImage::of).map_err(|error| refuse(error.to_string()))?;
         let (major, minor, patch) = host.version();
         let versions = host.distributions();
         let lines = versions.iter().map(|(name, version)| format!("{name} {version}\n")).collect::<String>();

@@ -1,4 +1,5 @@
 //! The images of this node: which name stands for what, and what a task finds that runs in one.
+mod asked;
 mod curated;
 mod stored;
 
@@ -37,14 +38,15 @@ pub(crate) enum Environment<'a> {
 }
 
 impl Images {
-    /// Looks at an interpreter and its packages. Blocks.
+    /// Looks at an interpreter and its packages; what it answers is kept in a folder, where there is one. Blocks.
     pub(crate) fn probe(
         python: &Path,
+        answers: Option<&Path>,
         store: Store,
         named: BTreeMap<String, String>,
         tier: Tier,
     ) -> Result<Self, NodeError> {
-        Ok(Self { curated: Curated::probe(python)?, store, named, has_roots: tier.maps_paths() })
+        Ok(Self { curated: Curated::probe(python, answers)?, store, named, has_roots: tier.maps_paths() })
     }
 
     /// The interpreter that curated images are made of.
@@ -287,7 +289,7 @@ mod tests {
         let found = std::process::Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
         let python = PathBuf::from(String::from_utf8(found.unwrap().stdout).unwrap().trim());
         let store = Store::new(dir.path().to_owned(), Unpacker::new("/nonexistent".into(), Vec::new()));
-        let images = Arc::new(Images::probe(&python, store, BTreeMap::new(), Tier::Full).unwrap());
+        let images = Arc::new(Images::probe(&python, None, store, BTreeMap::new(), Tier::Full).unwrap());
         let (asked, go_on) = (images.resolve("latest"), tokio::sync::Notify::new());
         let answer = async {
             let environment = asked.await.unwrap();

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Link, Mount, MountAccess};
 use closure::Closure;
@@ -19,7 +19,7 @@ pub(crate) use system::system_directories;
 /// Oldest interpreter that can run tasks.
 const VERSION_MIN: (u32, u32, u32) = (3, 9, 0);
 
-/// Prints what [`Answer`] reads; isolated, so that neither environment nor user directories count. It reads the heads of the
+/// Prints what [`InterpreterAnswer`] reads; isolated, so that neither environment nor user directories count. It reads the heads of the
 /// distributions' metadata itself: importing `importlib.metadata` takes longer than all the rest.
 const QUESTION: &str = r#"
 import json, os, site, sys, sysconfig
@@ -55,6 +55,7 @@ def head(path):
     return said
 
 paths = sysconfig.get_paths()
+custom = getattr(sys.modules.get("sitecustomize"), "__file__", None)
 try:
     library = "manylinux_" + os.confstr("CS_GNU_LIBC_VERSION").split()[1].replace(".", "_")
 except (ValueError, AttributeError, IndexError, OSError):
@@ -67,6 +68,8 @@ print(json.dumps({
     "prefixes": sorted({sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}),
     "libraries": [paths[key] for key in ("stdlib", "platstdlib")],
     "sites": sorted({paths["purelib"], paths["platlib"], *site.getsitepackages()}),
+    "consulted": sorted({sys.executable, os.path.join(sys.prefix, "pyvenv.cfg"), *filter(None, [custom, *sys.path])}
+        | {os.path.join(place, entry) for place in sys.path for entry in listed(place) if entry.endswith(".pth")}),
 }))
 "#;
 
@@ -129,8 +132,9 @@ pub enum ImageError {
     },
 }
 
-#[derive(Deserialize)]
-struct Answer {
+/// What an interpreter tells of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterpreterAnswer {
     version: (u32, u32, u32),
     executable: PathBuf,
     prefixes: Vec<PathBuf>,
@@ -138,16 +142,45 @@ struct Answer {
     sites: Vec<PathBuf>,
     platform: String,
     distributions: BTreeMap<String, String>,
+    consulted: BTreeSet<PathBuf>,
+}
+
+impl InterpreterAnswer {
+    /// Runs `python` once: a name looked up in `PATH`, or a path to an interpreter, a virtual environment's or a version
+    /// manager's shim.
+    ///
+    /// # Errors
+    /// If it cannot be run, or does not answer.
+    pub fn ask(python: &Path) -> Result<Self, ImageError> {
+        ask(python)
+    }
+
+    /// Its own file, as it names it.
+    pub fn executable(&self) -> &Path {
+        &self.executable
+    }
+
+    /// Files and directories, there or not, of which it answers the same as long as none of them changes: its own file, what
+    /// configures it, and where it looks for packages.
+    pub const fn consulted(&self) -> &BTreeSet<PathBuf> {
+        &self.consulted
+    }
 }
 
 impl HostImage {
-    /// Runs `python` once and finds the paths it needs: a name looked up in `PATH`, or a path to an interpreter, a
-    /// virtual environment's or a version manager's shim.
+    /// Asks `python`, as [`InterpreterAnswer::ask`] does, and finds the paths it needs.
     ///
     /// # Errors
-    /// If it cannot be run, is older than 3.9, or is installed so that mounting it would show tasks what is not Python.
+    /// Those of [`InterpreterAnswer::ask`] and [`HostImage::of`].
     pub fn probe(python: &Path) -> Result<Self, ImageError> {
-        let answer = ask(python)?;
+        Self::of(InterpreterAnswer::ask(python)?)
+    }
+
+    /// Finds the paths that an interpreter needs.
+    ///
+    /// # Errors
+    /// If it is older than 3.9, or is installed so that mounting it would show tasks what is not Python.
+    pub fn of(answer: InterpreterAnswer) -> Result<Self, ImageError> {
         if answer.version < VERSION_MIN {
             return Err(ImageError::TooOld { python: answer.executable, version: answer.version });
         }
@@ -221,7 +254,7 @@ fn mount_tree(path: PathBuf) -> Mount {
     Mount { source: path.clone(), target: path, access }
 }
 
-fn ask(python: &Path) -> Result<Answer, ImageError> {
+fn ask(python: &Path) -> Result<InterpreterAnswer, ImageError> {
     let output = Command::new(python)
         .args(["-I", "-B", "-c", QUESTION])
         .stdin(Stdio::null())
