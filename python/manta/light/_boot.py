@@ -33,13 +33,15 @@ class Watch(Protocol):
         """Look at what ended it, before it is reported."""
 
 
-def main() -> None:
-    """Run the attempt of this process, and exit with 0 if it succeeded, 1 if not."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    attempt = _attempt.Attempt(socket.socket(fileno=AGENT_FD))
-    _attempt.bind(attempt)
-    _pressure.listen()
+def main(wait: Callable[[], None] = lambda: None) -> None:
+    """Run the attempt of this process, and exit with 0 if it succeeded, 1 if not.
+
+    Parameters
+    ----------
+    wait : callable, optional
+        Returns when the attempt's own files are there to be read.
+    """
+    attempt = connect(socket.socket(fileno=AGENT_FD), wait)
     packages = attempt.info.get("packages")
     if packages:
         offer_packages(str(packages))
@@ -56,6 +58,16 @@ def main() -> None:
     else:
         attempt.request("finished", ok=False, error=failure)
     os._exit(0 if failure is None else 1)
+
+
+def connect(sock: socket.socket, wait: Callable[[], None] = lambda: None) -> _attempt.Attempt:
+    """Make this process the one that runs the attempt of which the agent tells on ``sock``."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    attempt = _attempt.Attempt(sock, wait)
+    _attempt.bind(attempt)
+    _pressure.listen()
+    return attempt
 
 
 def run_attempt(
@@ -96,10 +108,12 @@ def rehearse() -> None:
     ours, theirs = socket.socketpair()
     try:
         _socket.send_frame(theirs, {"id": 1, "ok": True, "module": {"name": "rehearsal", "entry": entry}, "seed": 0})
-        failure = run_attempt(_attempt.Attempt(ours), root)
+        failure = run_attempt(connect(ours), root)
         with open(os.path.join(root, entry["file"]), "rb") as source:
             compile(source.read(), "rehearsal", "exec")  # as a user's file is, which nobody compiled before
     finally:
+        _pressure.forget()
+        _attempt.bind(None)
         ours.close()
         theirs.close()
         sys.path[:] = path

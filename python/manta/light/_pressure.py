@@ -26,6 +26,11 @@ def ignore() -> None:
     signal.signal(signal.SIGPWR, signal.SIG_IGN)
 
 
+def forget() -> None:
+    """Take the signal as a process does that never listened."""
+    signal.signal(signal.SIGPWR, signal.SIG_DFL)
+
+
 def _told(_number: int, _frame: Optional[FrameType]) -> None:
     attempt = _attempt.bound()
     if attempt is None:

@@ -1,8 +1,9 @@
 """Forks tasks from a process that has imported an image's packages already.
 
 The launcher makes the namespaces of each task and this process forks into them. The child locks
-itself up, all but for what it is to run, and waits; it runs one task and ends. Nothing of a
-user's runs here, and nothing secret is here: what a child finds in its memory, all have.
+itself up, all but for what it is to run, and waits. When it has a task it makes ready for it, while
+the task's own mounts are made; once the launcher lets it go it runs that task and ends. Nothing of
+a user's runs here, and nothing secret is here: what a child finds in its memory, all have.
 """
 
 import array
@@ -15,6 +16,7 @@ import importlib
 import json
 import os
 import random
+import signal
 import socket
 import sys
 import time
@@ -23,6 +25,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 CONTROL_FD = 3
 """The socket to the launcher; in a child that of its own to the launcher, and then that to the agent."""
+
+LEASH_FD = 4
+"""The socket to the launcher in a child that has its task, until it is let go."""
 
 MESSAGE_BYTES_MAX = 128 * 1024
 TASK_ID = 1000
@@ -51,9 +56,20 @@ _THREAD_SETTERS = (
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+_CLONE_VM = 0x100
+_CLONE_VFORK = 0x4000
+_STACK_GAP = 16 * 1024
+"""Bytes between this process's part of its stack and that of the process which borrows it."""
+_CloneCall = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+_clone = ctypes.PyDLL(None, use_errno=True).clone
+_clone.argtypes = [_CloneCall, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+_clone.restype = ctypes.c_int
+
+Run = Callable[[List[str], Callable[[], None]], None]
+
 
 def serve(
-    run: Callable[[List[str]], None],
+    run: Run,
     preload: Sequence[str],
     *,
     rehearse: Callable[[], None] = lambda: None,
@@ -63,7 +79,8 @@ def serve(
     Parameters
     ----------
     run : callable
-        What a child does with the arguments that its task is given; it need not return.
+        What a child does with the arguments that its task is given; it need not return. Its second argument
+        waits until the child's task may begin: nothing of the task may be read or run before.
     preload : sequence of str
         Modules to import. One that is missing, or starts a thread, ends the zygote with a word; one
         whose name ends in ``?`` may be missing.
@@ -78,6 +95,7 @@ def serve(
     try:
         _import(preload)
         _thread_setters()  # searched for here, once for all children
+        _free_stack()
     except BaseException as error:
         _tell(control, {"failed": _describe(error)})
         os._exit(1)
@@ -121,25 +139,65 @@ def _fork(
     fds: List[int],
     fence: bool,
     filter_: bytes,
-    run: Callable[[List[str]], None],
+    run: Run,
     rehearse: Optional[Callable[[], None]],
 ) -> None:
-    """Fork twice, so that the child belongs to the first process of its namespace and not to this one."""
+    """Fork in a process between, so that the child belongs to the first process of its namespace, not to this one."""
     leash = socket.socket(fileno=os.dup(fds[0]))
+
+    def fork() -> None:
+        if os.fork() == 0:
+            rest = fds[8:]
+            _child(leash, fds[2:8], rest.pop(0) if fence else None, rest, filter_, run, rehearse)
+
     try:
         _setns(fds[1], _CLONE_NEWPID)
-        between = os.fork()
-        if between == 0:
-            if os.fork() == 0:
-                rest = fds[8:]
-                _child(leash, fds[2:8], rest.pop(0) if fence else None, rest, filter_, run, rehearse)
-            os._exit(0)
-        os.waitpid(between, 0)
+        _in_between(fork)
     except OSError as error:
         _tell(leash, {"failed": _describe(error)})
     finally:
         leash.close()
         _setns(own, _CLONE_NEWPID)
+
+
+def _in_between(fork: Callable[[], None]) -> None:
+    """Call ``fork`` in a process of its own, which has ended when this returns.
+
+    It borrows the memory of this one, which waits, as that of ``vfork`` does (clone(2): ``CLONE_VM``,
+    ``CLONE_VFORK``): to copy large page tables takes milliseconds, and for a process that only forks it is in vain.
+    It returns from all that it calls, so that it leaves this interpreter as it was. Its stack, and that of what it
+    forks, is the free part of this one's.
+    """
+
+    def call(_argument: Optional[int]) -> int:
+        try:
+            fork()
+        except OSError as error:
+            return error.errno or errno.EAGAIN
+        return 0
+
+    top = _free_stack()
+    if top is not None:
+        between = int(_clone(_CloneCall(call), top, _CLONE_VM | _CLONE_VFORK | signal.SIGCHLD, None))
+        _check("clone", between)
+    else:
+        between = os.fork()
+        if between == 0:
+            os._exit(call(None))
+    code = os.waitstatus_to_exitcode(os.waitpid(between, 0)[1])
+    if code != 0:
+        raise OSError(code, f"fork: {os.strerror(code)}")
+
+
+@functools.cache
+def _free_stack() -> Optional[int]:
+    """Return an address below all that this thread's stack holds; ``None`` where it may not be lent for all we know."""
+    is_glibc = "CS_GNU_LIBC_VERSION" in os.confstr_names and bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    if not is_glibc or sys.version_info >= (3, 14):
+        return None
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        starts = [int(line.split("-")[0], 16) for line in maps if line.rstrip().endswith("[stack]")]
+    return starts[0] - _STACK_GAP if starts else None
 
 
 def _child(
@@ -148,7 +206,7 @@ def _child(
     fence: Optional[int],
     doors: Sequence[int],
     filter_: bytes,
-    run: Callable[[List[str]], None],
+    run: Run,
     rehearse: Optional[Callable[[], None]],
 ) -> None:
     """Lock up, wait, run one task; never return."""
@@ -159,6 +217,7 @@ def _child(
                 os.write(door, b"0")
             _enter(namespaces)
             if rehearse is not None:
+                _set_environment(list(os.environ.items()))
                 rehearse()
             _reseed()
             _lock(fence, filter_)
@@ -171,9 +230,9 @@ def _child(
         message, fds = _receive(leash)
         if message is None:
             os._exit(0)
-        _become(message["env"], fds)
         leash.detach()
-        run([str(argument) for argument in message["argv"]])
+        _become(message["env"], fds)
+        run([str(argument) for argument in message["argv"]], _wait_to_be_let_go)
         code = 0
     except SystemExit as exit_:
         code = _exit_code(exit_)
@@ -231,15 +290,27 @@ def _keep_only(leash: socket.socket) -> socket.socket:
 
 
 def _become(env: Sequence[Tuple[str, str]], fds: Sequence[int]) -> None:
-    """Take over environment and descriptors of the task."""
+    """Take over environment and descriptors of the task; the leash stays, as ``LEASH_FD``."""
     light, stdout, stderr = fds
-    for fd, target in ((stdout, 1), (stderr, 2), (light, CONTROL_FD)):
+    leash = os.dup(CONTROL_FD)
+    for fd, target in ((stdout, 1), (stderr, 2), (light, CONTROL_FD), (leash, LEASH_FD)):
         os.dup2(fd, target)
-    os.closerange(CONTROL_FD + 1, max(fds) + 1)
+    os.closerange(LEASH_FD + 1, leash + 1)
+    _set_environment(env)
+    _set_threads(os.environ)
+
+
+def _set_environment(env: Sequence[Tuple[str, str]]) -> None:
     os.environ.clear()
     os.environ.update(dict(env))
     time.tzset()
-    _set_threads(os.environ)
+
+
+def _wait_to_be_let_go() -> None:
+    """Wait until the task's mounts are there and its first process has no privileges; end where nobody wants it."""
+    if not os.read(LEASH_FD, MESSAGE_BYTES_MAX):
+        os._exit(0)
+    os.close(LEASH_FD)
 
 
 def _reseed() -> None:

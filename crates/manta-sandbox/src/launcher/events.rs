@@ -221,7 +221,12 @@ impl Server {
         });
         for Waiting { spec, fds, .. } in due.collect::<Vec<_>>() {
             let result = self.start(&spec, fds);
-            self.tell(&Event::Started { id: spec.id, result })?;
+            let id = spec.id;
+            self.tell(&Event::Started { id: id.clone(), result })?;
+            // Told first: the agent wakes up beside the task, which asks it before anything else.
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.let_go();
+            }
         }
         Ok(())
     }

@@ -116,6 +116,7 @@ impl Starter {
                     warning: Warning::new(),
                     held_locks: false,
                     zygote: None,
+                    leash: None,
                     identity,
                     scratch,
                 })

@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::identity::Identity;
+use super::protocol;
 use super::retry_briefly;
 use super::scratch::Scratch;
 use crate::cgroup::{Group, Nearness};
@@ -32,6 +33,8 @@ pub(super) struct Task {
     pub(super) held_locks: bool,
     /// The control socket of the zygote it was forked from, which hangs up when that ends.
     pub(super) zygote: Option<Rc<OwnedFd>>,
+    /// Where one that a zygote forked waits to be let go.
+    pub(super) leash: Option<OwnedFd>,
     #[expect(dead_code, reason = "given back when dropped")]
     pub(super) identity: Option<Identity>,
     #[expect(dead_code, reason = "removed when dropped")]
@@ -87,6 +90,14 @@ impl Task {
     /// The process from which all others of the task descend.
     pub(super) fn root(&self) -> i32 {
         self.process.pid.as_raw_nonzero().get()
+    }
+
+    /// Lets a task begin that a zygote forked, now that all is made for it.
+    pub(super) fn let_go(&mut self) {
+        if let Some(leash) = self.leash.take() {
+            // One that has died meanwhile is found ended.
+            let _ = protocol::send(&leash, b"{}", &[]);
+        }
     }
 
     /// Ends the task for its locks on files.

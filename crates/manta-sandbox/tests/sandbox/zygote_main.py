@@ -8,7 +8,8 @@ sys.path.insert(0, "/light")
 from _zygote import serve
 
 
-def run(argv):
+def run(argv, wait):
+    wait()
     if "-c" in argv:
         at = argv.index("-c")
         sys.argv = ["-c", *argv[at + 2 :]]

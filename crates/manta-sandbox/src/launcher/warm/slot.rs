@@ -20,7 +20,7 @@ use crate::launcher::protocol::{self, MESSAGE_BYTES_MAX, START_FDS};
 use crate::launcher::retry_briefly;
 use crate::launcher::start::{NAMESPACES, Starter, describe, end_child, high, pipe, tree_limits};
 use crate::launcher::task::{Task, Warning};
-use crate::{Mount, SandboxSpec, StartError, Template, child, sys};
+use crate::{Limits, Mount, SandboxSpec, StartError, Template, child, sys};
 
 /// A child of a zygote, or the namespaces that it will have.
 pub(super) struct Slot {
@@ -30,15 +30,29 @@ pub(super) struct Slot {
     leash: OwnedFd,
     group: Group,
     seat: Seat,
-    /// Whether it is to wait for a task that may come.
-    is_ahead: bool,
+    purpose: Purpose,
+    /// The limits of its groups; none before it knows its task, or what its task will presumably have.
+    limits: Option<Limits>,
     stage: Stage,
+}
+
+/// What a child is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To wait for a task that may come.
+    Standby,
+    /// To be forked when a task comes for which nothing waits: what needs no zygote is made before.
+    Shell,
+    /// For a task that has come.
+    Task,
 }
 
 /// How far a child has come.
 pub(super) enum Stage {
     /// Its first process fills the namespaces; the zygote's end of the leash waits.
     Building(OwnedFd),
+    /// Its first process waits, and there is nothing to wait for but the fork; Landlock rules, where there are any.
+    Built(OwnedFd, Option<OwnedFd>),
     /// The zygote forks it.
     Forking,
     /// It waits for a task.
@@ -80,7 +94,7 @@ impl Slot {
         starter: &mut Starter,
         zygote: &Process,
         template: &Template,
-        is_ahead: bool,
+        purpose: Purpose,
     ) -> Result<Self, StartError> {
         let seat = zygote
             .seats
@@ -109,14 +123,32 @@ impl Slot {
             })
             .and_then(|first| release(first, &go_write));
         match made {
-            Ok(first) => {
-                Ok(Self { first, status, gate, leash, group, seat, is_ahead, stage: Stage::Building(leash_inside) })
-            }
+            Ok(first) => Ok(Self {
+                first,
+                status,
+                gate,
+                leash,
+                group,
+                seat,
+                purpose,
+                limits: None,
+                stage: Stage::Building(leash_inside),
+            }),
             Err(error) => {
                 retry_briefly(|| group.remove());
                 Err(error)
             }
         }
+    }
+
+    /// Whether it was made for this.
+    pub(super) fn is_for(&self, purpose: Purpose) -> bool {
+        self.purpose == purpose
+    }
+
+    /// Whether all is made that its purpose needs.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_ready() || (self.purpose == Purpose::Shell && matches!(self.stage, Stage::Built(..)))
     }
 
     /// Whether it waits for a task.
@@ -127,7 +159,7 @@ impl Slot {
     /// Readable when the next step can be taken, or when it died.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match self.stage {
-            Stage::Building(_) => self.gate.as_fd(),
+            Stage::Building(_) | Stage::Built(..) => self.gate.as_fd(),
             Stage::Forking | Stage::Ready { .. } => self.leash.as_fd(),
         }
     }
@@ -136,14 +168,16 @@ impl Slot {
     pub(super) fn advance(&mut self, zygote: &OwnedFd) -> Result<(), StartError> {
         let broken = |cause: String| StartError::step("fork it from its zygote", cause);
         match &self.stage {
-            Stage::Building(leash) => {
+            Stage::Building(_) => {
                 let Some(fence) = hear_gate(&self.gate, RecvFlags::DONTWAIT, &[])? else { return Ok(()) };
-                let doors = self.group.doors()?;
-                ask_fork(zygote, leash, self.first.pid, self.is_ahead, fence.as_ref(), &doors)
-                    .map_err(|error| broken(error.to_string()))?;
-                self.stage = Stage::Forking;
-                Ok(())
+                let Stage::Building(leash) = std::mem::replace(&mut self.stage, Stage::Forking) else { unreachable!() };
+                self.stage = Stage::Built(leash, fence);
+                if self.purpose == Purpose::Shell { Ok(()) } else { self.fork(zygote) }
             }
+            Stage::Built(..) => match hear_gate(&self.gate, RecvFlags::DONTWAIT, &[])? {
+                None => Ok(()),
+                Some(_) => Err(broken("its first process spoke out of turn".to_owned())),
+            },
             Stage::Forking => match hear(&self.leash)? {
                 None => Ok(()),
                 Some((Word::Failed(why), _)) => Err(broken(why)),
@@ -160,7 +194,31 @@ impl Slot {
         }
     }
 
-    /// Lets a child that waits become the sandbox of `spec`, with `late` mounts beside those of its image.
+    /// Has a shell forked for a task, as soon as that is possible.
+    pub(super) fn need(&mut self, zygote: &OwnedFd) -> Result<(), StartError> {
+        self.purpose = Purpose::Task;
+        self.fork(zygote)
+    }
+
+    /// Asks the zygote for the child, if all else is there.
+    fn fork(&mut self, zygote: &OwnedFd) -> Result<(), StartError> {
+        let Stage::Built(leash, fence) = &self.stage else { return Ok(()) };
+        let (doors, is_ahead) = (self.group.doors()?, self.purpose == Purpose::Standby);
+        ask_fork(zygote, leash, self.first.pid, is_ahead, fence.as_ref(), &doors)
+            .map_err(|error| StartError::step("fork it from its zygote", error))?;
+        self.stage = Stage::Forking;
+        Ok(())
+    }
+
+    /// Sets limits that the task will presumably have, while nobody waits for it.
+    pub(super) fn expect(&mut self, limits: Limits) {
+        if self.is_ready() && self.limits != Some(limits) {
+            self.limits = self.group.limit(&tree_limits(&limits)).is_ok().then_some(limits);
+        }
+    }
+
+    /// Lets a child that waits become the sandbox of `spec`, with `late` mounts beside those of its image. It makes ready for its
+    /// task while they are made, and begins it when it is let go.
     pub(super) fn admit(
         &self,
         starter: &mut Starter,
@@ -171,19 +229,21 @@ impl Slot {
         let Stage::Ready { process, inside } = self.stage else {
             return Err(StartError::step("become a task", "it does not wait for one"));
         };
-        self.group.limit(&tree_limits(&spec.limits))?;
+        if self.limits != Some(spec.limits) {
+            self.group.limit(&tree_limits(&spec.limits))?;
+        }
         starter
             .resource_limits(spec, Some(self.seat.number()))
             .apply_to(process)
             .map_err(|error| StartError::step("set its resource limits", error))?;
-        self.mount(starter, late, spec, inside)?;
         let run = Run { argv: &spec.argv, env: &spec.env };
         let message = serde_json::to_vec(&run).map_err(|error| StartError::step("tell it what to run", error))?;
         if message.len() > MESSAGE_BYTES_MAX {
             return Err(StartError::step("tell it what to run", "its arguments and environment are too long"));
         }
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        protocol::send(&self.leash, &message, &fds).map_err(|error| StartError::step("tell it what to run", error))
+        protocol::send(&self.leash, &message, &fds).map_err(|error| StartError::step("tell it what to run", error))?;
+        self.mount(starter, late, spec, inside)
     }
 
     /// Has the first process attach the late mounts and give up its privileges.
@@ -225,6 +285,7 @@ impl Slot {
             warning: Warning::new(),
             held_locks: false,
             zygote,
+            leash: Some(self.leash),
             identity: Some(Identity::Seat(self.seat)),
             scratch: None,
         }

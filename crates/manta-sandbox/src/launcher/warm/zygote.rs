@@ -10,11 +10,11 @@ use serde::Deserialize;
 
 use super::memory::Free;
 use super::process::{CHILDREN_MAX, Process, late_mounts, launch};
-use super::slot::Slot;
+use super::slot::{Purpose, Slot};
 use crate::launcher::protocol::{self, START_FDS};
 use crate::launcher::start::Starter;
 use crate::launcher::task::Task;
-use crate::{SandboxSpec, Start, StartWay, Template, Warmth};
+use crate::{Limits, SandboxSpec, Start, StartWay, Template, Warmth};
 
 /// How long a zygote that ended, or could not be started, is left alone; twice as long each time that it did not get up.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -58,6 +58,8 @@ pub(super) struct Zygote {
     taken: Option<Instant>,
     /// How often in a row it did not get up.
     falls: u32,
+    /// The limits of the last task; the next one's are mostly the same.
+    limits: Option<Limits>,
 }
 
 enum State {
@@ -81,6 +83,7 @@ impl Zygote {
             used: now,
             taken: None,
             falls: 0,
+            limits: None,
         };
         zygote.launch(starter);
         zygote
@@ -141,6 +144,7 @@ impl Zygote {
     ) -> Result<(Task, Start), String> {
         let late = late_mounts(&self.template, spec)?;
         self.used = Instant::now();
+        self.limits = Some(spec.limits);
         // None is made to wait now: the one that asked would wait for that.
         self.step();
         let process = match &self.state {
@@ -157,9 +161,15 @@ impl Zygote {
             let slot = match waiting {
                 Some(slot) => slot,
                 None => {
-                    self.forks = self.forks.saturating_add(1);
-                    let made =
-                        Slot::begin(starter, process, &self.template, false).map_err(|error| error.to_string())?;
+                    let shell = self.slots.iter().position(|slot| slot.is_for(Purpose::Shell));
+                    let made = match shell.map(|position| self.slots.swap_remove(position)) {
+                        Some(shell) => shell,
+                        None => {
+                            self.forks = self.forks.saturating_add(1);
+                            let made = Slot::begin(starter, process, &self.template, Purpose::Task);
+                            made.map_err(|error| error.to_string())?
+                        }
+                    };
                     wait_for(made, process, &mut self.ended)?
                 }
             };
@@ -192,7 +202,7 @@ impl Zygote {
         match &self.state {
             State::Importing(_) => false,
             State::Up(_) => {
-                self.trouble.is_some() || self.slots.iter().filter(|slot| slot.is_ready()).count() >= self.wanted()
+                self.trouble.is_some() || (self.lacking().is_none() && self.slots.iter().all(Slot::is_done))
             }
             State::Down { .. } => true,
         }
@@ -232,6 +242,9 @@ impl Zygote {
     /// Takes every step that needs no waiting; children wait only where that memory is `free`.
     pub(super) fn advance(&mut self, starter: &mut Starter, now: Instant, free: Free) {
         self.step();
+        if let Some(limits) = self.limits {
+            self.slots.iter_mut().for_each(|slot| slot.expect(limits));
+        }
         match &self.state {
             State::Down { since, .. } if now.duration_since(*since) >= self.pause() => self.launch(starter),
             State::Up(_) if free.is_less_than(self.template.reserve_bytes) => {
@@ -240,15 +253,16 @@ impl Zygote {
                 self.ended.extend(idle.into_iter().map(end_slot));
             }
             State::Up(process) => {
-                if !self.lacks_children(now) || self.rest(now).is_some() {
+                let Some(purpose) = self.lacking().filter(|_| !self.is_hindered(now) && self.rest(now).is_none())
+                else {
                     return;
-                }
+                };
                 self.forks = self.forks.saturating_add(1);
-                match Slot::begin(starter, process, &self.template, true) {
+                match Slot::begin(starter, process, &self.template, purpose) {
                     Ok(slot) => {
                         self.slots.push(slot);
                         self.trouble = None;
-                        self.taken = self.taken.filter(|_| self.slots.len() < self.wanted());
+                        self.taken = self.taken.filter(|_| self.lacking().is_some());
                     }
                     Err(error) => self.trouble = Some((error.to_string(), now)),
                 }
@@ -257,15 +271,23 @@ impl Zygote {
         }
     }
 
-    /// Whether more children should wait, and none was hindered lately.
-    fn lacks_children(&self, now: Instant) -> bool {
-        let hindered = self.trouble.as_ref().is_some_and(|(_, since)| now.duration_since(*since) < PAUSE);
-        self.is_up() && !hindered && self.slots.len() < self.wanted()
+    /// What should be there for tasks that may come, and is not: children that wait, and then one shell.
+    fn lacking(&self) -> Option<Purpose> {
+        let count = |purpose| self.slots.iter().filter(|slot| slot.is_for(purpose)).count();
+        let standbys = (count(Purpose::Standby) < self.wanted()).then_some(Purpose::Standby);
+        let has_room = self.running() + self.slots.len() < CHILDREN_MAX;
+        let shell = (has_room && count(Purpose::Shell) == 0).then_some(Purpose::Shell);
+        standbys.or(shell).filter(|_| self.is_up())
+    }
+
+    /// Whether one could not be made a while ago.
+    fn is_hindered(&self, now: Instant) -> bool {
+        self.trouble.as_ref().is_some_and(|(_, since)| now.duration_since(*since) < PAUSE)
     }
 
     /// How long to wait until one of them is made; `None` if not for time.
     pub(super) fn rest(&self, now: Instant) -> Option<Duration> {
-        let taken = self.taken.filter(|_| self.lacks_children(now))?;
+        let taken = self.taken.filter(|_| self.lacking().is_some() && !self.is_hindered(now))?;
         REST.checked_sub(now.duration_since(taken)).filter(|rest| !rest.is_zero())
     }
 
@@ -367,8 +389,12 @@ impl State {
     }
 }
 
-/// Drives a child that was just begun until it waits.
+/// Drives a child that was begun until it waits.
 fn wait_for(mut slot: Slot, process: &Process, ended: &mut Vec<Task>) -> Result<Slot, String> {
+    if let Err(error) = slot.need(&process.control) {
+        ended.push(end_slot(slot));
+        return Err(error.to_string());
+    }
     let deadline = Instant::now() + FORK_MAX;
     loop {
         let stuck = match slot.advance(&process.control) {

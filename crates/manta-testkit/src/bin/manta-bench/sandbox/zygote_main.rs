@@ -5,7 +5,8 @@ import sys
 sys.path.insert(0, "/light")
 from _zygote import serve
 
-def run(argv):
+def run(argv, wait):
+    wait()
     exec(compile(argv[argv.index("-c") + 1], "<string>", "exec"), {"__name__": "__main__"})
 
 serve(run, sys.argv[1:])
