@@ -1,6 +1,7 @@
 """Forks in a process that borrows the memory of the one that asks."""
 
 import errno
+import importlib.util
 import os
 import sys
 import textwrap
@@ -81,3 +82,25 @@ def test_a_fork_that_is_refused_in_the_process_between_is_told(lends: bool) -> N
 def test_memory_is_borrowed_where_that_is_known_to_be_borne() -> None:
     known = bool(os.confstr("CS_GNU_LIBC_VERSION")) and sys.version_info < (3, 14)
     assert told("print(_zygote._free_stack() is not None)") == str(known)
+
+
+@pytest.mark.parametrize("library", ["random", "numpy.random", "torch"])
+def test_what_is_forked_draws_numbers_of_its_own(library: str) -> None:
+    if importlib.util.find_spec(library.split(".")[0]) is None:
+        pytest.skip(f"needs {library}")
+    draw = {"random": "random.random()", "numpy.random": "float(numpy.random.rand())", "torch": "float(torch.rand(1))"}
+    code = f"""
+        import {library}
+
+        def fork():
+            if os.fork() == 0:
+                _zygote._reseed()
+                os.write(1, b"%r " % {draw[library]})
+                os._exit(0)
+
+        for _ in range(2):
+            _zygote._in_between(fork)
+            os.wait()
+    """
+    first, second = told(code).split()
+    assert first != second

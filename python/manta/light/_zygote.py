@@ -319,7 +319,8 @@ def _reseed() -> None:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     if "torch" in sys.modules:
-        sys.modules["torch"].seed()
+        # Generators of devices are not there yet: a task that has a device starts cold.
+        sys.modules["torch"].default_generator.seed()
 
 
 def _set_threads(env: Mapping[str, str]) -> None:
