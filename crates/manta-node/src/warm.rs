@@ -39,6 +39,8 @@ const FORKS_MAX: u32 = 1000;
 const AGE_MS_MAX: u64 = 30 * 60 * 1000;
 /// Milliseconds after which a zygote that no task used ends.
 const IDLE_MS_MAX: u64 = 20 * 60 * 1000;
+/// Where glibc is told how to behave.
+const TUNABLES: &str = "GLIBC_TUNABLES";
 /// Memory that warm starts leave to others.
 const RESERVE_BYTES: u64 = 512 << 20;
 
@@ -230,7 +232,10 @@ fn template(
 /// A zygote's environment: what every one has, and what its image asks for besides.
 fn environment(asked: &[(String, String)]) -> Vec<(String, String)> {
     // With one thread it can be forked; each task raises it to what it has.
-    let fixed = fixed_environment(asked, "1");
+    let mut fixed = fixed_environment(asked, "1");
+    // What is forked from it by way of a process that borrows its memory has no restartable sequences, whatever glibc believes.
+    let own = asked.iter().rev().find(|(name, _)| name == TUNABLES).map(|(_, value)| format!(":{value}"));
+    fixed.push((TUNABLES.to_owned(), format!("glibc.pthread.rseq=0{}", own.unwrap_or_default())));
     let free: Vec<_> = asked.iter().filter(|(name, _)| fixed.iter().all(|(taken, _)| taken != name)).cloned().collect();
     fixed.into_iter().chain(free).collect()
 }
@@ -266,6 +271,10 @@ mod tests {
         };
         assert_eq!((of("PATH"), of("OMP_NUM_THREADS")), (vec!["/opt/bin"], vec!["1"]));
         assert_eq!(of("LD_LIBRARY_PATH"), ["/opt/lib"]);
+        assert_eq!(of("GLIBC_TUNABLES"), ["glibc.pthread.rseq=0"]);
+        let asked = [("GLIBC_TUNABLES".to_owned(), "glibc.malloc.arena_max=1".to_owned())];
+        let told: Vec<_> = environment(&asked).into_iter().filter(|(name, _)| name == TUNABLES).collect();
+        assert_eq!(told, [(TUNABLES.to_owned(), "glibc.pthread.rseq=0:glibc.malloc.arena_max=1".to_owned())]);
     }
 
     #[test]

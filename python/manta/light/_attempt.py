@@ -3,7 +3,7 @@
 import os
 import socket
 import threading
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from . import _socket
 from .errors import (
@@ -58,21 +58,17 @@ class Attempt:
     ----------
     sock : socket.socket
         Connected to the agent; this object owns it.
-    meanwhile : callable, optional
-        What is done between the first question and its answer.
     """
 
-    def __init__(self, sock: socket.socket, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._lock = threading.Lock()
         self._last_id = 0
         self._pid = os.getpid()
         self._put_off: Optional[MantaError] = None
-        self.info: Dict[str, Any] = self.request("hello", meanwhile=meanwhile).fields
+        self.info: Dict[str, Any] = self.request("hello").fields
 
-    def request(
-        self, op: str, *, fds: Sequence[int] = (), meanwhile: Callable[[], None] = lambda: None, **fields: Any
-    ) -> Reply:
+    def request(self, op: str, *, fds: Sequence[int] = (), **fields: Any) -> Reply:
         """Ask the agent, and wait for its answer.
 
         Raises
@@ -83,7 +79,6 @@ class Attempt:
         with self._lock:
             self._last_id += 1
             self._send({"op": op, "id": self._last_id, **fields}, fds)
-            meanwhile()
             document, received = self._receive()
             reply = Reply(document, received)
             if document.pop("id", None) != self._last_id:

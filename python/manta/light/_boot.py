@@ -64,7 +64,8 @@ def connect(sock: socket.socket, wait: Callable[[], None] = lambda: None) -> _at
     """Make this process the one that runs the attempt of which the agent tells on ``sock``."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    attempt = _attempt.Attempt(sock, wait)
+    wait()
+    attempt = _attempt.Attempt(sock)
     _attempt.bind(attempt)
     _pressure.listen()
     return attempt

@@ -154,7 +154,8 @@ def _fork(
         _setns(fds[1], _CLONE_NEWPID)
         _in_between(fork)
     except OSError as error:
-        _tell(leash, {"failed": _describe(error)})
+        with contextlib.suppress(OSError):  # the launcher may have given it up
+            _tell(leash, {"failed": _describe(error)})
     finally:
         leash.close()
         _setns(own, _CLONE_NEWPID)
@@ -185,6 +186,8 @@ def _in_between(fork: Callable[[], None]) -> None:
         if between == 0:
             os._exit(call(None))
     code = os.waitstatus_to_exitcode(os.waitpid(between, 0)[1])
+    if code < 0 and top is not None:
+        os._exit(1)  # killed in the middle of this interpreter's work
     if code != 0:
         raise OSError(code, f"fork: {os.strerror(code)}")
 

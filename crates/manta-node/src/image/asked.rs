@@ -55,7 +55,8 @@ fn ask_at(python: &Path, folder: Option<&Path>, begun: SystemTime) -> Result<Int
     // A version manager's shim answers by the directory and the environment that it is called in.
     let is_itself =
         fs::canonicalize(python).is_ok_and(|own| fs::canonicalize(answer.executable()).is_ok_and(|real| real == own));
-    let consulted = answer.consulted().iter().map(|path| (path.clone(), Stamp::of(path))).collect();
+    let paths = answer.consulted().iter().map(PathBuf::as_path).chain([python]);
+    let consulted = paths.map(|path| (path.to_owned(), Stamp::of(path))).collect();
     if is_itself && were_still(&consulted, begun) {
         let kept = Kept { program: own_program(), consulted, answer: answer.clone() };
         if let Err(error) = keep(&file, &kept) {

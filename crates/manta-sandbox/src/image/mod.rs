@@ -24,6 +24,7 @@ const VERSION_MIN: (u32, u32, u32) = (3, 9, 0);
 const QUESTION: &str = r#"
 import json, os, site, sys, sysconfig
 
+read = []
 METADATA = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}
 
 def listed(place):
@@ -41,6 +42,7 @@ def distributions():
                 yield head(os.path.join(path, file) if os.path.isdir(path) else path)
 
 def head(path):
+    read.append(path)
     said = {}
     try:
         with open(path, encoding="utf-8", errors="replace") as lines:
@@ -55,21 +57,25 @@ def head(path):
     return said
 
 paths = sysconfig.get_paths()
+sites = {paths["purelib"], paths["platlib"], *site.getsitepackages()}
 custom = getattr(sys.modules.get("sitecustomize"), "__file__", None)
+with open("/proc/self/maps") as maps:
+    libc = {line.split(maxsplit=5)[5].strip() for line in maps if "/libc" in line or "/ld-musl" in line}
 try:
     library = "manylinux_" + os.confstr("CS_GNU_LIBC_VERSION").split()[1].replace(".", "_")
 except (ValueError, AttributeError, IndexError, OSError):
     library = "musllinux_1_2" if "musl" in str(sysconfig.get_config_var("SOABI")) else "unknown"
+installed = {said["Name"]: said["Version"] for said in distributions() if len(said) == 2}
 print(json.dumps({
     "platform": os.uname().machine + "-" + library,
-    "distributions": {said["Name"]: said["Version"] for said in distributions() if len(said) == 2},
+    "distributions": installed,
     "version": list(sys.version_info[:3]),
     "executable": sys.executable,
     "prefixes": sorted({sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}),
     "libraries": [paths[key] for key in ("stdlib", "platstdlib")],
-    "sites": sorted({paths["purelib"], paths["platlib"], *site.getsitepackages()}),
+    "sites": sorted(sites),
     "consulted": sorted({sys.executable, os.path.join(sys.prefix, "pyvenv.cfg"), *filter(None, [custom, *sys.path])}
-        | {os.path.join(place, entry) for place in sys.path for entry in listed(place) if entry.endswith(".pth")}),
+        | {*sites, *libc, *read} | {os.path.join(place, entry) for place in sys.path for entry in listed(place) if entry.endswith(".pth")}),
 }))
 "#;
 

@@ -138,6 +138,7 @@ impl Pool {
             self.forget(now);
             self.renew(starter, now);
         }
+        self.retired.iter_mut().for_each(|zygote| self.ending.append(&mut zygote.retire()));
         for mut idle in self.retired.extract_if(.., |zygote| zygote.is_deserted()) {
             self.ending.append(&mut idle.end());
         }

@@ -20,7 +20,7 @@ use crate::launcher::protocol::{self, MESSAGE_BYTES_MAX, START_FDS};
 use crate::launcher::retry_briefly;
 use crate::launcher::start::{NAMESPACES, Starter, describe, end_child, high, pipe, tree_limits};
 use crate::launcher::task::{Task, Warning};
-use crate::{Limits, Mount, SandboxSpec, StartError, Template, child, sys};
+use crate::{Mount, SandboxSpec, StartError, Template, child, sys};
 
 /// A child of a zygote, or the namespaces that it will have.
 pub(super) struct Slot {
@@ -31,8 +31,6 @@ pub(super) struct Slot {
     group: Group,
     seat: Seat,
     purpose: Purpose,
-    /// The limits of its groups; none before it knows its task, or what its task will presumably have.
-    limits: Option<Limits>,
     stage: Stage,
 }
 
@@ -123,17 +121,9 @@ impl Slot {
             })
             .and_then(|first| release(first, &go_write));
         match made {
-            Ok(first) => Ok(Self {
-                first,
-                status,
-                gate,
-                leash,
-                group,
-                seat,
-                purpose,
-                limits: None,
-                stage: Stage::Building(leash_inside),
-            }),
+            Ok(first) => {
+                Ok(Self { first, status, gate, leash, group, seat, purpose, stage: Stage::Building(leash_inside) })
+            }
             Err(error) => {
                 retry_briefly(|| group.remove());
                 Err(error)
@@ -149,6 +139,11 @@ impl Slot {
     /// Whether all is made that its purpose needs.
     pub(super) fn is_done(&self) -> bool {
         self.is_ready() || (self.purpose == Purpose::Shell && matches!(self.stage, Stage::Built(..)))
+    }
+
+    /// Whether its zygote is at work for it: whoever ends it now kills what borrows the zygote's memory.
+    pub(super) fn is_forking(&self) -> bool {
+        matches!(self.stage, Stage::Forking)
     }
 
     /// Whether it waits for a task.
@@ -210,13 +205,6 @@ impl Slot {
         Ok(())
     }
 
-    /// Sets limits that the task will presumably have, while nobody waits for it.
-    pub(super) fn expect(&mut self, limits: Limits) {
-        if self.is_ready() && self.limits != Some(limits) {
-            self.limits = self.group.limit(&tree_limits(&limits)).is_ok().then_some(limits);
-        }
-    }
-
     /// Lets a child that waits become the sandbox of `spec`, with `late` mounts beside those of its image. It makes ready for its
     /// task while they are made, and begins it when it is let go.
     pub(super) fn admit(
@@ -229,9 +217,7 @@ impl Slot {
         let Stage::Ready { process, inside } = self.stage else {
             return Err(StartError::step("become a task", "it does not wait for one"));
         };
-        if self.limits != Some(spec.limits) {
-            self.group.limit(&tree_limits(&spec.limits))?;
-        }
+        self.group.limit(&tree_limits(&spec.limits))?;
         starter
             .resource_limits(spec, Some(self.seat.number()))
             .apply_to(process)

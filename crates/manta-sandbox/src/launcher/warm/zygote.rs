@@ -14,7 +14,7 @@ use super::slot::{Purpose, Slot};
 use crate::launcher::protocol::{self, START_FDS};
 use crate::launcher::start::Starter;
 use crate::launcher::task::Task;
-use crate::{Limits, SandboxSpec, Start, StartWay, Template, Warmth};
+use crate::{SandboxSpec, Start, StartWay, Template, Warmth};
 
 /// How long a zygote that ended, or could not be started, is left alone; twice as long each time that it did not get up.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ const FORK_MAX: Duration = Duration::from_secs(10);
 
 /// Why there is no warm start yet.
 const IMPORTING: &str = "its zygote is still importing the image's packages";
+
+/// Why there is none any more.
+const ENDED: &str = "its process ended";
 
 /// What a zygote says of itself.
 #[derive(Debug, Deserialize)]
@@ -58,8 +61,6 @@ pub(super) struct Zygote {
     taken: Option<Instant>,
     /// How often in a row it did not get up.
     falls: u32,
-    /// The limits of the last task; the next one's are mostly the same.
-    limits: Option<Limits>,
 }
 
 enum State {
@@ -83,7 +84,6 @@ impl Zygote {
             used: now,
             taken: None,
             falls: 0,
-            limits: None,
         };
         zygote.launch(starter);
         zygote
@@ -144,7 +144,6 @@ impl Zygote {
     ) -> Result<(Task, Start), String> {
         let late = late_mounts(&self.template, spec)?;
         self.used = Instant::now();
-        self.limits = Some(spec.limits);
         // None is made to wait now: the one that asked would wait for that.
         self.step();
         let process = match &self.state {
@@ -242,15 +241,11 @@ impl Zygote {
     /// Takes every step that needs no waiting; children wait only where that memory is `free`.
     pub(super) fn advance(&mut self, starter: &mut Starter, now: Instant, free: Free) {
         self.step();
-        if let Some(limits) = self.limits {
-            self.slots.iter_mut().for_each(|slot| slot.expect(limits));
-        }
         match &self.state {
             State::Down { since, .. } if now.duration_since(*since) >= self.pause() => self.launch(starter),
             State::Up(_) if free.is_less_than(self.template.reserve_bytes) => {
                 self.trouble = Some((free.too_little(self.template.reserve_bytes), now));
-                let idle = std::mem::take(&mut self.slots);
-                self.ended.extend(idle.into_iter().map(end_slot));
+                self.end_idle();
             }
             State::Up(process) => {
                 let Some(purpose) = self.lacking().filter(|_| !self.is_hindered(now) && self.rest(now).is_none())
@@ -305,7 +300,7 @@ impl Zygote {
                 Ok(()) => self.slots.push(slot),
                 Err(error) => {
                     // One that waited has died, which says nothing of the next.
-                    if !slot.is_ready() {
+                    if !slot.is_done() {
                         self.trouble = Some((error.to_string(), Instant::now()));
                     }
                     self.ended.push(end_slot(slot));
@@ -314,9 +309,19 @@ impl Zygote {
         }
     }
 
-    /// Ends all that waits; what runs goes on.
+    /// Ends all that waits; what runs goes on. Called again until nothing is being forked any more.
     pub(super) fn retire(&mut self) -> Vec<Task> {
-        std::mem::take(&mut self.slots).into_iter().map(end_slot).collect()
+        self.step();
+        self.end_idle();
+        self.take_ended()
+    }
+
+    /// Ends what waits, but for what is being forked at this moment.
+    fn end_idle(&mut self) {
+        let (forking, idle): (Vec<Slot>, Vec<Slot>) =
+            std::mem::take(&mut self.slots).into_iter().partition(Slot::is_forking);
+        self.slots = forking;
+        self.ended.extend(idle.into_iter().map(end_slot));
     }
 
     /// Whether none of its children runs.
@@ -354,7 +359,9 @@ impl Zygote {
                 }
                 Word::Failed(why) => self.go_down(why),
             },
-            Ok(None) => self.go_down("its process ended".to_owned()),
+            Ok(None) => self.go_down(ENDED.to_owned()),
+            // It ended before it took what it was asked.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => self.go_down(ENDED.to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => self.go_down(error.to_string()),
         }
@@ -385,7 +392,7 @@ impl Zygote {
 
 impl State {
     fn gone() -> Self {
-        Self::Down { why: "its process ended".to_owned(), since: Instant::now() }
+        Self::Down { why: ENDED.to_owned(), since: Instant::now() }
     }
 }
 
