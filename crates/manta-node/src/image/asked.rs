@@ -1,5 +1,4 @@
-//! What the host's interpreter told of itself, kept while nothing changes that it looked at: all agents of a machine ask the same, and
-//! the answer takes longer than all else that an agent does before it is there.
+//! What the host's interpreter told of itself, kept while nothing changes that it looked at: all agents of a machine ask the same.
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
